@@ -1,0 +1,22 @@
+"""How large and how odd a capture may be. Plain values, so that the daemon can hold them without numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CaptureLimits:
+    """Upper and lower bounds checked before any image decoder runs; all sizes in bytes or pixels."""
+
+    max_file_bytes: int = 20_000_000
+    max_capture_bytes: int = 200_000_000
+    max_entries: int = 400
+    max_depth: int = 2
+    max_sidecar_bytes: int = 65_536
+    min_views: int = 3
+    min_side: int = 16
+    max_side: int = 8192
+    max_pixels: int = 40_000_000
+    max_png_chunks: int = 4096
+    max_ancillary_bytes: int = 1_048_576
