@@ -1,0 +1,152 @@
+"""From finished meshes to figures, a verdict and a report. The measuring itself happens in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from daemon import fsops
+from daemon.errors import FAILURES, Stopping
+from daemon.places import shown
+from daemon.process import Limits, WorkerProcess, run_to_end, worker_request
+from daemon.report import build_report, render_html
+from daemon.runner import RESULT
+from daemon.settings import Settings
+from daemon.share import Share
+from db.jobs import Job, Jobs, ModelRun
+
+Verdict = Literal["normal", "warning", "failure"]
+
+#: (verdict, least PSNR in dB, least SSIM), both on the object mask, best first. Below the last it is a failure.
+GRADES: tuple[tuple[Verdict, float, float], ...] = (("normal", 25.0, 0.85), ("warning", 20.0, 0.75))
+_ORDER: dict[str, int] = {"normal": 2, "warning": 1, "failure": 0}
+_MEASURE_LIMIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What a finished attempt is worth. ``best`` names the model to use; without one the job fails for ``code``."""
+
+    verdict: Verdict
+    best: str | None
+    code: str = ""
+    reason: str = ""
+
+
+def grade(psnr_db: float | None, ssim: float | None) -> Verdict:
+    """The verdict on one model from its masked figures; no figures are a failure."""
+    if psnr_db is None or ssim is None:
+        return "failure"
+    for verdict, least_psnr, least_ssim in GRADES:
+        if psnr_db >= least_psnr and ssim >= least_ssim:
+            return verdict
+    return "failure"
+
+
+@dataclass(frozen=True)
+class Assessor:
+    """Measures, judges and writes the report of an attempt. ``stopping`` tells whether the daemon was asked to end."""
+
+    share: Share
+    jobs: Jobs
+    settings: Settings
+    stopping: Callable[[], bool]
+
+    def assess(self, job: Job, outcomes: Mapping[str, Mapping[str, Any]], now: float) -> Assessment:
+        """Measure every finished model, write report.json and report.html into the attempt, and judge.
+
+        Raises ``Stopping`` when the daemon ends meanwhile; the attempt is then begun again at the next start.
+        """
+        attempt = self.share.places.attempt(job.id, job.attempt)
+        finished = [name for name, outcome in outcomes.items() if outcome["state"] == "ok"]
+        measured = self._measure(job, attempt, finished) if finished else {"models": {}, "pictures": []}
+        models = {name: self._model_facts(attempt, name, outcomes[name], measured) for name in outcomes}
+        assessment = judge(models)
+        self._record(job, models)
+        self._write_report(job, attempt, models, measured, assessment, now)
+        return assessment
+
+    def _measure(self, job: Job, attempt: Path, finished: list[str]) -> dict[str, Any]:
+        places, folder = self.share.places, attempt / "measure"
+        fsops.fresh_dir(folder)
+        request = worker_request(
+            "measure", places.capture(job.id), folder / "measurement.json", self.settings.limits,
+            models={name: str(attempt / name) for name in finished}, output=folder,
+        )
+        process = WorkerProcess(
+            f"{job.id}.measure", request, folder, places.cache,
+            Limits(_MEASURE_LIMIT_S, self.settings.stall_limit_s, self.settings.stop_grace_s),
+        )
+        ended = run_to_end(process, self.stopping)
+        if ended.error_class == "cancelled":
+            raise Stopping
+        if ended.answer is not None:
+            return ended.answer
+        error = {"code": ended.error_class, "message": f"measuring failed: {ended.reason}", "fix": ended.fix}
+        return {"models": {name: {"error": error} for name in finished}, "pictures": []}
+
+    def _model_facts(
+        self, attempt: Path, name: str, outcome: Mapping[str, Any], measured: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        facts = dict(outcome)
+        if outcome["state"] != "ok":
+            return facts
+        facts |= json.loads((attempt / name / RESULT).read_text(encoding="utf-8"))
+        figures = measured["models"].get(name, {})
+        if error := figures.get("error"):
+            return {**facts, "verdict": "failure", "reason": error["message"], "fix": error["fix"]}
+        mean = figures["quality"]["mean"]
+        return {**facts, "verdict": grade(mean["psnr_masked_db"], mean["ssim_masked"]),
+                "psnr_masked_db": mean["psnr_masked_db"]}  # fmt: skip
+
+    def _record(self, job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, facts in models.items():
+            self.jobs.record_run(job.id, ModelRun(
+                model=name, attempt=job.attempt, state=facts["state"], started_at=facts.get("started_at"),
+                seconds=facts.get("seconds"), error_class=facts.get("error_class"), reason=facts.get("reason") or None,
+                fix=facts.get("fix") or None,
+                figures={key: facts.get(key) for key in (
+                    "verdict", "psnr_masked_db", "cpu_seconds", "peak_rss_mib", "peak_vram_mib", "unseen_fraction",
+                    "settings", "versions", "carried_over",
+                ) if facts.get(key) is not None},
+            ))  # fmt: skip
+
+    def _write_report(
+        self, job: Job, attempt: Path, models: Mapping[str, Any], measured: Mapping[str, Any],
+        assessment: Assessment, now: float,
+    ) -> None:
+        report = build_report({
+            "job": {
+                "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": job.created_at,
+                "started": job.started_at, "finished": now, "digest": job.digest,
+            },
+            "capture": job.inspection or {},
+            "models": {name: {**facts, "limits": None} for name, facts in models.items()},
+            "measurement": measured,
+            "best": assessment.best,
+            "verdict": assessment.verdict,
+        })  # fmt: skip
+        fsops.write_file(attempt / "report.json", json.dumps(report, indent=1, ensure_ascii=True).encode())
+        fsops.write_file(attempt / "report.html", render_html(report, attempt / "measure" / "previews").encode())
+
+
+def judge(models: Mapping[str, Mapping[str, Any]]) -> Assessment:
+    """The best verdict of any model decides; among equals the higher masked PSNR names the best model."""
+    finished = {name: facts for name, facts in models.items() if facts["state"] == "ok"}
+    if not finished:
+        skipped = all(facts["state"] == "skipped" for facts in models.values())
+        code = "no_model" if skipped else "models"
+        reasons = "\n".join(f"{name}: {facts['reason']}" for name, facts in models.items())
+        return Assessment("failure", None, code, reasons)
+    best = max(finished, key=lambda n: (_ORDER[finished[n]["verdict"]], finished[n].get("psnr_masked_db") or 0.0))
+    verdict: Verdict = finished[best]["verdict"]
+    if verdict != "failure":
+        return Assessment(verdict, best)
+    if finished[best].get("psnr_masked_db") is None:
+        return Assessment("failure", None, "results", finished[best].get("reason") or FAILURES["results"].says)
+    psnr = finished[best]["psnr_masked_db"]
+    reason = f"{best} reaches {psnr:.1f} dB on the object; a usable mesh has at least {GRADES[-1][1]:.0f} dB."
+    return Assessment("failure", None, "quality", reason)

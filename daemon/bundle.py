@@ -1,0 +1,166 @@
+"""What a published folder is made of: which file comes from where. Building it copies nothing yet."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from daemon import fsops
+from daemon.crash import crashpoint
+from daemon.errors import FAILURES
+from daemon.look import take_facts
+from daemon.places import Places, shown
+from daemon.settings import Settings
+from db.jobs import Job, ModelRun
+from models.layout import is_own_output
+from models.problem import Problem, printable
+
+RECEIPT = "receipt.json"
+LOG_TAIL_BYTES = 65_536
+_NO_LIMIT = 1 << 62
+
+
+@dataclass
+class Bundle:
+    """Files of a folder that is about to be published: ``copies`` from disk, ``texts`` written as they are.
+
+    Keys are posix paths inside the folder. ``left_out`` names what was not taken along, with the reason.
+    """
+
+    copies: dict[str, Path] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def write(self, target: Path, job: Job) -> None:
+        """Make ``target`` hold exactly this, all of it flushed; the receipt with every SHA-256 is written last."""
+        fsops.fresh_dir(target)
+        receipt: dict[str, dict[str, Any]] = {}
+        for name, source in self.copies.items():
+            fsops.make_dir((target / name).parent)
+            copied = fsops.copy_file(source, target / name, _NO_LIMIT)
+            receipt[printable(name)] = {"size": copied.size, "sha256": copied.sha256}
+            crashpoint("D1a")
+        for name, text in self.texts.items():
+            fsops.write_file(target / name, text)
+            receipt[name] = {"size": len(text), "sha256": fsops.sha256_of(target / name)}
+        facts = {"schema": "meshdrop.receipt/1", "job": job.id, "name": shown(job.name), "files": receipt}
+        fsops.write_file(target / RECEIPT, json.dumps(facts, indent=1, ensure_ascii=False).encode())
+        fsops.sync_tree(target)
+        fsops.sync_dir(target.parent)
+
+
+def result_bundle(job: Job, places: Places, settings: Settings) -> Bundle:
+    """Everything for outbox/: report, pictures, each finished model's files and, unless switched off, the capture."""
+    bundle = Bundle()
+    _add_results(bundle, places.attempt(job.id, job.attempt))
+    if settings.deliver_capture:
+        _add_tree(bundle, places.capture(job.id), "capture/", settings)
+    return bundle
+
+
+def failure_bundle(job: Job, runs: list[ModelRun], places: Places, settings: Settings) -> Bundle:
+    """Everything for failed/: WHY.txt, failure.json, the end of the log, the capture as it came, results if any."""
+    bundle = Bundle()
+    attempt = places.attempt(job.id, job.attempt)
+    _add_results(bundle, attempt)
+    if is_movable(job, places, settings):
+        bundle.left_out["capture"] = "too large to copy: it follows as capture/ right after this folder"
+    else:
+        _add_tree(bundle, places.claimed / job.id, "capture/", settings)
+    if log := _log_tail(places.work(job.id), attempt):
+        bundle.texts["log.txt"] = log
+    bundle.texts["WHY.txt"] = why_text(job, runs, bundle.left_out).encode("utf-8", "backslashreplace")
+    bundle.texts["failure.json"] = json.dumps(_failure_facts(job, runs, bundle.left_out), indent=1).encode()
+    return bundle
+
+
+def is_movable(job: Job, places: Places, settings: Settings) -> bool:
+    """Whether a refused folder is too big to copy, so that it is moved into failed/ after its WHY.txt."""
+    limits = settings.limits
+    facts = take_facts(places.claimed / job.id, limits) if (places.claimed / job.id).exists() else ()
+    return len(facts) > limits.max_entries or sum(fact.size for fact in facts) > 2 * limits.max_capture_bytes
+
+
+def _add_results(bundle: Bundle, attempt: Path) -> None:
+    """Files that the models' own result.json vouches for, the report and the pictures."""
+    for name in ("report.html", "report.json"):
+        if (attempt / name).is_file():
+            bundle.copies[name] = attempt / name
+    previews = attempt / "measure" / "previews"
+    for picture in sorted(previews.rglob("*.png")):
+        bundle.copies[f"previews/{picture.relative_to(previews)}"] = picture
+    for answer in sorted(attempt.glob("*/result.json")):
+        model = answer.parent.name
+        for name in json.loads(answer.read_text(encoding="utf-8"))["files"]:
+            bundle.copies[f"{model}/{name}"] = answer.parent / Path(name).name
+
+
+def _add_tree(bundle: Bundle, folder: Path, prefix: str, settings: Settings) -> None:
+    """Plain files as they are; a returned folder's old results stay behind, links and devices are only named."""
+    if not folder.exists():
+        return
+    facts = take_facts(folder, settings.limits)
+    nested = any(fact.path.startswith("capture/") for fact in facts)
+    for fact in facts:
+        if fact.kind != "file" or fact.links > 1:
+            bundle.left_out[printable(fact.path)] = "not a plain file of its own"
+        elif not is_own_output(fact.path):
+            inner = fact.path.removeprefix("capture/") if nested else fact.path
+            bundle.copies[prefix + inner] = folder / fact.path
+
+
+def _log_tail(work: Path, attempt: Path) -> bytes:
+    parts = []
+    for log in sorted([*work.glob("*.log"), *attempt.glob("*/*.log")]):
+        content = log.read_bytes()[-LOG_TAIL_BYTES:]
+        if content.strip():
+            text = "".join(
+                c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in content.decode("utf-8", "replace")
+            )
+            parts.append(f"--- {log.parent.name}/{log.name}\n{text}\n")
+    return "".join(parts).encode()
+
+
+def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> str:
+    """WHY.txt: what happened, which file, what to do next; for somebody who sees only the share."""
+    failure = FAILURES[job.reason_code or "models"]
+    lines = [f"{shown(job.name)}: {failure.says}", ""]
+    problems = [Problem(**fields) for fields in (job.inspection or {}).get("problems", [])]
+    for problem in problems:
+        lines += [f"  {problem.file + ': ' if problem.file else ''}{problem.message}", f"      -> {problem.fix}", ""]
+    if not problems and job.reason and job.reason != failure.says:
+        lines += [*(f"  {line}" for line in job.reason.splitlines()), ""]
+    for run in runs:
+        if run.state != "ok" and run.attempt == job.attempt:
+            lines += [f"  {run.model} {run.state}: {run.reason}", f"      -> {run.fix}", ""]
+    lines += ["What to do next:", f"  {failure.fix}", ""]
+    if left_out:
+        lines += ["Not in this folder:", *(f"  {name}: {why}" for name, why in left_out.items()), ""]
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(job.created_at))
+    lines.append(f"Job {job.short_id}, received {when}, attempt {job.attempt}. Details for programs: failure.json")
+    return "\n".join(lines) + "\n"
+
+
+def _failure_facts(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> dict[str, Any]:
+    failure = FAILURES[job.reason_code or "models"]
+    return {
+        "schema": "meshdrop.failure/1",
+        "job": job.id,
+        "name": shown(job.name),
+        "code": job.reason_code,
+        "says": failure.says,
+        "reason": job.reason,
+        "fix": failure.fix,
+        "problems": (job.inspection or {}).get("problems", []),
+        "attempt": job.attempt,
+        "runs": [
+            {"model": run.model, "attempt": run.attempt, "state": run.state, "class": run.error_class,
+             "reason": run.reason, "fix": run.fix}
+            for run in runs
+        ],
+        "left_out": dict(left_out),
+    }  # fmt: skip

@@ -1,0 +1,218 @@
+"""The ``meshdrop`` command: parses, wires, and maps errors to exit codes. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from sqlalchemy.orm import Session, sessionmaker
+
+from daemon import log as logging
+from daemon.control import ask
+from daemon.errors import ExitCode, MeshdropError
+from daemon.places import Places, shown
+from daemon.service import run_service
+from daemon.settings import config_file, load
+from daemon.share import create_root
+from daemon.views import find_one, history_facts, history_view, live_facts, status_view
+from db.engine import reader
+from db.jobs import Job, events_of, runs_of
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Root = Annotated[Path | None, typer.Option("--root", help="The Meshdrop folder (default: here, or MESHDROP_ROOT).")]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: ROOT/.meshdrop/config.toml).")]
+JobName = Annotated[str, typer.Argument(help="A job's id (or its beginning), or the name of its folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for programs.")]
+
+CONFIG_TEMPLATE = """\
+# Meshdrop's settings. Every line is optional; what stands here commented out is the default.
+# models = ["fusion"]            # in this order, each capture goes through all of them
+# settle_s = 5.0                 # a complete folder must be unchanged for so long
+# incomplete_after_s = 1800      # an incomplete one goes to failed/ after so long
+# max_file_mb = 20
+# max_capture_mb = 200
+# deliver_capture = true         # put the capture beside its results
+# retain_days = 7                # keep originals privately for so long after publishing
+# state_dir = "/var/lib/meshdrop"   # the record must be on a local disk
+
+# [model_settings.fusion]
+# resolution = 256
+"""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to make the demo.")] = Path("demo"),
+    broken: Annotated[bool, typer.Option("--broken", help="Drop faulty captures and see what is said.")] = False,
+) -> None:
+    """Make a folder, drop a sample capture into it, and watch it become a mesh."""
+    from daemon.demo import run_demo  # noqa: PLC0415 - reads the samples, which no other command needs
+
+    run_demo(folder.absolute(), out, broken=broken)
+
+
+@app.command()
+def init(root: Annotated[Path, typer.Argument(help="The folder to set up, for example /srv/scans.")]) -> None:
+    """Make inbox/, outbox/, failed/, status/ and the private folders; changes nothing that is there."""
+    root = root.absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    file = config_file(root)
+    settings = load(root)
+    create_root(settings.places)
+    if not file.exists():
+        file.write_text(CONFIG_TEMPLATE, encoding="utf-8")
+    out.print(f"{root} is ready. Settings: {file}")
+    out.print(f"Start the service with: meshdrop run --root {root}")
+
+
+@app.command()
+def run(
+    root: Root = None,
+    config: Config = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop when everything in the inbox is done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Watch the inbox and work until stopped (Ctrl-C or SIGTERM loses nothing)."""
+    logging.configure(verbose)
+    run_service(load(root, config), once=once)
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A capture folder.")], as_json: AsJson = False
+) -> None:
+    """Say everything about a capture folder without running a model: what is there, what is wrong, the camera probe."""
+    from models.inspection import inspect  # noqa: PLC0415 - numpy and pillow, which no other command needs
+    from models.limits import CaptureLimits  # noqa: PLC0415
+
+    if not folder.is_dir():
+        raise MeshdropError(f"there is no folder {folder}", "name the folder that holds views/ or transforms.json")
+    found = inspect(folder, CaptureLimits())
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        for line in found.lines():
+            out.print(line, markup=False, soft_wrap=True)
+    if not found.ok:
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+@app.command()
+def status(
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing, twice a second.")] = False,
+) -> None:
+    """Show what the service is doing, what waits and why, and what was finished last."""
+    places = load(root, config).places
+    if as_json:
+        print(json.dumps(live_facts(places)))
+    elif not watch:
+        out.print(status_view(live_facts(places)))
+    else:
+        with Live(status_view(live_facts(places)), console=out, refresh_per_second=4) as live:
+            while True:
+                time.sleep(0.5)
+                live.update(status_view(live_facts(places)))
+
+
+@app.command()
+def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Show one job's whole history."""
+    places = load(root, config).places
+    with _record(places)() as session:
+        found = find_one(session, job)
+        runs, events = runs_of(session, found.id), events_of(session, found.id)
+    if as_json:
+        print(json.dumps(history_facts(found, runs, events)))
+    else:
+        out.print(history_view(found, runs, events))
+
+
+@app.command()
+def retry(job: JobName, root: Root = None, config: Config = None) -> None:
+    """Move a failed (or finished) job's folder back into the inbox, which starts it again."""
+    places = load(root, config).places
+    source, target = _published_folder(places, job)
+    if os.path.lexists(target):
+        raise MeshdropError(f"{target} is there already", "wait until it is taken, or rename it")
+    source.rename(target)
+    out.print(f"{shown(os.fsencode(target.name))} is back in the inbox")
+
+
+@app.command()
+def cancel(job: JobName, root: Root = None, config: Config = None) -> None:
+    """Stop a waiting or running job; its capture goes to failed/ and nothing is lost."""
+    places = load(root, config).places
+    with _record(places)() as session:
+        found = find_one(session, job)
+    out.print(ask(places.control, "cancel", job=found.id))
+
+
+@app.command()
+def doctor(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Check the machine, the folders and the models; every line that is not ok says what cures it."""
+    from daemon.doctor import examine, findings_view  # noqa: PLC0415 - only this command looks at everything
+
+    findings = examine(root, config)
+    if as_json:
+        print(json.dumps([finding.to_json() for finding in findings]))
+    else:
+        out.print(findings_view(findings))
+    if any(finding.result == "fail" for finding in findings):
+        raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _record(places: Places) -> sessionmaker[Session]:
+    if not places.database.is_file():
+        raise MeshdropError(f"there is no record yet at {places.database}", "start the service with `meshdrop run`")
+    return reader(places.database)
+
+
+def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
+    """(where the job's folder is now, where it came from)."""
+    for shelf in (places.failed, places.outbox):
+        if (shelf / name).is_dir() and Path(name).name == name:
+            return shelf / name, places.inbox / name
+    with _record(places)() as session:
+        found: Job = find_one(session, name)
+    for shelf in (places.failed, places.outbox):
+        folder = shelf / os.fsdecode(found.dest or b"_")
+        if folder.is_dir():
+            return folder, places.inbox / os.fsdecode(found.name)
+    raise MeshdropError(
+        f"job {found.short_id} has no folder in failed/ or outbox/: it is {found.state} or was taken away",
+        "copy the capture into the inbox again",
+    )
+
+
+def main() -> None:
+    """Entry point: exit codes 0 ok, 1 a problem was found, 2 usage, 75 another instance, 78 configuration."""
+    try:
+        app()
+    except MeshdropError as error:
+        err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
+        if error.fix:
+            err.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Commands to the running daemon over a Unix socket that only its own user can open: one JSON line each way."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import MeshdropError
+
+_LINE_MAX = 65_536
+_ANSWER_S = 10.0
+
+
+@dataclass
+class Command:
+    """One request; ``answer`` is called once, by the main thread."""
+
+    verb: str
+    arguments: dict[str, Any]
+    _answered: threading.Event = field(default_factory=threading.Event, repr=False)
+    _text: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def answer(self, ok: bool, message: str) -> None:
+        """Reply to whoever asked."""
+        self._text = {"ok": ok, "message": message}
+        self._answered.set()
+
+    def wait(self) -> dict[str, Any]:
+        """The reply, or that there was none in time."""
+        if not self._answered.wait(_ANSWER_S):
+            return {"ok": False, "message": "the service is busy and did not answer in time; try again"}
+        return self._text
+
+
+class ControlSocket:
+    """Listens in a thread of its own and queues commands for the main thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._path = path
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(short_path(path))
+        finally:
+            os.umask(before)
+        self._socket.listen(8)
+        threading.Thread(target=self._serve, daemon=True, name="control").start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(_ANSWER_S + 1)
+                try:
+                    request = json.loads(connection.makefile("rb").readline(_LINE_MAX))
+                    command = Command(str(request.pop("verb")), request)
+                    self.commands.put(command)
+                    connection.sendall(json.dumps(command.wait()).encode() + b"\n")
+                except (OSError, ValueError, KeyError, AttributeError):
+                    continue
+
+
+def ask(path: Path, verb: str, **arguments: Any) -> str:
+    """Send one command to the running daemon and return its message; raises ``MeshdropError`` when it refuses."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.settimeout(_ANSWER_S + 2)
+            connection.connect(short_path(path))
+            connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+            answer = json.loads(connection.makefile("rb").readline(_LINE_MAX))
+    except (OSError, ValueError) as error:
+        raise MeshdropError(
+            f"no running service answers at {path} ({error})", "start it with `meshdrop run`, or as the user it runs as"
+        ) from error
+    if not answer["ok"]:
+        raise MeshdropError(answer["message"])
+    return str(answer["message"])
+
+
+def short_path(path: Path) -> str:
+    """A socket's path may have 107 bytes; a longer one is reached through its folder's descriptor."""
+    if len(os.fsencode(path)) <= 107:
+        return str(path)
+    _kept_open.append(descriptor := os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    return f"/proc/self/fd/{descriptor}/{path.name}"
+
+
+_kept_open: list[int] = []

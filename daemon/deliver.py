@@ -1,0 +1,145 @@
+"""Staging, receipt, one rename into outbox/ or failed/, then the cleaning up: steps D1-D5 and F1-F5."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon import fsops
+from daemon.bundle import failure_bundle, is_movable, result_bundle
+from daemon.crash import crashpoint
+from daemon.log import get_logger
+from daemon.places import publishable, shown, with_suffix
+from daemon.settings import Settings
+from daemon.share import Share
+from db.jobs import Job, Jobs
+from db.states import State
+
+log = get_logger()
+
+MARKER = "DELIVERING"
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Publishes finished jobs. Every method may be called again after a crash at any point inside it."""
+
+    share: Share
+    jobs: Jobs
+    settings: Settings
+
+    def stage_results(self, job: Job, verdict: str, best_model: str) -> Job:
+        """D1, D2: the whole result stands flushed in staging before the record says that it is to be published."""
+        self._stage(job, failed=False)
+        job = self.jobs.deliver(job.id, publishable(job.name), verdict, best_model)
+        crashpoint("D2")
+        return job
+
+    def stage_failure(self, job: Job) -> Job:
+        """F1, F2: the same for a bundle that goes to failed/."""
+        self._stage(job, failed=True)
+        job = self.jobs.failing(job.id, publishable(job.name))
+        crashpoint("F2")
+        return job
+
+    def publish(self, job: Job) -> Job:
+        """D3, D4 (F3, F4): one rename makes the folder visible; it is judged by state, not by its return value."""
+        self.share.check()
+        places = self.share.places
+        staged = places.staging / job.id
+        shelf = self._shelf(job)
+        # Staging gone means published, even if a consumer has already taken the folder away.
+        while staged.exists():
+            try:
+                fsops.rename_new(staged, shelf / os.fsdecode(job.dest or b"_"))
+            except FileExistsError:
+                job = self.jobs.redirect(job.id, self._other_name(job, shelf))
+        crashpoint("D3a")
+        fsops.sync_dir(shelf)
+        crashpoint("D3b")
+        fsops.sync_dir(places.staging)
+        crashpoint("D3")
+        job = self.jobs.published(job.id)
+        crashpoint("D4")
+        log.info("published", job=job.short_id, folder=f"{shelf.name}/{shown(job.dest or b'')}", verdict=job.verdict)
+        return job
+
+    def clean(self, job: Job) -> Job:
+        """D5 (F5): the original is archived first, then the working copy goes, then the record says so."""
+        places = self.share.places
+        if job.state is State.DONE:
+            self._mark_done(job)
+        crashpoint("D4a")
+        claimed = places.claimed / job.id
+        if claimed.exists():
+            self._put_away(job, claimed)
+        crashpoint("D5a")
+        fsops.sync_dir(places.claimed)
+        fsops.remove_tree(places.work(job.id))
+        crashpoint("D5b")
+        fsops.sync_dir(places.work(job.id).parent)
+        job = self.jobs.cleaned(job.id)
+        crashpoint("D5")
+        return job
+
+    def drop_expired(self, now: float) -> None:
+        """Delete kept originals whose retention has ended. Their age is the time they were put away."""
+        for folder in self.share.places.kept.iterdir():
+            if now - folder.lstat().st_mtime > self.settings.retain_days * _DAY_S:
+                fsops.remove_tree(folder)
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def _stage(self, job: Job, *, failed: bool) -> None:
+        places = self.share.places
+        work = places.work(job.id)
+        fsops.make_dir(work, 0o700)
+        if (work / MARKER).exists():
+            fsops.remove_tree(work / MARKER)
+            fsops.sync_dir(work)
+        crashpoint("D1b")
+        if failed:
+            bundle = failure_bundle(job, self.jobs.runs(job.id), places, self.settings)
+        else:
+            bundle = result_bundle(job, places, self.settings)
+        bundle.write(places.staging / job.id, job)
+        crashpoint("D1")
+        marker = {"job": job.id, "to": "failed" if failed else "outbox"}
+        fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)
+        crashpoint("D2a")
+
+    def _shelf(self, job: Job) -> Path:
+        places = self.share.places
+        return places.outbox if job.state in (State.DELIVERING, State.DONE) else places.failed
+
+    @staticmethod
+    def _other_name(job: Job, shelf: Path) -> bytes:
+        first = with_suffix(publishable(job.name), job.short_id)
+        candidate, count = first, 2
+        while os.path.lexists(shelf / os.fsdecode(candidate)):
+            candidate, count = first + f"_{count}".encode(), count + 1
+        return candidate
+
+    def _mark_done(self, job: Job) -> None:
+        """For consumers that must not act before the rename is durable."""
+        name = os.fsdecode(job.dest or b"_")
+        if (self.share.places.outbox / name).exists():
+            fsops.show_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
+
+    def _put_away(self, job: Job, claimed: Path) -> None:
+        places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
+        if job.state is State.FAILED and is_movable(job, places, self.settings) and published.exists():
+            fsops.rename_new(claimed, published / "capture")
+            fsops.sync_dir(published)
+        elif self.settings.retain_days > 0:
+            kept = places.kept / job.id
+            fsops.remove_tree(kept)
+            fsops.rename_new(claimed, kept)
+            os.utime(kept, (time.time(), time.time()))
+            fsops.sync_dir(places.kept)
+        else:
+            fsops.remove_tree(claimed)

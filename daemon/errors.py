@@ -1,0 +1,143 @@
+"""The error table: what can go wrong, what it means for the job or the daemon, and what a person does next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Meaning(Enum):
+    """What the daemon does about an error."""
+
+    REJECT = "reject"  # this capture goes to failed/ and the line goes on
+    HOLD = "hold"      # nothing is wrong with the capture: wait until the machine is well again
+    RETRY = "retry"    # the attempt failed; another one may succeed
+    STOP = "stop"      # the daemon cannot work at all
+
+
+class ExitCode:
+    """Exit codes of the command, as sysexits.h has them where it has one."""
+
+    OK = 0
+    PROBLEM = 1
+    USAGE = 2
+    ANOTHER_INSTANCE = 75
+    CONFIGURATION = 78
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One row: ``says`` is the sentence on WHY.txt's first line, ``fix`` what to do next."""
+
+    meaning: Meaning
+    says: str
+    fix: str
+
+
+#: Why a job ends in failed/. Problems of single files carry their own sentence and fix beside this.
+FAILURES: dict[str, Failure] = {
+    "capture": Failure(
+        Meaning.REJECT, "The capture has a problem that no waiting can cure.",
+        "Mend the files named below, then move this folder back into the inbox.",
+    ),
+    "incomplete": Failure(
+        Meaning.REJECT, "The capture never became complete.",
+        "Add the files named below (or copy the capture again), then move this folder back into the inbox.",
+    ),
+    "changed": Failure(
+        Meaning.REJECT, "The files kept changing while they were being read.",
+        "Wait until the rig has finished writing, then move this folder back into the inbox.",
+    ),
+    "unreadable": Failure(
+        Meaning.REJECT, "Reading this capture stopped the reader three times.",
+        "Run `meshdrop check` on this folder on another machine, and send the folder to whoever looks after the "
+        "service.",
+    ),
+    "poison": Failure(
+        Meaning.REJECT, "The service or the machine went down three times while this capture was being worked on.",
+        "Look at the log in this folder. If the machine was simply switched off, move this folder back into the inbox.",
+    ),
+    "no_model": Failure(
+        Meaning.REJECT, "None of the models asked for can run on this machine.",
+        "Run `meshdrop doctor`; change `models` in capture.json or in the settings, then move this folder back into "
+        "the inbox.",
+    ),
+    "models": Failure(
+        Meaning.REJECT, "No model produced a mesh.",
+        "The reasons stand below and in the log. Move this folder back into the inbox to try again.",
+    ),
+    "quality": Failure(
+        Meaning.REJECT, "A mesh was made, but it does not look like the photographs.",
+        "Look at the pictures in previews/. Usually a camera moved or a mask is wrong: check the rig, capture again.",
+    ),
+    "cancelled": Failure(
+        Meaning.REJECT, "The job was cancelled.",
+        "Nothing is wrong. Move this folder back into the inbox to start it again.",
+    ),
+    "damaged": Failure(
+        Meaning.REJECT, "The service's working copy of the capture no longer matches what was received.",
+        "The disk may be failing: run `meshdrop doctor`, then move this folder back into the inbox.",
+    ),
+    "results": Failure(
+        Meaning.REJECT, "The finished files did not pass the last check before publishing.",
+        "Move this folder back into the inbox to try again; if it happens twice, run `meshdrop doctor`.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why one model run failed; ``retries`` counts how many further attempts are worth it."""
+
+    retries: int
+    says: str
+    fix: str
+
+
+RUN_FAILURES: dict[str, RunFailure] = {
+    "bad_input": RunFailure(0, "the model refused the capture", "read the reason and mend the capture"),
+    "error": RunFailure(2, "the model stopped with an error", "see the end of the log in this folder"),
+    "crash": RunFailure(2, "the model's process died", "see the end of the log; run `meshdrop doctor`"),
+    "gpu_memory": RunFailure(1, "the GPU ran out of memory", "free the GPU or choose a smaller preset"),
+    "host_memory": RunFailure(1, "the machine ran out of memory", "add memory or lower the model's resolution"),
+    "timeout": RunFailure(1, "the model took longer than its limit", "raise run_limit_s or lower the resolution"),
+    "stalled": RunFailure(1, "the model stopped making progress", "see the end of the log; run `meshdrop doctor`"),
+    "garbage": RunFailure(1, "the model said it was done but left no valid result", "see the end of the log"),
+    "cancelled": RunFailure(0, "the run was cancelled", "move the folder back into the inbox to run it again"),
+}
+
+#: Pauses before attempt 2 and 3; other jobs go first meanwhile.
+BACK_OFF_S = (10.0, 60.0)
+MAX_ATTEMPTS = 3
+MAX_INGEST_TRIES = 3
+MAX_REFUNDS = 20
+
+
+class MeshdropError(Exception):
+    """An error for a person at the command line: one sentence, and what to do next."""
+
+    exit_code = ExitCode.PROBLEM
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class ConfigurationError(MeshdropError):
+    """Settings, folders or the database do not fit this version."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class AnotherInstance(MeshdropError):
+    """Somebody else already runs on these folders."""
+
+    exit_code = ExitCode.ANOTHER_INSTANCE
+
+
+class ShareUnavailable(Exception):
+    """The share is not there, not ours or not readable: nothing may be concluded from what is (not) seen."""
+
+
+class Stopping(Exception):
+    """The daemon was asked to stop in the middle of a step; the step is taken up again at the next start."""

@@ -1,0 +1,57 @@
+"""The seam to where models run. Nothing above it knows whether that is this machine or another.
+
+Retries, priorities and exactly-once delivery are the daemon's own; an executor is a mere launcher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at one job. Equal ``recipe`` texts mean: the same models with the same settings.
+
+    ``key`` is "<job id>.<attempt number>". ``src`` is the read-only capture, ``dir`` the only place that the attempt
+    may write to.
+    """
+
+    key: str
+    recipe: str
+    src: str
+    dir: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of an attempt. ``progress`` in 0..1; ``manifest`` holds each model's outcome once it is done."""
+
+    key: str
+    state: Literal["running", "done", "failed"]
+    progress: float
+    note: str
+    manifest: Mapping[str, Any] | None = None
+
+
+class Executor(Protocol):
+    """Runs attempts. All methods return at once and are called from one thread, the daemon's main one."""
+
+    def free(self) -> int:
+        """How many attempts it would start now."""
+
+    def start(self, attempt: Attempt) -> None:
+        """Begin an attempt; a key that is already known is left alone."""
+
+    def poll(self) -> list[Report] | None:
+        """All it knows, earlier attempts that were not cleared included. None: unreachable, decide nothing."""
+
+    def cancel(self, key: str) -> None:
+        """Stop an attempt; ``poll`` shows the end."""
+
+    def clear(self, key: str) -> None:
+        """The end was taken note of: forget the attempt."""
+
+    def close(self, keep: bool) -> None:
+        """Let go; with ``keep`` running attempts go on for the next daemon, if the executor can do that."""

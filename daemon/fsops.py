@@ -1,0 +1,225 @@
+"""Every file operation that a promise rests on. Nothing else in the daemon renames, syncs or deletes.
+
+Each operation calls ``observer`` first, if one is set: tests record the order, or raise the error that a bad disk
+would raise. A failed fsync is never tried again on the same file: the kernel may have dropped the pages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.crash import crashpoint
+
+#: Test seam: called as ``observer(operation, path, ...)`` before each operation; may raise ``OSError``.
+observer: Callable[..., None] | None = None
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_CHUNK = 1 << 20
+_libc = ctypes.CDLL(None, use_errno=True)
+
+#: A directory cannot be synced on some network file systems; that is their promise to keep, not ours.
+_SYNC_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+class NotRegular(OSError):
+    """A path that should be a plain file of one link is a link, a device, a pipe, or linked elsewhere too."""
+
+
+class TooLarge(OSError):
+    """A file is larger than it may be."""
+
+
+class ChangedWhileRead(OSError):
+    """A file's size or time changed between the start and the end of reading it."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A file that was copied: bytes and SHA-256 of what was read."""
+
+    size: int
+    sha256: str
+
+
+def _observe(operation: str, *paths: Path) -> None:
+    if observer is not None:
+        observer(operation, *paths)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's content to disk. Does not follow links and does not block on pipes."""
+    _observe("sync_file", path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_dir(path: Path) -> None:
+    """Flush a directory's entries to disk; silently nothing where the file system cannot."""
+    _observe("sync_dir", path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _SYNC_UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(top: Path) -> None:
+    """Flush every file and directory below ``top``, and ``top`` itself."""
+    for folder, _, names in os.walk(top, topdown=False):
+        for name in names:
+            sync_file(Path(folder, name))
+        sync_dir(Path(folder))
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Move ``source`` to ``target`` in one step; raises ``FileExistsError`` rather than replace anything.
+
+    Where the file system lacks that flag (NFS answers EINVAL), a check precedes a plain rename: for directories a
+    non-empty target is refused by rename itself, so only an empty folder could be replaced.
+    """
+    _observe("rename", source, target)
+    result = _libc.renameat2(
+        _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(_RENAME_NOREPLACE)
+    )
+    if result == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), str(source), None, str(target))
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
+
+
+def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: a hidden neighbour, flushed, renamed over, directory flushed."""
+    _observe("write_file", path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_dir(path.parent)
+
+
+def show_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step for readers, without asking the disk: for status pages that are soon rewritten."""
+    _observe("show_file", path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(content)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def copy_file(source: Path, target: Path, max_bytes: int, mode: int = 0o644) -> Copied:
+    """Copy a plain file and flush the copy.
+
+    Raises ``NotRegular``, ``TooLarge`` before a byte is read, ``ChangedWhileRead`` when the source moved meanwhile.
+    """
+    _observe("copy_file", source, target)
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as reader:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise NotRegular(errno.EINVAL, "not a plain file", str(source))
+        if before.st_nlink != 1:
+            raise NotRegular(errno.EMLINK, "linked from somewhere else too", str(source))
+        if before.st_size > max_bytes:
+            raise TooLarge(errno.EFBIG, f"{before.st_size} bytes, more than {max_bytes}", str(source))
+        digest, size = hashlib.sha256(), 0
+        out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with open(out, "wb", buffering=0) as writer:
+            while chunk := reader.read(_CHUNK):
+                size += len(chunk)
+                if size > before.st_size:
+                    break
+                digest.update(chunk)
+                _write_all(writer.fileno(), chunk)
+            os.fsync(out)
+        after = os.fstat(descriptor)
+    if size != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise ChangedWhileRead(errno.EAGAIN, "changed while it was read", str(source))
+    return Copied(size, digest.hexdigest())
+
+
+def _write_all(descriptor: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file's bytes where the file system can, else a copy. For bundles of refused captures."""
+    _observe("link", source, target)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def make_dir(path: Path, mode: int = 0o755) -> None:
+    """Create a directory (and parents) if it is missing."""
+    _observe("make_dir", path)
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def fresh_dir(path: Path, mode: int = 0o755) -> None:
+    """An empty directory, whatever stood there before."""
+    remove_tree(path)
+    make_dir(path, mode)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file or directory tree if it is there. Never follows a link out of the tree."""
+    _observe("remove_tree", path)
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, onerror=_unlock_and_retry)
+    crashpoint("rm")
+
+
+def _unlock_and_retry(operation: Callable[..., object], path: str, info: object) -> None:
+    """A folder copied from a rig may lack write permission; we own it by now, so open it and go on."""
+    parent = os.path.dirname(path)
+    os.chmod(parent, 0o700)
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.chmod(path, 0o700)
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a plain file's content."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

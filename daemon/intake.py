@@ -1,0 +1,229 @@
+"""From a complete folder to a queued job: steps I2 to I6 of docs/architecture.md, in exactly that order."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from daemon import fsops
+from daemon.crash import crashpoint
+from daemon.errors import FAILURES, MAX_INGEST_TRIES, Stopping
+from daemon.log import get_logger
+from daemon.look import look, take_facts
+from daemon.places import shown
+from daemon.process import Limits, WorkerProcess, run_to_end, worker_request
+from daemon.scanner import Finding
+from daemon.settings import Settings
+from daemon.settle import Snapshot, Window, judge
+from daemon.share import Share
+from db.jobs import Job, Jobs, NameBeingClaimed
+from models.problem import CaptureError, Problem
+
+log = get_logger()
+
+#: "Not yet": somebody holds the folder, or may not be moved now. Waited for, never failed.
+_NOT_YET = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.EEXIST, errno.ENOTEMPTY})
+_FOREVER = float("inf")
+#: Address space of the process that reads strangers' files.
+_READER_MEMORY_MIB = 6144
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes folders and reads them. ``stopping`` tells whether the daemon was asked to end."""
+
+    share: Share
+    jobs: Jobs
+    settings: Settings
+    window: Window
+    stopping: Callable[[], bool]
+
+    def claim(self, finding: Finding) -> Job | None:
+        """Take one folder out of the inbox (I2 to I4). None when it moved on meanwhile; the next scan sees it again."""
+        places = self.share.places
+        folder = places.inbox / os.fsdecode(finding.name)
+        self.share.check()
+        try:
+            self._flush(folder, finding.snapshot)
+            if look(folder, self.settings.limits, closely=False).fingerprint != finding.snapshot.fingerprint:
+                return None
+        except FileNotFoundError:
+            return None
+        crashpoint("I2")
+        try:
+            job = self.jobs.claim(finding.name, finding.snapshot.fingerprint)
+        except NameBeingClaimed:
+            return None
+        crashpoint("I3")
+        try:
+            fsops.rename_new(folder, places.claimed / job.id)
+        except OSError as error:
+            self.jobs.abandon(job.id, f"not moved: {error.strerror}")
+            if error.errno in _NOT_YET or isinstance(error, FileNotFoundError):
+                return None
+            raise
+        self._flush_claim()
+        log.info("claimed", job=job.short_id, capture=shown(job.name))
+        return job
+
+    def prepare(self, job: Job) -> Job:
+        """Copy, check and queue a claimed folder (I5, I6). Returns the job in its next state.
+
+        Raises ``OSError`` when the machine, not the capture, is at fault: the job stays as it is and is tried again.
+        """
+        claimed = self.share.places.claimed / job.id
+        if not claimed.exists():
+            return self.jobs.abandon(job.id, "nothing was taken")
+        if job.ingest_tries > MAX_INGEST_TRIES:
+            return self.jobs.reject(job.id, "unreadable", FAILURES["unreadable"].says)
+        self._flush_claim()
+        limits = self.settings.limits
+        snapshot = look(claimed, limits)
+        if snapshot.fingerprint != job.fingerprint:
+            return self._put_back(job)
+        judgement = judge(snapshot, _FOREVER, self.window)
+        if judgement.state == "arriving":
+            return self._put_back(job)
+        if judgement.state == "refuse":
+            return self._refuse(job, judgement.code, judgement.problems)
+        try:
+            digest = self._copy(job, claimed, snapshot)
+        except CaptureError as error:
+            return self._refuse(job, "capture", error.problems)
+        except (fsops.ChangedWhileRead, FileNotFoundError):
+            return self._put_back(job)
+        if look(claimed, limits, closely=False).fingerprint != job.fingerprint:
+            return self._put_back(job)
+        crashpoint("I5")
+        return self._check_content(job, digest, snapshot)
+
+    # -- claiming -------------------------------------------------------------------------------------------------
+
+    def _flush(self, folder: Path, snapshot: Snapshot) -> None:
+        """I2: the rig's own writes reach the disk before we vouch for them."""
+        folders = {folder}
+        for fact in snapshot.facts:
+            path = folder / fact.path
+            if fact.kind == "file":
+                fsops.sync_file(path)
+                folders |= {parent for parent in path.parents if folder in parent.parents}
+        for inner in sorted(folders, reverse=True):
+            fsops.sync_dir(inner)
+
+    def _flush_claim(self) -> None:
+        crashpoint("I4a")
+        fsops.sync_dir(self.share.places.inbox)
+        crashpoint("I4b")
+        fsops.sync_dir(self.share.places.claimed)
+        crashpoint("I4")
+
+    def _put_back(self, job: Job) -> Job:
+        """The folder changed after it was taken: back into the inbox, once; the second time it fails."""
+        if self.jobs.was_put_back(job.name):
+            return self.jobs.reject(job.id, "changed", FAILURES["changed"].says)
+        places = self.share.places
+        job = self.jobs.abandon(job.id, "changed after it was taken", put_back=True)
+        crashpoint("I5r")
+        try:
+            fsops.rename_new(places.claimed / job.id, places.inbox / os.fsdecode(job.name))
+        except FileExistsError:
+            return self.jobs.reject(job.id, "changed", FAILURES["changed"].says)
+        fsops.sync_dir(places.claimed)
+        fsops.sync_dir(places.inbox)
+        log.info("put back", job=job.short_id, capture=shown(job.name))
+        return job
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def _copy(self, job: Job, claimed: Path, snapshot: Snapshot) -> str:
+        """I5: the files on the list, and no others, become our own copy. Returns the digest of their content."""
+        places, limits, expected = self.share.places, self.settings.limits, snapshot.expectation
+        sizes = {fact.path: fact.size for fact in snapshot.facts}
+        if (total := sum(sizes[name] for name in expected.required)) > limits.max_capture_bytes:
+            allowed = f"{limits.max_capture_bytes / 1e6:.0f}"
+            message = f"The capture has {total / 1e6:.0f} MB, more than the {allowed} allowed."
+            raise CaptureError([Problem("too_big", None, message, "Use smaller images, or raise max_capture_mb.")])
+        fsops.fresh_dir(places.work(job.id), 0o700)
+        hashes: dict[str, str] = {}
+        for name in expected.required:
+            inner = PurePosixPath(name[len(expected.root) :])
+            target = places.capture(job.id) / inner
+            fsops.make_dir(target.parent)
+            try:
+                hashes[str(inner)] = fsops.copy_file(claimed / name, target, limits.max_file_bytes).sha256
+            except fsops.TooLarge as error:
+                message = f"has {sizes[name] / 1e6:.0f} MB, more than the {limits.max_file_bytes / 1e6:.0f} allowed."
+                problem = Problem("too_big", name, message, "Use smaller images, or raise max_file_mb.")
+                raise CaptureError([problem]) from error
+            except fsops.NotRegular as error:
+                problem = Problem("not_regular", name, "is not a plain file of its own.", "Copy the file itself.")
+                raise CaptureError([problem]) from error
+            crashpoint("I5a")
+        identity = {"id": job.id, "name": job.name.hex(), "fingerprint": job.fingerprint, "created_at": job.created_at}
+        fsops.write_file(places.work(job.id) / "job.json", json.dumps(identity).encode(), 0o600)
+        fsops.sync_tree(places.work(job.id))
+        fsops.sync_dir(places.work(job.id).parent)
+        crashpoint("I5b")
+        return content_digest(hashes)
+
+    def _check_content(self, job: Job, digest: str, snapshot: Snapshot) -> Job:
+        """I6: a limited process of its own reads the pictures; this one never does."""
+        ended = self._inspect(job)
+        while ended is None:
+            if job.ingest_tries >= MAX_INGEST_TRIES:
+                return self.jobs.reject(job.id, "unreadable", FAILURES["unreadable"].says)
+            job = self.jobs.read_again(job.id)
+            ended = self._inspect(job)
+        if not ended["ok"]:
+            problems = tuple(Problem(**fields) for fields in ended["problems"])
+            return self._refuse(job, "capture", problems, ended)
+        options = snapshot.expectation.stated.options
+        queued = self.jobs.queue(job.id, digest, ended, options.models, options.priority)
+        crashpoint("I6")
+        log.info("queued", job=job.short_id, capture=shown(job.name), views=len(ended.get("views", ())))
+        return queued
+
+    def _inspect(self, job: Job) -> dict[str, Any] | None:
+        places = self.share.places
+        folder = places.work(job.id)
+        request = worker_request(
+            "inspect", places.capture(job.id), folder / "inspection.json", self.settings.limits,
+            memory_mib=_READER_MEMORY_MIB, name=shown(job.name),
+        )
+        seconds = self.settings.check_limit_s
+        process = WorkerProcess(
+            f"{job.id}.inspect", request, folder, places.cache, Limits(seconds, seconds, self.settings.stop_grace_s)
+        )
+        ended = run_to_end(process, self.stopping)
+        if ended.error_class == "cancelled":
+            raise Stopping
+        if ended.error_class is not None:
+            log.warning("reader failed", job=job.short_id, reason=ended.reason)
+        return ended.answer
+
+    def _refuse(
+        self, job: Job, code: str, problems: tuple[Problem, ...], inspection: Mapping[str, Any] | None = None
+    ) -> Job:
+        found = dict(inspection or {"ok": False, "problems": [problem.to_json() for problem in problems]})
+        reason = "\n".join(str(problem) for problem in problems) or FAILURES[code].says
+        refused = self.jobs.reject(job.id, code, reason, found)
+        log.info("refused", job=job.short_id, capture=shown(job.name), code=code, reason=reason.splitlines()[0])
+        return refused
+
+
+def content_digest(hashes: Mapping[str, str]) -> str:
+    """SHA-256 over the sorted names and content hashes of a capture's files."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def digest_of_folder(folder: Path, settings: Settings) -> str:
+    """The content digest of our own copy of a capture, computed again from disk."""
+    facts = take_facts(folder, settings.limits)
+    return content_digest({fact.path: fsops.sha256_of(folder / fact.path) for fact in facts})

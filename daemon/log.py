@@ -1,0 +1,32 @@
+"""structlog, set up once: pretty on a terminal, one JSON object a line elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+
+#: The one way to a logger: ``log = get_logger(); log.info("claimed", job=job.short_id)``.
+get_logger = structlog.stdlib.get_logger
+
+
+def configure(verbose: bool = False) -> None:
+    """Set up logging for the process. JSON when stderr is not a terminal or systemd's journal listens."""
+    human = sys.stderr.isatty() and "JOURNAL_STREAM" not in os.environ
+    renderer: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info if not human else structlog.processors.UnicodeDecoder(),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,144 @@
+"""Which folder is where: the share that people see, and the private folders that nobody else may touch."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.problem import printable
+
+SENTINEL = ".meshdrop-id"
+_WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")
+_NAME_MAX = 255
+#: Room for `__` + eight characters of the job id, and for `.done`.
+_SUFFIX_ROOM = 16
+
+
+@dataclass(frozen=True)
+class Places:
+    """Absolute paths of every folder the daemon uses; see docs/architecture.md for the drawing."""
+
+    root: Path
+    spool: Path
+    state: Path
+
+    @property
+    def inbox(self) -> Path:
+        """Where people drop capture folders."""
+        return self.root / "inbox"
+
+    @property
+    def outbox(self) -> Path:
+        """Where finished results appear."""
+        return self.root / "outbox"
+
+    @property
+    def failed(self) -> Path:
+        """Where refused and failed captures appear, each with its WHY.txt."""
+        return self.root / "failed"
+
+    @property
+    def status(self) -> Path:
+        """Status pages for people at the share."""
+        return self.root / "status"
+
+    @property
+    def sentinel(self) -> Path:
+        """The file that proves that the share is mounted and ours."""
+        return self.root / SENTINEL
+
+    @property
+    def claimed(self) -> Path:
+        """Folders taken out of the inbox, by job id."""
+        return self.spool / "claimed"
+
+    @property
+    def staging(self) -> Path:
+        """Results and failure bundles on their way out, by job id."""
+        return self.spool / "staging"
+
+    @property
+    def kept(self) -> Path:
+        """Originals of finished jobs, until their retention ends."""
+        return self.spool / "kept"
+
+    @property
+    def database(self) -> Path:
+        """The record."""
+        return self.state / "meshdrop.db"
+
+    @property
+    def backups(self) -> Path:
+        """Database backups."""
+        return self.state / "backup"
+
+    @property
+    def lock(self) -> Path:
+        """Held for life by the one daemon of this state folder."""
+        return self.state / "lock"
+
+    @property
+    def control(self) -> Path:
+        """Unix socket for commands to the running daemon."""
+        return self.state / "control.sock"
+
+    @property
+    def live_status(self) -> Path:
+        """What the daemon is doing, as JSON, rewritten every second or two."""
+        return self.state / "status.json"
+
+    @property
+    def cache(self) -> Path:
+        """Compiled kernels, shared by all worker processes."""
+        return self.state / "cache"
+
+    def work(self, job_id: str) -> Path:
+        """Private working folder of a job."""
+        return self.state / "work" / job_id
+
+    def capture(self, job_id: str) -> Path:
+        """The job's own checked copy of the capture."""
+        return self.work(job_id) / "input"
+
+    def attempt(self, job_id: str, number: int) -> Path:
+        """Private folder of one attempt."""
+        return self.work(job_id) / f"a{number}"
+
+    def public(self) -> tuple[Path, ...]:
+        """The folders on the share."""
+        return (self.inbox, self.outbox, self.failed, self.status)
+
+    def private(self) -> tuple[Path, ...]:
+        """The folders that only the daemon uses."""
+        return (self.claimed, self.staging, self.kept, self.state / "work", self.backups, self.cache)
+
+
+def shown(name: bytes) -> str:
+    """A folder name made safe to print and log."""
+    return printable(os.fsdecode(name))
+
+
+def publishable(name: bytes) -> bytes:
+    """A folder name for outbox/ or failed/ that Windows clients can open too, with room for a suffix.
+
+    Device names get a trailing underscore, trailing dots and spaces go, characters that SMB cannot carry become
+    underscores, control characters too, and long names are cut between characters.
+    """
+    text = os.fsdecode(name)
+    text = "".join("_" if c in '<>:"/\\|?*' or unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
+    text = text.rstrip(". ") or "_"
+    if text.startswith("."):
+        text = "_" + text[1:]
+    if _WINDOWS_DEVICES.match(text):
+        text += "_"
+    while len(os.fsencode(text)) > _NAME_MAX - _SUFFIX_ROOM:
+        text = text[:-1]
+    return os.fsencode(text)
+
+
+def with_suffix(dest: bytes, short_id: str) -> bytes:
+    """The second choice when ``dest`` is taken."""
+    return dest + b"__" + short_id.encode("ascii")

@@ -1,0 +1,286 @@
+"""One worker process: started by exec, watched without blocking, ended with everything it started.
+
+Nothing it says is trusted: lines are bounded and checked, paths never come from it, its output is drained into a
+capped log. It ends by its own answer, by a limit, or by ``stop``: SIGTERM, a grace period, SIGKILL to its group, then
+to every process that carries its key in the environment (grandchildren may have left the group).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import RUN_FAILURES
+from models.limits import CaptureLimits
+
+RUN_KEY = "MESHDROP_RUN"
+OWNER_KEY = "MESHDROP_STATE"
+MESSAGE_MAX = 65_536
+LOG_HEAD = 1 << 20
+LOG_TAIL = 4 << 20
+_DRAIN_S = 5.0
+_PASSED_ON = frozenset({
+    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME", "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS",
+})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds a process may take, may go without progress, and has to end after SIGTERM."""
+
+    run_s: float
+    stall_s: float
+    grace_s: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker process ended. ``error_class`` is None when its answer is there; else a key of RUN_FAILURES, or
+    ``unavailable`` when a model cannot run here. ``fix`` says what to do about it."""
+
+    error_class: str | None
+    reason: str
+    fix: str
+    seconds: float
+    cpu_seconds: float
+    peak_rss_mib: int
+    answer: dict[str, Any] | None
+
+
+class WorkerProcess:
+    """A running ``models.worker``. Construct to start; call ``poll`` often; it never blocks for long.
+
+    Must be constructed on a thread that lives as long as the child may: the kernel's parent-death signal fires when
+    the *thread* that started it ends.
+    """
+
+    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, cache: Path, limits: Limits) -> None:
+        self.key = key
+        self.percent, self.step = 0.0, "starting"
+        self._limits = limits
+        self._answer = Path(request["answer"])
+        self._error: tuple[str, str, str] | None = None
+        self._stopped_for: str | None = None
+        self._killed = False
+        folder.mkdir(parents=True, exist_ok=True)
+        self._answer.unlink(missing_ok=True)
+        request_file = folder / f"{self._answer.stem}.request.json"
+        request_file.write_text(json.dumps({**request, "parent": os.getpid()}), encoding="utf-8")
+        self._log = _CappedLog(folder / f"{self._answer.stem}.log")
+        self._started = self._progressed = time.monotonic()
+        self._stop_at = 0.0
+        self._pid, readers = self._spawn(request_file, folder, cache)
+        self._readers = [
+            threading.Thread(target=self._log.drain, args=(readers[0],), daemon=True, name=f"log {key}"),
+            threading.Thread(target=self._listen, args=(readers[1],), daemon=True, name=f"messages {key}"),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker, which also leads its own session and process group."""
+        return self._pid
+
+    def poll(self) -> Ended | None:
+        """How it ended, or None while it runs. Enforces the limits."""
+        done, status, usage = os.wait4(self._pid, os.WNOHANG)
+        if done == 0:
+            self._enforce(time.monotonic())
+            return None
+        kill_strays(self.key)
+        for reader in self._readers:
+            reader.join(_DRAIN_S)
+        self._log.close()
+        return self._ended(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024)
+
+    def stop(self, why: str) -> None:
+        """Ask it to end, for ``why`` (a key of RUN_FAILURES); ``poll`` sees to the rest."""
+        if self._stopped_for is None:
+            self._stopped_for = why
+            self._stop_at = time.monotonic()
+            self._signal(signal.SIGTERM)
+
+    def _enforce(self, now: float) -> None:
+        if self._stopped_for is not None:
+            if not self._killed and now - self._stop_at > self._limits.grace_s:
+                self._killed = True
+                self._signal(signal.SIGKILL)
+                kill_strays(self.key)
+        elif now - self._started > self._limits.run_s:
+            self.stop("timeout")
+        elif now - self._progressed > self._limits.stall_s:
+            self.stop("stalled")
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, number)
+
+    def _spawn(self, request_file: Path, folder: Path, cache: Path) -> tuple[int, tuple[int, int]]:
+        log_read, log_write = os.pipe()
+        message_read, message_write = os.pipe()
+        actions: list[tuple[Any, ...]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log_write, 1),
+            (os.POSIX_SPAWN_DUP2, log_write, 2),
+            (os.POSIX_SPAWN_DUP2, message_write, 3),
+        ]
+        arguments = [sys.executable, "-I", "-m", "models.worker", str(request_file)]
+        try:
+            pid = os.posix_spawn(
+                sys.executable, arguments, worker_environment(self.key, folder, cache),
+                file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
+            )
+        except OSError:
+            os.close(log_read)
+            os.close(message_read)
+            raise
+        finally:
+            os.close(log_write)
+            os.close(message_write)
+        return pid, (log_read, message_read)
+
+    def _listen(self, descriptor: int) -> None:
+        with open(descriptor, "rb") as stream:
+            while line := stream.readline(MESSAGE_MAX):
+                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                    self._heard(json.loads(line))
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "progress":
+            percent, step = float(message["percent"]), str(message["step"])[:200]
+            if (percent, step) != (self.percent, self.step):
+                self._progressed = time.monotonic()
+            self.percent, self.step = min(max(percent, 0.0), 100.0), step
+        elif kind == "error":
+            self._error = (str(message["class"]), str(message["message"])[:4000], str(message["fix"])[:1000])
+
+    def _ended(self, status: int, cpu: float, peak: int) -> Ended:
+        code = os.waitstatus_to_exitcode(status)
+        answer = _read_answer(self._answer) if code == 0 else None
+        if self._stopped_for is not None:
+            kind, reason, fix = self._stopped_for, RUN_FAILURES[self._stopped_for].says, ""
+        elif answer is not None:
+            kind, reason, fix = None, "", ""
+        elif self._error is not None:
+            kind, reason, fix = self._error
+            kind = kind if kind in RUN_FAILURES or kind == "unavailable" else "error"
+        elif code == 0:
+            kind, reason, fix = "garbage", RUN_FAILURES["garbage"].says, ""
+        elif code < 0:
+            kind, reason, fix = "crash", f"the process was ended by {signal.Signals(-code).name}", ""
+        else:
+            kind, reason, fix = "crash", f"the process ended with exit code {code} and no explanation", ""
+        if kind is not None and not fix:
+            fix = RUN_FAILURES[kind].fix
+        return Ended(kind, reason, fix, time.monotonic() - self._started, cpu, peak, answer)
+
+
+def worker_request(
+    task: str, capture: Path, answer: Path, limits: CaptureLimits, **fields: Any
+) -> dict[str, Any]:
+    """A request as ``models.worker.Request`` reads it."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
+    return {"task": task, "capture": str(capture), "answer": str(answer), "limits": asdict(limits), **plain}
+
+
+def run_to_end(process: WorkerProcess, stopping: Callable[[], bool], every_s: float = 0.02) -> Ended:
+    """Wait for a worker, passing on a request to stop. For threads that have nothing else to do."""
+    while (ended := process.poll()) is None:
+        if stopping():
+            process.stop("cancelled")
+        time.sleep(every_s)
+    return ended
+
+
+def worker_environment(key: str, folder: Path, cache: Path) -> dict[str, str]:
+    """Only what is on the list reaches a worker; home and temporary files are its own, the network is off."""
+    passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+    private = folder / "tmp"
+    private.mkdir(exist_ok=True)
+    return {
+        **passed, RUN_KEY: key, OWNER_KEY: str(cache.parent), "HOME": str(private), "TMPDIR": str(private),
+        "NUMBA_CACHE_DIR": str(cache / "numba"),
+        "TORCH_EXTENSIONS_DIR": str(cache / "torch"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+    }
+
+
+def kill_strays(key: str) -> int:
+    """SIGKILL every process started with this key and reap those that became our children. Returns how many."""
+    wanted = f"{RUN_KEY}={key}".encode()
+    found = 0
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in variables:
+            found += 1
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(entry), signal.SIGKILL)
+            _reap(int(entry))
+    return found
+
+
+def _reap(pid: int, patience_s: float = 1.0) -> None:
+    """Collect a killed stray that has become our child; one that hangs in the kernel is left to init."""
+    give_up = time.monotonic() + patience_s
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < give_up:
+            time.sleep(0.01)
+
+
+def _read_answer(path: Path) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+class _CappedLog:
+    """Keeps the first megabyte and the last four of what a process prints: a chatty one cannot fill the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._head = 0
+        self._tail = bytearray()
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by close(), on the polling thread
+        self._lock = threading.Lock()
+
+    def drain(self, descriptor: int) -> None:
+        """Read until the last writer is gone."""
+        with open(descriptor, "rb", buffering=0) as stream:
+            while chunk := stream.read(65_536):
+                with self._lock:
+                    self._keep(chunk)
+
+    def _keep(self, chunk: bytes) -> None:
+        room = max(LOG_HEAD - self._head, 0)
+        if room and not self._file.closed:
+            self._file.write(chunk[:room])
+        self._head += len(chunk)
+        self._tail += chunk[room:]
+        if len(self._tail) > 2 * LOG_TAIL:
+            del self._tail[: len(self._tail) - LOG_TAIL]
+
+    def close(self) -> None:
+        """Write the tail and close the file; a reader that is still blocked writes no more."""
+        with self._lock:
+            if self._tail:
+                self._file.write(b"\n[...]\n" * (self._head > LOG_HEAD + LOG_TAIL) + self._tail[-LOG_TAIL:])
+                self._tail.clear()
+            self._file.close()

@@ -1,0 +1,96 @@
+"""Start-up: put the house in order before new work is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon import fsops
+from daemon.crash import crashpoint
+from daemon.log import get_logger
+from daemon.look import look
+from daemon.process import OWNER_KEY
+from daemon.settings import Settings
+from daemon.share import Share
+from db.jobs import Job, Jobs
+from db.states import LIVE, State
+
+log = get_logger()
+
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a start does between opening the record and the first scan."""
+
+    share: Share
+    jobs: Jobs
+    settings: Settings
+
+    def run(self) -> list[Job]:
+        """Adopt folders nobody knows of, sweep what belongs to no live job; returns the jobs to bring forward, in order.
+
+        A try at reading is counted here, before the reading, so that a capture that kills the reader ends.
+        """
+        kill_leftovers(self.share.places.state)
+        self._adopt_claimed()
+        self._sweep()
+        jobs = self.jobs.live()
+        jobs = [self.jobs.read_again(job.id) if job.state is State.CLAIMING else job for job in jobs]
+        crashpoint("GRAB")
+        return jobs
+
+    def _adopt_claimed(self) -> None:
+        """Folders in claimed/ without a live row: a claim that was given up half-way, or a lost record."""
+        for folder in sorted(self.share.places.claimed.iterdir()):
+            if not _JOB_ID.fullmatch(folder.name):
+                continue
+            job = self.jobs.find(folder.name)
+            if job is not None and job.state in LIVE:
+                continue
+            fingerprint = look(folder, self.settings.limits, closely=False).fingerprint
+            if job is None:
+                self.jobs.claim(_name_of(self.share, folder), fingerprint, job_id=folder.name)
+            elif job.state is State.ABANDONED:
+                self.jobs.adopt(job.id, fingerprint)
+            else:
+                continue  # at rest with its original still here: an older version's leftover, kept
+            log.warning("adopted", job=folder.name[:8])
+
+    def _sweep(self) -> None:
+        """Staging and work entries without a live job are ours alone and hold nothing that is not elsewhere."""
+        places = self.share.places
+        live = {job.id for job in self.jobs.live()}
+        for folder in [*places.staging.iterdir(), *(places.state / "work").iterdir()]:
+            if folder.name not in live:
+                fsops.remove_tree(folder)
+
+
+def _name_of(share: Share, folder: Path) -> bytes:
+    """The name under which an adopted folder was dropped, from its job.json; its id when that is lost too."""
+    try:
+        text = (share.places.work(folder.name) / "job.json").read_text(encoding="utf-8")
+        found = re.search(r'"name": "([0-9a-f]+)"', text)
+        return bytes.fromhex(found.group(1)) if found else os.fsencode(f"recovered-{folder.name[:8]}")
+    except OSError:
+        return os.fsencode(f"recovered-{folder.name[:8]}")
+
+
+def kill_leftovers(state: Path) -> None:
+    """End worker processes of an earlier daemon of this state folder; its lock proves that no other one lives."""
+    marker = f"{OWNER_KEY}={state}".encode()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if marker in variables:
+            with contextlib.suppress(OSError):
+                os.kill(int(entry), signal.SIGKILL)

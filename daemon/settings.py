@@ -1,0 +1,149 @@
+"""Settings: a TOML file and the environment become one frozen value, checked whole and read once."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from daemon.errors import ConfigurationError
+from daemon.places import SENTINEL, Places
+from models.limits import CaptureLimits
+from models.registry import known
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Flags win over ``MESHDROP_*`` variables, which win over the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MESHDROP_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    root: Path
+    spool_dir: Path | None = None
+    state_dir: Path | None = None
+
+    models: tuple[str, ...] = ("fusion",)
+    #: Options for each model, for example ``[model_settings.fusion] resolution = 384``.
+    model_settings: dict[str, dict[str, Any]] = {}
+    #: Your own models: name = "package.module:Class" or "/path/to/file.py:Class" of a ReconstructionModel.
+    custom_models: dict[str, str] = {}
+
+    settle_s: Seconds = 5.0
+    settle_network_s: Seconds = 10.0
+    #: How long a folder with six photographs and no trace of depth is given before it is taken without depth.
+    no_depth_wait_s: Seconds = 30.0
+    incomplete_after_s: Seconds = 1800.0
+
+    max_file_mb: Annotated[float, Field(gt=0, le=4096)] = 20.0
+    max_capture_mb: Annotated[float, Field(gt=0, le=65536)] = 200.0
+    #: No new capture is taken with less than this free, or less than three times the capture.
+    min_free_mb: Annotated[float, Field(ge=0)] = 2048.0
+
+    #: Longest time one model run may take; None learns it from this machine's history (10 to 60 minutes).
+    run_limit_s: Annotated[float, Field(gt=0)] | None = None
+    stall_limit_s: Annotated[float, Field(gt=0)] = 300.0
+    check_limit_s: Annotated[float, Field(gt=0)] = 120.0
+    stop_grace_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+
+    #: Put the capture beside its results in outbox/.
+    deliver_capture: bool = True
+    #: How long originals are kept in the private spool after publishing; 0 deletes them at once.
+    retain_days: Annotated[float, Field(ge=0)] = 7.0
+
+    @field_validator("models")
+    @classmethod
+    def _some_model(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError('name at least one model, for example models = ["fusion"]')
+        if len(set(value)) != len(value):
+            raise ValueError("each model may stand in the list once")
+        return value
+
+    @model_validator(mode="after")
+    def _options_belong_to_models(self) -> Settings:
+        unknown = [name for name in (*self.models, *self.model_settings) if name not in known(self.custom_models)]
+        if unknown:
+            names = ", ".join(sorted(known(self.custom_models)))
+            raise ValueError(f"unknown model {', '.join(sorted(set(unknown)))}; there are: {names}")
+        return self
+
+    @property
+    def places(self) -> Places:
+        """The folders these settings lead to."""
+        private = self.root / ".meshdrop"
+        return Places(self.root, self.spool_dir or private / "spool", self.state_dir or private / "state")
+
+    @property
+    def limits(self) -> CaptureLimits:
+        """How large a capture may be."""
+        return CaptureLimits(
+            max_file_bytes=int(self.max_file_mb * 1e6), max_capture_bytes=int(self.max_capture_mb * 1e6)
+        )
+
+
+def config_file(root: Path) -> Path:
+    """Where the settings of a root stand."""
+    return root / ".meshdrop" / "config.toml"
+
+
+def find_root(given: Path | None) -> Path:
+    """The root to work on: the flag, MESHDROP_ROOT, or the folder (or its parents) that ``meshdrop init`` made."""
+    if given is not None:
+        return given.absolute()
+    if from_environment := os.environ.get("MESHDROP_ROOT"):
+        return Path(from_environment).absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / SENTINEL).is_file():
+            return folder
+    raise ConfigurationError(
+        f"no Meshdrop folder here: {here} and its parents have no {SENTINEL}",
+        "name one with --root DIR or MESHDROP_ROOT, or make one with `meshdrop init DIR`",
+    )
+
+
+def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:
+    """Read, merge and check all settings; raises ``ConfigurationError`` with every problem at once."""
+    found = find_root(root)
+    file = config or config_file(found)
+    values: dict[str, Any] = {}
+    if file.is_file():
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{file} is not valid TOML: {error}", "correct that line") from error
+    elif config is not None:
+        raise ConfigurationError(f"there is no settings file {config}", "check the path given with --config")
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return _with_file(values)(**{**given, "root": found})
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError(
+            "the settings have problems:\n" + "\n".join(lines), f"correct them in {file} or in the environment"
+        ) from error
+
+
+def _with_file(values: dict[str, Any]) -> type[Settings]:
+    """Settings whose last source, after flags and environment, is what the file said."""
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values))
+
+    return FromFile

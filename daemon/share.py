@@ -1,0 +1,122 @@
+"""Is the share there, is it ours, and what kind of file system carries it?"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon import fsops
+from daemon.errors import ConfigurationError, ShareUnavailable
+from daemon.places import SENTINEL, Places
+
+#: statfs types whose files may change without this kernel noticing (statfs(2), magic.h).
+_NETWORK_TYPES = {
+    0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x517B: "smb", 0x65735546: "fuse", 0x01021997: "9p",
+    0x6A656A63: "virtiofs", 0x786F4256: "vboxsf",
+}
+
+
+class _StatFs(ctypes.Structure):
+    _fields_ = [("f_type", ctypes.c_long), ("rest", ctypes.c_byte * 256)]
+
+
+def network_type(path: Path) -> str | None:
+    """The name of the network file system under ``path``, or None when it is local."""
+    buffer = _StatFs()
+    if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(path), ctypes.byref(buffer)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
+    return _NETWORK_TYPES.get(buffer.f_type & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share's identity as it was at start."""
+
+    places: Places
+    identity: bytes
+    device: int
+
+    def check(self) -> None:
+        """Raise ``ShareUnavailable`` unless the same share is still mounted here."""
+        try:
+            identity = self.places.sentinel.read_bytes()
+            device = self.places.root.stat().st_dev
+        except OSError as error:
+            raise ShareUnavailable(f"{self.places.root} cannot be read ({error.strerror})") from error
+        if identity != self.identity or device != self.device:
+            raise ShareUnavailable(f"{self.places.root} is not the folder this service was started on")
+
+    def free_bytes(self) -> int:
+        """Room left for new captures: the smaller of the share's and the working disk's."""
+        return min(shutil.disk_usage(self.places.spool).free, shutil.disk_usage(self.places.state).free)
+
+
+def create_root(places: Places) -> None:
+    """Make the folders of a new root and the sentinel that proves it is mounted. Changes nothing that is there."""
+    for folder in places.public():
+        fsops.make_dir(folder)
+    for folder in (places.spool, places.state):
+        fsops.make_dir(folder, 0o700)
+    make_private(places)
+    if not places.sentinel.exists():
+        fsops.write_file(places.sentinel, f"{uuid.uuid4().hex}\n".encode())
+
+
+def make_private(places: Places) -> None:
+    """Make the daemon's own folders if they are missing."""
+    for folder in places.private():
+        fsops.make_dir(folder, 0o700)
+
+
+def open_share(places: Places) -> Share:
+    """Check the folders and prove by a real rename that claiming and publishing will work.
+
+    Raises ``ConfigurationError`` with the cure.
+    """
+    try:
+        identity = places.sentinel.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{places.root} has no readable {SENTINEL} ({error.strerror}): it was never set up, or it is not mounted",
+            f"mount it, or run `meshdrop init {places.root}` if it is new",
+        ) from error
+    missing = [folder.name for folder in places.public() if not folder.is_dir()]
+    if missing:
+        raise ConfigurationError(
+            f"{places.root} lacks the folder {missing[0]}/", f"run `meshdrop init {places.root}` to make it again"
+        )
+    if (kind := network_type(places.state.parent if not places.state.exists() else places.state)) is not None:
+        raise ConfigurationError(
+            f"the state folder {places.state} is on {kind}: SQLite cannot keep its promises there",
+            "set state_dir to a folder on a local disk",
+        )
+    make_private(places)
+    for target in (places.claimed, places.staging):
+        _probe_rename(places.inbox, target)
+    for target in (places.outbox, places.failed):
+        _probe_rename(places.staging, target)
+    return Share(places, identity, places.root.stat().st_dev)
+
+
+def _probe_rename(source: Path, target: Path) -> None:
+    """Equal device numbers prove nothing (two bind mounts share one); only a rename does."""
+    name = f".probe-{uuid.uuid4().hex[:8]}"
+    try:
+        (source / name).mkdir()
+        try:
+            fsops.rename_new(source / name, target / name)
+        except OSError:
+            (source / name).rmdir()
+            raise
+        (target / name).rmdir()
+    except OSError as error:
+        raise ConfigurationError(
+            f"a folder cannot be moved from {source} to {target} ({error.strerror})",
+            "put both on one mount (one bind mount in Docker, one ReadWritePaths= in systemd) and let the service's "
+            "user write to them; spool_dir moves the private side",
+        ) from error

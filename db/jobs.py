@@ -1,0 +1,391 @@
+"""The verbs: the only place where a job changes state. Each is one transaction and leaves an event behind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.engine import Database
+from db.states import LIVE, State, check_move
+from db.tables import EventRow, JobRow, ModelRunRow
+
+#: A waiting job gains one point of priority in this many seconds, so that nothing starves behind a rush.
+AGEING_S = 600.0
+
+
+class NoSuchJob(LookupError):
+    """No job has this id."""
+
+
+class NameBeingClaimed(Exception):
+    """A folder of the same name is being read right now; the new one waits for its turn."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the job table as a value; see ``db.tables.JobRow`` for the meaning of each field."""
+
+    id: str
+    name: bytes
+    state: State
+    priority: int
+    fingerprint: str
+    digest: str | None
+    ingest_tries: int
+    put_back: int
+    attempt: int
+    refunds: int
+    boot_id: str | None
+    models: list[str] | None
+    not_before: float
+    dest: bytes | None
+    reason_code: str | None
+    reason: str | None
+    verdict: str | None
+    best_model: str | None
+    inspection: dict[str, Any] | None
+    created_at: float
+    queued_at: float | None
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def short_id(self) -> str:
+        """The first eight characters of the id: what people see and type."""
+        return self.id[:8]
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One model in one attempt: what the loop records and the report tells."""
+
+    model: str
+    attempt: int
+    state: Literal["ok", "failed", "skipped"]
+    started_at: float | None = None
+    seconds: float | None = None
+    error_class: str | None = None
+    reason: str | None = None
+    fix: str | None = None
+    figures: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's history."""
+
+    at: float
+    kind: str
+    detail: dict[str, Any] | None
+
+
+def new_id() -> str:
+    """A fresh job id: 32 hexadecimal characters."""
+    return uuid.uuid4().hex
+
+
+class Jobs:
+    """The job record behind one writing connection. ``now`` gives Unix seconds."""
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._db = database
+        self._now = now
+
+    # -- intake ---------------------------------------------------------------------------------------------------
+
+    def claim(self, name: bytes, fingerprint: str, job_id: str | None = None) -> Job:
+        """Record the intent to take the folder ``name`` out of the inbox (or to adopt one found in the spool).
+
+        Raises ``NameBeingClaimed`` when another folder of this name is in the state CLAIMING.
+        """
+
+        def work(session: Session) -> Job:
+            now = self._now()
+            row = JobRow(
+                id=job_id or new_id(), name=name, state=State.CLAIMING, priority=0, fingerprint=fingerprint,
+                ingest_tries=1, put_back=0, attempt=0, refunds=0, not_before=0.0, created_at=now,
+            )
+            session.add(row)
+            session.flush()
+            self._tell(session, row.id, "claiming", adopted=job_id is not None)
+            return _job(row)
+
+        try:
+            return self._db.write(work)
+        except IntegrityError as error:
+            raise NameBeingClaimed(_shown(name)) from error
+
+    def was_put_back(self, name: bytes, within_s: float = 3600.0) -> bool:
+        """Whether a folder of this name was put back lately because it changed while it was read."""
+        since = self._now() - within_s
+        found = select(func.count()).where(JobRow.name == name, JobRow.put_back > 0, JobRow.created_at > since)
+        return bool(self._db.write(lambda session: session.scalar(found)))
+
+    def read_again(self, job_id: str) -> Job:
+        """Count one more try at reading a claimed folder, before it is read."""
+        return self._change(job_id, None, "reading again", lambda row: _set(row, ingest_tries=row.ingest_tries + 1))
+
+    def abandon(self, job_id: str, why: str, *, put_back: bool = False) -> Job:
+        """Give a claim up: nothing was taken, or (``put_back``) the folder goes back into the inbox."""
+        return self._change(
+            job_id, State.ABANDONED, "abandoned", lambda row: _set(row, put_back=row.put_back + put_back), why=why
+        )
+
+    def adopt(self, job_id: str, fingerprint: str) -> Job:
+        """Take up an abandoned claim whose folder is still in the spool."""
+        return self._change(
+            job_id, State.CLAIMING, "adopted",
+            lambda row: _set(row, fingerprint=fingerprint),
+        )
+
+    def queue(
+        self, job_id: str, digest: str, inspection: dict[str, Any], models: Sequence[str] | None, priority: int
+    ) -> Job:
+        """The capture is copied, checked and ready to run."""
+        now = self._now()
+        return self._change(
+            job_id, State.QUEUED, "queued",
+            lambda row: _set(
+                row, digest=digest, inspection=inspection, models=None if models is None else list(models),
+                priority=priority, queued_at=now,
+            ),
+            priority=priority,
+        )
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    def next_ready(self) -> Job | None:
+        """The queued job whose turn it is: highest priority, aged by waiting time, then the oldest."""
+
+        def work(session: Session) -> Job | None:
+            now = self._now()
+            row = session.scalars(
+                select(JobRow)
+                .where(JobRow.state == State.QUEUED, JobRow.not_before <= now)
+                .order_by((JobRow.priority + (now - JobRow.queued_at) / AGEING_S).desc(), JobRow.created_at)
+                .limit(1)
+            ).first()
+            return None if row is None else _job(row)
+
+        return self._db.write(work)
+
+    def start(self, job_id: str, boot_id: str) -> Job:
+        """Begin an attempt. Its number is counted here, before anything runs, so that a crash is counted too."""
+        now = self._now()
+        return self._change(
+            job_id, State.RUNNING, "started",
+            lambda row: _set(row, attempt=row.attempt + 1, boot_id=boot_id, started_at=now),
+        )
+
+    def requeue(self, job_id: str, why: str, *, delay_s: float = 0.0, refund: bool = False) -> Job:
+        """Back to the queue; ``refund`` gives the attempt back (a stop or a cancelled machine is not its fault)."""
+        not_before = self._now() + delay_s
+        return self._change(
+            job_id, State.QUEUED, "requeued",
+            lambda row: _set(
+                row, not_before=not_before, attempt=row.attempt - refund, refunds=row.refunds + refund
+            ),
+            why=why, delay_s=delay_s, refund=refund,
+        )
+
+    def record_run(self, job_id: str, run: ModelRun) -> None:
+        """Keep what one model run came to; a later record of the same attempt and model replaces the earlier one."""
+
+        def work(session: Session) -> None:
+            _row(session, job_id)
+            old = session.scalars(
+                select(ModelRunRow).where(
+                    ModelRunRow.job_id == job_id, ModelRunRow.attempt == run.attempt, ModelRunRow.model == run.model
+                )
+            ).first()
+            if old is not None:
+                session.delete(old)
+            session.add(ModelRunRow(job_id=job_id, **asdict(run)))
+            self._tell(session, job_id, "model run", model=run.model, state=run.state, reason=run.reason)
+
+        self._db.write(work)
+
+    # -- publishing -----------------------------------------------------------------------------------------------
+
+    def deliver(self, job_id: str, dest: bytes, verdict: str, best_model: str) -> Job:
+        """The result is complete in staging and goes to ``outbox/dest``."""
+        return self._change(
+            job_id, State.DELIVERING, "delivering",
+            lambda row: _set(row, dest=dest, verdict=verdict, best_model=best_model),
+            dest=_shown(dest),
+        )
+
+    def reject(self, job_id: str, code: str, reason: str, inspection: dict[str, Any] | None = None) -> Job:
+        """Decide that the job fails, with a code of the error table, the sentence for people, and what was found."""
+
+        def change(row: JobRow) -> None:
+            _set(row, reason_code=code, reason=reason)
+            if inspection is not None:
+                row.inspection = inspection
+
+        return self._change(job_id, State.FAIL_PENDING, "rejected", change, code=code, reason=reason)
+
+    def failing(self, job_id: str, dest: bytes) -> Job:
+        """The bundle is complete in staging and goes to ``failed/dest``."""
+        return self._change(job_id, State.FAILING, "failing", lambda row: _set(row, dest=dest), dest=_shown(dest))
+
+    def redirect(self, job_id: str, dest: bytes) -> Job:
+        """The name was taken: publish as ``dest`` instead."""
+        return self._change(job_id, None, "redirected", lambda row: _set(row, dest=dest), dest=_shown(dest))
+
+    def published(self, job_id: str) -> Job:
+        """The rename into outbox/ or failed/ is durable."""
+
+        def work(session: Session) -> Job:
+            row = _row(session, job_id)
+            new = State.DONE if row.state == State.DELIVERING else State.FAILED
+            self._move(session, row, new, "published")
+            row.finished_at = self._now()
+            return _job(row)
+
+        return self._db.write(work)
+
+    def cleaned(self, job_id: str) -> Job:
+        """Nothing of the job is left in the private folders."""
+
+        def work(session: Session) -> Job:
+            row = _row(session, job_id)
+            new = State.DONE_CLEAN if row.state == State.DONE else State.FAILED_CLEAN
+            self._move(session, row, new, "cleaned")
+            return _job(row)
+
+        return self._db.write(work)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """The job of this id; raises ``NoSuchJob``."""
+        return self._db.write(lambda session: _job(_row(session, job_id)))
+
+    def find(self, job_id: str) -> Job | None:
+        """The job of this id, or None."""
+        return self._db.write(lambda session: None if (row := session.get(JobRow, job_id)) is None else _job(row))
+
+    def live(self) -> list[Job]:
+        """Every job that a start must bring forward, oldest first."""
+        return self._db.write(live_jobs)
+
+    def runs(self, job_id: str) -> list[ModelRun]:
+        """Model runs of a job in order."""
+        return self._db.write(lambda session: runs_of(session, job_id))
+
+    def typical_seconds(self, model: str, last: int = 50) -> float | None:
+        """95th percentile of the seconds of the model's last successful runs; None without history."""
+
+        def work(session: Session) -> float | None:
+            seconds = sorted(
+                value for value in session.scalars(
+                    select(ModelRunRow.seconds)
+                    .where(ModelRunRow.model == model, ModelRunRow.state == "ok")
+                    .order_by(ModelRunRow.id.desc()).limit(last)
+                ) if value is not None
+            )
+            return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None
+
+        return self._db.write(work)
+
+    def note(self, job_id: str, kind: str, **detail: Any) -> None:
+        """Add a line to a job's history."""
+        self._db.write(lambda session: self._tell(session, job_id, kind, **detail))
+
+    # -- inside a transaction -------------------------------------------------------------------------------------
+
+    def _change(
+        self, job_id: str, new: State | None, kind: str, change: Callable[[JobRow], None], **detail: Any
+    ) -> Job:
+        def work(session: Session) -> Job:
+            row = _row(session, job_id)
+            change(row)
+            if new is None:
+                self._tell(session, job_id, kind, **detail)
+            else:
+                self._move(session, row, new, kind, **detail)
+            return _job(row)
+
+        return self._db.write(work)
+
+    def _move(self, session: Session, row: JobRow, new: State, kind: str, **detail: Any) -> None:
+        check_move(State(row.state), new)
+        row.state = new
+        self._tell(session, row.id, kind, **detail)
+
+    def _tell(self, session: Session, job_id: str, kind: str, **detail: Any) -> None:
+        session.add(EventRow(job_id=job_id, at=self._now(), kind=kind, detail=detail or None))
+
+
+def live_jobs(session: Session) -> list[Job]:
+    """Jobs not yet at rest, oldest first."""
+    rows = session.scalars(select(JobRow).where(JobRow.state.in_(LIVE)).order_by(JobRow.created_at))
+    return [_job(row) for row in rows]
+
+
+def recent_jobs(session: Session, limit: int = 20) -> list[Job]:
+    """The newest jobs that are at rest, newest first; claims that came to nothing are left out."""
+    resting = select(JobRow).where(JobRow.state.not_in(LIVE), JobRow.state != State.ABANDONED)
+    return [_job(row) for row in session.scalars(resting.order_by(JobRow.finished_at.desc()).limit(limit))]
+
+
+def find_jobs(session: Session, text: str) -> list[Job]:
+    """Jobs whose id starts with ``text`` or whose folder name is ``text``, newest first."""
+    rows = session.scalars(
+        select(JobRow)
+        .where(
+            JobRow.state != State.ABANDONED,
+            JobRow.id.startswith(text, autoescape=True)
+            | (JobRow.name == text.encode("utf-8", "surrogateescape"))
+            | (JobRow.dest == text.encode("utf-8", "surrogateescape")),
+        )
+        .order_by(JobRow.created_at.desc())
+    )
+    return [_job(row) for row in rows]
+
+
+def runs_of(session: Session, job_id: str) -> list[ModelRun]:
+    """Model runs of a job in order."""
+    rows = session.scalars(select(ModelRunRow).where(ModelRunRow.job_id == job_id).order_by(ModelRunRow.id))
+    return [ModelRun(**{field.name: getattr(row, field.name) for field in fields(ModelRun)}) for row in rows]
+
+
+def events_of(session: Session, job_id: str) -> list[Event]:
+    """A job's history in order."""
+    rows = session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id))
+    return [Event(row.at, row.kind, row.detail) for row in rows]
+
+
+def count_by_state(session: Session) -> dict[State, int]:
+    """How many jobs there are in each state that has any."""
+    rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
+    return {State(state): count for state, count in rows}
+
+
+def _row(session: Session, job_id: str) -> JobRow:
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NoSuchJob(f"there is no job {job_id}")
+    return row
+
+
+def _job(row: JobRow) -> Job:
+    values = {field.name: getattr(row, field.name) for field in fields(Job)}
+    return Job(**{**values, "state": State(row.state)})
+
+
+def _set(row: JobRow, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

@@ -1,0 +1,101 @@
+"""The tables, typed. One row a job, one a model run, one an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, LargeBinary, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from db.states import State
+
+
+class Base(DeclarativeBase):
+    """Metadata of all tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 - SQLAlchemy's own convention
+
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+
+class JobRow(Base):
+    """One accepted (or attempted) capture folder. Times are Unix seconds in UTC, for display only."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({_STATES})", name="job_state_known"),
+        # Two folders of one name cannot be claimed at once; a queued job does not block a new drop of its name.
+        Index("job_one_claim_per_name", "name", unique=True, sqlite_where=text("state = 'CLAIMING'")),
+        Index("job_by_state", "state", "priority", "queued_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: Folder name in the inbox as raw bytes: names need not be valid UTF-8.
+    name: Mapped[bytes] = mapped_column(LargeBinary)
+    state: Mapped[str]
+    priority: Mapped[int] = mapped_column(default=0)
+    #: Digest of names, sizes and times as seen in the inbox.
+    fingerprint: Mapped[str]
+    #: SHA-256 over the content of every accepted file.
+    digest: Mapped[str | None]
+    ingest_tries: Mapped[int] = mapped_column(default=1)
+    #: How often the folder was put back because it changed while it was read.
+    put_back: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)
+    refunds: Mapped[int] = mapped_column(default=0)
+    boot_id: Mapped[str | None]
+    #: Models asked for by the capture, or NULL for the configured ones.
+    models: Mapped[list[str] | None]
+    #: Not before this Unix time (back-off after a failed attempt).
+    not_before: Mapped[float] = mapped_column(default=0.0)
+    #: Folder name in outbox/ or failed/.
+    dest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: Code of the error table, and the sentence for people.
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+    verdict: Mapped[str | None]
+    best_model: Mapped[str | None]
+    inspection: Mapped[dict[str, Any] | None]
+    created_at: Mapped[float]
+    queued_at: Mapped[float | None]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class ModelRunRow(Base):
+    """One model in one attempt of one job."""
+
+    __tablename__ = "model_run"
+    __table_args__ = (
+        CheckConstraint("state IN ('ok', 'failed', 'skipped')", name="model_run_state_known"),
+        Index("model_run_by_job", "job_id", "attempt"),
+        Index("model_run_by_model", "model", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    model: Mapped[str]
+    state: Mapped[str]
+    started_at: Mapped[float | None]
+    seconds: Mapped[float | None]
+    #: For failed and skipped runs: the class of the retry table, the sentence, and what would cure it.
+    error_class: Mapped[str | None]
+    reason: Mapped[str | None]
+    fix: Mapped[str | None]
+    #: Everything else that was measured: peak memory, quality, settings, versions.
+    figures: Mapped[dict[str, Any] | None]
+
+
+class EventRow(Base):
+    """What happened to a job, in order. Written in the same transaction as the change it tells of."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("event_by_job", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    at: Mapped[float]
+    kind: Mapped[str]
+    detail: Mapped[dict[str, Any] | None]

@@ -1,0 +1,72 @@
+"""Which models there are, where their classes live, and whether they can run here. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from models.base import ModelUnavailable, ReconstructionModel
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model: ``target`` is "package.module:Class"; None stands for a model that this release does not contain."""
+
+    name: str
+    says: str
+    target: str | None
+
+
+BUILT_IN: dict[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry("fusion", "depth fusion and baked photographs; any CPU", "models.fusion.model:Fusion"),
+        ModelEntry("nvdiffrec", "inverse rendering; needs CUDA", None),
+        ModelEntry("reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA", None),
+    )
+}
+
+
+def known(custom: Mapping[str, str]) -> frozenset[str]:
+    """Every model name that may stand in settings or in capture.json."""
+    return frozenset(BUILT_IN) | frozenset(custom)
+
+
+def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel]:
+    """Import the class behind a model name; raises ``ModelUnavailable`` with the reason and the cure."""
+    entry = BUILT_IN.get(name)
+    target = custom.get(name) or (entry.target if entry else None)
+    if target is None:
+        raise ModelUnavailable(
+            f"{name} is not part of this release" if entry else f"there is no model called {name}",
+            "take it out of `models` in capture.json or in the settings",
+        )
+    place, _, attribute = target.rpartition(":")
+    try:
+        found = getattr(_load_module(place), attribute)
+    except (ImportError, AttributeError, OSError) as error:
+        raise ModelUnavailable(
+            f"{name} could not be loaded from {target}: {error}",
+            "install what it needs, or correct `custom_models` in the settings",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, ReconstructionModel)):
+        raise ModelUnavailable(f"{target} is not a ReconstructionModel", "correct `custom_models` in the settings")
+    return found
+
+
+def _load_module(place: str) -> ModuleType:
+    """Import ``package.module``, or the file itself when ``place`` is the path of a .py file."""
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(f"custom_{Path(place).stem}", place)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{place} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,277 @@
+"""The process entry: one request, one task, then gone. Speaks JSON lines on file descriptor 3.
+
+Started as ``python -I -m models.worker REQUEST.json``. Tasks: ``inspect`` a capture folder, ``run`` one model on it,
+``measure`` finished meshes against it. The answer is a file named by the request, written whole and last; the lines
+on descriptor 3 only say how it goes:
+
+    {"type": "hello", "task": ..., "pid": ...}         once
+    {"type": "heartbeat"}                              every 5 seconds
+    {"type": "progress", "percent": 0..100, "step": "..."}
+    {"type": "result"}                                 the answer file is complete
+    {"type": "error", "class": ..., "message": ..., "fix": ...}
+
+Libraries print to stdout and stderr as they like; those are the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.base import ModelResult, ModelUnavailable
+from models.limits import CaptureLimits
+from models.problem import CaptureError
+from models.registry import load_class
+
+MESSAGE_FD = 3
+HEARTBEAT_S = 5.0
+#: Progress lines closer together than this are dropped, except the first of a step.
+PROGRESS_EVERY_S = 0.1
+_PR_SET_PDEATHSIG = 1
+_STEP_MAX = 200
+
+
+class Line:
+    """The way out to the parent; silent when descriptor 3 is not open (a run by hand)."""
+
+    def __init__(self, descriptor: int = MESSAGE_FD) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._last_step = ""
+        self._last_at = 0.0
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Send one message; a parent that is gone ends this process."""
+        line = (json.dumps({"type": kind, **fields}) + "\n").encode()
+        try:
+            with self._lock:
+                os.write(self._descriptor, line)
+        except BrokenPipeError:
+            os._exit(1)
+        except OSError:
+            return
+
+    def progress(self, percent: float, step: str) -> None:
+        """Report how far the task is; never more than ten lines a second."""
+        now = time.monotonic()
+        if step == self._last_step and now - self._last_at < PROGRESS_EVERY_S:
+            return
+        self._last_step, self._last_at = step, now
+        self.say("progress", percent=round(min(max(percent, 0.0), 100.0), 1), step=step[:_STEP_MAX])
+
+    def keep_alive(self) -> None:
+        """Send heartbeats from a thread of their own."""
+
+        def beat() -> None:
+            while True:
+                time.sleep(HEARTBEAT_S)
+                self.say("heartbeat")
+
+        threading.Thread(target=beat, daemon=True, name="heartbeat").start()
+
+
+def write_answer(path: Path, answer: Mapping[str, Any]) -> None:
+    """The answer appears whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(answer, file, indent=1, allow_nan=False, default=_plain)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and paths as plain JSON values."""
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} does not belong into an answer")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the parent wants. Paths are absolute; ``answer`` is the file to write last."""
+
+    task: str
+    capture: Path
+    answer: Path
+    limits: CaptureLimits
+    parent: int
+    model: str = ""
+    settings: Mapping[str, Any] | None = None
+    custom_models: Mapping[str, str] | None = None
+    output: Path | None = None
+    models: Mapping[str, Path] | None = None
+    name: str = ""
+    memory_mib: int | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Request:
+        """Read a request file that the daemon wrote."""
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("capture", "answer", "output"):
+            if fields.get(key) is not None:
+                fields[key] = Path(fields[key])
+        fields["limits"] = CaptureLimits(**fields["limits"])
+        if fields.get("models") is not None:
+            fields["models"] = {name: Path(folder) for name, folder in fields["models"].items()}
+        return cls(**fields)
+
+
+def inspect(request: Request, line: Line) -> dict[str, Any]:
+    """Say everything about a capture folder without running a model."""
+    from models.inspection import inspect as inspect_folder  # noqa: PLC0415 - each task loads only what it needs
+
+    line.progress(0, "checking the files")
+    return inspect_folder(request.capture, request.limits).to_json()
+
+
+def run(request: Request, line: Line) -> dict[str, Any]:
+    """Run one model and write its files and ``result.json``."""
+    output = request.output
+    if output is None:
+        raise ValueError("a run needs an output folder")
+    model_class = load_class(request.model, request.custom_models or {})
+    model_class.probe()
+    from models.capture import read_capture  # noqa: PLC0415
+    from models.mesh import write_all  # noqa: PLC0415
+
+    started, cpu = time.monotonic(), time.process_time()
+    line.progress(0, "reading the capture")
+    capture = read_capture(request.capture, request.limits)
+    # The model's own share of the bar leaves room for writing the files.
+    model = model_class(request.settings or {}, lambda percent, step: line.progress(2 + 0.9 * percent, step))
+    scratch = output / "scratch"
+    scratch.mkdir()
+    try:
+        model.load_weights()
+        result = model.inference(capture, scratch)
+    finally:
+        model.cleanup()
+    line.progress(93, "writing the files")
+    versions = software_versions()
+    extras = {"generator": f"meshdrop {versions['meshdrop']}", "model": request.model}
+    files = write_all(result.mesh, output, extras)
+    return _run_answer(request, result, files, versions, time.monotonic() - started, time.process_time() - cpu)
+
+
+def _run_answer(
+    request: Request, result: ModelResult, files: list[Path], versions: Mapping[str, str], seconds: float, cpu: float
+) -> dict[str, Any]:
+    return {
+        "model": request.model,
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu, 3),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_vram_mib": result.figures.get("peak_vram_mib"),
+        "figures": dict(result.figures),
+        "notes": list(result.notes),
+        "unseen_fraction": float(result.unseen_fraction),
+        "settings": dict(request.settings or {}),
+        "versions": dict(versions),
+        "files": {
+            file.name: {"size": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+            for file in files
+        },
+    }
+
+
+def measure(request: Request, line: Line) -> dict[str, Any]:
+    """Read the finished files back, measure them against the capture and draw the pictures."""
+    from models.capture import read_capture  # noqa: PLC0415
+    from models.measure import measure as measure_models  # noqa: PLC0415
+
+    if request.output is None or request.models is None:
+        raise ValueError("measuring needs an output folder and the models' folders")
+    capture = read_capture(request.capture, request.limits)
+    return measure_models(capture, request.models, request.output, line.progress).to_json()
+
+
+TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {"inspect": inspect, "run": run, "measure": measure}
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what shaped the result, without importing any of it."""
+    names = ("meshdrop", "numpy", "numba", "scipy", "scikit-image", "manifold3d", "trimesh", "pillow", "torch")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent ends, and check that it has not ended already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def be_modest(memory_mib: int | None) -> None:
+    """No core dumps, bounded files, first in line when the machine runs out of memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 30, 8 << 30))
+    if memory_mib is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
+    os.umask(0o022)
+    try:
+        Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
+    except OSError:
+        return
+
+
+def classify(error: BaseException) -> tuple[str, str, str]:
+    """(class of the retry table, message, fix) of an exception that ended a task."""
+    if isinstance(error, CaptureError):
+        first = error.problems[0]
+        return "bad_input", str(first), first.fix
+    if isinstance(error, ModelUnavailable):
+        return "unavailable", error.reason, error.fix
+    if isinstance(error, MemoryError):
+        return "host_memory", "the machine ran out of memory", "add memory or lower the model's resolution"
+    if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's own class, named without importing torch
+        return "gpu_memory", str(error), "free the GPU or choose a smaller preset"
+    return "error", f"{type(error).__name__}: {error}", "see the end of the log"
+
+
+def main() -> int:
+    """Read the request named on the command line, do its task, say how it ended."""
+    request = Request.read(Path(sys.argv[1]))
+    die_with_parent(request.parent)
+    be_modest(request.memory_mib)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    line = Line()
+    line.say("hello", task=request.task, pid=os.getpid())
+    line.keep_alive()
+    try:
+        write_answer(request.answer, TASKS[request.task](request, line))
+    except Exception as error:
+        traceback.print_exc()
+        kind, message, fix = classify(error)
+        line.say("error", **{"class": kind, "message": message[:4000], "fix": fix[:1000]})
+        return 1
+    line.say("result")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
