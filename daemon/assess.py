@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from daemon import fsops
 from daemon.errors import FAILURES, Stopping
 from daemon.places import shown
-from daemon.process import Limits, WorkerProcess, run_to_end, worker_request
+from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
 from daemon.report import build_report, render_html
 from daemon.runner import RESULT
 from daemon.settings import Settings
@@ -77,7 +78,7 @@ class Assessor:
             models={name: str(attempt / name) for name in finished}, output=folder,
         )
         process = WorkerProcess(
-            f"{job.id}.measure", request, folder, places.cache,
+            f"{job.id}.measure", request, folder, Home(places.state, places.cache),
             Limits(_MEASURE_LIMIT_S, self.settings.stall_limit_s, self.settings.stop_grace_s),
         )
         ended = run_to_end(process, self.stopping)
@@ -120,17 +121,22 @@ class Assessor:
     ) -> None:
         report = build_report({
             "job": {
-                "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": job.created_at,
-                "started": job.started_at, "finished": now, "digest": job.digest,
+                "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": _utc(job.created_at),
+                "started": _utc(job.started_at), "finished": _utc(now),
             },
+            "input_digest": job.digest,
             "capture": job.inspection or {},
-            "models": {name: {**facts, "limits": None} for name, facts in models.items()},
+            "models": models,
             "measurement": measured,
             "best": assessment.best,
             "verdict": assessment.verdict,
         })  # fmt: skip
         fsops.write_file(attempt / "report.json", json.dumps(report, indent=1, ensure_ascii=True).encode())
         fsops.write_file(attempt / "report.html", render_html(report, attempt / "measure" / "previews").encode())
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def judge(models: Mapping[str, Mapping[str, Any]]) -> Assessment:

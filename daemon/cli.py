@@ -1,4 +1,9 @@
-"""The ``meshdrop`` command: parses, wires, and maps errors to exit codes. The work is done elsewhere."""
+"""The ``meshdrop`` command: parses, wires, and maps errors to exit codes. The work is done elsewhere.
+
+Each command imports what it needs when it is called: help and completion must answer at once, and `status` must not
+wait for what only the service uses.
+"""
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -7,23 +12,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
-from sqlalchemy.orm import Session, sessionmaker
 
-from daemon import log as logging
-from daemon.control import ask
 from daemon.errors import ExitCode, MeshdropError
 from daemon.places import Places, shown
-from daemon.service import run_service
-from daemon.settings import config_file, load
-from daemon.share import create_root
-from daemon.views import find_one, history_facts, history_view, live_facts, status_view
-from db.engine import reader
-from db.jobs import Job, events_of, runs_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, sessionmaker
+
+    from db.jobs import Job
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
@@ -58,7 +58,7 @@ def demo(
     broken: Annotated[bool, typer.Option("--broken", help="Drop faulty captures and see what is said.")] = False,
 ) -> None:
     """Make a folder, drop a sample capture into it, and watch it become a mesh."""
-    from daemon.demo import run_demo  # noqa: PLC0415 - reads the samples, which no other command needs
+    from daemon.demo import run_demo
 
     run_demo(folder.absolute(), out, broken=broken)
 
@@ -66,6 +66,9 @@ def demo(
 @app.command()
 def init(root: Annotated[Path, typer.Argument(help="The folder to set up, for example /srv/scans.")]) -> None:
     """Make inbox/, outbox/, failed/, status/ and the private folders; changes nothing that is there."""
+    from daemon.settings import config_file, load
+    from daemon.share import create_root
+
     root = root.absolute()
     root.mkdir(parents=True, exist_ok=True)
     file = config_file(root)
@@ -85,7 +88,11 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Watch the inbox and work until stopped (Ctrl-C or SIGTERM loses nothing)."""
-    logging.configure(verbose)
+    from daemon import log
+    from daemon.service import run_service
+    from daemon.settings import load
+
+    log.configure(verbose)
     run_service(load(root, config), once=once)
 
 
@@ -94,8 +101,8 @@ def check(
     folder: Annotated[Path, typer.Argument(help="A capture folder.")], as_json: AsJson = False
 ) -> None:
     """Say everything about a capture folder without running a model: what is there, what is wrong, the camera probe."""
-    from models.inspection import inspect  # noqa: PLC0415 - numpy and pillow, which no other command needs
-    from models.limits import CaptureLimits  # noqa: PLC0415
+    from models.inspection import inspect
+    from models.limits import CaptureLimits
 
     if not folder.is_dir():
         raise MeshdropError(f"there is no folder {folder}", "name the folder that holds views/ or transforms.json")
@@ -117,6 +124,11 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing, twice a second.")] = False,
 ) -> None:
     """Show what the service is doing, what waits and why, and what was finished last."""
+    from rich.live import Live
+
+    from daemon.settings import load
+    from daemon.views import live_facts, status_view
+
     places = load(root, config).places
     if as_json:
         print(json.dumps(live_facts(places)))
@@ -132,6 +144,10 @@ def status(
 @app.command()
 def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show one job's whole history."""
+    from daemon.settings import load
+    from daemon.views import find_one, history_facts, history_view
+    from db.jobs import events_of, runs_of
+
     places = load(root, config).places
     with _record(places)() as session:
         found = find_one(session, job)
@@ -145,6 +161,8 @@ def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson
 @app.command()
 def retry(job: JobName, root: Root = None, config: Config = None) -> None:
     """Move a failed (or finished) job's folder back into the inbox, which starts it again."""
+    from daemon.settings import load
+
     places = load(root, config).places
     source, target = _published_folder(places, job)
     if os.path.lexists(target):
@@ -156,6 +174,10 @@ def retry(job: JobName, root: Root = None, config: Config = None) -> None:
 @app.command()
 def cancel(job: JobName, root: Root = None, config: Config = None) -> None:
     """Stop a waiting or running job; its capture goes to failed/ and nothing is lost."""
+    from daemon.control import ask
+    from daemon.settings import load
+    from daemon.views import find_one
+
     places = load(root, config).places
     with _record(places)() as session:
         found = find_one(session, job)
@@ -165,7 +187,7 @@ def cancel(job: JobName, root: Root = None, config: Config = None) -> None:
 @app.command()
 def doctor(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Check the machine, the folders and the models; every line that is not ok says what cures it."""
-    from daemon.doctor import examine, findings_view  # noqa: PLC0415 - only this command looks at everything
+    from daemon.doctor import examine, findings_view
 
     findings = examine(root, config)
     if as_json:
@@ -179,6 +201,8 @@ def doctor(root: Root = None, config: Config = None, as_json: AsJson = False) ->
 def _record(places: Places) -> sessionmaker[Session]:
     if not places.database.is_file():
         raise MeshdropError(f"there is no record yet at {places.database}", "start the service with `meshdrop run`")
+    from db.engine import reader
+
     return reader(places.database)
 
 
@@ -187,6 +211,8 @@ def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
     for shelf in (places.failed, places.outbox):
         if (shelf / name).is_dir() and Path(name).name == name:
             return shelf / name, places.inbox / name
+    from daemon.views import find_one
+
     with _record(places)() as session:
         found: Job = find_one(session, name)
     for shelf in (places.failed, places.outbox):

@@ -17,7 +17,7 @@ from daemon.errors import FAILURES, MAX_INGEST_TRIES, Stopping
 from daemon.log import get_logger
 from daemon.look import look, take_facts
 from daemon.places import shown
-from daemon.process import Limits, WorkerProcess, run_to_end, worker_request
+from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
 from daemon.scanner import Finding
 from daemon.settings import Settings
 from daemon.settle import Snapshot, Window, judge
@@ -197,9 +197,8 @@ class Intake:
             memory_mib=_READER_MEMORY_MIB, name=shown(job.name),
         )
         seconds = self.settings.check_limit_s
-        process = WorkerProcess(
-            f"{job.id}.inspect", request, folder, places.cache, Limits(seconds, seconds, self.settings.stop_grace_s)
-        )
+        limits = Limits(seconds, seconds, self.settings.stop_grace_s)
+        process = WorkerProcess(f"{job.id}.inspect", request, folder, Home(places.state, places.cache), limits)
         ended = run_to_end(process, self.stopping)
         if ended.error_class == "cancelled":
             raise Stopping

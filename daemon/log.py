@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -13,9 +13,10 @@ import structlog
 get_logger = structlog.stdlib.get_logger
 
 
-def configure(verbose: bool = False) -> None:
-    """Set up logging for the process. JSON when stderr is not a terminal or systemd's journal listens."""
-    human = sys.stderr.isatty() and "JOURNAL_STREAM" not in os.environ
+def configure(verbose: bool = False, file: TextIO | None = None) -> None:
+    """Set up logging for the process, to ``file`` or stderr. JSON unless that is a terminal and no journal listens."""
+    stream = file or sys.stderr
+    human = stream.isatty() and "JOURNAL_STREAM" not in os.environ
     renderer: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -27,6 +28,6 @@ def configure(verbose: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )

@@ -24,6 +24,8 @@ class Places:
     root: Path
     spool: Path
     state: Path
+    #: Compiled kernels, shared by all worker processes; losing it costs time only.
+    cache: Path
 
     @property
     def inbox(self) -> Path:
@@ -89,11 +91,6 @@ class Places:
     def live_status(self) -> Path:
         """What the daemon is doing, as JSON, rewritten every second or two."""
         return self.state / "status.json"
-
-    @property
-    def cache(self) -> Path:
-        """Compiled kernels, shared by all worker processes."""
-        return self.state / "cache"
 
     def work(self, job_id: str) -> Path:
         """Private working folder of a job."""

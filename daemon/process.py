@@ -57,6 +57,14 @@ class Ended:
     answer: dict[str, Any] | None
 
 
+@dataclass(frozen=True)
+class Home:
+    """Whose process it is: the daemon's state folder marks it, the cache keeps its compiled kernels."""
+
+    state: Path
+    cache: Path
+
+
 class WorkerProcess:
     """A running ``models.worker``. Construct to start; call ``poll`` often; it never blocks for long.
 
@@ -64,7 +72,7 @@ class WorkerProcess:
     the *thread* that started it ends.
     """
 
-    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, cache: Path, limits: Limits) -> None:
+    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits) -> None:
         self.key = key
         self.percent, self.step = 0.0, "starting"
         self._limits = limits
@@ -79,7 +87,7 @@ class WorkerProcess:
         self._log = _CappedLog(folder / f"{self._answer.stem}.log")
         self._started = self._progressed = time.monotonic()
         self._stop_at = 0.0
-        self._pid, readers = self._spawn(request_file, folder, cache)
+        self._pid, readers = self._spawn(request_file, folder, home)
         self._readers = [
             threading.Thread(target=self._log.drain, args=(readers[0],), daemon=True, name=f"log {key}"),
             threading.Thread(target=self._listen, args=(readers[1],), daemon=True, name=f"messages {key}"),
@@ -126,7 +134,7 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pid, number)
 
-    def _spawn(self, request_file: Path, folder: Path, cache: Path) -> tuple[int, tuple[int, int]]:
+    def _spawn(self, request_file: Path, folder: Path, home: Home) -> tuple[int, tuple[int, int]]:
         log_read, log_write = os.pipe()
         message_read, message_write = os.pipe()
         actions: list[tuple[Any, ...]] = [
@@ -138,7 +146,7 @@ class WorkerProcess:
         arguments = [sys.executable, "-I", "-m", "models.worker", str(request_file)]
         try:
             pid = os.posix_spawn(
-                sys.executable, arguments, worker_environment(self.key, folder, cache),
+                sys.executable, arguments, worker_environment(self.key, folder, home),
                 file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             )
         except OSError:
@@ -204,15 +212,15 @@ def run_to_end(process: WorkerProcess, stopping: Callable[[], bool], every_s: fl
     return ended
 
 
-def worker_environment(key: str, folder: Path, cache: Path) -> dict[str, str]:
+def worker_environment(key: str, folder: Path, home: Home) -> dict[str, str]:
     """Only what is on the list reaches a worker; home and temporary files are its own, the network is off."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
     private = folder / "tmp"
     private.mkdir(exist_ok=True)
     return {
-        **passed, RUN_KEY: key, OWNER_KEY: str(cache.parent), "HOME": str(private), "TMPDIR": str(private),
-        "NUMBA_CACHE_DIR": str(cache / "numba"),
-        "TORCH_EXTENSIONS_DIR": str(cache / "torch"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+        **passed, RUN_KEY: key, OWNER_KEY: str(home.state), "HOME": str(private), "TMPDIR": str(private),
+        "NUMBA_CACHE_DIR": str(home.cache / "numba"),
+        "TORCH_EXTENSIONS_DIR": str(home.cache / "torch"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
     }
 
 

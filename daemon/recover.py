@@ -33,7 +33,7 @@ class Recovery:
     settings: Settings
 
     def run(self) -> list[Job]:
-        """Adopt folders nobody knows of, sweep what belongs to no live job; returns the jobs to bring forward, in order.
+        """Adopt folders nobody knows of, sweep what belongs to no live job; return the jobs to bring forward.
 
         A try at reading is counted here, before the reading, so that a capture that kills the reader ends.
         """

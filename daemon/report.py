@@ -25,12 +25,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
 from markupsafe import Markup
 
 from daemon import report_tables as tables
@@ -65,7 +66,7 @@ def build_report(facts: Mapping[str, Any]) -> Json:
         "best": best,
         "job": _job(facts.get("job") or {}),
         "error": facts.get("error"),
-        "capture": facts.get("capture"),
+        "capture": _capture(facts.get("capture")),
         "models": models,
         "pictures": list((facts.get("measurement") or {}).get("pictures") or []),
         "input_digest": facts.get("input_digest"),
@@ -85,19 +86,11 @@ def headline(report: Mapping[str, Any]) -> str:
     """The verdict as one sentence with the figures that made it."""
     best = report["best"]
     if best is None:
-        error = report.get("error") or {}
-        reason = error.get("message") or _first_reason(report["models"])
+        reason = tables.dig(report, "error", "message") or _why_nothing(report["models"])
         return f"No usable mesh: {reason}" if reason else "No usable mesh."
-    mean = tables.dig(report["models"], best, "measured", "quality", "mean") or {}
-    figures = []
-    if mean.get("psnr_masked_db") is not None:
-        figures.append(f"{mean['psnr_masked_db']:.1f} dB")
-    if mean.get("ssim_masked") is not None:
-        figures.append(f"SSIM {mean['ssim_masked']:.3f} on the object")
-    if mean.get("depth_median_mm") is not None:
-        figures.append(f"median depth error {mean['depth_median_mm']:.2f} mm")
+    figures = _key_figures(report["models"][best])
     word = {"normal": "Good mesh", "warning": "Usable mesh, with warnings", "failure": "Poor mesh"}[report["verdict"]]
-    return f"{word}: take {best}" + (f" ({', '.join(figures)})." if figures else ".")
+    return f"{word}: take {best} ({figures})." if figures else f"{word}: take {best}."
 
 
 def render_html(report: Mapping[str, Any], previews_dir: Path) -> str:
@@ -132,30 +125,40 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=ChainableUndefined,  # a fact that is missing is a dash; it must not keep a job from being delivered
         finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "duration": tables.duration, "size": tables.size, "percent": tables.percent, "flat": tables.flat,
-        "mib": lambda count: tables.size(None if count is None else count * 1_048_576), "when": _when,
-    }  # fmt: skip
+    for written in (tables.duration, tables.size, tables.percent, tables.number, tables.flat, _when, _address):
+        environment.filters[written.__name__.strip("_")] = _or_dash(written)
     environment.globals |= {"dig": tables.dig, "used": tables.used}
     return environment
 
 
 def _visible(value: Any) -> Any:
     """What every expression of the template goes through before it is escaped."""
-    if value is None:
+    if value is None or isinstance(value, Undefined):
         return tables.NOT_TAKEN
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _when(moment: str | None) -> str:
+def _or_dash(written: Callable[..., Any]) -> Callable[..., Any]:
+    """The same filter, with a dash for facts that are missing."""
+
+    def filtered(value: Any, *options: Any) -> Any:
+        return tables.NOT_TAKEN if value is None or isinstance(value, Undefined) else written(value, *options)
+
+    return filtered
+
+
+def _address(name: str) -> str:
+    """A file or folder name as one step of a relative address; bytes that are no text cannot be linked to."""
+    return quote(name, safe="", errors="replace")
+
+
+def _when(moment: str) -> str:
     """An ISO time as ``2026-03-01 12:30:05 UTC``; text that is no time stays as it is."""
-    if moment is None:
-        return tables.NOT_TAKEN
     try:
         parsed = datetime.fromisoformat(moment)
     except ValueError:
@@ -200,6 +203,8 @@ class _Album:
 
 def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Json:
     measured = tables.dig(facts, "measurement", "models", name)
+    if measured is not None:
+        measured = {"error": None, "files": None, "topology": None, "quality": None, "pictures": [], **measured}
     return {
         "state": _one_of(model.get("state"), STATES),
         "verdict": None if model.get("verdict") is None else _one_of(model["verdict"], VERDICTS),
@@ -217,6 +222,12 @@ def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Jso
         "files": dict(model.get("files") or {}),
         "measured": measured,
     }
+
+
+def _capture(capture: Mapping[str, Any] | None) -> Json | None:
+    if not capture:
+        return None
+    return {"layout": None, "problems": [], "warnings": [], "views": [], "depth_unit_m": None, "probe": None, **capture}
 
 
 def _job(job: Mapping[str, Any]) -> Json:
@@ -237,14 +248,25 @@ def _between(start: str | None, end: str | None) -> float | None:
     return span.total_seconds()
 
 
-def _first_reason(models: Mapping[str, Json]) -> str | None:
-    """Why the first model that tried has nothing to show."""
-    for model in models.values():
-        error = tables.dig(model, "measured", "error", "message")
-        if model["state"] == "ok" and error is None:
-            continue
-        return str(error or model["reason"]) if error or model["reason"] else None
-    return None
+def _key_figures(model: Json) -> str:
+    """The three figures that people ask for first."""
+    mean = tables.dig(model, "measured", "quality", "mean") or {}
+    parts = []
+    if mean.get("psnr_masked_db") is not None and mean.get("ssim_masked") is not None:
+        parts.append(f"{mean['psnr_masked_db']:.1f} dB and SSIM {mean['ssim_masked']:.3f} on the object")
+    if mean.get("depth_median_mm") is not None:
+        parts.append(f"median depth error {mean['depth_median_mm']:.2f} mm")
+    return ", ".join(parts)
+
+
+def _why_nothing(models: Mapping[str, Json]) -> str:
+    """What kept each model from a usable mesh: its figures, its error, or why it did not run."""
+    reasons = []
+    for name, model in models.items():
+        why = _key_figures(model) or tables.dig(model, "measured", "error", "message") or model["reason"]
+        if why:
+            reasons.append(f"{name}: {str(why).rstrip('.')}")
+    return "; ".join(reasons) + "." if reasons else ""
 
 
 def _one_of(value: Any, allowed: tuple[str, ...]) -> str:

@@ -163,20 +163,16 @@ def used(figures: Sequence[Figure], items: Sequence[Json]) -> list[Figure]:
     return [figure for figure in figures if any(figure.value(item) is not None for item in items)]
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """``75.2`` -> ``1 min 15 s``; under a minute with one decimal."""
-    if seconds is None:
-        return NOT_TAKEN
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def size(count: float | None) -> str:
+def size(count: float) -> str:
     """A file size in the unit that keeps it short: ``1536`` -> ``1.5 kB`` (decimal units, as file managers show)."""
-    if count is None:
-        return NOT_TAKEN
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
@@ -184,9 +180,14 @@ def size(count: float | None) -> str:
     return f"{count:.1f} GB"
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(share: float) -> str:
     """A share 0..1 as per cent."""
-    return NOT_TAKEN if share is None else f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.1f} %"
+
+
+def number(value: float, scale: float = 1.0) -> str:
+    """Counts in full, other numbers with four significant digits."""
+    return f"{value:,}" if isinstance(value, int) and scale == 1.0 else f"{value * scale:.4g}"
 
 
 def flat(facts: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 from daemon import fsops
 from daemon.executor import Attempt, Report
 from daemon.log import get_logger
-from daemon.process import Ended, Limits, WorkerProcess, worker_request
+from daemon.process import Ended, Home, Limits, WorkerProcess, worker_request
 from models.limits import CaptureLimits
 
 log = get_logger()
@@ -30,7 +30,7 @@ class RunRules:
     stall_s: float
     grace_s: float
     limits: CaptureLimits
-    cache: Path
+    home: Home
 
 
 def write_recipe(models: Sequence[tuple[str, Mapping[str, Any]]], custom_models: Mapping[str, str]) -> str:
@@ -133,7 +133,7 @@ class _Run:
         )
         limits = Limits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
         log.info("model started", run=self.attempt.key, model=model)
-        return WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.cache, limits)
+        return WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
 
     def _conclude(self, ended: Ended) -> None:
         step = self._next()

@@ -34,6 +34,7 @@ from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.loop import Loop, Outcomes
 from daemon.places import Places, shown
+from daemon.process import Home
 from daemon.recover import Recovery
 from daemon.runner import LocalExecutor, RunRules
 from daemon.scanner import Finding, Scanner, Watcher
@@ -362,7 +363,7 @@ class Service:
 
         return RunRules(
             run_s, self._settings.stall_limit_s, self._settings.stop_grace_s, self._settings.limits,
-            self._settings.places.cache,
+            Home(self._settings.places.state, self._settings.places.cache),
         )
 
     def _take_signals(self) -> None:

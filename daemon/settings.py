@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     root: Path
     spool_dir: Path | None = None
     state_dir: Path | None = None
+    #: Compiled kernels; several roots may share one, and an image can bring it along.
+    cache_dir: Path | None = None
 
     models: tuple[str, ...] = ("fusion",)
     #: Options for each model, for example ``[model_settings.fusion] resolution = 384``.
@@ -78,7 +80,8 @@ class Settings(BaseSettings):
     def places(self) -> Places:
         """The folders these settings lead to."""
         private = self.root / ".meshdrop"
-        return Places(self.root, self.spool_dir or private / "spool", self.state_dir or private / "state")
+        state = self.state_dir or private / "state"
+        return Places(self.root, self.spool_dir or private / "spool", state, self.cache_dir or state / "cache")
 
     @property
     def limits(self) -> CaptureLimits:

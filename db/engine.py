@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -18,7 +18,6 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BACKUPS_KEPT = 24
@@ -78,20 +77,29 @@ class Database:
         self._engine = make_engine(path)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
 
-    def write(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``work(session, ...)`` in one IMMEDIATE transaction on the owner thread and return its value.
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run ``work(session)`` in one IMMEDIATE transaction on the owner thread and return its value.
 
         The commit is durable when this returns. An exception rolls everything back and is raised here.
         """
 
         def transaction() -> T:
             with self._sessions.begin() as session:
-                value = work(session, *args, **kwargs)
+                value = work(session)
                 session.flush()
                 self._before_commit()
                 return value
 
         return self._owner.submit(transaction).result()
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run ``work(session)`` on the owner thread without changing anything."""
+
+        def look() -> T:
+            with self._sessions() as session:
+                return work(session)
+
+        return self._owner.submit(look).result()
 
     def check_integrity(self) -> None:
         """Raise ``DatabaseDamaged`` unless SQLite finds every page, index and constraint in order."""

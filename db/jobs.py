@@ -126,7 +126,7 @@ class Jobs:
         """Whether a folder of this name was put back lately because it changed while it was read."""
         since = self._now() - within_s
         found = select(func.count()).where(JobRow.name == name, JobRow.put_back > 0, JobRow.created_at > since)
-        return bool(self._db.write(lambda session: session.scalar(found)))
+        return bool(self._db.read(lambda session: session.scalar(found)))
 
     def read_again(self, job_id: str) -> Job:
         """Count one more try at reading a claimed folder, before it is read."""
@@ -174,7 +174,7 @@ class Jobs:
             ).first()
             return None if row is None else _job(row)
 
-        return self._db.write(work)
+        return self._db.read(work)
 
     def start(self, job_id: str, boot_id: str) -> Job:
         """Begin an attempt. Its number is counted here, before anything runs, so that a crash is counted too."""
@@ -267,19 +267,19 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """The job of this id; raises ``NoSuchJob``."""
-        return self._db.write(lambda session: _job(_row(session, job_id)))
+        return self._db.read(lambda session: _job(_row(session, job_id)))
 
     def find(self, job_id: str) -> Job | None:
         """The job of this id, or None."""
-        return self._db.write(lambda session: None if (row := session.get(JobRow, job_id)) is None else _job(row))
+        return self._db.read(lambda session: None if (row := session.get(JobRow, job_id)) is None else _job(row))
 
     def live(self) -> list[Job]:
         """Every job that a start must bring forward, oldest first."""
-        return self._db.write(live_jobs)
+        return self._db.read(live_jobs)
 
     def runs(self, job_id: str) -> list[ModelRun]:
         """Model runs of a job in order."""
-        return self._db.write(lambda session: runs_of(session, job_id))
+        return self._db.read(lambda session: runs_of(session, job_id))
 
     def typical_seconds(self, model: str, last: int = 50) -> float | None:
         """95th percentile of the seconds of the model's last successful runs; None without history."""
@@ -294,7 +294,7 @@ class Jobs:
             )
             return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None
 
-        return self._db.write(work)
+        return self._db.read(work)
 
     def note(self, job_id: str, kind: str, **detail: Any) -> None:
         """Add a line to a job's history."""

@@ -1,0 +1,249 @@
+"""What the doctor looks at in the folders: share, private folders, record. Moves one empty folder, no more."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+
+from daemon.errors import ConfigurationError
+from daemon.finding import Finding
+from daemon.machine import Machine, user_name
+from daemon.places import SENTINEL, Places
+from daemon.settings import Settings
+from daemon.share import _probe_rename as try_rename
+from db.engine import MIGRATIONS
+
+#: One job makes about a hundred files, on the share and in its working folder.
+INODES_LEAST, INODES_GOOD = 1_000, 10_000
+#: The service wants this many times the size of a capture before it takes it.
+CAPTURES_FREE = 3
+
+
+def root_folder(places: Places) -> Finding:
+    """Is the share mounted, and is it one of ours?"""
+    root = places.root
+    if places.sentinel.is_file():
+        return Finding("root", "ok", str(root))
+    says = f"{root} has no {SENTINEL}" if root.is_dir() else f"there is no folder {root}"
+    return Finding(
+        "root", "fail", says, "it was never set up, or it is not mounted; the service refuses to start on it",
+        f"mount it, or set it up: meshdrop init {shlex.quote(str(root))}",
+    )  # fmt: skip
+
+
+def public_folders(places: Places) -> Finding:
+    """Are the folders there that people use?"""
+    missing = [folder.name for folder in places.public() if not folder.is_dir()]
+    if not missing:
+        return Finding("folders", "ok", ", ".join(folder.name for folder in places.public()))
+    return Finding(
+        "folders", "fail", f"{places.root} lacks {', '.join(missing)}", "the service refuses to start without them",
+        f"meshdrop init {shlex.quote(str(places.root))}",
+    )  # fmt: skip
+
+
+def user(places: Places, machine: Machine) -> Finding:
+    """Does this examination run as the user that the private folders belong to?"""
+    owner = _owner(places.state) if places.state.is_dir() else machine.user_id()
+    if owner == machine.user_id():
+        return Finding("user", "ok", f"{user_name()}, to whom the private folders belong")
+    name = _account(owner)
+    return Finding(
+        "user", "warn", f"{places.state} belongs to {name}, and this is {_account(machine.user_id())}",
+        "the lines about folders tell what this user may do, not what the service may",
+        f"sudo -u {name} meshdrop doctor --root {shlex.quote(str(places.root))}",
+    )  # fmt: skip
+
+
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
+
+
+def _account(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
+
+
+def moving(places: Places) -> Finding:
+    """Can folders be taken from the inbox and published by one rename? Found out by doing it."""
+    try:
+        for source, target in _moves(places):
+            if source.is_dir() and target.is_dir():
+                try_rename(source, target)
+    except ConfigurationError as error:
+        return Finding("moving", "fail", str(error), "captures could not be taken, or results not published", error.fix)
+    return Finding("moving", "ok", f"folders move from inbox to spool to outbox and failed, as {user_name()}")
+
+
+def _moves(places: Places) -> Iterator[tuple[Path, Path]]:
+    """Spool folders that are not there yet are made at the first start; until then what will carry them is tried."""
+    claimed, staging = nearest(places.claimed), nearest(places.staging)
+    yield places.inbox, claimed
+    yield places.inbox, staging
+    yield staging, places.outbox
+    yield staging, places.failed
+
+
+def nearest(path: Path) -> Path:
+    """``path``, or the closest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def share_mount(places: Places, machine: Machine) -> Finding:
+    """Does the share lie on a network file system?"""
+    kind = machine.network_type(places.root)
+    if kind is None:
+        return Finding("share", "ok", "on a local file system")
+    return Finding(
+        "share", "warn", f"{places.root} is on {kind}",
+        "folders must be quiet for longer before they are taken (settle_network_s), and what was published survives a "
+        "power cut of the server only if it writes through",
+        "on the server, export with `sync` (NFS) or set `strict sync = yes` (Samba), or run Meshdrop there",
+    )  # fmt: skip
+
+
+def state_disk(places: Places, machine: Machine) -> Finding:
+    """Does the record lie on a local disk that this user can write to?"""
+    folder = nearest(places.state)
+    kind = machine.network_type(folder)
+    if kind is not None:
+        return Finding(
+            "state", "fail", f"{places.state} is on {kind}", "SQLite cannot keep its promises there",
+            f"set state_dir = \"/var/lib/meshdrop\" (or another local folder) in {places.root}/.meshdrop/config.toml",
+        )  # fmt: skip
+    return _writable("state", places.state, "the record could not be written")
+
+
+def kernel_cache(places: Places) -> Finding:
+    """Can compiled kernels be kept?"""
+    return _writable("kernel cache", places.cache, "every model run would compile its kernels again, for a minute")
+
+
+def _writable(name: str, wanted: Path, why: str) -> Finding:
+    folder = nearest(wanted)
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return Finding(name, "ok", str(wanted))
+    if not folder.is_dir():
+        return Finding(name, "fail", f"{folder} is not a folder", why, f"rm {shlex.quote(str(folder))}")
+    return Finding(
+        name, "fail", f"{user_name()} may not write to {folder}", why,
+        f"sudo chown -R {user_name()} {shlex.quote(str(folder))}",
+    )  # fmt: skip
+
+
+def free_space(settings: Settings, machine: Machine) -> Finding:
+    """Is there room for the largest capture that is allowed?"""
+    places = settings.places
+    free = min(machine.room(nearest(folder)).free_bytes for folder in (places.spool, places.state)) / 1e6
+    wanted = max(settings.min_free_mb, CAPTURES_FREE * settings.max_capture_mb)
+    if free >= wanted:
+        return Finding("free space", "ok", f"{free / 1e3:.1f} GB")
+    return Finding(
+        "free space", "fail" if free < settings.min_free_mb else "warn", f"{free:.0f} MB, less than {wanted:.0f} MB",
+        "nothing new is taken from the inbox" if free < settings.min_free_mb else "large captures have to wait",
+        f"take results out of {places.outbox} and {places.failed}, or lower retain_days; "
+        f"du -xsh {shlex.quote(str(places.root))}/* {shlex.quote(str(places.spool))}/* shows what is large",
+    )  # fmt: skip
+
+
+def free_inodes(settings: Settings, machine: Machine) -> Finding:
+    """Is there room for the number of files?"""
+    places = settings.places
+    rooms = [machine.room(nearest(folder)).inodes for folder in (places.spool, places.state)]
+    left = min((inodes for inodes in rooms if inodes is not None), default=None)
+    if left is None or left >= INODES_GOOD:
+        return Finding("free inodes", "ok", "no limit" if left is None else str(left))
+    return Finding(
+        "free inodes", "fail" if left < INODES_LEAST else "warn", f"room for {left} more files",
+        "one capture with its results needs about a hundred",
+        f"take results out of {places.outbox} and {places.failed}; "
+        f"du -x --inodes -s {shlex.quote(str(places.root))}/* shows where the many files are",
+    )  # fmt: skip
+
+
+def instance(places: Places) -> Finding:
+    """Does a service run on these folders?"""
+    try:
+        descriptor = os.open(places.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Finding("service", "ok", "not running; `meshdrop run` starts it")
+    try:
+        # Held for an instant: only a service that starts in this very instant would be turned away, and is restarted.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 200).decode("ascii", "replace").split("\n")[0]
+        return Finding("service", "ok", f"running as process {holder or 'unknown'}")
+    finally:
+        os.close(descriptor)
+    return Finding("service", "ok", "not running; `meshdrop run` starts it")
+
+
+def record(places: Places) -> Finding:
+    """Is the database whole, and of a version that this one understands? Only reads; never migrates."""
+    if not places.database.is_file():
+        return Finding("record", "ok", "none yet; it is made at the first start")
+    try:
+        with closing(_read_only(places.database)) as connection:
+            trouble = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(5)")]
+            revision = _revision(connection)
+    except sqlite3.Error as error:
+        return _damaged(places, str(error))
+    if trouble != ["ok"]:
+        return _damaged(places, "; ".join(trouble))
+    return _schema(places, revision)
+
+
+def _read_only(database: Path) -> sqlite3.Connection:
+    """Without a log beside it nobody has the record open: then SQLite need not make its own files there to read it."""
+    alone = not database.with_name(database.name + "-wal").exists()
+    return sqlite3.connect(f"{database.as_uri()}?mode=ro{'&immutable=1' if alone else ''}", uri=True, timeout=1.0)
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    """The schema's version; None for a database that has none."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone():
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _schema(places: Places, revision: str | None) -> Finding:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    head = scripts.get_current_head()
+    if revision == head:
+        return Finding("record", "ok", f"whole, schema {revision}")
+    if revision is None or revision in {script.revision for script in scripts.walk_revisions()}:
+        return Finding(
+            "record", "warn", f"whole, schema {revision or 'empty'}; this version has {head}",
+            "the service saves a copy and brings it up to date at the next start",
+            f"meshdrop run --once --root {shlex.quote(str(places.root))}",
+        )  # fmt: skip
+    return Finding(
+        "record", "fail", f"schema {revision} is unknown to this version: a newer Meshdrop wrote it",
+        "the service refuses to start", "install that version again, or put back a backup from " + str(places.backups),
+    )  # fmt: skip
+
+
+def _damaged(places: Places, trouble: str) -> Finding:
+    aside, database = shlex.quote(str(places.state / "corrupt")), shlex.quote(str(places.database))
+    commands = f"mkdir -p {aside} && mv {database}* {aside}/"
+    backups = sorted(places.backups.glob("meshdrop-*.db"))
+    if backups:
+        commands += f" && cp {shlex.quote(str(backups[-1]))} {database}"
+    return Finding(
+        "record", "fail", f"{places.database} is damaged: {trouble}",
+        "the service refuses to start; captures it had accepted are safe in the spool and are queued again",
+        f"stop the service, then: {commands}",
+    )  # fmt: skip

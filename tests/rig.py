@@ -1,0 +1,185 @@
+"""A small synthetic rig for tests: captures of a ball, and a root with a daemon that can be run and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from daemon.settings import load
+from daemon.share import create_root
+from db.engine import reader
+from db.jobs import Job, recent_jobs
+from models.cameras import CANONICAL_VIEWS, canonical_camera
+
+ENGINES = Path(__file__).parent / "faults" / "engines.py"
+COLOUR = (200, 90, 40)
+
+
+def write_ball(folder: Path, size: int = 64, radius: float = 0.5, depth: bool = True) -> Path:
+    """A canonical capture of a one-coloured ball of ``radius`` metres: RGBA views, 16-bit depth in millimetres."""
+    (folder / "views").mkdir(parents=True)
+    for number, view in enumerate(CANONICAL_VIEWS):
+        camera = canonical_camera(view, size, size)
+        v, u = np.mgrid[0:size, 0:size] + 0.5
+        ray = np.stack([(u - camera.cx) / camera.fx, (camera.cy - v) / camera.fy, -np.ones_like(u)], axis=-1)
+        # |t ray - c|^2 = r^2 with c = (0, 0, -2.5) in camera space; t is the planar depth because ray_z = -1.
+        a, b, c = (ray**2).sum(-1), 2.5, 2.5**2 - radius**2
+        root = b * b - a * c
+        hit = root > 0
+        planar = np.where(hit, (b - np.sqrt(np.where(hit, root, 0))) / a, 0)
+        picture = np.zeros((size, size, 4), np.uint8)
+        picture[hit] = (*COLOUR, 255)
+        # A faint mark that differs from view to view: six identical photographs are refused.
+        picture[hit, 2] = np.minimum(picture[hit, 2].astype(int) + number, 255)
+        Image.fromarray(picture).save(folder / "views" / f"view_{number:02d}.png")
+        if depth:
+            (folder / "depth").mkdir(exist_ok=True)
+            Image.fromarray((planar * 1000).round().astype(np.uint16)).save(
+                folder / "depth" / f"depth_{number:02d}.png"
+            )
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its relative path."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@dataclass
+class Rig:
+    """A root, its settings as environment variables, and the daemon on it as a real process."""
+
+    root: Path
+    cache: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        create_root(load(self.root).places)
+        self.places = load(self.root).places
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The daemon's environment: quick to settle, the test engines by name, kernels compiled only once."""
+        engines = ("ball wrong_ball crash raises fails_once hang slow chatty liar absent").split()
+        classes = {name: f"{ENGINES}:{''.join(part.title() for part in name.split('_'))}" for name in engines}
+        defaults = {
+            "MESHDROP_ROOT": str(self.root), "MESHDROP_CACHE_DIR": str(self.cache), "MESHDROP_SETTLE_S": "0.2",
+            "MESHDROP_NO_DEPTH_WAIT_S": "0.4", "MESHDROP_MODELS": '["ball"]', "MESHDROP_STOP_GRACE_S": "1",
+            "MESHDROP_CUSTOM_MODELS": json.dumps(classes), "MESHDROP_MIN_FREE_MB": "1",
+        }  # fmt: skip
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
+        return {**clean, **defaults, **self.settings, **extra}
+
+    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
+        """Start ``meshdrop run`` with these arguments; its log goes to ``daemon.log`` beside the root."""
+        log = open(self.root.parent / f"{self.root.name}.log", "ab")  # noqa: SIM115 - the child keeps it
+        return subprocess.Popen(
+            [sys.executable, "-m", "daemon.cli", "run", *arguments],
+            env=self.environment(**extra), stdout=log, stderr=log, cwd=self.root.parent,
+        )
+
+    def run_once(self, timeout: float = 120, **extra: str) -> int:
+        """Run until nothing is left to do; returns the exit code (negative: killed by that signal)."""
+        process = self.start("--once", **extra)
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the daemon did not finish:\n{self.log()[-6000:]}") from None
+
+    def drop(self, source: Path, name: str | None = None) -> None:
+        """Put a finished folder into the inbox in one step, as a careful rig does."""
+        import shutil
+
+        name = name or source.name
+        shutil.copytree(source, self.root / f".{name}.part")
+        (self.root / f".{name}.part").rename(self.places.inbox / name)
+
+    def log(self) -> str:
+        """Everything the daemon has logged so far."""
+        return (self.root.parent / f"{self.root.name}.log").read_text(errors="replace")
+
+    def jobs(self) -> list[Job]:
+        """Jobs at rest, newest first."""
+        with reader(self.places.database)() as session:
+            return recent_jobs(session, 1000)
+
+    def assert_at_rest(self) -> None:
+        """Nothing is left in the private folders, and every published folder is what its receipt says."""
+        for folder in (self.places.claimed, self.places.staging, self.places.state / "work"):
+            assert os.listdir(folder) == [], f"{folder} is not empty\n{self.log()[-4000:]}"
+        for shelf in (self.places.outbox, self.places.failed):
+            for folder in shelf.iterdir():
+                if folder.is_dir():
+                    assert_whole(folder)
+
+
+def assert_whole(folder: Path) -> None:
+    """Every file of a published folder is there with the size and hash of the receipt, and none besides."""
+    import hashlib
+
+    receipt = json.loads((folder / "receipt.json").read_text())["files"]
+    there = {name: data for name, data in contents(folder).items() if name != "receipt.json"}
+    assert set(there) == set(receipt)
+    for name, data in there.items():
+        assert hashlib.sha256(data).hexdigest() == receipt[name]["sha256"], name
+
+
+class Onlooker(threading.Thread):
+    """Looks at the shelves a hundred times a second and remembers every folder that was visible but not whole."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__(daemon=True)
+        self._shelves = (rig.places.outbox, rig.places.failed)
+        self._ended = threading.Event()
+        self.half_visible: set[str] = set()
+
+    def run(self) -> None:
+        """Look until stopped."""
+        while not self._ended.wait(0.01):
+            for shelf in self._shelves:
+                for folder in shelf.iterdir():
+                    if folder.is_dir() and not folder.name.startswith("."):
+                        self._look(folder)
+
+    def _look(self, folder: Path) -> None:
+        try:
+            receipt = json.loads((folder / "receipt.json").read_text())["files"]
+            for name, facts in receipt.items():
+                if (folder / name).stat().st_size != facts["size"]:
+                    self.half_visible.add(f"{folder}: {name}")
+        except (OSError, ValueError) as error:
+            self.half_visible.add(f"{folder}: {error}")
+
+    def stop(self) -> set[str]:
+        """End looking; returns what was seen half."""
+        self._ended.set()
+        self.join()
+        return self.half_visible
+
+
+def wait_for(what: object, timeout: float = 60.0) -> None:
+    """Wait until the callable ``what`` is true."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if what():  # type: ignore[operator]
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout} s in vain")
+
+
+def stop(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
+    """SIGTERM and wait."""
+    process.send_signal(signal.SIGTERM)
+    return process.wait(timeout)

@@ -1,0 +1,38 @@
+"""The error catalogue: every entry tells a person what to do next."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.bundle import why_text
+from daemon.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
+from db.jobs import Job, ModelRun
+from db.states import State
+
+
+@pytest.mark.parametrize("code", sorted(FAILURES))
+def test_every_why_says_what_happened_and_what_to_do_next(code: str) -> None:
+    text = why_text(job(code), [ModelRun("fusion", 1, "failed", error_class="crash", reason="it died", fix="read log")], {})
+    first, last = text.splitlines()[0], text.split("What to do next:\n")[1].splitlines()[0]
+    assert first == f"chair\\nleg: {FAILURES[code].says}"
+    assert last.strip() == FAILURES[code].fix
+    assert len(FAILURES[code].fix) > 20
+    assert "fusion failed: it died" in text
+
+
+@pytest.mark.parametrize("kind", sorted(RUN_FAILURES))
+def test_every_failure_of_a_run_has_a_sentence_a_cure_and_fewer_retries_than_attempts(kind: str) -> None:
+    failure = RUN_FAILURES[kind]
+    assert failure.says
+    assert failure.fix
+    assert 0 <= failure.retries < MAX_ATTEMPTS
+
+
+def job(code: str) -> Job:
+    """A failed job whose name has a line break in it."""
+    return Job(
+        id="0" * 32, name=b"chair\nleg", state=State.FAIL_PENDING, priority=0, fingerprint="", digest=None,
+        ingest_tries=1, put_back=0, attempt=1, refunds=0, boot_id=None, models=None, not_before=0, dest=None,
+        reason_code=code, reason=None, verdict=None, best_model=None, inspection=None, created_at=0.0,
+        queued_at=None, started_at=None, finished_at=None,
+    )  # fmt: skip

@@ -1,0 +1,117 @@
+"""Durable file operations: nothing is replaced by accident, nothing foreign is read, changes are noticed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import fsops
+
+
+@pytest.fixture
+def recorded() -> Iterator[list[str]]:
+    operations: list[str] = []
+    fsops.observer = lambda operation, *paths: operations.append(operation)
+    yield operations
+    fsops.observer = None
+
+
+def test_rename_never_replaces_anything(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(FileExistsError):
+        fsops.rename_new(tmp_path / "a", tmp_path / "b")
+    fsops.rename_new(tmp_path / "a", tmp_path / "c")
+    assert sorted(os.listdir(tmp_path)) == ["b", "c"]
+    with pytest.raises(FileNotFoundError):
+        fsops.rename_new(tmp_path / "a", tmp_path / "d")
+
+
+def test_rename_carries_names_that_are_not_text(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9\n")
+    odd.mkdir()
+    fsops.rename_new(odd, tmp_path / "plain")
+    assert (tmp_path / "plain").is_dir()
+
+
+def test_a_copy_is_exact_and_hashed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    copied = fsops.copy_file(tmp_path / "a", tmp_path / "b", max_bytes=3)
+    # SHA-256 of "abc", FIPS 180-2 appendix B.1
+    assert copied == fsops.Copied(3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    assert (tmp_path / "b").read_bytes() == b"abc"
+
+
+def test_a_copy_refuses_links_devices_and_size_before_reading(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"abcd")
+    with pytest.raises(fsops.TooLarge):
+        fsops.copy_file(tmp_path / "big", tmp_path / "out", max_bytes=3)
+    (tmp_path / "link").symlink_to(tmp_path / "big")
+    with pytest.raises(OSError, match="symbolic links"):
+        fsops.copy_file(tmp_path / "link", tmp_path / "out", max_bytes=100)
+    os.link(tmp_path / "big", tmp_path / "twin")
+    with pytest.raises(fsops.NotRegular):
+        fsops.copy_file(tmp_path / "twin", tmp_path / "out", max_bytes=100)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(fsops.NotRegular):
+        fsops.copy_file(tmp_path / "pipe", tmp_path / "out", max_bytes=100)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"x" * 10)
+    write = fsops._write_all
+
+    def grow_meanwhile(descriptor: int, chunk: bytes) -> None:
+        write(descriptor, chunk)
+        with source.open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(fsops, "_write_all", grow_meanwhile)
+    with pytest.raises(fsops.ChangedWhileRead):
+        fsops.copy_file(source, tmp_path / "b", max_bytes=1000)
+
+
+def test_a_written_file_appears_whole_and_a_failed_write_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "page"
+    fsops.write_file(target, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        fsops.write_file(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["page"]
+
+
+def test_removing_a_tree_never_leaves_it(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    tree = tmp_path / "tree"
+    (tree / "inner").mkdir(parents=True)
+    (tree / "inner" / "out").symlink_to(tmp_path / "precious")
+    (tree / "locked").mkdir()
+    (tree / "locked" / "file").touch()
+    (tree / "locked").chmod(0o500)
+    fsops.remove_tree(tree)
+    assert not tree.exists()
+    assert (tmp_path / "precious" / "file").exists()
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    fsops.remove_tree(tmp_path / "link")
+    assert (tmp_path / "precious" / "file").exists()
+
+
+def test_every_operation_can_be_watched_and_made_to_fail(tmp_path: Path, recorded: list[str]) -> None:
+    fsops.write_file(tmp_path / "a", b"x")
+    fsops.copy_file(tmp_path / "a", tmp_path / "b", 10)
+    fsops.rename_new(tmp_path / "b", tmp_path / "c")
+    fsops.sync_tree(tmp_path)
+    assert recorded == ["write_file", "sync_dir", "copy_file", "rename", "sync_file", "sync_file", "sync_dir"]

@@ -1,0 +1,116 @@
+"""The one door: pragmas, migrations both ways, integrity, backups, versions that do not fit."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from db.engine import (
+    Database,
+    DatabaseDamaged,
+    SchemaError,
+    current_revision,
+    downgrade,
+    head_revision,
+    make_engine,
+    reader,
+    upgrade,
+)
+from db.jobs import Jobs, ModelRun, find_jobs
+from db.tables import Base
+
+
+def populated(path: Path) -> str:
+    """A database with one finished job; returns its id."""
+    database = Database(path)
+    database.migrate(path.parent / "backup")
+    jobs = Jobs(database)
+    job = jobs.queue(jobs.claim(b"chair\xff", "f").id, "d", {"ok": True}, ["fusion"], 3)
+    jobs.record_run(job.id, ModelRun("fusion", 1, "ok", seconds=1.0, figures={"verdict": "normal"}))
+    database.close()
+    return job.id
+
+
+def test_every_commit_is_durable_and_readers_never_wait(tmp_path: Path) -> None:
+    populated(tmp_path / "a.db")
+    with make_engine(tmp_path / "a.db").connect() as connection:
+        values = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "mmap_size")
+        }
+    # synchronous: 2 is FULL
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "trusted_schema": 0, "mmap_size": 0}
+
+
+def test_models_and_migrations_agree(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "a.db")
+    upgrade(engine, "head")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_every_migration_goes_up_down_and_up_again(tmp_path: Path) -> None:
+    populated(tmp_path / "a.db")
+    engine = make_engine(tmp_path / "a.db")
+    assert current_revision(engine) == head_revision()
+    downgrade(engine, "base")
+    with engine.connect() as connection:
+        left = connection.execute(text("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")).scalars()
+        assert set(left) <= {"alembic_version"}
+    engine.dispose()
+    populated(tmp_path / "a.db")
+
+
+def test_a_migration_that_fails_half_way_leaves_the_old_schema(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path / "a.db")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE event (x)"))  # the last table that the first migration wants to make
+    with pytest.raises(Exception, match="already exists"):
+        upgrade(engine, "head")
+    with engine.connect() as connection:
+        names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
+        assert set(names) == {"event"}
+
+
+def test_a_newer_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+    populated(tmp_path / "a.db")
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    database = Database(tmp_path / "a.db")
+    with pytest.raises(SchemaError, match="newer Meshdrop"):
+        database.migrate(tmp_path / "backup")
+    database.close()
+
+
+def test_damage_is_found_by_the_check_at_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    populated(path)
+    data = bytearray(path.read_bytes())
+    page = 4096
+    for start in range(page, len(data), page):
+        data[start : start + 64] = b"\xa5" * 64
+    path.write_bytes(data)
+    database = Database(path)
+    with pytest.raises(DatabaseDamaged, match="backup"):
+        database.check_integrity()
+    database.close()
+
+
+def test_a_backup_is_a_whole_database(tmp_path: Path) -> None:
+    job_id = populated(tmp_path / "a.db")
+    database = Database(tmp_path / "a.db")
+    copy = database.backup(tmp_path / "backup")
+    database.close()
+    with reader(copy)() as session:
+        assert [job.name for job in find_jobs(session, job_id)] == [b"chair\xff"]
+
+
+def test_readers_cannot_write(tmp_path: Path) -> None:
+    populated(tmp_path / "a.db")
+    with reader(tmp_path / "a.db")() as session, pytest.raises(Exception, match="readonly"):
+        session.execute(text("DELETE FROM event"))
