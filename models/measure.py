@@ -1,0 +1,146 @@
+"""Measuring a finished job: every model's delivered files, read back and compared with the capture.
+
+Runs in a process of its own: the daemon sees only the JSON. One model's bad files never spoil another's figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from models.base import Progress
+from models.capture import Capture
+from models.mesh import MeshError, TexturedMesh, read_mesh
+from models.mesh_files import MeshFacts, check_files
+from models.pictures import Tiles, capture_sheet, chosen_views, clay_sheet, contact_sheet, tiles, turntable, windows
+from models.quality import Quality, compare, summarise
+from models.raster.render import render
+from models.topology import Topology, topology
+
+#: An odd number puts one sample on the pixel's centre, where measured depth belongs.
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class ModelMeasurement:
+    """One model's figures, or why there are none. ``error`` is ``{code, message, fix}``; with an error the figures
+    that could not be taken are None. ``pictures`` are paths relative to the previews folder.
+    """
+
+    error: Mapping[str, str] | None = None
+    files: MeshFacts | None = None
+    topology: Topology | None = None
+    quality: Quality | None = None
+    pictures: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values under the names above."""
+        return {
+            "error": None if self.error is None else dict(self.error),
+            "files": None if self.files is None else self.files.to_json(),
+            "topology": None if self.topology is None else self.topology.to_json(),
+            "quality": None if self.quality is None else self.quality.to_json(),
+            "pictures": list(self.pictures),
+        }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All models' figures by name, and the pictures that belong to the capture as a whole."""
+
+    models: Mapping[str, ModelMeasurement]
+    pictures: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values under the names above."""
+        return {
+            "models": {name: facts.to_json() for name, facts in self.models.items()},
+            "pictures": list(self.pictures),
+        }
+
+
+def measure(
+    capture: Capture,
+    model_dirs: Mapping[str, Path],
+    out_dir: Path,
+    report_progress: Progress,
+    held_out: Mapping[str, Collection[str]] | None = None,
+) -> Measurement:
+    """Read every model's files back, compare them with the capture and draw the previews.
+
+    ``model_dirs`` maps a model's name to the folder that ``write_all`` filled; ``held_out`` names the views that a
+    model was not fitted to. Writes into ``out_dir/previews``: ``capture.png``, ``contact.png`` and per model
+    ``<model>/turntable_00.png`` ... and ``<model>/clay.png``. Bad files end in that model's ``error``; errors of
+    this machine (a full disk) are raised.
+    """
+    previews = out_dir / "previews"
+    previews.mkdir(parents=True, exist_ok=True)
+    report_progress(0.0, "capture picture")
+    pictures = [_save(capture_sheet(capture), previews, "capture.png")]
+    results: dict[str, ModelMeasurement] = {}
+    sheets: dict[str, list[Tiles]] = {}
+    for index, (name, folder) in enumerate(model_dirs.items()):
+
+        def report_share(share: float, step: str, index: int = index, name: str = name) -> None:
+            report_progress(100.0 * (index + share) / (len(model_dirs) + 0.1), f"{name}: {step}")
+
+        not_fitted = frozenset((held_out or {}).get(name, ()))
+        results[name], cells = _measure_model(folder, capture, not_fitted, previews / name, report_share)
+        if cells:
+            sheets[name] = cells
+    if sheets:
+        report_progress(98.0, "contact sheet")
+        pictures.append(_save(contact_sheet(sheets), previews, "contact.png"))
+    report_progress(100.0, "measured")
+    return Measurement(results, tuple(pictures))
+
+
+def _measure_model(
+    folder: Path, capture: Capture, held_out: Collection[str], previews: Path, report_share: Progress
+) -> tuple[ModelMeasurement, list[Tiles]]:
+    """One model's figures and its cells of the contact sheet (none when its files are bad)."""
+    try:
+        report_share(0.0, "reading the files back")
+        files = check_files(folder)
+        mesh = read_mesh(folder)
+    except MeshError as error:
+        return ModelMeasurement(error=error.to_json()), []
+    shape = topology(mesh.vertices, mesh.faces)
+    quality, cells = _compare_views(mesh, capture, held_out, report_share)
+    report_share(0.75, "turntable")
+    pictures = _draw(mesh, previews)
+    return ModelMeasurement(files=files, topology=shape, quality=quality, pictures=pictures), cells
+
+
+def _compare_views(
+    mesh: TexturedMesh, capture: Capture, held_out: Collection[str], report_share: Progress
+) -> tuple[Quality, list[Tiles]]:
+    """Render every view once, for its figures and its tiles; a full-size picture never outlives its turn."""
+    size_m = float(np.linalg.norm(np.ptp(mesh.vertices.astype(np.float64), axis=0)))
+    squares, chosen = windows(capture), set(chosen_views(capture))
+    figures, small = [], []
+    for index, view in enumerate(capture.views):
+        report_share(0.1 + 0.65 * index / len(capture.views), f"view {view.name}")
+        picture = render(mesh, view.camera, background=(1.0, 1.0, 1.0), samples=SAMPLES)
+        figures.append(compare(view, picture, held_out=view.name in held_out, size_m=size_m))
+        if index in chosen:
+            small.append(tiles(view, picture, squares[index], figures[-1]))
+    return summarise(figures), small
+
+
+def _draw(mesh: TexturedMesh, folder: Path) -> tuple[str, ...]:
+    """Draw one model's stills into ``folder``; returns their names relative to the folder above it."""
+    folder.mkdir(exist_ok=True)
+    stills = {f"turntable_{index:02d}.png": still for index, still in enumerate(turntable(mesh))}
+    stills["clay.png"] = clay_sheet(mesh)
+    return tuple(f"{folder.name}/{_save(still, folder, name)}" for name, still in stills.items())
+
+
+def _save(picture: Image.Image, folder: Path, name: str) -> str:
+    picture.save(folder / name, "PNG")
+    return name

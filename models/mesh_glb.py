@@ -1,0 +1,206 @@
+"""The GLB container: arrays in, bytes out, and back. glTF 2.0, one mesh, one material, nothing but the core.
+
+Written here instead of through trimesh because importing trimesh costs seconds of every run, and because the
+bytes must be the same for the same mesh and carry the buffer targets that the validator asks for (glTF 2.0
+section 3.6.1.1). What is written is always read back by trimesh in ``models/mesh_files.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.mesh_errors import MeshError
+
+MAGIC = 0x46546C67  # "glTF"
+CHUNK_JSON = 0x4E4F534A
+CHUNK_BIN = 0x004E4942
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
+LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
+COMPONENTS: dict[int, str] = {5121: "<u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}
+
+
+@dataclass(frozen=True)
+class GlbContent:
+    """What one Meshdrop GLB holds.
+
+    ``positions`` and ``normals`` (V, 3) float32; ``texcoords`` (V, 2) float32 with **v down** (glTF: (0, 0) is
+    the upper left corner of the image); ``indices`` (F, 3) uint32; ``image`` the encoded picture, ``image_type``
+    its MIME type; ``asset`` goes into ``asset.extras``.
+    """
+
+    positions: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    texcoords: NDArray[np.float32]
+    indices: NDArray[np.uint32]
+    image: bytes
+    image_type: str
+    roughness: float
+    metallic: float
+    asset: Mapping[str, Any]
+
+
+def encode_glb(content: GlbContent) -> bytes:
+    """One GLB file. The same content always gives the same bytes."""
+    index_type = np.uint16 if len(content.positions) <= 0xFFFF else np.uint32
+    blobs: list[tuple[bytes, int | None]] = [
+        (content.positions.astype("<f4").tobytes(), ARRAY_BUFFER),
+        (content.normals.astype("<f4").tobytes(), ARRAY_BUFFER),
+        (content.texcoords.astype("<f4").tobytes(), ARRAY_BUFFER),
+        (content.indices.astype(index_type).tobytes(), ELEMENT_ARRAY_BUFFER),
+        (content.image, None),
+    ]
+    views, binary = _lay_out(blobs)
+    document = _document(content, views, len(binary), 5123 if index_type is np.uint16 else 5125)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    total = 12 + 8 + len(text) + 8 + len(binary)
+    return b"".join(
+        [
+            struct.pack("<III", MAGIC, 2, total),
+            struct.pack("<II", len(text), CHUNK_JSON),
+            text,
+            struct.pack("<II", len(binary), CHUNK_BIN),
+            binary,
+        ]
+    )
+
+
+def _lay_out(blobs: list[tuple[bytes, int | None]]) -> tuple[list[dict[str, int]], bytes]:
+    """Buffer views and the binary chunk, every view on a multiple of four bytes."""
+    views: list[dict[str, int]] = []
+    parts: list[bytes] = []
+    offset = 0
+    for blob, target in blobs:
+        view = {"buffer": 0, "byteOffset": offset, "byteLength": len(blob)}
+        views.append(view if target is None else view | {"target": target})
+        parts += [blob, b"\0" * (-len(blob) % 4)]
+        offset += len(blob) + len(parts[-1])
+    return views, b"".join(parts)
+
+
+def _document(
+    content: GlbContent, views: list[dict[str, int]], length: int, index_type: int
+) -> dict[str, Any]:
+    count = len(content.positions)
+    generator = str(content.asset.get("generator", "Meshdrop"))
+    return {
+        "asset": {"version": "2.0", "generator": generator, "extras": dict(content.asset)},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "name": "mesh"}],
+        "meshes": [
+            {
+                "name": "mesh",
+                "primitives": [
+                    {
+                        "attributes": {"POSITION": 0, "NORMAL": 1, "TEXCOORD_0": 2},
+                        "indices": 3,
+                        "material": 0,
+                        "mode": 4,
+                    }
+                ],
+            }
+        ],
+        "materials": [
+            {
+                "name": "surface",
+                "pbrMetallicRoughness": {
+                    "baseColorTexture": {"index": 0},
+                    "metallicFactor": float(content.metallic),
+                    "roughnessFactor": float(content.roughness),
+                },
+            }
+        ],
+        "textures": [{"source": 0, "sampler": 0}],
+        "images": [{"name": "texture", "bufferView": 4, "mimeType": content.image_type}],
+        # an atlas must not repeat: its borders belong to different charts
+        "samplers": [
+            {
+                "magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR,
+                "wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE,
+            }
+        ],
+        "buffers": [{"byteLength": length}],
+        "bufferViews": views,
+        "accessors": [
+            {
+                "bufferView": 0, "componentType": 5126, "count": count, "type": "VEC3",
+                "min": content.positions.min(axis=0).tolist(), "max": content.positions.max(axis=0).tolist(),
+            },
+            {"bufferView": 1, "componentType": 5126, "count": count, "type": "VEC3"},
+            {"bufferView": 2, "componentType": 5126, "count": count, "type": "VEC2"},
+            {"bufferView": 3, "componentType": index_type, "count": content.indices.size, "type": "SCALAR"},
+        ],
+    }  # fmt: skip
+
+
+def decode_glb(raw: bytes, name: str) -> GlbContent:
+    """Read a GLB of the kind ``encode_glb`` writes; ``name`` is for messages.
+
+    Raises ``MeshError`` when the container is damaged or is not one textured triangle mesh.
+    """
+    try:
+        document, binary = _chunks(raw)
+        primitive = _only(_only(document["meshes"])["primitives"])
+        attributes = primitive["attributes"]
+        material = document["materials"][primitive["material"]]["pbrMetallicRoughness"]
+        texture = document["textures"][material["baseColorTexture"]["index"]]
+        picture = document["images"][texture["source"]]
+        view = document["bufferViews"][picture["bufferView"]]
+        return GlbContent(
+            positions=_array(document, binary, attributes["POSITION"]).astype(np.float32),
+            normals=_array(document, binary, attributes["NORMAL"]).astype(np.float32),
+            texcoords=_array(document, binary, attributes["TEXCOORD_0"]).astype(np.float32),
+            indices=_array(document, binary, primitive["indices"]).reshape(-1, 3).astype(np.uint32),
+            image=_slice(binary, view.get("byteOffset", 0), view["byteLength"]),
+            image_type=picture["mimeType"],
+            roughness=float(material.get("roughnessFactor", 1.0)),
+            metallic=float(material.get("metallicFactor", 1.0)),
+            asset=document["asset"].get("extras", {}),
+        )
+    except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
+        raise MeshError(f"{name}: not a readable textured GLB ({type(error).__name__}: {error})") from error
+
+
+def _chunks(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    magic, version, length = struct.unpack_from("<III", raw)
+    if magic != MAGIC or version != 2 or length != len(raw):
+        stated = f"magic {magic:#x}, version {version}, {length} bytes"
+        raise ValueError(f"the header states {stated}; the file has {len(raw)} bytes")
+    json_length, json_kind = struct.unpack_from("<II", raw, 12)
+    bin_length, bin_kind = struct.unpack_from("<II", raw, 20 + json_length)
+    if json_kind != CHUNK_JSON or bin_kind != CHUNK_BIN:
+        raise ValueError("chunks are not JSON and BIN")
+    return json.loads(_slice(raw, 20, json_length)), _slice(raw, 28 + json_length, bin_length)
+
+
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(items) != 1:
+        raise ValueError(f"expected one mesh with one primitive, found {len(items)}")
+    return items[0]
+
+
+def _slice(raw: bytes, offset: int, length: int) -> bytes:
+    piece = raw[offset : offset + length]
+    if len(piece) != length:
+        raise ValueError(f"ends early: wanted {length} bytes at {offset}, found {len(piece)}")
+    return piece
+
+
+def _array(document: dict[str, Any], binary: bytes, accessor_index: int) -> NDArray[Any]:
+    accessor = document["accessors"][accessor_index]
+    view = document["bufferViews"][accessor["bufferView"]]
+    dtype, width = np.dtype(COMPONENTS[accessor["componentType"]]), WIDTHS[accessor["type"]]
+    if view.get("byteStride", dtype.itemsize * width) != dtype.itemsize * width:
+        raise ValueError("interleaved buffers are not read")
+    offset = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+    values = np.frombuffer(_slice(binary, offset, accessor["count"] * width * dtype.itemsize), dtype)
+    return values.reshape(-1, width) if width > 1 else values

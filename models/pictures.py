@@ -1,0 +1,325 @@
+"""Pictures for people: photograph against render for every view, a turntable, and the bare shape.
+
+Images are Pillow RGB images, arrays are (H, W, 3) float32 sRGB 0..1. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_dilation
+
+from models.cameras import Camera, look_at
+from models.capture import Capture, View
+from models.mesh import TexturedMesh
+from models.quality import COVERED, ViewQuality, over_white
+from models.raster import numba_raster as raster
+from models.raster.render import Picture
+
+Floats = NDArray[np.float32]
+Colour = tuple[int, int, int]
+
+PAPER: Colour = (250, 250, 249)
+INK: Colour = (38, 40, 44)
+FAINT_INK: Colour = (120, 124, 130)
+STILL_BACKGROUND = (0.925, 0.93, 0.935)
+
+TILE_PX = 232
+GAP_PX = 8
+LABEL_PX = 116
+HEADER_PX = 92
+#: A contact sheet of more rows is not looked at; larger captures show this many of their views, evenly spread.
+MAX_ROWS = 12
+#: Room around the largest object of the capture in a tile, as a share of its side.
+TILE_MARGIN = 0.12
+
+#: Colours of the difference picture: mean absolute difference of the channels, in sRGB values 0..1, to sRGB.
+DIFFERENCE_STOPS = (0.0, 0.02, 0.06, 0.12, 0.18, 0.25)
+DIFFERENCE_COLOURS = np.array(
+    [(1, 1, 1), (1, 0.96, 0.75), (0.99, 0.75, 0.35), (0.92, 0.38, 0.16), (0.7, 0.08, 0.15), (0.28, 0, 0.12)]
+)
+MISSING = (0.16, 0.40, 0.92)
+EXTRA = (0.55, 0.22, 0.78)
+
+STILL_PX = 400
+STILLS = 8
+STILL_ELEVATION = np.deg2rad(20.0)
+STILL_SAMPLES = 3
+#: Share of the still's half side that the object fills at its widest.
+STILL_FILL = 0.9
+CLAY = np.array([0.80, 0.785, 0.76])
+UNSEEN_CLAY = np.array([0.95, 0.62, 0.25])
+#: Lights in camera axes (x right, y up, z towards the camera) with their strength.
+LIGHTS = (((-0.45, 0.65, 0.75), 0.7), ((0.8, 0.0, 0.45), 0.18))
+AMBIENT = 0.34
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square cut from a view, in pixels; it may reach over the picture's edge, where the paper shows."""
+
+    left: int
+    top: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The three small pictures of one view and one model, TILE_PX square each, and the caption below the render."""
+
+    view: str
+    held_out: bool
+    photo: Image.Image
+    render: Image.Image
+    difference: Image.Image
+    caption: str
+
+
+def chosen_views(capture: Capture) -> list[int]:
+    """Which views a contact sheet shows: all of them, or ``MAX_ROWS`` evenly spread ones."""
+    count = len(capture.views)
+    return sorted({round(k) for k in np.linspace(0, count - 1, min(count, MAX_ROWS))})
+
+
+def windows(capture: Capture) -> list[Window]:
+    """One square per view around its object, of the same share of the picture's width in all views.
+
+    A tile then keeps the objects' relative scale. A view without an object shows its middle.
+    """
+    centres, shares = [], [0.1]
+    for view in capture.views:
+        inside, (height, width) = view.mask >= COVERED, view.mask.shape
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        if not len(rows):
+            centres.append((width / 2, height / 2))
+            continue
+        centres.append(((columns[0] + columns[-1] + 1) / 2, (rows[0] + rows[-1] + 1) / 2))
+        shares.append(max(columns[-1] - columns[0], rows[-1] - rows[0]) / width * (1 + 2 * TILE_MARGIN))
+    result = []
+    for view, (x, y) in zip(capture.views, centres, strict=True):
+        side = max(1, round(max(shares) * view.mask.shape[1]))
+        result.append(Window(round(x - side / 2), round(y - side / 2), side))
+    return result
+
+
+def tiles(view: View, picture: Picture, window: Window, figures: ViewQuality) -> Tiles:
+    """Cut and shrink the photograph, the render and their difference to the tiles of a contact sheet."""
+    photo = over_white(view)
+    return Tiles(
+        view=figures.name,
+        held_out=figures.held_out,
+        photo=_tile(photo, window),
+        render=_tile(picture.rgb, window),
+        difference=_tile(difference(view, photo, picture), window),
+        caption=_caption(figures),
+    )
+
+
+def difference(view: View, photo: Floats, picture: Picture) -> Floats:
+    """Where the render is wrong: white to dark red over the mean absolute difference of the channels.
+
+    Blue: the photograph shows the object and the mesh is missing. Violet: the mesh covers what is background.
+    """
+    error = np.abs(photo - picture.rgb).mean(axis=-1)
+    colours = np.stack(
+        [np.interp(error, DIFFERENCE_STOPS, DIFFERENCE_COLOURS[:, channel]) for channel in range(3)], axis=-1
+    )
+    there, covered = view.mask >= COVERED, picture.alpha >= COVERED
+    colours[there & ~covered] = MISSING
+    colours[covered & ~there] = EXTRA
+    return colours.astype(np.float32)
+
+
+def contact_sheet(models: Mapping[str, Sequence[Tiles]]) -> Image.Image:
+    """One page: a row per view; the photograph, then render and difference of every model.
+
+    Every model brings the same views in the same order. Raises ``ValueError`` when there is nothing to show.
+    """
+    if not models or not all(models.values()):
+        raise ValueError("a contact sheet needs at least one model with at least one view")
+    rows = next(iter(models.values()))
+    step = TILE_PX + GAP_PX
+    width = LABEL_PX + step * (1 + 2 * len(models)) + GAP_PX
+    sheet = Image.new("RGB", (width, HEADER_PX + len(rows) * (step + 20) + GAP_PX), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _header(draw, sheet, list(models), width)
+    for row, first in enumerate(rows):
+        top = HEADER_PX + row * (step + 20)
+        draw.text((GAP_PX * 2, top + 6), shown(first.view, 13), INK, _font(15))
+        if first.held_out:
+            draw.text((GAP_PX * 2, top + 26), "held out", FAINT_INK, _font(12))
+        sheet.paste(first.photo, (LABEL_PX, top))
+        for column, cells in enumerate(models.values()):
+            left = LABEL_PX + step * (1 + 2 * column)
+            sheet.paste(cells[row].render, (left, top))
+            sheet.paste(cells[row].difference, (left + step, top))
+            draw.text((left + 1, top + TILE_PX + 4), cells[row].caption, INK, _font(13))
+    return sheet
+
+
+def turntable(mesh: TexturedMesh) -> list[Image.Image]:
+    """``STILLS`` pictures of the textured mesh around +Y, the first one from +Z, with a mild headlight."""
+    normals = mesh.vertex_normals()[mesh.faces]
+    return [_still(mesh, normals, camera, clay=False) for camera in still_cameras(mesh)]
+
+
+def clay_sheet(mesh: TexturedMesh) -> Image.Image:
+    """The bare shape from four sides, lit; surface that no camera saw is orange."""
+    normals = mesh.vertex_normals()[mesh.faces]
+    stills = [_still(mesh, normals, camera, clay=True) for camera in still_cameras(mesh)[:: STILLS // 4]]
+    sheet = Image.new("RGB", (STILL_PX * len(stills), STILL_PX))
+    for column, still in enumerate(stills):
+        sheet.paste(still, (column * STILL_PX, 0))
+    return sheet
+
+
+def still_cameras(mesh: TexturedMesh) -> list[Camera]:
+    """``STILLS`` cameras on a circle around the mesh, slightly above it, +Y up, all with one focal length.
+
+    The focal length is the longest one that keeps the whole mesh inside every still.
+    """
+    used = mesh.vertices[np.unique(mesh.faces)].astype(np.float64)
+    centre = (used.min(axis=0) + used.max(axis=0)) / 2
+    distance = 5.0 * max(float(np.linalg.norm(used - centre, axis=1).max()), 1e-9)
+    poses = []
+    for angle in np.arange(STILLS) * 2 * np.pi / STILLS:
+        flat = np.cos(STILL_ELEVATION)
+        direction = (float(np.sin(angle) * flat), float(np.sin(STILL_ELEVATION)), float(np.cos(angle) * flat))
+        pose = look_at(direction, (0.0, 1.0, 0.0), distance)
+        pose[:3, 3] += centre
+        poses.append(pose)
+    widest = max(_reach(used, pose) for pose in poses)
+    focal = STILL_FILL * STILL_PX / 2 / widest
+    return [Camera(STILL_PX, STILL_PX, focal, focal, STILL_PX / 2, STILL_PX / 2, pose) for pose in poses]
+
+
+def capture_sheet(capture: Capture) -> Image.Image:
+    """What was delivered: every view with its background dimmed and its mask outlined, and its depth below."""
+    chosen = [(capture.views[k], windows(capture)[k]) for k in chosen_views(capture)]
+    step = TILE_PX + GAP_PX
+    rows = 2 if capture.has_depth else 1
+    top = 30
+    sheet = Image.new("RGB", (step * len(chosen) + GAP_PX, top + step * rows), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for column, (view, window) in enumerate(chosen):
+        left = GAP_PX + step * column
+        draw.text((left + 1, 8), shown(view.name, 26), INK, _font(14))
+        sheet.paste(_tile(_outlined(view), window), (left, top))
+        if view.depth is not None:
+            sheet.paste(_tile(_depth_colours(view.depth, view.mask), window), (left, top + step))
+    return sheet
+
+
+def shown(text: str, length: int) -> str:
+    """Untrusted text for a picture: control characters and direction marks replaced, cut to ``length`` characters."""
+    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return clean if len(clean) <= length else clean[: length - 1] + "…"
+
+
+def _caption(figures: ViewQuality) -> str:
+    if figures.psnr_masked_db is None or figures.ssim_masked is None:
+        return "no object in this view"
+    parts = [f"{figures.psnr_masked_db:.1f} dB", f"SSIM {figures.ssim_masked:.3f}", f"IoU {figures.silhouette_iou:.3f}"]
+    if figures.depth is not None:
+        parts.append(f"{figures.depth.median_mm:.2g} mm")
+    return "   ".join(parts)
+
+
+def _header(draw: ImageDraw.ImageDraw, sheet: Image.Image, models: list[str], width: int) -> None:
+    step = TILE_PX + GAP_PX
+    draw.text((LABEL_PX + 1, 62), "photograph", INK, _font(16))
+    for column, name in enumerate(models):
+        left = LABEL_PX + step * (1 + 2 * column)
+        draw.text((left + 1, 62), shown(name, 24), INK, _font(16))
+        draw.text((left + step + 1, 62), "difference", FAINT_INK, _font(16))
+    draw.text((GAP_PX * 2, 17), "difference", FAINT_INK, _font(12))
+    ramp = np.linspace(0, DIFFERENCE_STOPS[-1], 140)
+    bar = np.stack([np.interp(ramp, DIFFERENCE_STOPS, DIFFERENCE_COLOURS[:, k]) for k in range(3)], axis=-1)
+    sheet.paste(_image(np.repeat(bar[None], 12, axis=0).astype(np.float32)), (LABEL_PX, 18))
+    draw.rectangle((LABEL_PX, 18, LABEL_PX + 139, 29), outline=(200, 200, 200))
+    draw.text((LABEL_PX, 33), "0", FAINT_INK, _font(11))
+    draw.text((LABEL_PX + 140, 33), "25 %", FAINT_INK, _font(11), anchor="ra")
+    left = LABEL_PX + 160
+    for colour, text in ((MISSING, "mesh missing"), (EXTRA, "mesh too much")):
+        fill = tuple(round(255 * value) for value in colour)
+        draw.rectangle((left, 18, left + 11, 29), fill=fill)
+        draw.text((left + 17, 17), text, FAINT_INK, _font(12))
+        left += 110
+    draw.line((GAP_PX * 2, HEADER_PX - 8, width - GAP_PX, HEADER_PX - 8), fill=(222, 222, 220))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own typeface, so that pictures look the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+def _image(pixels: Floats) -> Image.Image:
+    return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+
+
+def _tile(pixels: Floats, window: Window) -> Image.Image:
+    box = (window.left, window.top, window.left + window.side, window.top + window.side)
+    height, width = pixels.shape[:2]
+    inside = (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height))
+    cut = Image.new("RGB", (window.side, window.side), (255, 255, 255))
+    cut.paste(_image(pixels[inside[1] : inside[3], inside[0] : inside[2]]), (inside[0] - box[0], inside[1] - box[1]))
+    return cut.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+
+
+def _reach(points: NDArray[np.float64], pose: NDArray[np.float64]) -> float:
+    """The farthest that ``points`` go from the middle of the picture at a focal length of one pixel."""
+    u, v, _ = Camera(1, 1, 1.0, 1.0, 0.0, 0.0, pose).project(points)
+    return float(max(np.abs(u).max(), np.abs(v).max()))
+
+
+def _still(mesh: TexturedMesh, corner_normals: Floats, camera: Camera, clay: bool) -> Image.Image:
+    fragments = raster.rasterize(camera, mesh.vertices, mesh.faces, STILL_SAMPLES)
+    covered = fragments.face >= 0
+    uv = raster.interpolate(fragments, mesh.uv)
+    normals = raster.interpolate(fragments, corner_normals)[covered] @ camera.c2w[:3, :3].astype(np.float32)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.float32(1e-9))
+    normals *= np.where(normals[:, 2:] < 0, -1, 1)  # the inside of an open surface is lit like its outside
+    rgba = np.ones((*fragments.face.shape, 4), np.float32)
+    if clay:
+        seen = raster.texture(fragments, mesh.seen[..., None].astype(np.uint8), uv, nearest=True)[covered]
+        rgba[covered, :3] = (UNSEEN_CLAY + seen * (CLAY - UNSEEN_CLAY)) * _lit(normals)
+    else:
+        rgba[covered, :3] = raster.texture(fragments, mesh.texture, uv)[covered] / 255 * (0.8 + 0.2 * normals[:, 2:])
+    pixels = raster.antialias(fragments, rgba)
+    return _image(pixels[..., :3] + (1 - pixels[..., 3:]) * np.asarray(STILL_BACKGROUND, np.float32))
+
+
+def _lit(normals: Floats) -> Floats:
+    """Diffuse shading (N, 1) of normals (N, 3) in camera axes under ``LIGHTS``."""
+    shade: Floats = np.full((len(normals), 1), AMBIENT, np.float32)
+    for direction, strength in LIGHTS:
+        towards = np.asarray(direction, np.float32) / np.float32(np.linalg.norm(direction))
+        shade += np.float32(strength) * np.maximum(normals @ towards, 0)[:, None]
+    return shade
+
+
+def _outlined(view: View) -> Floats:
+    """The photograph, dimmed where the mask says background, with a thin line along the mask's edge."""
+    inside = view.mask >= COVERED
+    rgb: Floats = view.rgb.astype(np.float32) / np.float32(255)
+    rgb[~inside] = np.float32(0.25) * rgb[~inside] + np.float32(0.7)
+    reach = max(1, round(view.mask.shape[1] / 400))
+    rgb[binary_dilation(inside, iterations=reach) & ~inside] = (0.9, 0.1, 0.45)
+    return rgb
+
+
+def _depth_colours(depth: Floats, mask: Floats) -> Floats:
+    """Near is light, far is dark blue, nothing measured is white, object without depth is red."""
+    measured = depth > 0
+    if not measured.any():
+        return np.ones((*depth.shape, 3), np.float32)
+    near, far = np.quantile(depth[measured], [0.01, 0.99])
+    position = np.clip((depth - near) / max(float(far - near), 1e-6), 0, 1)[..., None]
+    colours = (1 - position) * np.array([0.99, 0.93, 0.75]) + position * np.array([0.12, 0.2, 0.45])
+    colours[~measured] = 1.0
+    colours[~measured & (mask >= COVERED)] = (0.85, 0.2, 0.2)
+    return np.asarray(colours, np.float32)

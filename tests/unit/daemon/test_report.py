@@ -1,0 +1,389 @@
+"""The report: complete for programs, readable for people, harmless whatever a capture is called."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.report import MAX_INLINE_BYTES, TEMPLATES, build_report, headline, render_html
+from daemon.report_tables import (
+    MODEL_FIGURES,
+    NOT_TAKEN,
+    SHAPE_FIGURES,
+    VIEW_FIGURES,
+    duration,
+    flat,
+    number,
+    rows,
+    size,
+)
+from models import pictures
+from models.measure import measure
+from models.mesh import write_all
+from tests import meshes
+from tests.photographs import photographed
+
+#: A 1 x 1 PNG.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+MEAN = {
+    "views": 2, "psnr_masked_db": 31.24, "ssim_masked": 0.9314, "psnr_whole_db": 38.0, "ssim_whole": 0.98,
+    "silhouette_iou": 0.991, "unseen_share": 0.01, "depth_median_mm": 0.731, "depth_p95_mm": 2.1,
+    "depth_bias_mm": -0.02, "depth_within_1mm": 0.66, "depth_within_2mm": 0.95, "depth_within_5mm": 1.0,
+    "depth_median_share_of_size": 0.0007,
+}  # fmt: skip
+DEPTH = {
+    "pixels": 100, "compared_share": 0.99, "median_mm": 0.731, "p95_mm": 2.1, "bias_mm": -0.02, "within_1mm": 0.66,
+    "within_2mm": 0.95, "within_5mm": 1.0, "median_share_of_size": 0.0007,
+}  # fmt: skip
+VIEW = {
+    "name": "front", "held_out": False, "psnr_masked_db": 31.2, "ssim_masked": 0.93, "psnr_whole_db": 38.0,
+    "ssim_whole": 0.98, "silhouette_iou": 0.99, "unseen_share": 0.01, "depth": DEPTH,
+}  # fmt: skip
+BOX = [[-0.1, -0.2, -0.3], [0.1, 0.2, 0.3]]
+MEASURED = {
+    "error": None,
+    "files": {
+        "file_bytes": {"mesh.glb": 1_536_000, "mesh.obj": 900}, "vertices": 2930, "glb_vertices": 3500, "faces": 5856,
+        "texture_size": [1024, 1024], "textured_share": 1.0, "unseen_share": 0.019, "bounds_m": BOX, "asset": {},
+    },
+    "topology": {
+        "vertices": 2930, "faces": 5856, "watertight": True, "consistent_winding": True, "components": 1,
+        "largest_component_share": 1.0, "boundary_edges": 0, "non_manifold_edges": 0, "non_manifold_vertices": 0,
+        "degenerate_faces": 0, "genus": 0, "area_m2": 1.2, "volume_m3": 0.07, "bounds_m": BOX,
+        "size_m": [0.2, 0.4, 0.6],
+    },
+    "quality": {
+        "mean": MEAN, "held_out": None,
+        "views": [VIEW, {**VIEW, "name": "back", "held_out": True, "depth": None}],
+    },
+    "pictures": ["fusion/turntable_00.png", "fusion/clay.png"],
+}  # fmt: skip
+OK = {
+    "state": "ok", "verdict": "normal", "reason": None, "fix": None, "seconds": 14.2, "cpu_seconds": 20.1,
+    "peak_rss_mib": 800, "peak_vram_mib": None, "unseen_fraction": 0.02, "figures": {"grid": 256}, "files": {},
+    "settings": {"preset": "fast"}, "versions": {"python": "3.11.9"}, "notes": ["Ran on the CPU."],
+}  # fmt: skip
+SKIPPED = {"state": "skipped", "reason": "No CUDA device.", "fix": "Run it on a machine with an NVIDIA GPU."}
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """A job with one good model and one that was skipped."""
+    return {
+        "job": {
+            "id": "a1", "name": "spot", "attempt": 1, "created": "2026-03-01T12:00:00+00:00",
+            "started": "2026-03-01T12:00:05+00:00", "finished": "2026-03-01T12:01:20+00:00",
+        },
+        "capture": {
+            "layout": "canonical", "depth_unit_m": 0.001, "problems": [], "warnings": ["Masks come from depth."],
+            "views": [{"name": "front", "width": 512, "height": 512, "mask_source": "depth", "mask_coverage": 0.2,
+                       "depth_coverage": 0.19}],
+            "probe": {"verdict": "verified", "reason": "Views agree.",
+                      "table": [{"camera_axes": "opengl", "score": 0.98}]},
+        },
+        "models": {"fusion": OK, "reconviagen": SKIPPED},
+        "measurement": {"models": {"fusion": MEASURED}, "pictures": ["contact.png"]},
+        "best": "fusion",
+        "verdict": "normal",
+        "input_digest": "ab" * 32,
+        "stages": {"intake": 0.8, "fusion": 14.2},
+        "versions": {"meshdrop": "1.2.3"},
+        "settings": {"models": ["fusion"]},
+        "notes": ["A note."],
+        **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def previews(tmp_path: Path) -> Path:
+    (tmp_path / "fusion").mkdir()
+    for name in ("contact.png", "fusion/turntable_00.png", "fusion/clay.png"):
+        (tmp_path / name).write_bytes(PNG)
+    return tmp_path
+
+
+FAILED = facts(
+    models={"fusion": {"state": "failed", "verdict": None, "reason": "It ran out of memory.", "fix": "Add memory."}},
+    measurement=None, best=None, verdict="failure", capture={}, error={"code": "models", "message": "x", "fix": "y"},
+)  # fmt: skip
+BARE = {"verdict": "failure", "models": {}}
+UNMEASURED = facts(measurement={"models": {"fusion": {"error": {"code": "crash", "message": "a", "fix": "b"}}}})
+ALL = {"good": facts(), "failed": FAILED, "bare": BARE, "not measured": UNMEASURED}
+
+
+def breaks(schema: Mapping[str, Any], value: Any, where: str = "report") -> list[str]:
+    """What of ``value`` breaks ``schema``: the part of JSON Schema that ours uses, and nothing else."""
+    known = {
+        "$schema", "title", "description", "type", "properties", "required", "additionalProperties", "items", "enum",
+        "const", "minimum", "maximum", "minItems", "maxItems",
+    }  # fmt: skip
+    assert set(schema) <= known, set(schema) - known
+    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+
+    def fits(kind: str) -> bool:
+        if kind in ("number", "integer"):
+            return is_number and (kind == "number" or isinstance(value, int))
+        return isinstance(value, kinds[kind])
+
+    wanted = schema.get("type", [])
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    if wanted and not any(fits(kind) for kind in wanted):
+        return [f"{where} is {type(value).__name__}, not {wanted}"]
+    found = []
+    if "const" in schema and value != schema["const"]:
+        found.append(f"{where} is not {schema['const']}")
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{where} is {value!r}")
+    if is_number and not schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf):
+        found.append(f"{where} is {value}")
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
+            found.append(f"{where} has {len(value)} items")
+        for index, item in enumerate(value):
+            found += breaks(schema.get("items", {}), item, f"{where}[{index}]")
+    if isinstance(value, dict):
+        found += [f"{where}.{key} is missing" for key in schema.get("required", []) if key not in value]
+        others = schema.get("additionalProperties", True)
+        for key, item in value.items():
+            rule = schema.get("properties", {}).get(key, others)
+            if rule is False:
+                found.append(f"{where}.{key} is not in the schema")
+            elif isinstance(rule, dict):
+                found += breaks(rule, item, f"{where}.{key}")
+    return found
+
+
+SCHEMA = json.loads((TEMPLATES / "report.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("job", ALL)
+def test_the_report_keeps_to_its_schema(job: str) -> None:
+    assert breaks(SCHEMA, build_report(ALL[job])) == []
+
+
+def test_the_schema_check_can_fail() -> None:
+    """Guards the test above."""
+    report = build_report(facts())
+    report["verdict"] = "splendid"
+    report["models"]["fusion"]["measured"]["quality"]["mean"]["silhouette_iou"] = 1.5
+    del report["job"]["name"]
+    report["extra"] = 1
+    assert len(breaks(SCHEMA, report)) == 4
+
+
+def test_what_the_measuring_process_answers_fits_the_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real thing: names and types of models/measure.py and of the schema are the same."""
+    monkeypatch.setattr(pictures, "STILL_PX", 60)
+    write_all(meshes.torus(), tmp_path / "fusion", {})
+    capture = photographed(meshes.torus(), ["front", "top", "right"])
+    answer = measure(capture, {"fusion": tmp_path / "fusion"}, tmp_path, lambda *_: None, {"fusion": ["top"]}).to_json()
+    report = build_report(facts(measurement=json.loads(json.dumps(answer))))
+    assert breaks(SCHEMA, report) == []
+    page = render_html(report, tmp_path / "previews")
+    assert page.count('src="data:image/png;base64,') == 8 + 3  # turntable; contact sheet, clay and the capture
+
+
+def test_numbers_that_are_none_become_null() -> None:
+    broken = {**OK, "seconds": math.nan, "figures": {"loss": math.inf}}
+    report = build_report(facts(models={"fusion": broken}))
+    assert report["models"]["fusion"]["seconds"] is None
+    assert report["models"]["fusion"]["figures"]["loss"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_the_headline_says_which_mesh_to_take_and_why() -> None:
+    assert build_report(facts())["headline"] == (
+        "Good mesh: take fusion (31.2 dB and SSIM 0.931 on the object, median depth error 0.73 mm)."
+    )
+    assert build_report(facts(verdict="warning"))["headline"].startswith("Usable mesh, with warnings: take fusion")
+
+
+def test_without_a_usable_mesh_the_headline_says_why() -> None:
+    assert build_report(FAILED)["headline"] == "No usable mesh: x"
+    assert build_report({**FAILED, "error": None})["headline"] == "No usable mesh: fusion: It ran out of memory."
+    poor = build_report(facts(best=None, verdict="failure", models={"fusion": {**OK, "verdict": "failure"}}))
+    assert poor["headline"].startswith("No usable mesh: fusion: 31.2 dB")
+    assert headline(build_report(BARE)) == "No usable mesh."
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(ValueError, match="splendid"):
+        build_report(facts(verdict="splendid"))
+    with pytest.raises(ValueError, match="gone"):
+        build_report(facts(best="gone"))
+    with pytest.raises(ValueError, match="sleeping"):
+        build_report(facts(models={"fusion": {"state": "sleeping"}}))
+
+
+class Page(HTMLParser):
+    """Every element and attribute of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.addresses: list[str] = []
+        self.first: dict[str, str] = {}
+        self.policy = ""
+        self.open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.open = tag
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name in ("src", "href"):
+                self.addresses.append(value or "")
+            if name == "content" and value and "default-src" in value:
+                self.policy = value
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.first.setdefault(self.open, data.strip())
+
+
+@pytest.mark.parametrize("job", ALL)
+def test_the_page_reaches_for_nothing_outside_itself(job: str, previews: Path) -> None:
+    text = render_html(build_report(ALL[job]), previews)
+    page = Page(text)
+    assert "script" not in page.tags
+    assert not {name for name in page.attributes if name.startswith("on")}
+    assert not {"link", "iframe", "object", "embed", "form", "base"} & page.tags
+    assert "://" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+    for address in page.addresses:
+        assert address.startswith(("data:image/png;base64,", "fusion/", "previews/", "report.json")), address
+
+
+def test_the_policy_admits_our_style_and_inline_pictures_only(previews: Path) -> None:
+    text = render_html(build_report(facts()), previews)
+    style = text.split("<style>", 1)[1].split("</style>", 1)[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert Page(text).policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    assert "style" not in Page(text).attributes  # the policy would ignore it
+
+
+def test_the_verdict_comes_first(previews: Path) -> None:
+    page = Page(render_html(build_report(facts()), previews))
+    assert page.first["span"] == "Good"
+    assert page.first["h1"] == build_report(facts())["headline"]
+
+
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}\u202egpj.\x1b[31m\x00\udcff"
+
+
+def poisoned(value: Any) -> Any:
+    """Every text of the facts that a stranger could have written, replaced."""
+    if isinstance(value, dict):
+        keep = ("state", "verdict", "best", "pictures", "created", "started", "finished")
+        return {key: item if key in keep else poisoned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item) for item in value]
+    return EVIL if isinstance(value, str) else value
+
+
+def test_texts_of_strangers_stay_texts(previews: Path) -> None:
+    job = poisoned(facts(error={"code": "c", "message": "m", "fix": "f"}))
+    job["capture"]["problems"] = [{"code": EVIL, "file": EVIL, "message": EVIL, "fix": EVIL}]
+    job["settings"][EVIL] = EVIL
+    job["models"][EVIL] = {**OK, "reason": EVIL}
+    job["measurement"]["models"][EVIL] = {**MEASURED, "error": {"code": EVIL, "message": EVIL, "fix": EVIL}}
+    text = render_html(build_report(job), previews)
+    clean = render_html(build_report(facts(error={"code": "c", "message": "m", "fix": "f"})), previews)
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "onerror" not in page.attributes
+    assert page.tags <= Page(clean).tags | {"code"}
+    assert "49" not in text.split("</style>")[1].split("<h2>")[0]  # nothing of it was evaluated
+    assert not [char for char in text if not char.isprintable() and char != "\n"]
+    assert r"\u202egpj.\x1b[31m\x00\udcff" in text  # visible instead
+    text.encode("utf-8")
+
+
+def test_a_missing_or_huge_picture_is_named(previews: Path) -> None:
+    (previews / "contact.png").unlink()
+    (previews / "fusion" / "clay.png").write_bytes(b"")
+    with (previews / "fusion" / "clay.png").open("r+b") as file:
+        file.truncate(MAX_INLINE_BYTES + 1)
+    text = render_html(build_report(facts()), previews)
+    assert "previews/contact.png" in text
+    assert "previews/fusion/clay.png" in text
+    assert text.count("data:image/png") == 1  # the still
+
+
+def test_a_picture_outside_of_the_folder_is_not_taken(previews: Path) -> None:
+    (previews.parent / "secret.png").write_bytes(PNG)
+    (previews / "link").mkdir()
+    (previews / "link" / "turntable_00.png").symlink_to(previews.parent / "secret.png")
+    measured = {**MEASURED, "pictures": ["../secret.png", "fusion/../../clay.png", "link/turntable_00.png"]}
+    report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": ["/etc/contact.png"]}))
+    assert "data:image/png" not in render_html(report, previews)
+
+
+def test_every_figure_has_its_unit_its_direction_and_a_sentence(previews: Path) -> None:
+    text = render_html(build_report(facts()), previews)
+    assert "31.2" in text
+    assert "dB ↑" in text
+    assert "mm ↓" in text
+    assert "No CUDA device." in text
+    assert "Run it on a machine with an NVIDIA GPU." in text
+    assert "1 min 15 s" in text  # 12:00:05 to 12:01:20
+    for figure in (*MODEL_FIGURES, *VIEW_FIGURES, *SHAPE_FIGURES):
+        assert figure.meaning.endswith(".")
+
+
+def test_the_better_of_two_models_is_marked_in_its_direction() -> None:
+    def model(psnr: float, depth: float) -> dict[str, Any]:
+        mean = {"psnr_masked_db": psnr, "depth_median_mm": depth, "ssim_masked": 0.9}
+        return {"measured": {"quality": {"mean": mean}}}
+
+    table = {row.figure.label: row.cells for row in rows(MODEL_FIGURES, {"a": model(30.0, 0.5), "b": model(28.0, 0.4)})}
+    assert [cell.leading for cell in table["PSNR on the object"]] == [True, False]
+    assert [cell.leading for cell in table["Depth error, median"]] == [False, True]
+    assert [cell.leading for cell in table["SSIM on the object"]] == [False, False]
+    assert "Volume" not in table  # nobody has it, so there is no row
+
+
+def test_a_figure_that_was_not_taken_is_a_dash() -> None:
+    (row,) = rows(MODEL_FIGURES[:1], {"a": {}, "b": {"measured": {"quality": {"mean": {"psnr_masked_db": 30}}}}})
+    assert [cell.text for cell in row.cells] == [NOT_TAKEN, "30.0"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (duration(4.26), "4.3 s"), (duration(59.96), "60.0 s"), (duration(75.2), "1 min 15 s"),
+        (duration(7260), "2 h 1 min"), (size(83), "83 B"), (size(1536), "1.5 kB"), (size(999_600), "1.0 MB"),
+        (size(123_456_789), "123 MB"), (size(5.4e9), "5.4 GB"), (number(1234567), "1,234,567"),
+        (number(0.0001, 1000), "0.1"), (number(0.98491), "0.9849"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_for_people(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_the_fine_print_is_flat() -> None:
+    assert flat({"a": {"b": 1.5, "c": [1, 2]}, "d": True, "e": [{"f": None}]}) == [
+        ("a.b", "1.5"), ("a.c", "1, 2"), ("d", "yes"), ("e[0].f", NOT_TAKEN),
+    ]  # fmt: skip
+
+
+def test_reporting_loads_nothing_heavy() -> None:
+    code = "import sys, daemon.report; print([n for n in ('numpy', 'PIL', 'trimesh', 'scipy') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

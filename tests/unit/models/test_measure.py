@@ -1,0 +1,94 @@
+"""Measuring delivered folders: figures for the good ones, an error for the bad ones, pictures on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import pictures
+from models.measure import measure
+from models.mesh import write_all
+from tests import meshes
+from tests.photographs import photographed
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], list[tuple[float, str]]]:
+    """A perfect model, one that is 1 % too large, and one whose GLB was cut short."""
+    root = tmp_path_factory.mktemp("job")
+    mesh = meshes.torus()
+    capture = photographed(mesh)
+    write_all(mesh, root / "exact", {"generator": "Meshdrop"})
+    write_all(replace(mesh, vertices=mesh.vertices * np.float32(1.01)), root / "large", {})
+    write_all(mesh, root / "broken", {})
+    (root / "broken" / "mesh.glb").write_bytes((root / "broken" / "mesh.glb").read_bytes()[:4000])
+    reported: list[tuple[float, str]] = []
+    folders = {name: root / name for name in ("broken", "exact", "large")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "STILL_PX", 60)  # the turntable itself is tested elsewhere
+        facts = measure(
+            capture, folders, root / "out", lambda percent, step: reported.append((percent, step)), {"exact": ["top"]}
+        )
+    return root / "out", facts.to_json(), reported
+
+
+def test_it_is_plain_json(measured: tuple[Path, dict[str, object], object]) -> None:
+    assert json.loads(json.dumps(measured[1], allow_nan=False)) == json.loads(json.dumps(measured[1]))
+
+
+def test_a_perfect_mesh_has_perfect_figures(measured: tuple[Path, dict, object]) -> None:
+    exact = measured[1]["models"]["exact"]
+    mean = exact["quality"]["mean"]
+    # all that is left is the rounding of the photographs: uniform in +-0.5/255, MSE 1/12/255^2, 58.9 dB
+    assert mean["psnr_masked_db"] > 50
+    assert mean["ssim_masked"] > 0.999
+    assert mean["silhouette_iou"] > 0.999
+    assert mean["depth_median_mm"] < 0.01
+    assert mean["depth_within_1mm"] > 0.99
+    assert exact["error"] is None
+    assert exact["topology"]["genus"] == 1
+    assert exact["topology"]["size_m"] == pytest.approx([0.8, 0.2, 0.8], abs=1e-3)
+    assert [view["name"] for view in exact["quality"]["views"] if view["held_out"]] == ["top"]
+    assert exact["quality"]["held_out"]["views"] == 1
+
+
+def test_a_mesh_one_per_cent_too_large_is_millimetres_off(measured: tuple[Path, dict, object]) -> None:
+    # from the top the tube's crown lies at y = 0.1 and moves by 0.01 * 0.1 m = 1 mm towards the camera; the slopes
+    # move outwards too, so the median is a little larger than that
+    views = {view["name"]: view for view in measured[1]["models"]["large"]["quality"]["views"]}
+    assert 0.8 < views["top"]["depth"]["median_mm"] < 4.0
+    assert views["top"]["depth"]["bias_mm"] < 0
+    exact = measured[1]["models"]["exact"]["quality"]["mean"]
+    assert measured[1]["models"]["large"]["quality"]["mean"]["psnr_masked_db"] < exact["psnr_masked_db"]
+
+
+def test_bad_files_are_an_error_and_spoil_nothing_else(measured: tuple[Path, dict, object]) -> None:
+    broken = measured[1]["models"]["broken"]
+    assert broken["error"]["code"] == "mesh_invalid"
+    assert "mesh.glb" in broken["error"]["message"]
+    assert broken["error"]["fix"]
+    assert broken["quality"] is None
+    assert measured[1]["models"]["large"]["quality"] is not None
+
+
+def test_every_named_picture_is_there_and_opens(measured: tuple[Path, dict, object]) -> None:
+    out, facts, _ = measured
+    names = facts["pictures"] + facts["models"]["exact"]["pictures"] + facts["models"]["large"]["pictures"]
+    assert "contact.png" in names
+    assert "exact/turntable_00.png" in names
+    assert facts["models"]["broken"]["pictures"] == []
+    for name in names:
+        with Image.open(out / "previews" / name) as picture:
+            picture.verify()
+
+
+def test_progress_only_grows_and_ends_at_a_hundred(measured: tuple[Path, dict, list[tuple[float, str]]]) -> None:
+    percents = [percent for percent, _ in measured[2]]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert any("exact" in step for _, step in measured[2])

@@ -1,0 +1,87 @@
+"""The reload check finds whatever is wrong with delivered files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.mesh import MESH_FILES, MeshError, write_all, write_glb
+from models.mesh_files import check_files
+from tests import meshes
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    write_all(meshes.torus(), folder, {"generator": "Meshdrop"})
+    return folder
+
+
+def test_good_files_pass_with_their_facts(good: Path) -> None:
+    facts = check_files(good)
+    assert facts.vertices == 48 * 32
+    assert facts.faces == 2 * 48 * 32
+    assert facts.glb_vertices == 49 * 33
+    assert facts.texture_size == (64, 64)
+    assert facts.textured_share == 1.0
+    assert facts.bounds_m[1] == pytest.approx((0.4, 0.1, 0.4))
+    assert facts.asset["units"] == "metre"
+    # the right half of the texture is unseen, and columns spread evenly over u: half of each tube ring. The outer
+    # side of a torus is larger, but u runs around the tube from outside over the top: both halves are mirror images.
+    assert facts.unseen_share == pytest.approx(0.5, abs=0.02)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def repaint(folder: Path, colour: int) -> None:
+    write_all(replace(meshes.torus(), texture=np.full((64, 64, 3), colour, np.uint8)), folder, {})
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), name) for name in MESH_FILES},
+    "glb cut": (lambda folder: cut(folder / "mesh.glb"), r"mesh\.glb"),
+    "ply cut": (lambda folder: cut(folder / "mesh.ply"), r"mesh\.ply"),
+    "ply garbage": (lambda folder: (folder / "mesh.ply").write_bytes(b"\0" * 5000), r"mesh\.ply"),
+    "obj cut": (lambda folder: cut(folder / "mesh.obj"), r"mesh\.obj"),
+    "obj not finite": (lambda folder: edit(folder / "mesh.obj", "v 0.400000006 ", "v nan "), "not finite"),
+    "obj index": (lambda folder: edit(folder / "mesh.obj", "\nf ", "\nf 9999/1/1 1/1/1 2/2/2\nf "), "refers to"),
+    "obj uv": (lambda folder: edit(folder / "mesh.obj", "vt 0 ", "vt 1.5 "), "outside of"),
+    "obj moved": (lambda folder: edit(folder / "mesh.obj", "v 0.4", "v 0.6"), "disagree"),
+    "obj fewer": (lambda folder: edit(folder / "mesh.obj", "\nf ", "\n#"), "triangles"),
+    "mtl elsewhere": (lambda folder: edit(folder / "mesh.obj", "mtllib mesh.mtl", "mtllib other.mtl"), "other.mtl"),
+    "map elsewhere": (lambda folder: edit(folder / "mesh.mtl", "texture.png", "gone.png"), "gone.png"),
+    "texture cut": (lambda folder: cut(folder / "texture.png"), r"texture\.png"),
+    "another texture": (lambda folder: Image.new("RGB", (64, 64)).save(folder / "texture.png"), "inside mesh.glb"),
+    "another mask": (lambda folder: Image.new("L", (9, 9)).save(folder / "texture_seen.png"), "texture_seen"),
+    "one colour": (lambda folder: repaint(folder, 128), "one single colour"),
+    "too few": (lambda folder: write_all(meshes.charts(meshes.cube(1.0)), folder, {}), "8 vertices"),
+    "another glb": (lambda folder: write_glb(meshes.torus(minor=0.11), folder / "mesh.glb", {}), "disagree"),
+    "not textured": (
+        lambda folder: write_all(replace(meshes.torus(), uv=np.full((3072, 3, 2), 0.5, np.float32)), folder, {}),
+        "only 0.0% of the area",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_and_named(fault: str, good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(good, folder)
+    spoil, says = FAULTS[fault]
+    spoil(folder)
+    with pytest.raises(MeshError, match=says):
+        check_files(folder)
