@@ -103,3 +103,19 @@ def canonical_camera(view: str, width: int, height: int) -> Camera:
     direction, up = CANONICAL_VIEWS[view]
     focal = CANONICAL_FOCAL_PX * width / CANONICAL_SIZE_PX
     return Camera(width, height, focal, focal, width / 2, height / 2, look_at(direction, up, CANONICAL_DISTANCE_M))
+
+
+def opengl_camera_to_world(matrix: Array, axes: str, pose: str) -> Array:
+    """Any stated pose (4, 4) as OpenGL camera-to-world.
+
+    ``axes`` is "opengl" or "opencv" (y down, looking along +z), ``pose`` is "camera_to_world" or "world_to_camera".
+    Raises ``numpy.linalg.LinAlgError`` for a singular world-to-camera matrix.
+    """
+    c2w = np.asarray(np.linalg.inv(matrix) if pose == "world_to_camera" else matrix, dtype=np.float64)
+    return c2w @ OPENCV_TO_OPENGL if axes == "opencv" else c2w
+
+
+def nearest_rotation(matrix: Array) -> Array:
+    """The rotation (3, 3) closest to a nearly orthonormal matrix, by its polar decomposition."""
+    U, _, Vt = np.linalg.svd(matrix)
+    return np.asarray(U @ Vt, dtype=np.float64)

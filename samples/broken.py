@@ -1,0 +1,201 @@
+"""Broken variants of a sound capture, each with the code of the problem that it must be refused for.
+
+``meshdrop demo --broken`` drops them to show what a refusal looks like; the tests check every one. They are made on
+demand from a canonical capture with depth, so nothing broken is stored.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+FRONT, BACK = "views/view_00.png", "views/view_01.png"
+FRONT_DEPTH, LAST_DEPTH = "depth/depth_00.png", "depth/depth_05.png"
+VIEWS = tuple(f"views/view_{index:02d}.png" for index in range(6))
+DEPTHS = tuple(f"depth/depth_{index:02d}.png" for index in range(6))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One way to break a capture. ``code`` is what ``meshdrop check`` must report; ``breaks`` edits a copy in place."""
+
+    name: str
+    code: str
+    happened: str
+    breaks: Callable[[Path], object]
+
+
+def make_broken(sample: Path, target: Path, case: Broken) -> Path:
+    """A copy of ``sample`` under ``target``, broken as ``case`` says; returns the new folder ``target/<case name>``."""
+    folder = target / case.name
+    shutil.copytree(sample, folder, copy_function=shutil.copyfile)
+    case.breaks(folder)
+    return folder
+
+
+# -- editing files -------------------------------------------------------------------------------------------------
+
+
+def _rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    def apply(folder: Path) -> None:
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return apply
+
+
+def _repaint(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
+    def apply(folder: Path) -> None:
+        with Image.open(folder / name) as image:
+            pixels = np.asarray(image)
+        Image.fromarray(change(pixels)).save(folder / name)
+
+    return apply
+
+
+def _state(**keys: object) -> Callable[[Path], object]:
+    return lambda folder: (folder / "capture.json").write_text(json.dumps(keys), encoding="utf-8")
+
+
+def _each(names: tuple[str, ...], edit: Callable[[str], Callable[[Path], object]]) -> Callable[[Path], object]:
+    return lambda folder: [edit(name)(folder) for name in names]
+
+
+def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+    found, position = [], 8
+    while position < len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        found.append((content[position + 4 : position + 8], content[position + 8 : position + 8 + length]))
+        position += 12 + length
+    return found
+
+
+def _joined(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for name, body in chunks:
+        parts.append(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+    return b"".join(parts)
+
+
+def _flip_a_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def _with_rows(content: bytes, more: int) -> bytes:
+    """The same picture with ``more`` rows of pixels than its header says (fewer when negative)."""
+    chunks = _chunks(content)
+    pixels = zlib.decompress(b"".join(body for name, body in chunks if name == b"IDAT"))
+    (height,) = struct.unpack_from(">I", chunks[0][1], 4)
+    row = len(pixels) // height
+    changed = pixels[: row * (height + more)] if more < 0 else pixels + pixels[:row] * more
+    return _joined([chunks[0], (b"IDAT", zlib.compress(changed)), (b"IEND", b"")])
+
+
+def _nine_rows_less(content: bytes) -> bytes:
+    return _with_rows(content, -9)
+
+
+def _nine_rows_more(content: bytes) -> bytes:
+    return _with_rows(content, 9)
+
+
+def _header_says(content: bytes, width: int, height: int) -> bytes:
+    chunks = _chunks(content)
+    header = struct.pack(">II", width, height) + chunks[0][1][8:]
+    return _joined([(b"IHDR", header), *chunks[1:]])
+
+
+def _as_jpeg(content: bytes) -> bytes:
+    saved = io.BytesIO()
+    with Image.open(io.BytesIO(content)) as image:
+        image.convert("RGB").save(saved, format="JPEG")
+    return saved.getvalue()
+
+
+def _to_eight_bits(depth: np.ndarray) -> np.ndarray:
+    return (depth.astype(np.float64) / max(1, depth.max()) * 255).astype(np.uint8)
+
+
+def _without_light(rgba: np.ndarray) -> np.ndarray:
+    return rgba * np.array([0, 0, 0, 1], dtype=np.uint8)
+
+
+def _without_object(rgba: np.ndarray) -> np.ndarray:
+    return rgba * np.array([1, 1, 1, 0], dtype=np.uint8)
+
+
+def _half_size(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels[::2, ::2])
+
+
+def _swap(folder: Path) -> None:
+    """Files of two cameras exchanged: the commonest wiring mistake."""
+    for left, right in ((VIEWS[2], VIEWS[4]), (DEPTHS[2], DEPTHS[4])):
+        (folder / left).rename(folder / "swap")
+        (folder / right).rename(folder / left)
+        (folder / "swap").rename(folder / right)
+
+
+CASES: tuple[Broken, ...] = (
+    Broken("missing-depth", "set", "five depth maps for six views", lambda folder: (folder / LAST_DEPTH).unlink()),
+    Broken("missing-view", "set", "the top view was not copied", lambda folder: (folder / VIEWS[4]).unlink()),
+    Broken(
+        "seventh-view", "set", "a view that the canonical rig does not have",
+        lambda folder: shutil.copyfile(folder / FRONT, folder / "views/view_06.png"),
+    ),
+    Broken(
+        "two-fronts", "set", "two files claim to be the front view",
+        lambda folder: shutil.copyfile(folder / FRONT, folder / "views/front.png"),
+    ),
+    Broken("cut-off", "png_struct", "the copy stopped in the middle", _rewrite(FRONT, lambda b: b[: len(b) // 2])),
+    Broken("preallocated", "not_png", "right size, nothing but zeros", _rewrite(BACK, lambda b: bytes(len(b)))),
+    Broken("bit-flip", "png_crc", "one bit changed on the way", _rewrite(FRONT, _flip_a_bit)),
+    Broken("rows-missing", "idat_short", "fewer rows than the header says", _rewrite(FRONT, _nine_rows_less)),
+    Broken("rows-too-many", "idat_long", "more rows than the header says", _rewrite(FRONT, _nine_rows_more)),
+    Broken("bomb", "dims", "30000 x 30000 pixels", _rewrite(FRONT, lambda b: _header_says(b, 30000, 30000))),
+    Broken("jpeg", "not_png", "a JPEG with a PNG's name", _rewrite(FRONT, _as_jpeg)),
+    Broken("zip-behind", "trailing", "a zip archive behind the picture", _rewrite(FRONT, lambda b: b + b"PK\3\4" * 99)),
+    Broken("eight-bit-depth", "depth_format", "a preview saved as depth", _repaint(FRONT_DEPTH, _to_eight_bits)),
+    Broken("half-depth", "dims", "depth at half the size of its image", _repaint(FRONT_DEPTH, _half_size)),
+    Broken("grey-view", "pixel_format", "a greyscale photograph", _repaint(FRONT, lambda rgba: rgba[..., 0].copy())),
+    Broken("empty-depth", "semantic", "the depth sensor measured nothing", _repaint(FRONT_DEPTH, np.zeros_like)),
+    Broken("black", "semantic", "the lamp was off", _repaint(FRONT, _without_light)),
+    Broken("nothing-there", "semantic", "alpha is 0 everywhere", _repaint(FRONT, _without_object)),
+    Broken(
+        "one-camera", "semantic", "six copies of one picture",
+        _each(VIEWS[1:], lambda name: lambda folder: shutil.copyfile(folder / FRONT, folder / name)),
+    ),
+    Broken("wrong-unit", "convention", "depth is in millimetres, 0.1 mm is stated", _state(depth_unit_m=0.0001)),
+    Broken("wrong-axes", "convention", "OpenCV axes are stated for OpenGL poses", _state(camera_axes="opencv")),
+    Broken("wrong-direction", "convention", "poses are stated the wrong way round", _state(pose="world_to_camera")),
+    Broken("wrong-focal", "convention", "the focal length of another image size", _state(fl_x=711, fl_y=711)),
+    Broken("swapped-cameras", "convention", "the right camera writes the top camera's files", _swap),
+    Broken("zero-focal", "calib", "a focal length of 0", _state(fl_x=0)),
+    Broken("no-json", "sidecar", "capture.json is not JSON", _rewrite("capture.json", lambda _: b"unit = mm\n")),
+    Broken("typing-error", "sidecar", "a key that does not exist", _state(depth_unit=0.001)),
+    Broken("symlink", "symlink", "a symbolic link among the pictures", lambda folder: _link(folder, os.symlink)),
+    Broken("hard-link", "nlink", "a file with two names", lambda folder: os.link(folder / FRONT, folder / "other")),
+    Broken("pipe", "not_regular", "a pipe with a picture's name", lambda folder: _fifo(folder / FRONT)),
+)  # fmt: skip
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+def _link(folder: Path, link: Callable[[str, Path], None]) -> None:
+    (folder / FRONT).unlink()
+    link("/etc/hostname", folder / FRONT)
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
