@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.machine import Machine, user_name
 from daemon.places import SENTINEL, Places
 from daemon.settings import Settings
 from daemon.share import _probe_rename as try_rename
-from db.engine import MIGRATIONS
 
 #: One job makes about a hundred files, on the share and in its working folder.
 INODES_LEAST, INODES_GOOD = 1_000, 10_000
@@ -52,26 +49,23 @@ def public_folders(places: Places) -> Finding:
 
 def user(places: Places, machine: Machine) -> Finding:
     """Does this examination run as the user that the private folders belong to?"""
-    owner = _owner(places.state) if places.state.is_dir() else machine.user_id()
-    if owner == machine.user_id():
+    if not places.state.is_dir() or places.state.stat().st_uid == machine.user_id():
         return Finding("user", "ok", f"{user_name()}, to whom the private folders belong")
-    name = _account(owner)
+    owner = account_of(places.state)
     return Finding(
-        "user", "warn", f"{places.state} belongs to {name}, and this is {_account(machine.user_id())}",
+        "user", "warn", f"{places.state} belongs to {owner}, and this is {user_name()}",
         "the lines about folders tell what this user may do, not what the service may",
-        f"sudo -u {name} meshdrop doctor --root {shlex.quote(str(places.root))}",
+        f"sudo -u {owner} meshdrop doctor --root {shlex.quote(str(places.root))}",
     )  # fmt: skip
 
 
-def _owner(path: Path) -> int:
-    return path.stat().st_uid
-
-
-def _account(number: int) -> str:
+def account_of(path: Path) -> str:
+    """The user that ``path`` belongs to, as sudo takes it."""
+    number = path.stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
-        return f"#{number}"
+        return f"'#{number}'"
 
 
 def moving(places: Places) -> Finding:
@@ -99,6 +93,23 @@ def nearest(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
+
+
+def waiting(places: Places, machine: Machine) -> Finding:
+    """May this user take what lies in the inbox? Moving a folder elsewhere needs the right to write into it."""
+    if not places.inbox.is_dir():
+        return Finding("inbox", "ok", "not there")
+    with os.scandir(places.inbox) as entries:
+        folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    locked = sorted(folder for folder in folders if not machine.may_use(folder))
+    if not locked:
+        return Finding("inbox", "ok", f"{len(folders)} waiting" if folders else "empty")
+    return Finding(
+        "inbox", "warn",
+        f"{len(locked)} of {len(folders)} folders may not be moved by {user_name()}, for example {locked[0].name!r}",
+        "they stay in the inbox until their permissions are changed; with Samba, `force user` keeps it from happening",
+        f"sudo chown -R {user_name()} {shlex.quote(str(places.inbox))}/*",
+    )  # fmt: skip
 
 
 def share_mount(places: Places, machine: Machine) -> Finding:
@@ -220,6 +231,11 @@ def _revision(connection: sqlite3.Connection) -> str | None:
 
 
 def _schema(places: Places, revision: str | None) -> Finding:
+    # A second of imports: here it passes while the models are being asked, and only where there is a record.
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    from db.engine import MIGRATIONS  # noqa: PLC0415
+
     scripts = ScriptDirectory(str(MIGRATIONS))
     head = scripts.get_current_head()
     if revision == head:

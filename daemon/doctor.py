@@ -6,6 +6,7 @@ through the share, as the service will, and takes it away again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.text import Text
 from daemon import check_folders, check_machine, check_models
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
-from daemon.machine import Machine
+from daemon.machine import Machine, user_name
 from daemon.settings import Settings, find_root, load
 
 Check = tuple[str, Callable[[], Finding]]
@@ -57,6 +58,10 @@ def read_settings(root: Path | None, config: Path | None) -> tuple[Finding, Sett
     except ConfigurationError as error:
         why = "the service refuses to start; the folders, the record and the models were not checked"
         return Finding("settings", "fail", str(error), why, error.fix), None
+    except PermissionError as error:
+        why = "the folders, the record and the models were not checked"
+        fix = f"sudo -u {check_folders.account_of(found)} meshdrop doctor --root {shlex.quote(str(found))}"
+        return Finding("settings", "fail", f"{user_name()} may not read {error.filename}", why, fix), None
     return Finding("settings", "ok", f"models: {', '.join(settings.models)}"), settings
 
 
@@ -81,6 +86,7 @@ def _folder_checks(settings: Settings, machine: Machine) -> list[Check]:
         ("folders", lambda: check_folders.public_folders(places)),
         ("user", lambda: check_folders.user(places, machine)),
         ("moving", lambda: check_folders.moving(places)),
+        ("inbox", lambda: check_folders.waiting(places, machine)),
         ("share", lambda: check_folders.share_mount(places, machine)),
         ("state", lambda: check_folders.state_disk(places, machine)),
         ("kernel cache", lambda: check_folders.kernel_cache(places)),

@@ -48,7 +48,7 @@ EXTRA = (0.55, 0.22, 0.78)
 STILL_PX = 400
 STILLS = 8
 STILL_ELEVATION = np.deg2rad(20.0)
-STILL_SAMPLES = 3
+STILL_SAMPLES = 2
 #: Share of the still's half side that the object fills at its widest.
 STILL_FILL = 0.9
 CLAY = np.array([0.80, 0.785, 0.76])

@@ -1,0 +1,85 @@
+# The commands of this project; `make help` lists them. Everything is installed into .venv, from locked hashes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO   ?= demo
+
+# --custom-compile-command keeps the two headers the same wherever the locks are made.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+           --custom-compile-command 'make lock' pyproject.toml --group build
+
+GLTF := tests/gltf
+ifneq ($(and $(wildcard $(GLTF)/package-lock.json),$(shell command -v npm)),)
+VALIDATOR := $(GLTF)/node_modules/.installed
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: help demo install install-dev test lint types lock lock-check clean
+
+help:  ## list these commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
+	  | while IFS="$$(printf '\t')" read -r name says; do printf '  make %-12s %s\n' "$$name" "$$says"; done
+
+demo: install  ## make a folder, drop a sample capture into it and watch it become a mesh
+	@$(BIN)/meshdrop demo $(DEMO)
+
+install: $(VENV)/.installed  ## set up .venv with what the service needs
+install-dev: $(VENV)/.installed-dev  ## the same and the tools for tests, lint and types
+
+test: install-dev $(VALIDATOR)  ## run the tests
+	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
+	  $(BIN)/python -m pytest $(ARGS)
+
+lint: install-dev  ## look for mistakes with ruff
+	@$(BIN)/ruff check .
+
+types: install-dev  ## check the types with mypy
+	@$(BIN)/mypy
+
+lock: install-dev  ## write both lock files anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
+	$(COMPILE) $(UPGRADE) -o requirements.lock
+	$(COMPILE) $(UPGRADE) --group dev -o requirements-dev.lock
+
+# The present locks are the starting point, so that a newer release somewhere is no difference.
+lock-check: install-dev  ## fail when a lock file does not belong to pyproject.toml
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp requirements.lock requirements-dev.lock "$$folder" && \
+	$(COMPILE) -o "$$folder/requirements.lock" >/dev/null && \
+	$(COMPILE) --group dev -o "$$folder/requirements-dev.lock" >/dev/null && \
+	for lock in requirements.lock requirements-dev.lock; do \
+	  sed '/^#/d' "$$lock" >"$$folder/here"; sed '/^#/d' "$$folder/$$lock" >"$$folder/wanted"; \
+	  diff -u --label "$$lock" --label "$$lock from pyproject.toml" "$$folder/here" "$$folder/wanted" \
+	    || { echo "$$lock does not belong to pyproject.toml: run 'make lock' and commit it"; exit 1; }; \
+	done; echo "the lock files belong to pyproject.toml"
+
+clean:  ## remove .venv and everything that was built; captures and results stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis $(GLTF)/node_modules
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): install Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), and Meshdrop needs 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "no virtual environment could be made (on Debian and Ubuntu: sudo apt-get install python3-venv)"; exit 1; }
+	@touch $@
+
+# setuptools stands in the locks (group "build"), so that building the project itself fetches nothing unhashed.
+define install_locked
+	@echo "installing $(1) into $(VENV) (about a minute the first time)"
+	@$(PIP) install --require-hashes --requirement $(1)
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+endef
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
+	$(call install_locked,requirements.lock)
+
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/.made
+	$(call install_locked,requirements-dev.lock)
+	@touch $(VENV)/.installed
+
+$(GLTF)/node_modules/.installed: $(GLTF)/package-lock.json
+	@npm ci --prefix $(GLTF) --no-audit --no-fund --loglevel=error
+	@touch $@

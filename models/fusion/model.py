@@ -1,0 +1,161 @@
+"""The fusion model: depth and silhouettes to a closed, textured mesh in seconds on any CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.base import ModelResult, Progress, ReconstructionModel
+from models.capture import Capture
+from models.fusion import atlas, bake, charts, surface, texture_solve, tsdf, volume
+from models.fusion.range_view import RangeView, prepare
+from models.fusion.settings import FusionSettings
+from models.mesh import TexturedMesh
+
+Floats = NDArray[np.float32]
+
+
+class Stages:
+    """Seconds and CPU seconds per stage, and the progress that people see."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, percent: float) -> Iterator[None]:
+        """Report ``name`` at ``percent`` of the run and add its time when it ends."""
+        self._progress(percent, name)
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.seconds[name] = round(time.perf_counter() - wall, 4)
+        self.cpu_seconds[name] = round(time.process_time() - cpu, 4)
+
+
+class Fusion(ReconstructionModel):
+    """Signed distance fusion with a silhouette hull, isosurface, simplification, charts and baked photographs.
+
+    Settings are those of ``FusionSettings``; a wrong one raises ``ValueError`` here. ``inference`` raises
+    ``volume.EmptyCapture`` when the capture holds nothing that could become a surface. Same capture, same settings:
+    same mesh, bit by bit.
+    """
+
+    name: ClassVar[str] = "fusion"
+
+    def __init__(self, settings: Mapping[str, Any], progress: Progress) -> None:
+        super().__init__(settings, progress)
+        self.options = FusionSettings.from_mapping(settings)
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """Reconstruct; writes nothing into ``output_dir``."""
+        run = Stages(self.report_progress)
+        with run.stage("depth", 2):
+            views = [prepare(view) for view in capture.views]
+        with run.stage("volume", 20):
+            grid = volume.object_grid(views, self.options.resolution)
+            field, blocks = tsdf.fuse(views, grid)
+        with run.stage("surface", 45):
+            shape = surface.extract(field, self.options.max_faces)
+        with run.stage("charts", 65):
+            layout = charts.unwrap(shape.vertices, shape.faces, self.options.texture_size)
+        vertices = grid.world(shape.vertices)
+        with run.stage("texture", 75):
+            texture, seen, unseen_fraction, gains = self._bake(capture, views, vertices, shape.faces, layout)
+        self.report_progress(100, "done")
+        mesh = TexturedMesh(
+            vertices.astype(np.float32), shape.faces,
+            (layout.corners / self.options.texture_size * [1, -1] + [0, 1]).astype(np.float32), texture, seen,
+        )
+        figures = {
+            "seconds": run.seconds, "cpu_seconds": run.cpu_seconds, "settings": asdict(self.options),
+            "voxel_m": grid.voxel, "grid": list(grid.shape), "blocks_computed": blocks,
+            "depth_noise_m": [view.noise for view in views],
+            "faces_extracted": shape.extracted_faces, "faces": len(shape.faces), "vertices": len(vertices),
+            "simplify_tolerance_m": shape.tolerance * grid.voxel, "charts": layout.count,
+            "view_gains": [[round(float(g), 4) for g in row] for row in gains],
+        }
+        return ModelResult(mesh, figures, _notes(capture, views), unseen_fraction)
+
+    def _bake(
+        self, capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
+        layout: charts.Charts,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, Floats]:
+        """Texture, seen map, unseen share of the surface's area, view gains."""
+        size = self.options.texture_size
+        spots = atlas.texels(layout.corners, size)
+        points = _at(vertices, faces, spots)
+        normals = _at(vertex_normals(vertices, faces), faces, spots)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        sights = [
+            bake.sight(view, prepared, vertices, faces)
+            for view, prepared in zip(capture.views, views, strict=True)
+        ]
+        thin = slice(None, None, max(1, len(points) // 30_000))
+        gains = bake.view_gains(sights, points[thin], normals[thin])
+        colours, weight = bake.blend(sights, points, normals, gains)
+        known = weight > 0
+        bake.fill_unseen(points, normals, colours, known)
+        image, painted = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.bool_)
+        image.reshape(-1, 3)[spots.index], painted.reshape(-1)[spots.index] = colours, True
+        if self.options.solve_passes:
+            rows = [
+                texture_solve.equations(view, gain, vertices, faces, layout.corners)
+                for view, gain in zip(sights, gains, strict=True)
+            ]
+            image = texture_solve.solve(image, rows, self.options.solve_passes)
+        atlas.fill_gutters(image, painted)
+        seen = np.zeros((size, size, 1), np.uint8)
+        seen.reshape(-1)[spots.index] = known
+        atlas.fill_gutters(seen, painted)
+        area = _texel_area(vertices, faces, layout)[spots.face[spots.inner]]
+        unseen = float(area[~known[spots.inner]].sum() / max(area.sum(), 1e-300))
+        return np.round(image).astype(np.uint8), seen[..., 0] > 0, unseen, gains
+
+
+def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Area-weighted unit normals (V, 3)."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    face = np.cross(b - a, c - a)
+    out = np.stack(
+        [sum(np.bincount(faces[:, k], face[:, axis], len(vertices)) for k in range(3)) for axis in range(3)], axis=-1
+    )
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-300)  # type: ignore[no-any-return]
+
+
+def _at(values: NDArray[np.float64], faces: NDArray[np.int32], spots: atlas.Texels) -> Floats:
+    """A vertex quantity (V, 3) at the texels, (N, 3) float32."""
+    out = np.zeros((len(spots.index), 3))
+    for k in range(3):
+        out += values[faces[spots.face, k]] * spots.bary[:, k, None]
+    return out.astype(np.float32)
+
+
+def _texel_area(
+    vertices: NDArray[np.float64], faces: NDArray[np.int32], layout: charts.Charts
+) -> NDArray[np.float64]:
+    """Surface area behind one texel of each face, up to a common factor, (F,)."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    p, q, r = (layout.corners[:, k] for k in range(3))
+    flat = np.abs((q - p)[:, 0] * (r - p)[:, 1] - (q - p)[:, 1] * (r - p)[:, 0])
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / np.maximum(flat, 1e-12)  # type: ignore[no-any-return]
+
+
+def _notes(capture: Capture, views: list[RangeView]) -> tuple[str, ...]:
+    without = [view.name for view in capture.views if view.depth is None]
+    notes = []
+    if len(without) == len(capture.views):
+        notes.append("no depth: shape from silhouettes")
+    elif without:
+        notes.append(f"no depth in {', '.join(without)}: there only the silhouette carries the shape")
+    cut = [view.name for view, prepared in zip(capture.views, views, strict=True) if prepared.open_border]
+    if cut:
+        notes.append(f"the object leaves the picture in {', '.join(cut)}: nothing is known beyond the border")
+    return tuple(notes)

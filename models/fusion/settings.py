@@ -1,0 +1,49 @@
+"""The options of the fusion model, checked as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """What an operator may choose; the defaults suit captures of 512 x 512 up to a few megapixels.
+
+    ``resolution``: voxels along the longest side of the object's box, 32..512; fewer are used when a voxel would
+    become smaller than a pixel. ``max_faces``: the mesh is simplified towards this many triangles, 1,000..1,000,000.
+    ``texture_size``: side of the square texture in texels, 64..8192. ``solve_passes``: passes of the texture solve
+    over the photographs, 0..50; 0 leaves the plain blend.
+    """
+
+    resolution: int = 256
+    max_faces: int = 40_000
+    texture_size: int = 1024
+    solve_passes: int = 3
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> FusionSettings:
+        """Settings from plain values; raises ``ValueError`` naming every unknown, mistyped or out-of-range one."""
+        problems = [
+            f"fusion has no setting {name!r}; it knows {', '.join(LIMITS)}" for name in values if name not in LIMITS
+        ]
+        for name, (low, high) in LIMITS.items():
+            value = values.get(name, low)
+            if isinstance(value, bool) or not isinstance(value, int):
+                problems.append(f"{name} must be a whole number, not {value!r}")
+            elif not low <= value <= high:
+                problems.append(f"{name} = {value} is outside {low}..{high}")
+        if problems:
+            raise ValueError("fusion settings: " + "; ".join(problems))
+        return cls(**values)
+
+
+LIMITS: dict[str, tuple[int, int]] = {
+    "resolution": (32, 512),
+    "max_faces": (1_000, 1_000_000),
+    "texture_size": (64, 8192),
+    "solve_passes": (0, 50),
+}
+if set(LIMITS) != {field.name for field in fields(FusionSettings)}:
+    raise TypeError("every fusion setting needs its limits")

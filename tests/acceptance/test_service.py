@@ -1,0 +1,277 @@
+"""The daemon as people meet it: folders go in, folders come out, and every way to fail says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.captures import ground_truth
+from tests.rig import Rig, assert_whole, contents, stop, wait_for, write_ball
+
+
+def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``meshdrop`` beside the daemon."""
+    return subprocess.run(
+        [sys.executable, "-m", "daemon.cli", *arguments], env=rig.environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+def runs(rig: Rig, name: str) -> list[tuple[str, int, str, str | None]]:
+    """(model, attempt, state, error class) of every model run of the newest job called ``name``."""
+    shown = json.loads(command(rig, "show", name, "--json").stdout)
+    return [(run["model"], run["attempt"], run["state"], run["error_class"]) for run in shown["runs"]]
+
+
+def test_a_real_capture_becomes_a_measured_mesh(rig: Callable[..., Rig]) -> None:
+    """The whole way with the real model, on a real capture with ground truth."""
+    here = rig(MESHDROP_MODELS='["fusion"]')
+    capture = ground_truth("spot") / "capture"
+    here.drop(capture, "spot")
+    assert here.run_once(timeout=400) == 0, here.log()
+    folder = here.places.outbox / "spot"
+    assert_whole(folder)
+    assert contents(folder / "capture") == contents(capture)
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["verdict"], report["best"]) == ("normal", "fusion")
+    mean = report["models"]["fusion"]["measured"]["quality"]["mean"]
+    assert mean["psnr_masked_db"] > 30
+    assert mean["silhouette_iou"] > 0.97
+    assert report["models"]["fusion"]["measured"]["topology"]["watertight"]
+    assert (folder / "previews" / "contact.png").stat().st_size > 10_000
+    assert "<script" not in (folder / "report.html").read_text().lower()
+    assert (here.places.outbox / "spot.done").read_text().strip() == report["job"]["id"]
+    here.assert_at_rest()
+
+
+def test_captures_dropped_one_by_one_into_a_running_daemon_all_arrive(
+    rig: Callable[..., Rig], ball: Path, tmp_path: Path
+) -> None:
+    """Whole folders by rename, files one by one, and one that is still missing a file stays with its sentence."""
+    here = rig()
+    daemon = here.start()
+    wait_for(lambda: here.places.live_status.exists())
+    here.drop(ball, "whole")
+    slow = here.places.inbox / "slow"
+    for name, data in contents(ball).items():
+        (slow / name).parent.mkdir(parents=True, exist_ok=True)
+        (slow / name).write_bytes(data[: len(data) // 2])
+        (slow / name).write_bytes(data)
+    waiting = here.places.inbox / "waiting"
+    shutil.copytree(ball, waiting)
+    (waiting / "depth" / "depth_03.png").rename(tmp_path / "depth_03.png")
+    wait_for(lambda: {"whole", "slow"} <= set(os.listdir(here.places.outbox)))
+    wait_for(lambda: "11 of 12 files, waiting for depth/depth_03.png" in (here.root / "STATUS.txt").read_text())
+    (tmp_path / "depth_03.png").rename(waiting / "depth" / "depth_03.png")
+    wait_for(lambda: (here.places.outbox / "waiting").exists())
+    assert stop(daemon) == 0
+    here.assert_at_rest()
+    for name in ("whole", "slow", "waiting"):
+        assert contents(here.places.outbox / name / "capture") == contents(ball)
+
+
+def test_the_same_name_twice_gives_two_results_and_nothing_is_overwritten(rig: Callable[..., Rig], ball: Path) -> None:
+    here = rig()
+    here.drop(ball, "chair")
+    (here.places.outbox / "chair").mkdir()  # a stranger's folder of that name
+    (here.places.outbox / "chair" / "mine").write_text("keep")
+    assert here.run_once() == 0
+    found = sorted(folder.name for folder in here.places.outbox.iterdir() if folder.is_dir())
+    assert found[0] == "chair"
+    assert found[1].startswith("chair__")
+    assert (here.places.outbox / "chair" / "mine").read_text() == "keep"
+    assert not (here.places.outbox / "chair" / "report.json").exists()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "Stühle 😀 𝄞".encode(), b"$(reboot)\n\x1b[31m", b"-rf", b"x" * 255, b"CON"])
+def test_odd_names_go_through_as_bytes(rig: Callable[..., Rig], ball: Path, name: bytes) -> None:
+    here = rig()
+    shutil.copytree(ball, here.places.inbox / os.fsdecode(name))
+    assert here.run_once() == 0, here.log()
+    (folder,) = [folder for folder in here.places.outbox.iterdir() if folder.is_dir()]
+    assert contents(folder / "capture") == contents(ball)
+    assert here.jobs()[0].name == name
+    here.assert_at_rest()
+
+
+def test_a_failed_model_is_tried_again_and_finished_models_are_not_run_twice(
+    rig: Callable[..., Rig], ball: Path
+) -> None:
+    here = rig(MESHDROP_MODELS='["ball", "fails_once"]')
+    here.drop(ball)
+    assert here.run_once() == 0
+    assert runs(here, "ball") == [
+        ("ball", 1, "ok", None), ("fails_once", 1, "failed", "error"),
+        ("ball", 2, "ok", None), ("fails_once", 2, "ok", None),
+    ]  # fmt: skip
+    shown = json.loads(command(here, "show", "ball", "--json").stdout)
+    assert shown["runs"][2]["figures"]["carried_over"] is True
+    assert (here.places.outbox / "ball" / "fails_once" / "mesh.glb").exists()
+
+
+def test_one_good_model_is_enough_and_the_others_are_named_with_their_reasons(
+    rig: Callable[..., Rig], ball: Path
+) -> None:
+    """Skipped and failed models are in the report, never silent."""
+    here = rig(MESHDROP_MODELS='["absent", "ball", "nvdiffrec", "wrong_ball"]')
+    here.drop(ball)
+    assert here.run_once() == 0
+    report = json.loads((here.places.outbox / "ball" / "report.json").read_text())
+    models = report["models"]
+    assert report["best"] == "ball"
+    assert (models["absent"]["state"], models["absent"]["reason"]) == ("skipped", "it needs a quantum computer")
+    assert (models["nvdiffrec"]["state"], bool(models["nvdiffrec"]["fix"])) == ("skipped", True)
+    assert (models["wrong_ball"]["state"], models["wrong_ball"]["verdict"]) == ("ok", "failure")
+
+
+@pytest.mark.parametrize(
+    ("models", "code", "says"),
+    [
+        ('["absent"]', "no_model", "buy one"),
+        ('["wrong_ball"]', "quality", "a usable mesh has at least 20 dB"),
+    ],
+)
+def test_a_job_without_a_usable_mesh_goes_to_failed_with_the_reason(
+    rig: Callable[..., Rig], ball: Path, models: str, code: str, says: str
+) -> None:
+    here = rig(MESHDROP_MODELS=models)
+    here.drop(ball)
+    assert here.run_once() == 0
+    folder = here.places.failed / "ball"
+    assert_whole(folder)
+    assert contents(folder / "capture") == contents(ball)
+    assert says in (folder / "WHY.txt").read_text()
+    assert json.loads((folder / "failure.json").read_text())["code"] == code
+    assert (folder / "report.html").exists()
+
+
+def test_capture_json_chooses_models_and_priority(rig: Callable[..., Rig], ball: Path, tmp_path: Path) -> None:
+    here = rig(MESHDROP_MODELS='["absent"]')
+    choosy = tmp_path / "choosy"
+    shutil.copytree(ball, choosy)
+    (choosy / "capture.json").write_text(json.dumps({"models": ["ball"], "priority": 7}))
+    here.drop(choosy)
+    assert here.run_once() == 0
+    shown = json.loads(command(here, "show", "choosy", "--json").stdout)
+    assert (shown["priority"], shown["best_model"]) == (7, "ball")
+
+
+def test_a_stopped_daemon_loses_nothing_and_counts_nothing(rig: Callable[..., Rig], ball: Path) -> None:
+    here = rig(MESHDROP_MODELS='["slow"]')
+    here.drop(ball)
+    daemon = here.start()
+    wait_for(lambda: "thinking" in (here.root / "STATUS.txt").read_text() if (here.root / "STATUS.txt").exists() else 0)
+    assert stop(daemon) == 0
+    state = json.loads(command(here, "status", "--json").stdout)
+    assert [(job["state"], job["attempt"]) for job in state["open"]] == [("QUEUED", 0)]
+    here.settings["MESHDROP_MODELS"] = '["ball"]'
+    assert here.run_once() == 0
+    assert (here.places.outbox / "ball").exists()
+
+
+def test_a_running_job_can_be_cancelled_and_retried(rig: Callable[..., Rig], ball: Path) -> None:
+    here = rig(MESHDROP_MODELS='["slow"]')
+    here.drop(ball)
+    daemon = here.start()
+    wait_for(lambda: "thinking" in (here.root / "STATUS.txt").read_text() if (here.root / "STATUS.txt").exists() else 0)
+    assert command(here, "cancel", "ball").returncode == 0
+    wait_for(lambda: (here.places.failed / "ball").exists())
+    assert "The job was cancelled." in (here.places.failed / "ball" / "WHY.txt").read_text()
+    assert stop(daemon) == 0
+    assert command(here, "cancel", "ball").returncode == 1  # no daemon: says so instead of hanging
+    assert command(here, "retry", "ball").returncode == 0
+    here.settings["MESHDROP_MODELS"] = '["ball"]'
+    assert here.run_once() == 0
+    assert contents(here.places.outbox / "ball" / "capture") == contents(ball)
+    assert not (here.places.failed / "ball").exists()
+
+
+def test_a_capture_that_takes_the_machine_down_three_times_is_set_aside(rig: Callable[..., Rig], ball: Path) -> None:
+    """The attempt is counted before anything is started, so a crash that nobody can report is counted too."""
+    here = rig()
+    here.drop(ball)
+    for _ in range(3):
+        assert here.run_once(MESHDROP_CRASH_AT="R2") == -signal.SIGKILL
+    assert here.run_once() == 0
+    assert "went down three times" in (here.places.failed / "ball" / "WHY.txt").read_text()
+    assert contents(here.places.failed / "ball" / "capture") == contents(ball)
+    here.assert_at_rest()
+
+
+def test_only_one_daemon_runs_on_a_root(rig: Callable[..., Rig]) -> None:
+    here = rig()
+    daemon = here.start()
+    wait_for(lambda: here.places.live_status.exists())
+    second = command(here, "run", "--once")
+    assert second.returncode == 75
+    assert str(daemon.pid) in second.stderr
+    assert stop(daemon) == 0
+
+
+def test_a_share_that_is_not_there_is_not_an_empty_inbox(rig: Callable[..., Rig], ball: Path) -> None:
+    """Nothing is taken or forgotten while the sentinel is away; work goes on by itself when it is back."""
+    here = rig()
+    daemon = here.start()
+    wait_for(lambda: here.places.live_status.exists())
+    sentinel = here.places.sentinel.read_bytes()
+    here.places.sentinel.unlink()
+    here.drop(ball)
+    wait_for(lambda: "HELD" in (here.root / "STATUS.txt").read_text())
+    assert os.listdir(here.places.inbox) == ["ball"]
+    here.places.sentinel.write_bytes(sentinel)
+    wait_for(lambda: (here.places.outbox / "ball").exists())
+    assert stop(daemon) == 0
+
+
+def test_a_lost_record_loses_no_accepted_capture(rig: Callable[..., Rig], ball: Path) -> None:
+    here = rig()
+    here.drop(ball)
+    assert here.run_once(MESHDROP_CRASH_AT="I6") == -signal.SIGKILL
+    for file in here.places.state.glob("meshdrop.db*"):
+        file.unlink()
+    assert here.run_once() == 0
+    assert contents(here.places.outbox / "ball" / "capture") == contents(ball)
+    here.assert_at_rest()
+
+
+def test_a_folder_that_changes_under_the_reader_is_put_back_once(rig: Callable[..., Rig], ball: Path) -> None:
+    """The claim is recorded with what was seen; a late writer changes it; the folder returns and is taken afresh."""
+    here = rig()
+    here.drop(ball)
+    assert here.run_once(MESHDROP_CRASH_AT="I4") == -signal.SIGKILL
+    (claimed,) = here.places.claimed.iterdir()
+    late = write_ball(here.root.parent / "late", radius=0.45)
+    shutil.copyfile(late / "views/view_00.png", claimed / "views/view_00.png")
+    assert here.run_once() == 0
+    (folder,) = [folder for shelf in (here.places.outbox, here.places.failed) for folder in shelf.iterdir()
+                 if folder.is_dir()]  # fmt: skip
+    assert (folder / "capture/views/view_00.png").read_bytes() == (late / "views/view_00.png").read_bytes()
+    here.assert_at_rest()
+
+
+def test_incomplete_folders_are_set_aside_with_the_missing_file_named(rig: Callable[..., Rig], ball: Path) -> None:
+    here = rig(MESHDROP_INCOMPLETE_AFTER_S="1")
+    here.drop(ball)
+    (here.places.inbox / "ball/views/view_04.png").unlink()
+    daemon = here.start()
+    wait_for(lambda: (here.places.failed / "ball").exists())
+    assert stop(daemon) == 0
+    why = (here.places.failed / "ball" / "WHY.txt").read_text()
+    assert "view_04.png" in why
+    assert "move this folder back into the inbox" in why
+
+
+def test_settings_that_do_not_fit_are_all_named_at_once(rig: Callable[..., Rig]) -> None:
+    here = rig(MESHDROP_SETTLE_S="-1", MESHDROP_MODELS='["nonsense"]')
+    result = command(here, "run", "--once")
+    assert result.returncode == 78
+    assert "settle_s" in result.stderr
+    assert "nonsense" in result.stderr or "models" in result.stderr

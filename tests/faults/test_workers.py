@@ -1,0 +1,136 @@
+"""Misbehaving models: each crash, hang and lie of a real worker process ends as the table says, and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.process import LOG_HEAD, LOG_TAIL, Ended, Home, Limits, WorkerProcess, kill_strays, run_to_end, worker_request
+from models.limits import CaptureLimits
+from tests.rig import ENGINES
+
+PATIENT = Limits(run_s=60, stall_s=60, grace_s=1)
+
+
+@pytest.fixture
+def start(ball: Path, tmp_path: Path, kernel_cache: Path) -> Callable[..., WorkerProcess]:
+    """Starts a worker for one of the test engines."""
+
+    def begin(engine: str, limits: Limits = PATIENT) -> WorkerProcess:
+        folder = tmp_path / "a1" / engine
+        request = worker_request(
+            "run", ball, folder / "result.json", CaptureLimits(),
+            model=engine, settings={}, custom_models={engine: f"{ENGINES}:{engine}"}, output=folder,
+        )
+        return WorkerProcess(f"test-{os.getpid()}-{engine}", request, folder, Home(tmp_path, kernel_cache), limits)
+
+    return begin
+
+
+def end(process: WorkerProcess) -> Ended:
+    """Wait for the end."""
+    return run_to_end(process, lambda: False)
+
+
+def test_a_good_model_answers_with_files_that_are_there(start: Callable[..., WorkerProcess], tmp_path: Path) -> None:
+    ended = end(start("Ball"))
+    assert ended.error_class is None, ended.reason
+    assert ended.answer is not None
+    assert {"mesh.glb", "mesh.obj", "mesh.mtl", "mesh.ply"} <= set(ended.answer["files"])
+    for name, facts in ended.answer["files"].items():
+        assert (tmp_path / "a1" / "Ball" / name).stat().st_size == facts["size"]
+    assert ended.peak_rss_mib > 10
+    assert ended.cpu_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "says"),
+    [
+        ("Crash", "crash", "SIGSEGV"),
+        ("Raises", "error", "ArithmeticError: the sum does not add up"),
+        ("Liar", "garbage", "no valid result"),
+        ("Absent", "unavailable", "it needs a quantum computer"),
+    ],
+)
+def test_each_way_to_fail_has_its_class_and_its_sentence(
+    start: Callable[..., WorkerProcess], engine: str, kind: str, says: str
+) -> None:
+    ended = end(start(engine))
+    assert ended.error_class == kind
+    assert says in ended.reason
+    assert ended.fix
+    assert ended.answer is None
+
+
+def test_a_hanging_model_is_stopped_with_everything_it_started(
+    start: Callable[..., WorkerProcess]
+) -> None:
+    """It ignores SIGTERM and its grandchild has left the process group."""
+    process = start("Hang", Limits(run_s=60, stall_s=3, grace_s=0.5))
+    ended = end(process)
+    assert ended.error_class == "stalled"
+    assert kill_strays(process.key) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_a_model_that_takes_too_long_is_stopped_although_it_makes_progress(
+    start: Callable[..., WorkerProcess]
+) -> None:
+    ended = end(start("Slow", Limits(run_s=3, stall_s=60, grace_s=5)))
+    assert ended.error_class == "timeout"
+
+
+def test_progress_is_seen_and_a_stop_is_obeyed(start: Callable[..., WorkerProcess]) -> None:
+    process = start("Slow")
+    give_up = time.monotonic() + 30
+    while process.step != "thinking" and time.monotonic() < give_up:
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert process.step == "thinking"
+    process.stop("cancelled")
+    assert end(process).error_class == "cancelled"
+
+
+def test_noise_neither_fills_the_disk_nor_confuses_the_daemon(
+    start: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    ended = end(start("Chatty"))
+    assert ended.error_class is None, ended.reason
+    log = (tmp_path / "a1" / "Chatty" / "result.log").stat().st_size
+    assert LOG_HEAD <= log <= LOG_HEAD + LOG_TAIL + 100  # twenty megabytes were printed
+
+
+def test_a_worker_dies_with_the_daemon(start: Callable[..., WorkerProcess], tmp_path: Path) -> None:
+    """The kernel kills it when the process that started it is gone."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # the "daemon": starts a worker, tells its pid, dies by SIGKILL
+        os.write(writer, str(start("Slow").pid).encode())
+        time.sleep(1)
+        os.kill(os.getpid(), 9)
+    worker = int(os.read(reader, 100))
+    os.waitpid(child, 0)
+    give_up = time.monotonic() + 10
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < give_up:
+        if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    state = Path(f"/proc/{worker}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_workers_inherit_only_what_is_on_the_list(
+    start: Callable[..., WorkerProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "s3cret")
+    process = start("Slow")
+    variables = Path(f"/proc/{process.pid}/environ").read_bytes()
+    assert b"s3cret" not in variables
+    assert b"HF_HUB_OFFLINE=1" in variables
+    process.stop("cancelled")
+    end(process)
