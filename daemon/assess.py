@@ -130,6 +130,9 @@ class Assessor:
             "measurement": measured,
             "best": assessment.best,
             "verdict": assessment.verdict,
+            "error": None if assessment.best else {
+                "code": assessment.code, "message": assessment.reason, "fix": FAILURES[assessment.code].fix,
+            },
         })  # fmt: skip
         fsops.write_file(attempt / "report.json", json.dumps(report, indent=1, ensure_ascii=True).encode())
         fsops.write_file(attempt / "report.html", render_html(report, attempt / "measure" / "previews").encode())

@@ -16,7 +16,7 @@ from daemon.finding import Finding
 from daemon.machine import Machine, user_name
 from daemon.places import SENTINEL, Places
 from daemon.settings import Settings
-from daemon.share import _probe_rename as try_rename
+from daemon.share import probe_rename
 
 #: One job makes about a hundred files, on the share and in its working folder.
 INODES_LEAST, INODES_GOOD = 1_000, 10_000
@@ -73,7 +73,7 @@ def moving(places: Places) -> Finding:
     try:
         for source, target in _moves(places):
             if source.is_dir() and target.is_dir():
-                try_rename(source, target)
+                probe_rename(source, target)
     except ConfigurationError as error:
         return Finding("moving", "fail", str(error), "captures could not be taken, or results not published", error.fix)
     return Finding("moving", "ok", f"folders move from inbox to spool to outbox and failed, as {user_name()}")

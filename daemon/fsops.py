@@ -1,7 +1,8 @@
 """Every file operation that a promise rests on. Nothing else in the daemon renames, syncs or deletes.
 
 Each operation calls ``observer`` first, if one is set: tests record the order, or raise the error that a bad disk
-would raise. A failed fsync is never tried again on the same file: the kernel may have dropped the pages.
+would raise. A failed fsync is never tried again on the same file: the kernel may have dropped the pages. Modes are
+the widest allowed; the umask narrows them.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def rename_new(source: Path, target: Path) -> None:
     os.rename(source, target)
 
 
-def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file whole or not at all: a hidden neighbour, flushed, renamed over, directory flushed."""
     _observe("write_file", path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -123,7 +124,7 @@ def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
     sync_dir(path.parent)
 
 
-def show_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+def show_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file in one step for readers, without asking the disk: for status pages that are soon rewritten."""
     _observe("show_file", path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -136,7 +137,7 @@ def show_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise
 
 
-def copy_file(source: Path, target: Path, max_bytes: int, mode: int = 0o644) -> Copied:
+def copy_file(source: Path, target: Path, max_bytes: int, mode: int = 0o666) -> Copied:
     """Copy a plain file and flush the copy.
 
     Raises ``NotRegular``, ``TooLarge`` before a byte is read, ``ChangedWhileRead`` when the source moved meanwhile.
@@ -184,13 +185,13 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target, follow_symlinks=False)
 
 
-def make_dir(path: Path, mode: int = 0o755) -> None:
+def make_dir(path: Path, mode: int = 0o777) -> None:
     """Create a directory (and parents) if it is missing."""
     _observe("make_dir", path)
     path.mkdir(mode=mode, parents=True, exist_ok=True)
 
 
-def fresh_dir(path: Path, mode: int = 0o755) -> None:
+def fresh_dir(path: Path, mode: int = 0o777) -> None:
     """An empty directory, whatever stood there before."""
     remove_tree(path)
     make_dir(path, mode)

@@ -27,11 +27,21 @@ from models.problem import CaptureError, Problem
 
 log = get_logger()
 
-#: "Not yet": somebody holds the folder, or may not be moved now. Waited for, never failed.
-_NOT_YET = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.EEXIST, errno.ENOTEMPTY})
+#: "Not yet": somebody holds the folder, or it may not be moved now. Waited for, never failed.
+_BUSY = frozenset({errno.EBUSY, errno.ETXTBSY, errno.EEXIST, errno.ENOTEMPTY})
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
+#: The kernel lets nobody move a directory that he may not write to into another parent.
+_NOT_MOVABLE = (
+    "all files are there, but the service may not move this folder: give its user write permission on it "
+    "(Samba: force user; locally: chmod g+w)"
+)
 _FOREVER = float("inf")
 #: Address space of the process that reads strangers' files.
 _READER_MEMORY_MIB = 6144
+
+
+class NotYet(Exception):
+    """A complete folder cannot be taken now; the message says why, for people at the share."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,10 @@ class Intake:
     stopping: Callable[[], bool]
 
     def claim(self, finding: Finding) -> Job | None:
-        """Take one folder out of the inbox (I2 to I4). None when it moved on meanwhile; the next scan sees it again."""
+        """Take one folder out of the inbox (I2 to I4). None when it moved on meanwhile; the next scan sees it again.
+
+        Raises ``NotYet`` with the reason when somebody holds the folder or it may not be moved.
+        """
         places = self.share.places
         folder = places.inbox / os.fsdecode(finding.name)
         self.share.check()
@@ -55,18 +68,24 @@ class Intake:
                 return None
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            raise NotYet(f"the service may not read this folder ({error.filename})") from error
         crashpoint("I2")
         try:
             job = self.jobs.claim(finding.name, finding.snapshot.fingerprint)
-        except NameBeingClaimed:
-            return None
+        except NameBeingClaimed as error:
+            raise NotYet("all files are there; an earlier folder of this name is being read first") from error
         crashpoint("I3")
         try:
             fsops.rename_new(folder, places.claimed / job.id)
         except OSError as error:
             self.jobs.abandon(job.id, f"not moved: {error.strerror}")
-            if error.errno in _NOT_YET or isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError):
                 return None
+            if error.errno in _NOT_ALLOWED:
+                raise NotYet(_NOT_MOVABLE) from error
+            if error.errno in _BUSY:
+                raise NotYet(f"all files are there, but the folder is in use ({error.strerror})") from error
             raise
         self._flush_claim()
         log.info("claimed", job=job.short_id, capture=shown(job.name))

@@ -8,6 +8,8 @@ to every process that carries its key in the environment (grandchildren may have
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import signal
@@ -28,6 +30,7 @@ MESSAGE_MAX = 65_536
 LOG_HEAD = 1 << 20
 LOG_TAIL = 4 << 20
 _DRAIN_S = 5.0
+MODELS = Path(__file__).resolve().parents[1] / "models"
 _PASSED_ON = frozenset({
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME", "CUDA_VISIBLE_DEVICES",
     "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS",
@@ -219,9 +222,20 @@ def worker_environment(key: str, folder: Path, home: Home) -> dict[str, str]:
     private.mkdir(exist_ok=True)
     return {
         **passed, RUN_KEY: key, OWNER_KEY: str(home.state), "HOME": str(private), "TMPDIR": str(private),
-        "NUMBA_CACHE_DIR": str(home.cache / "numba"),
+        "NUMBA_CACHE_DIR": str(home.cache / f"numba-{kernel_digest()}"),
         "TORCH_EXTENSIONS_DIR": str(home.cache / "torch"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
     }
+
+
+@functools.cache
+def kernel_digest() -> str:
+    """A name for this version of the models' code. The kernel cache does not notice that a function in another file
+    changed, so each version gets a cache of its own.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(MODELS.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def kill_strays(key: str) -> int:

@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from daemon.advance import Advance
 from daemon.assess import Assessor
@@ -30,7 +31,7 @@ from daemon.errors import (
 )
 from daemon.executor import Report
 from daemon.handover import Handover
-from daemon.intake import Intake
+from daemon.intake import Intake, NotYet
 from daemon.log import get_logger
 from daemon.loop import Loop, Outcomes
 from daemon.places import Places, shown
@@ -39,7 +40,7 @@ from daemon.recover import Recovery
 from daemon.runner import LocalExecutor, RunRules
 from daemon.scanner import Finding, Scanner, Watcher
 from daemon.settings import Settings
-from daemon.settle import Window
+from daemon.settle import Judgement, Window
 from daemon.share import Share, network_type, open_share
 from daemon.status import Board, StatusPages, Working, tell_systemd
 from db.engine import Database, DatabaseDamaged, SchemaError
@@ -49,6 +50,7 @@ from db.states import State
 log = get_logger()
 
 _TURN_S = 0.1
+_QUEUE_EVERY_S = 1.0
 _PAUSE_LOCAL_S, _PAUSE_NETWORK_S = 1.0, 5.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 30.0
 _RUN_LEAST_S, _RUN_MOST_S, _RUN_FACTOR = 600.0, 3600.0, 5.0
@@ -120,6 +122,7 @@ class Service:
         self._stop, self._wake = threading.Event(), threading.Event()
         self._broken: BaseException | None = None
         self._inbox_settled = False
+        self._queue_shown = -_QUEUE_EVERY_S
         self._holds: dict[str, str] = {}
         self._to_read: Handover[Job] = Handover()
         self._to_finish: Handover[tuple[Job, Outcomes | None]] = Handover()
@@ -209,8 +212,10 @@ class Service:
             job = self._loop.running.get(report.key)
             if job is not None:
                 working = Working(job.short_id, shown(job.name), job.attempt, report.progress, report.note)
-        queued = [shown(job.name) for job in self._jobs.live() if job.state is State.QUEUED]
-        self.board.set(working=working, queue=queued)
+        self.board.set(working=working)
+        if (now := self._clock.monotonic()) - self._queue_shown >= _QUEUE_EVERY_S:
+            self._queue_shown = now
+            self.board.set(queue=[shown(job.name) for job in self._jobs.live() if job.state is State.QUEUED])
 
     def _nothing_left(self) -> bool:
         idle = self._inbox_settled and self._to_read.idle and self._to_finish.idle and not self._loop.running
@@ -253,9 +258,9 @@ class Service:
                 self._share.check()
                 watcher.ensure()
                 findings = scanner.scan()
-                taken = [finding for finding in findings if self._take(finding, scanner)]
-                self.board.see_inbox([finding for finding in findings if finding not in taken])
-                self._inbox_settled = not taken and all(_is_settled(finding, pause) for finding in findings)
+                left = [kept for finding in findings if (kept := self._take(finding, scanner)) is not None]
+                self.board.see_inbox(left)
+                self._inbox_settled = len(left) == len(findings) and all(_is_settled(one, pause) for one in left)
                 self._unhold("inbox")
                 back_off = pause
             except (OSError, ShareUnavailable) as error:
@@ -265,20 +270,24 @@ class Service:
             self._wake.clear()
         watcher.stop()
 
-    def _take(self, finding: Finding, scanner: Scanner) -> bool:
+    def _take(self, finding: Finding, scanner: Scanner) -> Finding | None:
+        """Claim a folder that is ready; returns the finding, perhaps with another sentence, when it stays."""
         if finding.judgement.state not in ("ready", "refuse"):
-            return False
+            return finding
         wanted = max(self._settings.min_free_mb * 1e6, 3 * finding.snapshot.size)
         if self._share.free_bytes() < wanted and finding.judgement.state == "ready":
             self._hold("space", f"less than {wanted / 1e6:.0f} MB free: nothing new is taken until there is room")
-            return False
+            return finding
         self._unhold("space")
-        job = self._intake.claim(finding)
+        try:
+            job = self._intake.claim(finding)
+        except NotYet as reason:
+            return replace(finding, judgement=Judgement("arriving", str(reason)))
         if job is None:
-            return False
+            return finding
         scanner.forget(finding.name)
         self._to_read.put(job)
-        return True
+        return None
 
     # -- reading and finishing threads ----------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.errors import ConfigurationError
@@ -31,11 +32,11 @@ class Settings(BaseSettings):
     #: Compiled kernels; several roots may share one, and an image can bring it along.
     cache_dir: Path | None = None
 
+    #: Your own models: name = "package.module:Class" or "/path/to/file.py:Class" of a ReconstructionModel.
+    custom_models: dict[str, str] = {}
     models: tuple[str, ...] = ("fusion",)
     #: Options for each model, for example ``[model_settings.fusion] resolution = 384``.
     model_settings: dict[str, dict[str, Any]] = {}
-    #: Your own models: name = "package.module:Class" or "/path/to/file.py:Class" of a ReconstructionModel.
-    custom_models: dict[str, str] = {}
 
     settle_s: Seconds = 5.0
     settle_network_s: Seconds = 10.0
@@ -68,13 +69,13 @@ class Settings(BaseSettings):
             raise ValueError("each model may stand in the list once")
         return value
 
-    @model_validator(mode="after")
-    def _options_belong_to_models(self) -> Settings:
-        unknown = [name for name in (*self.models, *self.model_settings) if name not in known(self.custom_models)]
-        if unknown:
-            names = ", ".join(sorted(known(self.custom_models)))
-            raise ValueError(f"unknown model {', '.join(sorted(set(unknown)))}; there are: {names}")
-        return self
+    @field_validator("models", "model_settings")
+    @classmethod
+    def _models_are_known(cls, value: Iterable[str], info: ValidationInfo) -> Iterable[str]:
+        there = known(info.data.get("custom_models", {}))
+        if unknown := sorted(set(value) - there):
+            raise ValueError(f"unknown model {', '.join(unknown)}; there are: {', '.join(sorted(there))}")
+        return value
 
     @property
     def places(self) -> Places:
@@ -117,13 +118,17 @@ def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> 
     found = find_root(root)
     file = config or config_file(found)
     values: dict[str, Any] = {}
-    if file.is_file():
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{file} is not valid TOML: {error}", "correct that line") from error
-    elif config is not None:
-        raise ConfigurationError(f"there is no settings file {config}", "check the path given with --config")
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if config is not None:
+            raise ConfigurationError(f"there is no settings file {file}", "check what --config names") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} is not valid TOML: {error}", "correct that line") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be read ({error.strerror})", "run this as the user that the service runs as"
+        ) from error
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return _with_file(values)(**{**given, "root": found})

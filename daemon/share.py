@@ -97,13 +97,13 @@ def open_share(places: Places) -> Share:
         )
     make_private(places)
     for target in (places.claimed, places.staging):
-        _probe_rename(places.inbox, target)
+        probe_rename(places.inbox, target)
     for target in (places.outbox, places.failed):
-        _probe_rename(places.staging, target)
+        probe_rename(places.staging, target)
     return Share(places, identity, places.root.stat().st_dev)
 
 
-def _probe_rename(source: Path, target: Path) -> None:
+def probe_rename(source: Path, target: Path) -> None:
     """Equal device numbers prove nothing (two bind mounts share one); only a rename does."""
     name = f".probe-{uuid.uuid4().hex[:8]}"
     try:

@@ -137,7 +137,7 @@ class StatusPages:
         fsops.show_file(self._places.live_status, json.dumps(facts).encode(), 0o600)
         try:
             text = status_text(facts).encode("utf-8", "backslashreplace")
-            fsops.show_file(self._places.root / "STATUS.txt", text)
+            fsops.show_file(self._places.status / "STATUS.txt", text)
         except OSError:
             return
 

@@ -151,11 +151,12 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     model_class = load_class(request.model, request.custom_models or {})
     model_class.probe()
     from models.capture import read_capture  # noqa: PLC0415
+    from models.holdout import hold_out  # noqa: PLC0415
     from models.mesh import write_all  # noqa: PLC0415
 
     started, cpu = time.monotonic(), time.process_time()
     line.progress(0, "reading the capture")
-    capture = read_capture(request.capture, request.limits)
+    capture, held_out = hold_out(read_capture(request.capture, request.limits))
     # The model's own share of the bar leaves room for writing the files.
     model = model_class(request.settings or {}, lambda percent, step: line.progress(2 + 0.9 * percent, step))
     scratch = output / "scratch"
@@ -169,16 +170,19 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     versions = software_versions()
     extras = {"generator": f"meshdrop {versions['meshdrop']}", "model": request.model}
     files = write_all(result.mesh, output, extras)
-    return _run_answer(request, result, files, versions, time.monotonic() - started, time.process_time() - cpu)
+    answer = _run_answer(request, result, files, versions)
+    return answer | {
+        "held_out": list(held_out),
+        "seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+    }
 
 
 def _run_answer(
-    request: Request, result: ModelResult, files: list[Path], versions: Mapping[str, str], seconds: float, cpu: float
+    request: Request, result: ModelResult, files: list[Path], versions: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
         "model": request.model,
-        "seconds": round(seconds, 3),
-        "cpu_seconds": round(cpu, 3),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "peak_vram_mib": result.figures.get("peak_vram_mib"),
         "figures": dict(result.figures),
@@ -201,7 +205,13 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     if request.output is None or request.models is None:
         raise ValueError("measuring needs an output folder and the models' folders")
     capture = read_capture(request.capture, request.limits)
-    return measure_models(capture, request.models, request.output, line.progress).to_json()
+    held_out = {name: _held_out_by(folder) for name, folder in request.models.items()}
+    return measure_models(capture, request.models, request.output, line.progress, held_out).to_json()
+
+
+def _held_out_by(folder: Path) -> list[str]:
+    """Views that the model in ``folder`` was not fitted to, by its own answer."""
+    return list(json.loads((folder / "result.json").read_text(encoding="utf-8")).get("held_out", []))
 
 
 TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {"inspect": inspect, "run": run, "measure": measure}

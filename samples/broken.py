@@ -1,7 +1,8 @@
 """Broken variants of a sound capture, each with the code of the problem that it must be refused for.
 
-``meshdrop demo --broken`` drops them to show what a refusal looks like; the tests check every one. They are made on
-demand from a canonical capture with depth, so nothing broken is stored.
+``python samples/broken.py SAMPLE TARGET [NAME ...]`` makes some by hand, ``meshdrop demo --broken`` drops five to show
+what a refusal looks like, and the tests check every one. They are made on demand from a canonical capture with depth,
+so nothing broken is stored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -199,3 +201,19 @@ def _link(folder: Path, link: Callable[[str, Path], None]) -> None:
 def _fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
+
+
+#: What `meshdrop demo --broken` shows: the mistakes that rigs make most often.
+FAMILIAR = ("missing-depth", "eight-bit-depth", "wrong-axes", "wrong-unit", "cut-off")
+
+
+def main(sample: str, target: str, *names: str) -> None:
+    """Make the named variants (or the familiar five) of ``sample`` as ``target/broken-<name>``."""
+    for name in names or FAMILIAR:
+        folder = make_broken(Path(sample), Path(target) / ".making", BY_NAME[name])
+        folder.rename(Path(target) / f"broken-{name}")
+    (Path(target) / ".making").rmdir()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,7 +72,7 @@ class Rig:
 
     def environment(self, **extra: str) -> dict[str, str]:
         """The daemon's environment: quick to settle, the test engines by name, kernels compiled only once."""
-        engines = ("ball wrong_ball crash raises fails_once hang slow chatty liar absent").split()
+        engines = ["ball", "wrong_ball", "crash", "raises", "fails_once", "hang", "slow", "chatty", "liar", "absent"]
         classes = {name: f"{ENGINES}:{''.join(part.title() for part in name.split('_'))}" for name in engines}
         defaults = {
             "MESHDROP_ROOT": str(self.root), "MESHDROP_CACHE_DIR": str(self.cache), "MESHDROP_SETTLE_S": "0.2",
@@ -100,8 +102,6 @@ class Rig:
 
     def drop(self, source: Path, name: str | None = None) -> None:
         """Put a finished folder into the inbox in one step, as a careful rig does."""
-        import shutil
-
         name = name or source.name
         shutil.copytree(source, self.root / f".{name}.part")
         (self.root / f".{name}.part").rename(self.places.inbox / name)
@@ -109,6 +109,11 @@ class Rig:
     def log(self) -> str:
         """Everything the daemon has logged so far."""
         return (self.root.parent / f"{self.root.name}.log").read_text(errors="replace")
+
+    def status_page(self) -> str:
+        """STATUS.txt as it is now, empty before the first."""
+        page = self.places.status / "STATUS.txt"
+        return page.read_text() if page.exists() else ""
 
     def jobs(self) -> list[Job]:
         """Jobs at rest, newest first."""
@@ -127,8 +132,6 @@ class Rig:
 
 def assert_whole(folder: Path) -> None:
     """Every file of a published folder is there with the size and hash of the receipt, and none besides."""
-    import hashlib
-
     receipt = json.loads((folder / "receipt.json").read_text())["files"]
     there = {name: data for name, data in contents(folder).items() if name != "receipt.json"}
     assert set(there) == set(receipt)

@@ -89,7 +89,7 @@ def all_points(make: Callable[..., Rig], capture: Path, shelf: str, named: dict[
     points = crashes(named, many)
     rigs = [make() for _ in points]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        found = pool.map(lambda pair: crash_and_recover(pair[0], capture, shelf, pair[1]), zip(rigs, points, strict=True))
+        found = pool.map(lambda here, point: crash_and_recover(here, capture, shelf, point), rigs, points)
         return [trouble for trouble in found if trouble]
 
 

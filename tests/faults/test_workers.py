@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from daemon.process import LOG_HEAD, LOG_TAIL, Ended, Home, Limits, WorkerProcess, kill_strays, run_to_end, worker_request
+from daemon.process import (
+    LOG_HEAD,
+    LOG_TAIL,
+    Ended,
+    Home,
+    Limits,
+    WorkerProcess,
+    kill_strays,
+    run_to_end,
+    worker_request,
+)
 from models.limits import CaptureLimits
 from tests.rig import ENGINES
 

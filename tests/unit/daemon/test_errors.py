@@ -12,7 +12,8 @@ from db.states import State
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
 def test_every_why_says_what_happened_and_what_to_do_next(code: str) -> None:
-    text = why_text(job(code), [ModelRun("fusion", 1, "failed", error_class="crash", reason="it died", fix="read log")], {})
+    run = ModelRun("fusion", 1, "failed", error_class="crash", reason="it died", fix="read log")
+    text = why_text(job(code), [run], {})
     first, last = text.splitlines()[0], text.split("What to do next:\n")[1].splitlines()[0]
     assert first == f"chair\\nleg: {FAILURES[code].says}"
     assert last.strip() == FAILURES[code].fix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,6 +155,4 @@ def test_litter_is_not_part_of_the_fingerprint(ball: Path, tmp_path: Path) -> No
 
 def copy(source: Path, target: Path) -> Path:
     """A private copy that a test may spoil."""
-    import shutil
-
     return shutil.copytree(source, target / "capture")
