@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from daemon import fsops
+from daemon.clock import Clock
 from daemon.errors import FAILURES, Stopping
 from daemon.places import shown
 from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
@@ -54,9 +55,10 @@ class Assessor:
     share: Share
     jobs: Jobs
     settings: Settings
+    clock: Clock
     stopping: Callable[[], bool]
 
-    def assess(self, job: Job, outcomes: Mapping[str, Mapping[str, Any]], now: float) -> Assessment:
+    def assess(self, job: Job, outcomes: Mapping[str, Mapping[str, Any]]) -> Assessment:
         """Measure every finished model, write report.json and report.html into the attempt, and judge.
 
         Raises ``Stopping`` when the daemon ends meanwhile; the attempt is then begun again at the next start.
@@ -67,7 +69,7 @@ class Assessor:
         models = {name: self._model_facts(attempt, name, outcomes[name], measured) for name in outcomes}
         assessment = judge(models)
         self._record(job, models)
-        self._write_report(job, attempt, models, measured, assessment, now)
+        self._write_report(job, attempt, models, measured, assessment)
         return assessment
 
     def _measure(self, job: Job, attempt: Path, finished: list[str]) -> dict[str, Any]:
@@ -117,12 +119,12 @@ class Assessor:
 
     def _write_report(
         self, job: Job, attempt: Path, models: Mapping[str, Any], measured: Mapping[str, Any],
-        assessment: Assessment, now: float,
+        assessment: Assessment,
     ) -> None:
         report = build_report({
             "job": {
                 "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": _utc(job.created_at),
-                "started": _utc(job.started_at), "finished": _utc(now),
+                "started": _utc(job.started_at), "finished": _utc(self.clock.now()),
             },
             "input_digest": job.digest,
             "capture": job.inspection or {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -131,18 +132,25 @@ def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> str
     lines = [f"{shown(job.name)}: {failure.says}", ""]
     problems = [Problem(**fields) for fields in (job.inspection or {}).get("problems", [])]
     for problem in problems:
-        lines += [f"  {problem.file + ': ' if problem.file else ''}{problem.message}", f"      -> {problem.fix}", ""]
+        where = f"{problem.file}: " if problem.file else ""
+        lines += [*_wrapped("  ", where + problem.message), *_wrapped("      -> ", problem.fix), ""]
     if not problems and job.reason and job.reason != failure.says:
-        lines += [*(f"  {line}" for line in job.reason.splitlines()), ""]
+        lines += [wrapped for line in job.reason.splitlines() for wrapped in _wrapped("  ", line)] + [""]
     for run in runs:
         if run.state != "ok" and run.attempt == job.attempt:
-            lines += [f"  {run.model} {run.state}: {run.reason}", f"      -> {run.fix}", ""]
-    lines += ["What to do next:", f"  {failure.fix}", ""]
+            reason = f"{run.model} {run.state}: {run.reason}"
+            lines += [*_wrapped("  ", reason), *_wrapped("      -> ", run.fix or ""), ""]
+    lines += ["What to do next:", *_wrapped("  ", failure.fix), ""]
     if left_out:
         lines += ["Not in this folder:", *(f"  {name}: {why}" for name, why in left_out.items()), ""]
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(job.created_at))
     lines.append(f"Job {job.short_id}, received {when}, attempt {job.attempt}. Details for programs: failure.json")
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    """Lines of at most a hundred characters: the page is read in whatever editor a double click opens."""
+    return textwrap.wrap(text, 100, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False)
 
 
 def _failure_facts(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> dict[str, Any]:

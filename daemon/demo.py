@@ -75,7 +75,7 @@ def _tell(places: Places, fresh: set[Path], out: Console, *, broken: bool) -> No
             out.print(f"failed/{folder.name}: {reason}", style=None if broken else "red", markup=False, soft_wrap=True)
             continue
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        out.print(report["headline"], style="bold green", markup=False)
+        out.print(report["headline"], style="bold green", markup=False, soft_wrap=True)
         out.print(f"  meshes   {folder}/{report['best']}/mesh.glb  mesh.obj  mesh.ply", markup=False, soft_wrap=True)
         out.print(f"  pictures {folder}/previews/", markup=False, soft_wrap=True)
         out.print(f"  report   {folder}/report.html", markup=False, soft_wrap=True)
@@ -110,7 +110,7 @@ class _Show:
         self._bar.update(self._task, description=text, completed=done)
         step = text.split(" %: ")[-1]
         if step and step != self._last and not self.out.is_terminal:
-            self.out.print(f"{time.strftime('%H:%M:%S')}  {text}", markup=False)
+            self.out.print(f"{time.strftime('%H:%M:%S')}  {text}", markup=False, soft_wrap=True)
         self._last = step
 
 
@@ -121,6 +121,6 @@ def _in_words(board: Board) -> tuple[str, float | None]:
         return f"{board.finishing}: measuring and drawing pictures", None
     if board.inbox:
         return f"{board.inbox[0].name}: {board.inbox[0].sentence}", None
-    return "reading the capture", None
+    return "reading the capture" if not board.finished else "done", None
 
 

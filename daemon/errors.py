@@ -38,11 +38,11 @@ class Failure:
 FAILURES: dict[str, Failure] = {
     "capture": Failure(
         Meaning.REJECT, "The capture has a problem that no waiting can cure.",
-        "Mend the files named below, then move this folder back into the inbox.",
+        "Mend the files named above, then move this folder back into the inbox.",
     ),
     "incomplete": Failure(
         Meaning.REJECT, "The capture never became complete.",
-        "Add the files named below (or copy the capture again), then move this folder back into the inbox.",
+        "Add the files named above (or copy the capture again), then move this folder back into the inbox.",
     ),
     "changed": Failure(
         Meaning.REJECT, "The files kept changing while they were being read.",
@@ -64,7 +64,7 @@ FAILURES: dict[str, Failure] = {
     ),
     "models": Failure(
         Meaning.REJECT, "No model produced a mesh.",
-        "The reasons stand below and in the log. Move this folder back into the inbox to try again.",
+        "The reasons stand above and in the log. Move this folder back into the inbox to try again.",
     ),
     "quality": Failure(
         Meaning.REJECT, "A mesh was made, but it does not look like the photographs.",
@@ -110,6 +110,7 @@ RUN_FAILURES: dict[str, RunFailure] = {
 BACK_OFF_S = (10.0, 60.0)
 MAX_ATTEMPTS = 3
 MAX_INGEST_TRIES = 3
+MAX_FINISH_TRIES = 3
 MAX_REFUNDS = 20
 
 

@@ -40,7 +40,7 @@ class Handover(Generic[T]):
                     self._open -= 1
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is queued and nothing is in hand."""
+    def open(self) -> int:
+        """How many items are queued or in hand."""
         with self._lock:
-            return self._open == 0
+            return self._open

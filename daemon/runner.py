@@ -182,6 +182,15 @@ def _finished_before(folder: Path) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Each model's outcome of an attempt that ended, by name; None when it did not end by itself."""
+    try:
+        models = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["models"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return models if isinstance(models, dict) else None
+
+
 def carry_over(previous: Path, current: Path) -> None:
     """Move models that an earlier attempt finished into the new attempt's folder, so that they need not run again."""
     for answer in sorted(previous.glob(f"*/{RESULT}")):

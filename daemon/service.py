@@ -33,11 +33,12 @@ from daemon.executor import Report
 from daemon.handover import Handover
 from daemon.intake import Intake, NotYet
 from daemon.log import get_logger
-from daemon.loop import Loop, Outcomes
+from daemon.loop import Loop
 from daemon.places import Places, shown
 from daemon.process import Home
 from daemon.recover import Recovery
-from daemon.runner import LocalExecutor, RunRules
+from daemon.retry import was_stopped
+from daemon.runner import LocalExecutor, RunRules, read_manifest
 from daemon.scanner import Finding, Scanner, Watcher
 from daemon.settings import Settings
 from daemon.settle import Judgement, Window
@@ -125,7 +126,7 @@ class Service:
         self._queue_shown = -_QUEUE_EVERY_S
         self._holds: dict[str, str] = {}
         self._to_read: Handover[Job] = Handover()
-        self._to_finish: Handover[tuple[Job, Outcomes | None]] = Handover()
+        self._to_finish: Handover[Job] = Handover()
         network = network_type(share.places.root)
         self._window = Window(
             settings.settle_network_s if network else settings.settle_s,
@@ -135,13 +136,10 @@ class Service:
         self._jobs = Jobs(database, clock.now)
         self._intake = Intake(share, self._jobs, settings, self._window, self._stop.is_set)
         self._delivery = Delivery(share, self._jobs, settings)
-        self._advance = Advance(self._jobs, self._intake, self._delivery, clock)
-        self._assessor = Assessor(share, self._jobs, settings, self._stop.is_set)
-        self._loop = Loop(
-            share.places, self._jobs, settings, LocalExecutor(self._run_rules()), clock,
-            finish=lambda job, outcomes: self._to_finish.put((job, outcomes)),
-            settle=lambda job: self._to_finish.put((job, None)),
-        )  # fmt: skip
+        assessor = Assessor(share, self._jobs, settings, clock, self._stop.is_set)
+        self._advance = Advance(self._jobs, self._intake, assessor, self._delivery)
+        executor = LocalExecutor(self._run_rules())
+        self._loop = Loop(share.places, self._jobs, settings, executor, hand_on=self._to_finish.put)
         log.info("starting", root=str(share.places.root), models=list(settings.models), network=network)
 
     def stop(self) -> None:
@@ -158,7 +156,7 @@ class Service:
             if job.state is State.CLAIMING:
                 self._to_read.put(job)
             elif job.state is not State.QUEUED:
-                self._to_finish.put((job, None))
+                self._to_finish.put(job)
         threads = [
             threading.Thread(target=self._guarded, args=(step,), name=name, daemon=True)
             for name, step in (
@@ -191,7 +189,13 @@ class Service:
     ) -> None:
         next_retention = 0.0
         while not self._stop.is_set():
-            self._show(self._loop.turn())
+            try:
+                # One attempt may wait to be measured while the next one runs; more would only pile up.
+                self._show(self._loop.turn(accept=self._to_finish.open <= 1))
+                self._unhold("loop")
+            except OSError as error:
+                self._hold("loop", str(error))
+                self._stop.wait(_RETRY_S)
             while not control.commands.empty():
                 self._obey(control.commands.get())
             now = self._clock.monotonic()
@@ -199,7 +203,8 @@ class Service:
             tell_systemd("WATCHDOG=1")
             if now >= next_retention:
                 next_retention = now + _RETENTION_EVERY_S
-                self._delivery.drop_expired(self._clock.now())
+                with contextlib.suppress(OSError):  # old originals can wait for the next hour
+                    self._delivery.drop_expired(self._clock.now())
             if on_turn is not None:
                 on_turn(self.board)
             if once and self._nothing_left():
@@ -218,7 +223,7 @@ class Service:
             self.board.set(queue=[shown(job.name) for job in self._jobs.live() if job.state is State.QUEUED])
 
     def _nothing_left(self) -> bool:
-        idle = self._inbox_settled and self._to_read.idle and self._to_finish.idle and not self._loop.running
+        idle = self._inbox_settled and not (self._to_read.open or self._to_finish.open or self._loop.running)
         return idle and not self._jobs.live()
 
     def _obey(self, command: Command) -> None:
@@ -234,17 +239,20 @@ class Service:
         if job is None:
             return False, f"there is no job {job_id}"
         if job.state is State.QUEUED:
-            self._to_finish.put((self._jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says), None))
+            self._to_finish.put(self._jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says))
             return True, f"{shown(job.name)} is cancelled and goes to failed/"
         if self._loop.cancel(job.id):
             return True, f"{shown(job.name)} is being stopped and goes to failed/"
         return False, f"{shown(job.name)} cannot be cancelled any more: it is {job.state}"
 
     def _give_back_unfinished(self) -> None:
-        """Attempts that ended but were not published yet: measured again at the next start, without a penalty."""
+        """What was running is not to blame; what only waits to be measured is taken up there at the next start."""
         for job in self._jobs.live():
-            if job.state is State.RUNNING:
-                self._loop.give_back(job)
+            if job.state is not State.RUNNING:
+                continue
+            outcomes = read_manifest(self._share.places.attempt(job.id, job.attempt))
+            if outcomes is None or was_stopped(outcomes):
+                self._advance.give_back(job)
 
     # -- intake thread --------------------------------------------------------------------------------------------
 
@@ -293,24 +301,13 @@ class Service:
 
     def _read_for_ever(self) -> None:
         for job in self._to_read.until(self._stop):
-            self._patiently(job, lambda job=job: self._settle(job), "unreadable")  # type: ignore[misc]
+            self._patiently(job, "unreadable")
 
     def _finish_for_ever(self) -> None:
-        for job, outcomes in self._to_finish.until(self._stop):
+        for job in self._to_finish.until(self._stop):
             self.board.set(finishing=shown(job.name))
-            self._patiently(job, lambda job=job, outcomes=outcomes: self._finish(job, outcomes), "results")  # type: ignore[misc]
+            self._patiently(job, "results")
             self.board.set(finishing=None)
-
-    def _finish(self, job: Job, outcomes: Outcomes | None) -> None:
-        """Measure, judge, and bring the job to rest. Begun again from the job's recorded state after an error."""
-        job = self._jobs.get(job.id)
-        if outcomes is not None and job.state is State.RUNNING:
-            assessment = self._assessor.assess(job, outcomes, self._clock.now())
-            if assessment.best is None:
-                job = self._jobs.reject(job.id, assessment.code, assessment.reason)
-            else:
-                job = self._delivery.stage_results(job, assessment.verdict, assessment.best)
-        self._settle(job)
 
     def _settle(self, job: Job) -> None:
         job = self._advance.to_rest(self._jobs.get(job.id))
@@ -318,12 +315,14 @@ class Service:
             folder = "outbox" if job.state is State.DONE_CLEAN else "failed"
             self.board.publish(job, f"{folder}/{shown(job.dest or b'')}", self._clock.now())
 
-    def _patiently(self, job: Job, step: Callable[[], None], code: str) -> None:
-        """Do a step of one job. Trouble of the machine is waited out; a defect of ours fails this job, not the line."""
+    def _patiently(self, job: Job, code: str) -> None:
+        """Bring one job to rest. Trouble of the machine is waited out; a defect of ours fails this job (for ``code``),
+        not the line.
+        """
         pause = _RETRY_S
         while not self._stop.is_set():
             try:
-                step()
+                self._settle(job)
             except Stopping:
                 return
             except (OSError, ShareUnavailable) as error:

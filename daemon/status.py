@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -129,17 +130,16 @@ class StatusPages:
         self._last = -every_s
 
     def write(self, monotonic: float, now: float, *, force: bool = False) -> None:
-        """Rewrite status.json and STATUS.txt if it is time. A share that is away is no reason to stop."""
+        """Rewrite status.json and STATUS.txt if it is time. A full disk or an absent share is no reason to stop."""
         if not force and monotonic - self._last < self._every_s:
             return
         self._last = monotonic
         facts = self._board.facts(now)
-        fsops.show_file(self._places.live_status, json.dumps(facts).encode(), 0o600)
-        try:
+        with contextlib.suppress(OSError):
+            fsops.show_file(self._places.live_status, json.dumps(facts).encode(), 0o600)
+        with contextlib.suppress(OSError):
             text = status_text(facts).encode("utf-8", "backslashreplace")
             fsops.show_file(self._places.status / "STATUS.txt", text)
-        except OSError:
-            return
 
 
 def tell_systemd(message: str) -> None:

@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
@@ -36,6 +37,10 @@ _PRAGMAS = (
 
 class SchemaError(RuntimeError):
     """The database cannot be used by this version. The message says what to do."""
+
+
+class RecordUnavailable(OSError):
+    """The database could not be read or written: usually a full disk. Nothing was changed; it may be tried again."""
 
 
 class DatabaseDamaged(RuntimeError):
@@ -80,7 +85,8 @@ class Database:
     def write(self, work: Callable[[Session], T]) -> T:
         """Run ``work(session)`` in one IMMEDIATE transaction on the owner thread and return its value.
 
-        The commit is durable when this returns. An exception rolls everything back and is raised here.
+        The commit is durable when this returns. An exception rolls everything back and is raised here;
+        ``RecordUnavailable`` means that the disk or the file is at fault.
         """
 
         def transaction() -> T:
@@ -90,7 +96,7 @@ class Database:
                 self._before_commit()
                 return value
 
-        return self._owner.submit(transaction).result()
+        return self._on_owner(transaction)
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run ``work(session)`` on the owner thread without changing anything."""
@@ -99,7 +105,13 @@ class Database:
             with self._sessions() as session:
                 return work(session)
 
-        return self._owner.submit(look).result()
+        return self._on_owner(look)
+
+    def _on_owner(self, work: Callable[[], T]) -> T:
+        try:
+            return self._owner.submit(work).result()
+        except OperationalError as error:
+            raise RecordUnavailable(f"the record {self.path} cannot be used now: {error.orig}") from error
 
     def check_integrity(self) -> None:
         """Raise ``DatabaseDamaged`` unless SQLite finds every page, index and constraint in order."""

@@ -42,6 +42,7 @@ class Job:
     put_back: int
     attempt: int
     refunds: int
+    finish_tries: int
     boot_id: str | None
     models: list[str] | None
     not_before: float
@@ -110,7 +111,7 @@ class Jobs:
             now = self._now()
             row = JobRow(
                 id=job_id or new_id(), name=name, state=State.CLAIMING, priority=0, fingerprint=fingerprint,
-                ingest_tries=1, put_back=0, attempt=0, refunds=0, not_before=0.0, created_at=now,
+                ingest_tries=1, put_back=0, attempt=0, refunds=0, finish_tries=0, not_before=0.0, created_at=now,
             )
             session.add(row)
             session.flush()
@@ -194,6 +195,14 @@ class Jobs:
             ),
             why=why, delay_s=delay_s, refund=refund,
         )
+
+    def ask_cancel(self, job_id: str) -> Job:
+        """Note that a running job is to be cancelled; it is rejected once its processes have ended."""
+        return self._change(job_id, None, "cancel asked", lambda row: _set(row, reason_code="cancelled"))
+
+    def finish(self, job_id: str) -> Job:
+        """Count one more try at measuring and staging a finished attempt, before it is begun."""
+        return self._change(job_id, None, "finishing", lambda row: _set(row, finish_tries=row.finish_tries + 1))
 
     def record_run(self, job_id: str, run: ModelRun) -> None:
         """Keep what one model run came to; a later record of the same attempt and model replaces the earlier one."""

@@ -44,6 +44,8 @@ class JobRow(Base):
     put_back: Mapped[int] = mapped_column(default=0)
     attempt: Mapped[int] = mapped_column(default=0)
     refunds: Mapped[int] = mapped_column(default=0)
+    #: How often measuring and staging the result was begun.
+    finish_tries: Mapped[int] = mapped_column(default=0)
     boot_id: Mapped[str | None]
     #: Models asked for by the capture, or NULL for the configured ones.
     models: Mapped[list[str] | None]

@@ -17,7 +17,7 @@ from tests.rig import Onlooker, Rig, contents
 #: How often each crash point is passed on the way of one good capture from inbox/ to outbox/ ...
 GOOD = {
     "GRAB": 1, "I2": 1, "I3": 1, "I4a": 2, "I4b": 2, "I4": 2, "I5a": 12, "I5b": 1, "I5": 1, "I6": 1,
-    "R1": 1, "R2": 1, "R3": 1, "D1b": 1, "D1": 1, "D2a": 1, "D2": 1, "D3a": 1, "D3b": 1, "D3": 1,
+    "R1": 1, "R2": 1, "R3": 1, "R4": 1, "R5": 1, "D1b": 1, "D1": 1, "D2a": 1, "D2": 1, "D3a": 1, "D3b": 1, "D3": 1,
     "D4": 1, "D4a": 1, "D5a": 1, "D5b": 1, "D5": 1, "END": 1,
 }  # fmt: skip
 #: ... and of one bad capture to failed/.

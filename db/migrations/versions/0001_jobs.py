@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("put_back", sa.Integer, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("refunds", sa.Integer, nullable=False),
+        sa.Column("finish_tries", sa.Integer, nullable=False),
         sa.Column("boot_id", sa.String),
         sa.Column("models", sa.JSON),
         sa.Column("not_before", sa.Double, nullable=False),
