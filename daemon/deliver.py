@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +35,14 @@ class Delivery:
 
     def stage_results(self, job: Job, verdict: str, best_model: str) -> Job:
         """D1, D2: the whole result stands flushed in staging before the record says that it is to be published."""
-        self._stage(job, failed=False)
+        self._stage(job, State.DELIVERING, {"verdict": verdict, "best_model": best_model})
         job = self.jobs.deliver(job.id, publishable(job.name), verdict, best_model)
         crashpoint("D2")
         return job
 
     def stage_failure(self, job: Job) -> Job:
         """F1, F2: the same for a bundle that goes to failed/."""
-        self._stage(job, failed=True)
+        self._stage(job, State.FAILING, {"reason_code": job.reason_code, "reason": job.reason})
         job = self.jobs.failing(job.id, publishable(job.name))
         crashpoint("F2")
         return job
@@ -94,7 +95,8 @@ class Delivery:
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
-    def _stage(self, job: Job, *, failed: bool) -> None:
+    def _stage(self, job: Job, state: State, facts: Mapping[str, str | None]) -> None:
+        """Build the folder, then mark it complete: the marker says enough to publish it should the record be lost."""
         places = self.share.places
         work = places.work(job.id)
         fsops.make_dir(work, 0o700)
@@ -102,13 +104,13 @@ class Delivery:
             fsops.remove_tree(work / MARKER)
             fsops.sync_dir(work)
         crashpoint("D1b")
-        if failed:
+        if state is State.FAILING:
             bundle = failure_bundle(job, self.jobs.runs(job.id), places, self.settings)
         else:
             bundle = result_bundle(job, places, self.settings)
         bundle.write(places.staging / job.id, job)
         crashpoint("D1")
-        marker = {"job": job.id, "to": "failed" if failed else "outbox"}
+        marker = {"state": state, "name": job.name.hex(), "dest": publishable(job.name).hex(), "facts": dict(facts)}
         fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)
         crashpoint("D2a")
 

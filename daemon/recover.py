@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from daemon import fsops
 from daemon.crash import crashpoint
+from daemon.deliver import MARKER
 from daemon.log import get_logger
 from daemon.look import look
 from daemon.process import OWNER_KEY
@@ -54,13 +57,26 @@ class Recovery:
             if job is not None and job.state in LIVE:
                 continue
             fingerprint = look(folder, self.settings.limits, closely=False).fingerprint
-            if job is None:
+            if job is None and (marker := self._marker(folder.name)) is not None:
+                self.jobs.restore(
+                    folder.name, bytes.fromhex(marker["name"]), State(marker["state"]), bytes.fromhex(marker["dest"]),
+                    marker["facts"],
+                )
+            elif job is None:
                 self.jobs.claim(_name_of(self.share, folder), fingerprint, job_id=folder.name)
             elif job.state is State.ABANDONED:
                 self.jobs.adopt(job.id, fingerprint)
             else:
                 continue  # at rest with its original still here: an older version's leftover, kept
             log.warning("adopted", job=folder.name[:8])
+
+    def _marker(self, job_id: str) -> dict[str, Any] | None:
+        """What delivery noted beside a staged folder: it is complete, or already published when staging is empty."""
+        try:
+            marker = json.loads((self.share.places.work(job_id) / MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return marker if isinstance(marker, dict) else None
 
     def _sweep(self) -> None:
         """Staging and work entries without a live job are ours alone and hold nothing that is not elsewhere."""

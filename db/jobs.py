@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -122,6 +122,24 @@ class Jobs:
             return self._db.write(work)
         except IntegrityError as error:
             raise NameBeingClaimed(_shown(name)) from error
+
+    def restore(self, job_id: str, name: bytes, state: State, dest: bytes, facts: Mapping[str, str | None]) -> Job:
+        """Write down again a job that the record has lost while it was being published (DELIVERING or FAILING).
+
+        ``facts`` are the verdict, best model and reason that were noted beside the staged folder.
+        """
+
+        def work(session: Session) -> Job:
+            row = JobRow(
+                id=job_id, name=name, state=state, priority=0, fingerprint="", ingest_tries=1, put_back=0, attempt=1,
+                refunds=0, finish_tries=0, not_before=0.0, created_at=self._now(), dest=dest, **facts,
+            )
+            session.add(row)
+            session.flush()
+            self._tell(session, job_id, "restored")
+            return _job(row)
+
+        return self._db.write(work)
 
     def was_put_back(self, name: bytes, within_s: float = 3600.0) -> bool:
         """Whether a folder of this name was put back lately because it changed while it was read."""

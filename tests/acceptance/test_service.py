@@ -236,13 +236,18 @@ def test_a_share_that_is_not_there_is_not_an_empty_inbox(rig: Callable[..., Rig]
     assert stop(daemon) == 0
 
 
-def test_a_lost_record_loses_no_accepted_capture(rig: Callable[..., Rig], ball: Path) -> None:
+@pytest.mark.parametrize("point", ["I6", "D2", "D3a", "D5a"])
+def test_a_lost_record_neither_loses_nor_doubles_an_accepted_capture(
+    rig: Callable[..., Rig], ball: Path, point: str
+) -> None:
+    """Before and after the rename into outbox/: what stands beside the staged folder tells which."""
     here = rig()
     here.drop(ball)
-    assert here.run_once(MESHDROP_CRASH_AT="I6") == -signal.SIGKILL
+    assert here.run_once(MESHDROP_CRASH_AT=point) == -signal.SIGKILL
     for file in here.places.state.glob("meshdrop.db*"):
         file.unlink()
     assert here.run_once() == 0
+    assert [folder.name for folder in here.places.outbox.iterdir() if folder.is_dir()] == ["ball"]
     assert contents(here.places.outbox / "ball" / "capture") == contents(ball)
     here.assert_at_rest()
 

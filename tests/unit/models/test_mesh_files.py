@@ -24,7 +24,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_good_files_pass_with_their_facts(good: Path) -> None:
-    facts = check_files(good)
+    facts, mesh = check_files(good)
     assert facts.vertices == 48 * 32
     assert facts.faces == 2 * 48 * 32
     assert facts.glb_vertices == 49 * 33
@@ -32,6 +32,8 @@ def test_good_files_pass_with_their_facts(good: Path) -> None:
     assert facts.textured_share == 1.0
     assert facts.bounds_m[1] == pytest.approx((0.4, 0.1, 0.4))
     assert facts.asset["units"] == "metre"
+    assert np.array_equal(mesh.vertices[mesh.faces], meshes.torus().vertices[meshes.torus().faces])
+    assert np.array_equal(mesh.seen, meshes.torus().seen)
     # the right half of the texture is unseen, and columns spread evenly over u: half of each tube ring. The outer
     # side of a torus is larger, but u runs around the tube from outside over the top: both halves are mirror images.
     assert facts.unseen_share == pytest.approx(0.5, abs=0.02)
@@ -58,6 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "ply garbage": (lambda folder: (folder / "mesh.ply").write_bytes(b"\0" * 5000), r"mesh\.ply"),
     "obj cut": (lambda folder: cut(folder / "mesh.obj"), r"mesh\.obj"),
     "obj not finite": (lambda folder: edit(folder / "mesh.obj", "v 0.400000006 ", "v nan "), "not finite"),
+    "obj words": (lambda folder: edit(folder / "mesh.obj", "\nf ", "\nf one/two/three "), r"mesh\.obj"),
     "obj index": (lambda folder: edit(folder / "mesh.obj", "\nf ", "\nf 9999/1/1 1/1/1 2/2/2\nf "), "refers to"),
     "obj uv": (lambda folder: edit(folder / "mesh.obj", "vt 0 ", "vt 1.5 "), "outside of"),
     "obj moved": (lambda folder: edit(folder / "mesh.obj", "v 0.4", "v 0.6"), "disagree"),

@@ -11,8 +11,10 @@ from PIL import Image
 
 from models import pictures
 from models.capture import Capture
+from models.frame import Frame, frame_of
 from models.mesh import TexturedMesh
 from models.pictures import (
+    CLAY_STILLS,
     EXTRA,
     GAP_PX,
     HEADER_PX,
@@ -22,15 +24,15 @@ from models.pictures import (
     STILL_BACKGROUND,
     STILLS,
     TILE_PX,
+    Window,
     capture_sheet,
     chosen_views,
-    clay_sheet,
     contact_sheet,
     difference,
     shown,
     still_cameras,
+    stills,
     tiles,
-    turntable,
     windows,
 )
 from models.quality import compare, over_white
@@ -62,10 +64,10 @@ def pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 def test_the_mesh_fills_every_still_and_leaves_none() -> None:
     background = np.rint(np.array(STILL_BACKGROUND) * 255)
-    stills = turntable(meshes.torus())
-    assert len(stills) == STILLS
+    drawn = stills(meshes.torus()).turntable
+    assert len(drawn) == STILLS
     widest = 0
-    for still in stills:
+    for still in drawn:
         there = (np.abs(pixels(still) - background) > 2).any(axis=2)
         assert not there[[0, -1]].any()
         assert not there[:, [0, -1]].any()
@@ -82,12 +84,12 @@ def test_the_first_still_looks_from_plus_z_and_plus_y_is_up() -> None:
     texture[:, 0], texture[:, 1] = (200, 30, 30), (30, 30, 200)
     uv = np.concatenate([np.full_like(body.uv, 0.1), np.full_like(blob.uv, 0.9)])
     mesh = TexturedMesh(vertices, faces.astype(np.int32), uv, texture, np.ones((2, 2), np.bool_))
-    stills = turntable(mesh)
-    front = pixels(stills[0]).astype(int)
+    drawn = stills(mesh).turntable
+    front = pixels(drawn[0]).astype(int)
     blue = front[..., 2] > front[..., 0] + 40
     assert blue.any()
     assert np.flatnonzero(blue.any(axis=1)).max() < SMALL / 2
-    back = pixels(stills[STILLS // 2]).astype(int)
+    back = pixels(drawn[STILLS // 2]).astype(int)
     assert not (back[..., 2] > back[..., 0] + 40).any()
 
 
@@ -102,11 +104,56 @@ def test_still_cameras_surround_the_mesh_wherever_it_is() -> None:
 
 def test_clay_shows_unseen_surface_in_orange() -> None:
     mesh = meshes.sphere()
-    seen = pixels(clay_sheet(replace(mesh, seen=np.ones_like(mesh.seen)))).astype(int)
-    unseen = pixels(clay_sheet(replace(mesh, seen=np.zeros_like(mesh.seen)))).astype(int)
-    assert seen.shape == (SMALL, 4 * SMALL, 3)
+    seen = pixels(stills(replace(mesh, seen=np.ones_like(mesh.seen))).clay).astype(int)
+    unseen = pixels(stills(replace(mesh, seen=np.zeros_like(mesh.seen))).clay).astype(int)
+    assert seen.shape == (SMALL, CLAY_STILLS * SMALL, 3)
     assert (seen[..., 0] - seen[..., 2]).max() < 30
     assert (unseen[..., 0] - unseen[..., 2]).max() > 100
+
+
+def test_clay_shows_the_same_sides_as_every_second_still() -> None:
+    """A silhouette is one and the same in both: background exactly where the textured still has background."""
+    background = np.rint(np.array(STILL_BACKGROUND) * 255)
+    mesh = painted(meshes.torus(), (200, 30, 30))
+    drawn = stills(mesh)
+    for column in range(CLAY_STILLS):
+        textured = pixels(drawn.turntable[column * STILLS // CLAY_STILLS])
+        clay = pixels(drawn.clay)[:, column * SMALL : (column + 1) * SMALL]
+        there = (np.abs(textured - background) > 60).any(axis=2)
+        assert there.any()
+        assert (np.abs(clay[there] - background).max(axis=1) > 5).all()
+        assert (clay[(textured == background).all(axis=2)] == background).all()
+
+
+def test_the_inside_of_an_open_surface_is_lit_like_its_outside() -> None:
+    mesh = meshes.sphere()
+    turned = replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1]), uv=np.ascontiguousarray(mesh.uv[:, ::-1]))
+    outside, inside = (pixels(stills(which).clay).astype(int) for which in (mesh, turned))
+    assert np.abs(outside - inside).max() <= 1
+
+
+def test_a_frame_of_a_view_gives_the_tiles_of_the_whole_view(capture: Capture) -> None:
+    """Also where the window of the contact sheet reaches over the frame: all around is white."""
+    mesh, window = meshes.torus(), windows(capture)[0]
+    view = capture.views[0]
+    frame = frame_of(view, mesh.vertices)
+    assert frame.pixels < view.mask.size
+    part = frame.view(view)
+    whole_picture, part_picture = (render(mesh, which.camera, samples=3) for which in (view, part))
+    figures = compare(view, whole_picture, held_out=False, size_m=1.0)
+    whole = tiles(view, whole_picture, window, figures)
+    framed = tiles(part, part_picture, window.inside(frame), figures)
+    for one, other in (
+        (whole.photo, framed.photo),
+        (whole.render, framed.render),
+        (whole.difference, framed.difference),
+    ):
+        assert np.abs(pixels(one).astype(int) - pixels(other)).max() <= 1
+
+
+def test_a_window_over_the_edge_shows_what_there_is() -> None:
+    assert Window(-5, 10, 20).visible(30, 25) == Frame(0, 10, 15, 15)
+    assert Window(-50, 10, 20).visible(30, 25) == Frame(0, 10, 1, 15)  # never empty
 
 
 def test_a_perfect_render_has_a_white_difference(capture: Capture) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.cameras import canonical_camera
 from models.capture import View
+from models.frame import MARGIN_PX, Frame
 from models.quality import (
     MAX_PSNR_DB,
     compare,
@@ -178,6 +179,28 @@ def test_partial_coverage_mixes_with_white() -> None:
     black = view(box(), rgb=np.zeros((SIZE, SIZE, 3), np.uint8))
     of = replace(black, mask=np.full((SIZE, SIZE), 0.75, np.float32))
     assert over_white(of) == pytest.approx(np.full((SIZE, SIZE, 3), 0.25))
+
+
+@pytest.mark.parametrize(("left", "side"), [(16, 20), (0, 12), (40, 24), (16, 2)])
+def test_a_frame_has_all_the_figures_of_the_whole_picture(left: int, side: int) -> None:
+    """In the middle, at the left edge, at the right edge, and as a thin thing; the mesh goes 3 pixels too far."""
+    of = view(box(side, left))
+    wide = np.zeros((SIZE, SIZE), np.bool_)
+    wide[14 : 19 + side, max(left - 3, 0) : left + side + 3] = True
+    rendered = picture(view(wide), offset=-0.07, depth=2.001)
+    frame = Frame(max(left - 3 - MARGIN_PX, 0), 14 - MARGIN_PX, 0, 0)
+    right, bottom = min(left + side + 3 + MARGIN_PX, SIZE), 19 + side + MARGIN_PX
+    frame = replace(frame, width=right - frame.left, height=bottom - frame.top)
+    part = Picture(*(frame.cut(layer) for layer in (rendered.rgb, rendered.alpha, rendered.depth, rendered.seen)))
+    whole = compare(of, rendered, held_out=False, size_m=1.0)
+    framed = compare(frame.view(of), part, held_out=False, size_m=1.0, white_around=SIZE * SIZE - frame.pixels)
+    assert framed.psnr_whole_db == pytest.approx(whole.psnr_whole_db, abs=1e-9)
+    assert framed.ssim_whole == pytest.approx(whole.ssim_whole, abs=1e-12)
+    assert framed.ssim_masked == pytest.approx(whole.ssim_masked, abs=1e-12)
+    same = replace(
+        framed, psnr_whole_db=whole.psnr_whole_db, ssim_whole=whole.ssim_whole, ssim_masked=whole.ssim_masked
+    )
+    assert same == whole
 
 
 def test_pictures_of_another_size_are_refused() -> None:
