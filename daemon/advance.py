@@ -12,7 +12,8 @@ from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.retry import Outcomes, was_stopped, worth_another
 from daemon.runner import read_manifest
-from db.jobs import Job, Jobs, ModelRun
+from db.jobs import Jobs
+from db.records import Job, ModelRun
 from db.states import State
 
 log = get_logger()

@@ -18,7 +18,8 @@ from daemon.report import build_report, render_html
 from daemon.runner import RESULT
 from daemon.settings import Settings
 from daemon.share import Share
-from db.jobs import Job, Jobs, ModelRun
+from db.jobs import Jobs
+from db.records import Job, ModelRun
 
 Verdict = Literal["normal", "warning", "failure"]
 

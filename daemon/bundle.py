@@ -16,7 +16,7 @@ from daemon.errors import FAILURES
 from daemon.look import take_facts
 from daemon.places import Places, shown
 from daemon.settings import Settings
-from db.jobs import Job, ModelRun
+from db.records import Job, ModelRun
 from models.layout import is_own_output
 from models.problem import Problem, printable
 

@@ -23,7 +23,7 @@ from daemon.places import Places, shown
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
-    from db.jobs import Job
+    from db.records import Job
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
@@ -146,7 +146,7 @@ def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson
     """Show one job's whole history."""
     from daemon.settings import load
     from daemon.views import find_one, history_facts, history_view
-    from db.jobs import events_of, runs_of
+    from db.records import events_of, runs_of
 
     places = load(root, config).places
     with _record(places)() as session:
@@ -234,6 +234,11 @@ def main() -> None:
         if error.fix:
             err.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        if type(error).__name__ != "SchemaError":  # not imported here: help must not wait for the database's library
+            raise
+        err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
+        sys.exit(ExitCode.CONFIGURATION)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -16,7 +16,8 @@ from daemon.log import get_logger
 from daemon.places import publishable, shown, with_suffix
 from daemon.settings import Settings
 from daemon.share import Share
-from db.jobs import Job, Jobs
+from db.jobs import Jobs
+from db.records import Job
 from db.states import State
 
 log = get_logger()

@@ -22,7 +22,8 @@ from daemon.scanner import Finding
 from daemon.settings import Settings
 from daemon.settle import Snapshot, Window, judge
 from daemon.share import Share
-from db.jobs import Job, Jobs, NameBeingClaimed
+from db.jobs import Jobs, NameBeingClaimed
+from db.records import Job
 from models.problem import CaptureError, Problem
 
 log = get_logger()

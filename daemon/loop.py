@@ -15,7 +15,8 @@ from daemon.log import get_logger
 from daemon.places import Places, shown
 from daemon.runner import MANIFEST, carry_over, write_recipe
 from daemon.settings import Settings
-from db.jobs import Job, Jobs
+from db.jobs import Jobs
+from db.records import Job
 
 log = get_logger()
 

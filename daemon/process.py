@@ -109,7 +109,7 @@ class WorkerProcess:
         if done == 0:
             self._enforce(time.monotonic())
             return None
-        kill_strays(self.key)
+        kill_marked(RUN_KEY, self.key)
         for reader in self._readers:
             reader.join(_DRAIN_S)
         self._log.close()
@@ -127,7 +127,7 @@ class WorkerProcess:
             if not self._killed and now - self._stop_at > self._limits.grace_s:
                 self._killed = True
                 self._signal(signal.SIGKILL)
-                kill_strays(self.key)
+                kill_marked(RUN_KEY, self.key)
         elif now - self._started > self._limits.run_s:
             self.stop("timeout")
         elif now - self._progressed > self._limits.stall_s:
@@ -238,9 +238,12 @@ def kernel_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def kill_strays(key: str) -> int:
-    """SIGKILL every process started with this key and reap those that became our children. Returns how many."""
-    wanted = f"{RUN_KEY}={key}".encode()
+def kill_marked(variable: str, value: str) -> int:
+    """SIGKILL every process that carries this variable in its environment; reap those that became our children.
+
+    Returns how many there were.
+    """
+    wanted = f"{variable}={value}".encode()
     found = 0
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():

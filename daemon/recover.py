@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ from daemon.crash import crashpoint
 from daemon.deliver import MARKER
 from daemon.log import get_logger
 from daemon.look import look
-from daemon.process import OWNER_KEY
+from daemon.process import OWNER_KEY, kill_marked
 from daemon.settings import Settings
 from daemon.share import Share
-from db.jobs import Job, Jobs
+from db.jobs import Jobs
+from db.records import Job
 from db.states import LIVE, State
 
 log = get_logger()
@@ -40,7 +39,8 @@ class Recovery:
 
         A try at reading is counted here, before the reading, so that a capture that kills the reader ends.
         """
-        kill_leftovers(self.share.places.state)
+        # Workers of an earlier daemon that outlived it: our lock proves that no other one lives on this state folder.
+        kill_marked(OWNER_KEY, str(self.share.places.state))
         self._adopt_claimed()
         self._sweep()
         jobs = self.jobs.live()
@@ -95,18 +95,3 @@ def _name_of(share: Share, folder: Path) -> bytes:
         return bytes.fromhex(found.group(1)) if found else os.fsencode(f"recovered-{folder.name[:8]}")
     except OSError:
         return os.fsencode(f"recovered-{folder.name[:8]}")
-
-
-def kill_leftovers(state: Path) -> None:
-    """End worker processes of an earlier daemon of this state folder; its lock proves that no other one lives."""
-    marker = f"{OWNER_KEY}={state}".encode()
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        try:
-            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if marker in variables:
-            with contextlib.suppress(OSError):
-                os.kill(int(entry), signal.SIGKILL)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daemon.errors import MAX_ATTEMPTS, RUN_FAILURES
-from db.jobs import Job, ModelRun
+from db.records import Job, ModelRun
 
 Outcomes = Mapping[str, Mapping[str, Any]]
 

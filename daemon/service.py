@@ -45,7 +45,8 @@ from daemon.settle import Judgement, Window
 from daemon.share import Share, network_type, open_share
 from daemon.status import Board, StatusPages, Working, tell_systemd
 from db.engine import Database, DatabaseDamaged, SchemaError
-from db.jobs import Job, Jobs
+from db.jobs import Jobs
+from db.records import Job
 from db.states import State
 
 log = get_logger()

@@ -16,7 +16,7 @@ from typing import Any
 from daemon import fsops
 from daemon.places import Places, shown
 from daemon.scanner import Finding
-from db.jobs import Job
+from db.records import Job
 
 _RECENT = 10
 _WAITING_SHOWN = 200

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from daemon.errors import MeshdropError
 from daemon.places import Places, shown
 from db.engine import reader
-from db.jobs import Event, Job, ModelRun, count_by_state, find_jobs, live_jobs, recent_jobs
+from db.records import Event, Job, ModelRun, count_by_state, find_jobs, live_jobs, recent_jobs
 
 _STALE_S = 10.0
 

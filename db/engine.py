@@ -178,10 +178,18 @@ class Database:
 
 
 def reader(path: Path) -> sessionmaker[Session]:
-    """Sessions that can only read, for commands that run beside the daemon. Never writes, never migrates."""
+    """Sessions that can only read, for commands that run beside the daemon. Never writes, never migrates.
+
+    Raises ``SchemaError`` when the daemon that wrote the database is of another version.
+    """
     engine = create_engine(
         f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": 5.0, "check_same_thread": False}
     )
+    if (found := current_revision(engine)) != (known := head_revision()):
+        raise SchemaError(
+            f"the record {path} has schema {found}, and this command knows {known}: use the command of the version "
+            "that the service runs, or restart the service with this one"
+        )
     return sessionmaker(engine, expire_on_commit=False)
 
 

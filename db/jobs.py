@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.engine import Database
-from db.states import LIVE, State, check_move
+from db.records import Job, ModelRun, as_job, live_jobs, runs_of
+from db.states import State, check_move
 from db.tables import EventRow, JobRow, ModelRunRow
 
 #: A waiting job gains one point of priority in this many seconds, so that nothing starves behind a rush.
@@ -26,65 +27,6 @@ class NoSuchJob(LookupError):
 
 class NameBeingClaimed(Exception):
     """A folder of the same name is being read right now; the new one waits for its turn."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row of the job table as a value; see ``db.tables.JobRow`` for the meaning of each field."""
-
-    id: str
-    name: bytes
-    state: State
-    priority: int
-    fingerprint: str
-    digest: str | None
-    ingest_tries: int
-    put_back: int
-    attempt: int
-    refunds: int
-    finish_tries: int
-    boot_id: str | None
-    models: list[str] | None
-    not_before: float
-    dest: bytes | None
-    reason_code: str | None
-    reason: str | None
-    verdict: str | None
-    best_model: str | None
-    inspection: dict[str, Any] | None
-    created_at: float
-    queued_at: float | None
-    started_at: float | None
-    finished_at: float | None
-
-    @property
-    def short_id(self) -> str:
-        """The first eight characters of the id: what people see and type."""
-        return self.id[:8]
-
-
-@dataclass(frozen=True)
-class ModelRun:
-    """One model in one attempt: what the loop records and the report tells."""
-
-    model: str
-    attempt: int
-    state: Literal["ok", "failed", "skipped"]
-    started_at: float | None = None
-    seconds: float | None = None
-    error_class: str | None = None
-    reason: str | None = None
-    fix: str | None = None
-    figures: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of a job's history."""
-
-    at: float
-    kind: str
-    detail: dict[str, Any] | None
 
 
 def new_id() -> str:
@@ -116,7 +58,7 @@ class Jobs:
             session.add(row)
             session.flush()
             self._tell(session, row.id, "claiming", adopted=job_id is not None)
-            return _job(row)
+            return as_job(row)
 
         try:
             return self._db.write(work)
@@ -137,7 +79,7 @@ class Jobs:
             session.add(row)
             session.flush()
             self._tell(session, job_id, "restored")
-            return _job(row)
+            return as_job(row)
 
         return self._db.write(work)
 
@@ -191,7 +133,7 @@ class Jobs:
                 .order_by((JobRow.priority + (now - JobRow.queued_at) / AGEING_S).desc(), JobRow.created_at)
                 .limit(1)
             ).first()
-            return None if row is None else _job(row)
+            return None if row is None else as_job(row)
 
         return self._db.read(work)
 
@@ -275,7 +217,7 @@ class Jobs:
             new = State.DONE if row.state == State.DELIVERING else State.FAILED
             self._move(session, row, new, "published")
             row.finished_at = self._now()
-            return _job(row)
+            return as_job(row)
 
         return self._db.write(work)
 
@@ -286,7 +228,7 @@ class Jobs:
             row = _row(session, job_id)
             new = State.DONE_CLEAN if row.state == State.DONE else State.FAILED_CLEAN
             self._move(session, row, new, "cleaned")
-            return _job(row)
+            return as_job(row)
 
         return self._db.write(work)
 
@@ -294,11 +236,11 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """The job of this id; raises ``NoSuchJob``."""
-        return self._db.read(lambda session: _job(_row(session, job_id)))
+        return self._db.read(lambda session: as_job(_row(session, job_id)))
 
     def find(self, job_id: str) -> Job | None:
         """The job of this id, or None."""
-        return self._db.read(lambda session: None if (row := session.get(JobRow, job_id)) is None else _job(row))
+        return self._db.read(lambda session: None if (row := session.get(JobRow, job_id)) is None else as_job(row))
 
     def live(self) -> list[Job]:
         """Every job that a start must bring forward, oldest first."""
@@ -339,7 +281,7 @@ class Jobs:
                 self._tell(session, job_id, kind, **detail)
             else:
                 self._move(session, row, new, kind, **detail)
-            return _job(row)
+            return as_job(row)
 
         return self._db.write(work)
 
@@ -352,61 +294,11 @@ class Jobs:
         session.add(EventRow(job_id=job_id, at=self._now(), kind=kind, detail=detail or None))
 
 
-def live_jobs(session: Session) -> list[Job]:
-    """Jobs not yet at rest, oldest first."""
-    rows = session.scalars(select(JobRow).where(JobRow.state.in_(LIVE)).order_by(JobRow.created_at))
-    return [_job(row) for row in rows]
-
-
-def recent_jobs(session: Session, limit: int = 20) -> list[Job]:
-    """The newest jobs that are at rest, newest first; claims that came to nothing are left out."""
-    resting = select(JobRow).where(JobRow.state.not_in(LIVE), JobRow.state != State.ABANDONED)
-    return [_job(row) for row in session.scalars(resting.order_by(JobRow.finished_at.desc()).limit(limit))]
-
-
-def find_jobs(session: Session, text: str) -> list[Job]:
-    """Jobs whose id starts with ``text`` or whose folder name is ``text``, newest first."""
-    rows = session.scalars(
-        select(JobRow)
-        .where(
-            JobRow.state != State.ABANDONED,
-            JobRow.id.startswith(text, autoescape=True)
-            | (JobRow.name == text.encode("utf-8", "surrogateescape"))
-            | (JobRow.dest == text.encode("utf-8", "surrogateescape")),
-        )
-        .order_by(JobRow.created_at.desc())
-    )
-    return [_job(row) for row in rows]
-
-
-def runs_of(session: Session, job_id: str) -> list[ModelRun]:
-    """Model runs of a job in order."""
-    rows = session.scalars(select(ModelRunRow).where(ModelRunRow.job_id == job_id).order_by(ModelRunRow.id))
-    return [ModelRun(**{field.name: getattr(row, field.name) for field in fields(ModelRun)}) for row in rows]
-
-
-def events_of(session: Session, job_id: str) -> list[Event]:
-    """A job's history in order."""
-    rows = session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id))
-    return [Event(row.at, row.kind, row.detail) for row in rows]
-
-
-def count_by_state(session: Session) -> dict[State, int]:
-    """How many jobs there are in each state that has any."""
-    rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
-    return {State(state): count for state, count in rows}
-
-
 def _row(session: Session, job_id: str) -> JobRow:
     row = session.get(JobRow, job_id)
     if row is None:
         raise NoSuchJob(f"there is no job {job_id}")
     return row
-
-
-def _job(row: JobRow) -> Job:
-    values = {field.name: getattr(row, field.name) for field in fields(Job)}
-    return Job(**{**values, "state": State(row.state)})
 
 
 def _set(row: JobRow, **values: Any) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from daemon.settings import load
 from daemon.share import create_root
 from db.engine import reader
-from db.jobs import Job, recent_jobs
+from db.records import Job, recent_jobs
 from models.cameras import CANONICAL_VIEWS, canonical_camera
 
 ENGINES = Path(__file__).parent / "faults" / "engines.py"

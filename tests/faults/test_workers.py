@@ -12,11 +12,12 @@ import pytest
 from daemon.process import (
     LOG_HEAD,
     LOG_TAIL,
+    RUN_KEY,
     Ended,
     Home,
     Limits,
     WorkerProcess,
-    kill_strays,
+    kill_marked,
     run_to_end,
     worker_request,
 )
@@ -83,7 +84,7 @@ def test_a_hanging_model_is_stopped_with_everything_it_started(
     process = start("Hang", Limits(run_s=60, stall_s=3, grace_s=0.5))
     ended = end(process)
     assert ended.error_class == "stalled"
-    assert kill_strays(process.key) == 0
+    assert kill_marked(RUN_KEY, process.key) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
 

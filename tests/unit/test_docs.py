@@ -21,7 +21,8 @@ from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, Exit
 from daemon.places import SENTINEL, Places
 from daemon.settings import Settings, load
 from db.engine import Database
-from db.jobs import Job, Jobs
+from db.jobs import Jobs
+from db.records import Job
 from db.states import State
 from models import pictures
 from models.fusion.settings import LIMITS as FUSION_OPTIONS
@@ -52,10 +53,11 @@ def section(page: str, title: str) -> str:
 
 
 def table(text: str) -> list[list[str]]:
-    """The rows below the head of the first table in ``text``, backticks taken off."""
+    """The rows below the head of the first table in ``text``; a cell that is all code loses its backticks."""
     found = re.search(r"^\|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert found is not None, text[:200]
-    return [[cell.strip().strip("`") for cell in row.strip("|").split(" | ")] for row in found.group(1).splitlines()]
+    rows = [row.strip("|").split(" | ") for row in found.group(1).splitlines()]
+    return [[re.sub(r"^`([^`]*)`$", r"\1", cell.strip()) for cell in row] for row in rows]
 
 
 def quoted(text: str) -> list[str]:
@@ -144,8 +146,8 @@ def tree(drawing: str) -> set[str]:
             continue
         level = (len(line) - len(line.lstrip())) // 2
         for name in line.strip().split("  ")[0].split(", "):
-            path = "/".join([*open_folders[:level], name.rstrip("/")])
-            paths.add(path)
+            path = Path(*open_folders[:level], name)
+            paths |= {str(path), *map(str, path.parents)}
         open_folders[level:] = [line.strip().split("  ")[0].split(", ")[0].rstrip("/")]
     return paths
 

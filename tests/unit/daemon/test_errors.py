@@ -6,7 +6,7 @@ import pytest
 
 from daemon.bundle import why_text
 from daemon.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
-from db.jobs import Job, ModelRun
+from db.records import Job, ModelRun
 from db.states import State
 
 

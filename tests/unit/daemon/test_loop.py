@@ -16,7 +16,8 @@ from daemon.retry import was_stopped, worth_another
 from daemon.settings import Settings, load
 from daemon.share import create_root
 from db.engine import Database
-from db.jobs import Job, Jobs, ModelRun
+from db.jobs import Jobs
+from db.records import Job, ModelRun
 from db.states import State
 
 

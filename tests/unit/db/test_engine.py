@@ -21,7 +21,8 @@ from db.engine import (
     reader,
     upgrade,
 )
-from db.jobs import Jobs, ModelRun, find_jobs
+from db.jobs import Jobs
+from db.records import ModelRun, find_jobs
 from db.tables import Base
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database
-from db.jobs import AGEING_S, Job, Jobs, ModelRun, NameBeingClaimed, NoSuchJob, events_of
+from db.jobs import AGEING_S, Jobs, NameBeingClaimed, NoSuchJob
+from db.records import Job, ModelRun, events_of
 from db.states import LIVE, MOVES, IllegalMove, State
 
 

@@ -1,0 +1,122 @@
+"""What the record says, as values: jobs, model runs and events, and the questions that may be asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.states import LIVE, State
+from db.tables import EventRow, JobRow, ModelRunRow
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the job table as a value; see ``db.tables.JobRow`` for the meaning of each field."""
+
+    id: str
+    name: bytes
+    state: State
+    priority: int
+    fingerprint: str
+    digest: str | None
+    ingest_tries: int
+    put_back: int
+    attempt: int
+    refunds: int
+    finish_tries: int
+    boot_id: str | None
+    models: list[str] | None
+    not_before: float
+    dest: bytes | None
+    reason_code: str | None
+    reason: str | None
+    verdict: str | None
+    best_model: str | None
+    inspection: dict[str, Any] | None
+    created_at: float
+    queued_at: float | None
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def short_id(self) -> str:
+        """The first eight characters of the id: what people see and type."""
+        return self.id[:8]
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One model in one attempt: what the loop records and the report tells."""
+
+    model: str
+    attempt: int
+    state: Literal["ok", "failed", "skipped"]
+    started_at: float | None = None
+    seconds: float | None = None
+    error_class: str | None = None
+    reason: str | None = None
+    fix: str | None = None
+    figures: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's history."""
+
+    at: float
+    kind: str
+    detail: dict[str, Any] | None
+
+
+def as_job(row: JobRow) -> Job:
+    """A row as a value that may leave its session and thread."""
+    values = {field.name: getattr(row, field.name) for field in fields(Job)}
+    return Job(**{**values, "state": State(row.state)})
+
+
+def live_jobs(session: Session) -> list[Job]:
+    """Jobs not yet at rest, oldest first."""
+    rows = session.scalars(select(JobRow).where(JobRow.state.in_(LIVE)).order_by(JobRow.created_at))
+    return [as_job(row) for row in rows]
+
+
+def recent_jobs(session: Session, limit: int = 20) -> list[Job]:
+    """The newest jobs that are at rest, newest first; claims that came to nothing are left out."""
+    resting = select(JobRow).where(JobRow.state.not_in(LIVE), JobRow.state != State.ABANDONED)
+    return [as_job(row) for row in session.scalars(resting.order_by(JobRow.finished_at.desc()).limit(limit))]
+
+
+def find_jobs(session: Session, text: str) -> list[Job]:
+    """Jobs whose id starts with ``text`` or whose folder name is ``text``, newest first."""
+    rows = session.scalars(
+        select(JobRow)
+        .where(
+            JobRow.state != State.ABANDONED,
+            JobRow.id.startswith(text, autoescape=True)
+            | (JobRow.name == text.encode("utf-8", "surrogateescape"))
+            | (JobRow.dest == text.encode("utf-8", "surrogateescape")),
+        )
+        .order_by(JobRow.created_at.desc())
+    )
+    return [as_job(row) for row in rows]
+
+
+def runs_of(session: Session, job_id: str) -> list[ModelRun]:
+    """Model runs of a job in order."""
+    rows = session.scalars(select(ModelRunRow).where(ModelRunRow.job_id == job_id).order_by(ModelRunRow.id))
+    return [ModelRun(**{field.name: getattr(row, field.name) for field in fields(ModelRun)}) for row in rows]
+
+
+def events_of(session: Session, job_id: str) -> list[Event]:
+    """A job's history in order."""
+    rows = session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id))
+    return [Event(row.at, row.kind, row.detail) for row in rows]
+
+
+def count_by_state(session: Session) -> dict[State, int]:
+    """How many jobs there are in each state that has any."""
+    rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
+    return {State(state): count for state, count in rows}
