@@ -43,7 +43,7 @@ class _Seen:
     finding: Finding
     last_change: float
     next_look: float
-    folder_mtime_ns: int
+    folder_times: tuple[int, ...]
 
 
 class Scanner:
@@ -85,16 +85,19 @@ class Scanner:
         folder = self._inbox / os.fsdecode(name)
         seen = self._seen.get(name)
         try:
-            mtime_ns = folder.stat(follow_symlinks=False).st_mtime_ns
-            if seen is not None and now < seen.next_look and mtime_ns == seen.folder_mtime_ns:
+            # Times are read before the look: what comes in between makes the next look come at once.
+            times = _folder_times(folder, seen.finding.snapshot) if seen is not None else ()
+            if seen is not None and now < seen.next_look and times == seen.folder_times:
                 seen.finding = self._judged(seen.finding, now - seen.last_change)
                 return seen.finding
-            return self._look(name, folder, seen, mtime_ns, now)
+            return self._look(name, folder, seen, times, now)
         except OSError as error:
             log.warning("folder cannot be read", folder=shown(name), error=str(error))
             return self._unreadable(name, error)
 
-    def _look(self, name: bytes, folder: Path, seen: _Seen | None, mtime_ns: int, now: float) -> Finding:
+    def _look(
+        self, name: bytes, folder: Path, seen: _Seen | None, times: tuple[int, ...], now: float
+    ) -> Finding:
         snapshot = look(folder, self._limits)
         if seen is None or seen.finding.snapshot.fingerprint != snapshot.fingerprint or snapshot.open_files:
             last_change = now
@@ -103,7 +106,7 @@ class Scanner:
         quiet = now - last_change
         pause = 0.0 if quiet < _ACTIVE_S else _IDLE_EVERY_S * (0.5 + (hash(name) % 1000) / 1000)
         finding = Finding(name, snapshot, judge(snapshot, quiet, self._window), quiet)
-        self._seen[name] = _Seen(finding, last_change, now + pause, mtime_ns)
+        self._seen[name] = _Seen(finding, last_change, now + pause, times)
         return finding
 
     def _judged(self, finding: Finding, quiet: float) -> Finding:
@@ -114,6 +117,12 @@ class Scanner:
         known = nothing_seen(self._limits)
         sentence = f"this folder cannot be read by the service ({error.strerror}); check its owner and permissions"
         return Finding(name, known, Judgement("arriving", sentence), 0.0)
+
+
+def _folder_times(folder: Path, snapshot: Snapshot) -> tuple[int, ...]:
+    """Modification times of a capture folder and its known subfolders: they tell that a file came or went."""
+    inside = {os.path.dirname(fact.path) for fact in snapshot.facts} | {""}
+    return tuple((folder / path).stat(follow_symlinks=False).st_mtime_ns for path in sorted(inside))
 
 
 class Wake(FileSystemEventHandler):

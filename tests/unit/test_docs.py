@@ -42,7 +42,7 @@ SOURCES = {
     for room in ("daemon", "db", "models") for file in (PROJECT / room).rglob("*.py")
 }  # fmt: skip
 #: What the examples call a capture and its job; not files of anybody's.
-EXAMPLES = ("my-object", "NAME", "JOB", "FOLDER")
+EXAMPLES = ("my-object", "ROOT", "NAME", "JOB")
 
 
 def section(page: str, title: str) -> str:
@@ -118,16 +118,18 @@ def is_known(name: str) -> bool:
     """Whether a file or folder is in the project, or is named by the code that makes it."""
     if any((PROJECT / place / name).exists() for place in ("", "docs", "daemon", "db", "models")):
         return True
-    parts = [part for part in name.rstrip("/").split("/") if part not in (*EXAMPLES, "ROOT")]
-    stems = [re.sub(r"\d+", "", Path(part).stem) for part in parts]
-    return all(any(stem in text for text in SOURCES.values()) for stem in stems if stem)
+    if name.endswith(".py"):
+        return False
+    words = [re.sub("|".join(EXAMPLES), "", part) for part in name.rstrip("/").split("/")]
+    # numbered files are written as f-strings: the number and what follows it are left out
+    return all(any(re.split(r"\d", word)[0] in text for text in SOURCES.values()) for word in words)
 
 
 def test_a_name_that_nothing_makes_is_noticed() -> None:
     assert is_known("previews/contact.png")
     assert is_known("service.py")
     assert not is_known("previews/montage.png")
-    assert not is_known("gearbox.py")
+    assert not is_known("settling.py")
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
