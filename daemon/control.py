@@ -7,6 +7,7 @@ import os
 import queue
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,10 @@ class Command:
 
 
 class ControlSocket:
-    """Listens in a thread of its own and queues commands for the main thread."""
+    """Listens in a thread of its own, queues commands for the main thread and calls ``on_command`` for each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_command: Callable[[], None]) -> None:
+        self._on_command = on_command
         self.commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._path = path
         path.unlink(missing_ok=True)
@@ -71,6 +73,7 @@ class ControlSocket:
                     request = json.loads(connection.makefile("rb").readline(_LINE_MAX))
                     command = Command(str(request.pop("verb")), request)
                     self.commands.put(command)
+                    self._on_command()
                     connection.sendall(json.dumps(command.wait()).encode() + b"\n")
                 except (OSError, ValueError, KeyError, AttributeError):
                     continue

@@ -51,7 +51,8 @@ from db.states import State
 
 log = get_logger()
 
-_TURN_S = 0.1
+#: Seconds between turns while a model runs, and while nothing does (a queued job or a command ends that wait).
+_TURN_S, _IDLE_TURN_S = 0.1, 1.0
 _QUEUE_EVERY_S = 1.0
 _PAUSE_LOCAL_S, _PAUSE_NETWORK_S = 1.0, 5.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 30.0
@@ -121,7 +122,7 @@ class Service:
     def __init__(self, settings: Settings, share: Share, database: Database, clock: Clock) -> None:
         self._settings, self._share, self._clock = settings, share, clock
         self.board = Board()
-        self._stop, self._wake = threading.Event(), threading.Event()
+        self._stop, self._wake, self._news = threading.Event(), threading.Event(), threading.Event()
         self._broken: BaseException | None = None
         self._inbox_settled = False
         self._queue_shown = -_QUEUE_EVERY_S
@@ -147,12 +148,13 @@ class Service:
         """Ask the service to end; safe from a signal handler."""
         self._stop.set()
         self._wake.set()
+        self._news.set()
 
     def run(self, *, once: bool, on_turn: Callable[[Board], None] | None) -> None:
         """Recover, start the threads, turn the loop; close everything in order whatever happens."""
         self._take_signals()
         pages = StatusPages(self._share.places, self.board)
-        control = ControlSocket(self._share.places.control)
+        control = ControlSocket(self._share.places.control, self._news.set)
         for job in Recovery(self._share, self._jobs, self._settings).run():
             if job.state is State.CLAIMING:
                 self._to_read.put(job)
@@ -210,7 +212,8 @@ class Service:
                 on_turn(self.board)
             if once and self._nothing_left():
                 return
-            self._stop.wait(_TURN_S)
+            self._news.wait(_TURN_S if self._loop.running or once else _IDLE_TURN_S)
+            self._news.clear()
 
     def _show(self, reports: list[Report]) -> None:
         working = None
@@ -303,12 +306,14 @@ class Service:
     def _read_for_ever(self) -> None:
         for job in self._to_read.until(self._stop):
             self._patiently(job, "unreadable")
+            self._news.set()
 
     def _finish_for_ever(self) -> None:
         for job in self._to_finish.until(self._stop):
             self.board.set(finishing=shown(job.name))
             self._patiently(job, "results")
             self.board.set(finishing=None)
+            self._news.set()
 
     def _settle(self, job: Job) -> None:
         job = self._advance.to_rest(self._jobs.get(job.id))

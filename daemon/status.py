@@ -18,6 +18,7 @@ from daemon.places import Places, shown
 from daemon.scanner import Finding
 from db.records import Job
 
+_CHANGE_S, _SIGN_OF_LIFE_S = 1.0, 5.0
 _RECENT = 10
 _WAITING_SHOWN = 200
 _NAMES_IN_LINE = 60
@@ -121,20 +122,23 @@ def status_text(facts: dict[str, Any]) -> str:
 
 
 class StatusPages:
-    """Writes the board out, at most every ``every_s`` seconds."""
+    """Writes the board out: every second while it changes, every five seconds as a sign of life."""
 
-    def __init__(self, places: Places, board: Board, every_s: float = 1.0) -> None:
+    def __init__(self, places: Places, board: Board) -> None:
         self._places = places
         self._board = board
-        self._every_s = every_s
-        self._last = -every_s
+        self._last = -_SIGN_OF_LIFE_S
+        self._written: dict[str, Any] = {}
 
     def write(self, monotonic: float, now: float, *, force: bool = False) -> None:
         """Rewrite status.json and STATUS.txt if it is time. A full disk or an absent share is no reason to stop."""
-        if not force and monotonic - self._last < self._every_s:
+        if not force and monotonic - self._last < _CHANGE_S:
             return
-        self._last = monotonic
         facts = self._board.facts(now)
+        changed = {**facts, "at": 0} != {**self._written, "at": 0}
+        if not force and not changed and monotonic - self._last < _SIGN_OF_LIFE_S:
+            return
+        self._last, self._written = monotonic, facts
         with contextlib.suppress(OSError):
             fsops.show_file(self._places.live_status, json.dumps(facts).encode(), 0o600)
         with contextlib.suppress(OSError):

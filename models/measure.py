@@ -5,6 +5,7 @@ Runs in a process of its own: the daemon sees only the JSON. One model's bad fil
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,10 @@ from PIL import Image
 
 from models.base import Progress
 from models.capture import Capture
-from models.mesh import MeshError, TexturedMesh, read_mesh
+from models.frame import frame_of
+from models.mesh import MeshError, TexturedMesh
 from models.mesh_files import MeshFacts, check_files
-from models.pictures import Tiles, capture_sheet, chosen_views, clay_sheet, contact_sheet, tiles, turntable, windows
+from models.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
 from models.quality import Quality, compare, summarise
 from models.raster.render import render
 from models.topology import Topology, topology
@@ -106,8 +108,7 @@ def _measure_model(
     """One model's figures and its cells of the contact sheet (none when its files are bad)."""
     try:
         report_share(0.0, "reading the files back")
-        files = check_files(folder)
-        mesh = read_mesh(folder)
+        files, mesh = check_files(folder)
     except MeshError as error:
         return ModelMeasurement(error=error.to_json()), []
     shape = topology(mesh.vertices, mesh.faces)
@@ -120,27 +121,35 @@ def _measure_model(
 def _compare_views(
     mesh: TexturedMesh, capture: Capture, held_out: Collection[str], report_share: Progress
 ) -> tuple[Quality, list[Tiles]]:
-    """Render every view once, for its figures and its tiles; a full-size picture never outlives its turn."""
+    """Render every view once, for its figures and its tiles; a full-size picture never outlives its turn.
+
+    All the work is done inside the frame around the object and the mesh: outside of it both sides are white.
+    """
     size_m = float(np.linalg.norm(np.ptp(mesh.vertices.astype(np.float64), axis=0)))
     squares, chosen = windows(capture), set(chosen_views(capture))
     figures, small = [], []
-    for index, view in enumerate(capture.views):
-        report_share(0.1 + 0.65 * index / len(capture.views), f"view {view.name}")
+    for index, whole in enumerate(capture.views):
+        report_share(0.1 + 0.65 * index / len(capture.views), f"view {whole.name}")
+        frame = frame_of(whole, mesh.vertices)
+        view = frame.view(whole)
         picture = render(mesh, view.camera, background=(1.0, 1.0, 1.0), samples=SAMPLES)
-        figures.append(compare(view, picture, held_out=view.name in held_out, size_m=size_m))
+        around, held = whole.mask.size - frame.pixels, whole.name in held_out
+        figures.append(compare(view, picture, held_out=held, size_m=size_m, white_around=around))
         if index in chosen:
-            small.append(tiles(view, picture, squares[index], figures[-1]))
+            small.append(tiles(view, picture, squares[index].inside(frame), figures[-1]))
     return summarise(figures), small
 
 
 def _draw(mesh: TexturedMesh, folder: Path) -> tuple[str, ...]:
     """Draw one model's stills into ``folder``; returns their names relative to the folder above it."""
     folder.mkdir(exist_ok=True)
-    stills = {f"turntable_{index:02d}.png": still for index, still in enumerate(turntable(mesh))}
-    stills["clay.png"] = clay_sheet(mesh)
-    return tuple(f"{folder.name}/{_save(still, folder, name)}" for name, still in stills.items())
+    drawn = stills(mesh)
+    named = {f"turntable_{index:02d}.png": still for index, still in enumerate(drawn.turntable)}
+    named["clay.png"] = drawn.clay
+    return tuple(f"{folder.name}/{_save(still, folder, name)}" for name, still in named.items())
 
 
 def _save(picture: Image.Image, folder: Path, name: str) -> str:
-    picture.save(folder / name, "PNG")
+    """Run-length matches pack these pictures as well as deflate's whole search does, in half of the time."""
+    picture.save(folder / name, "PNG", compress_type=zlib.Z_RLE)
     return name

@@ -144,9 +144,7 @@ def _collapse(faces: Ints, around: dict[int, list[int]], keep: int, gone: int) -
         faces[face][faces[face] == gone] = keep
 
 
-def _split(
-    faces: Ints, uv: Floats, face: int, edge: tuple[int, int, int], vertices: Floats
-) -> tuple[Ints, Floats]:
+def _split(faces: Ints, uv: Floats, face: int, edge: tuple[int, int, int], vertices: Floats) -> tuple[Ints, Floats]:
     """Split triangle ``face`` across its edge (a, b) at vertex c, with c's uv interpolated along that edge.
 
     The triangle keeps its half at a; the half at b is returned.

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_dilation
 
 from models.cameras import Camera, look_at
 from models.capture import Capture, View
+from models.frame import Frame, mesh_frame
 from models.mesh import TexturedMesh
+from models.morphology import dilated
 from models.quality import COVERED, ViewQuality, over_white
 from models.raster import numba_raster as raster
 from models.raster.render import Picture
@@ -42,17 +43,19 @@ DIFFERENCE_STOPS = (0.0, 0.02, 0.06, 0.12, 0.18, 0.25)
 DIFFERENCE_COLOURS = np.array(
     [(1, 1, 1), (1, 0.96, 0.75), (0.99, 0.75, 0.35), (0.92, 0.38, 0.16), (0.7, 0.08, 0.15), (0.28, 0, 0.12)]
 )
+NEAR_COLOUR, FAR_COLOUR = np.array([(0.99, 0.93, 0.75), (0.12, 0.2, 0.45)], np.float32)
 MISSING = (0.16, 0.40, 0.92)
 EXTRA = (0.55, 0.22, 0.78)
 
 STILL_PX = 400
 STILLS = 8
+CLAY_STILLS = 4
 STILL_ELEVATION = np.deg2rad(20.0)
 STILL_SAMPLES = 2
 #: Share of the still's half side that the object fills at its widest.
 STILL_FILL = 0.9
-CLAY = np.array([0.80, 0.785, 0.76])
-UNSEEN_CLAY = np.array([0.95, 0.62, 0.25])
+CLAY = np.array([0.80, 0.785, 0.76], np.float32)
+UNSEEN_CLAY = np.array([0.95, 0.62, 0.25], np.float32)
 #: Lights in camera axes (x right, y up, z towards the camera) with their strength.
 LIGHTS = (((-0.45, 0.65, 0.75), 0.7), ((0.8, 0.0, 0.45), 0.18))
 AMBIENT = 0.34
@@ -65,6 +68,16 @@ class Window:
     left: int
     top: int
     side: int
+
+    def inside(self, frame: Frame) -> Window:
+        """The same window, counted from the corner of ``frame``."""
+        return Window(self.left - frame.left, self.top - frame.top, self.side)
+
+    def visible(self, width: int, height: int) -> Frame:
+        """The part of a picture of this size that lies in the window; at least one pixel."""
+        left, top = min(max(self.left, 0), width - 1), min(max(self.top, 0), height - 1)
+        right, bottom = min(self.left + self.side, width), min(self.top + self.side, height)
+        return Frame(left, top, max(right - left, 1), max(bottom - top, 1))
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,10 @@ def windows(capture: Capture) -> list[Window]:
 
 
 def tiles(view: View, picture: Picture, window: Window, figures: ViewQuality) -> Tiles:
-    """Cut and shrink the photograph, the render and their difference to the tiles of a contact sheet."""
+    """Cut and shrink the photograph, the render and their difference to the tiles of a contact sheet.
+
+    ``view`` and ``picture`` may be a frame of the whole ones (``models/frame.py``) that is white all around.
+    """
     photo = over_white(view)
     return Tiles(
         view=figures.name,
@@ -161,20 +177,28 @@ def contact_sheet(models: Mapping[str, Sequence[Tiles]]) -> Image.Image:
     return sheet
 
 
-def turntable(mesh: TexturedMesh) -> list[Image.Image]:
-    """``STILLS`` pictures of the textured mesh around +Y, the first one from +Z, with a mild headlight."""
-    normals = mesh.vertex_normals()[mesh.faces]
-    return [_still(mesh, normals, camera, clay=False) for camera in still_cameras(mesh)]
+@dataclass(frozen=True)
+class Stills:
+    """``turntable``: the textured mesh around +Y, the first one from +Z, with a mild headlight. ``clay``: the bare
+    shape from four of the same sides, lit, side by side; surface that no camera saw is orange.
+    """
+
+    turntable: list[Image.Image]
+    clay: Image.Image
 
 
-def clay_sheet(mesh: TexturedMesh) -> Image.Image:
-    """The bare shape from four sides, lit; surface that no camera saw is orange."""
-    normals = mesh.vertex_normals()[mesh.faces]
-    stills = [_still(mesh, normals, camera, clay=True) for camera in still_cameras(mesh)[:: STILLS // 4]]
-    sheet = Image.new("RGB", (STILL_PX * len(stills), STILL_PX))
-    for column, still in enumerate(stills):
-        sheet.paste(still, (column * STILL_PX, 0))
-    return sheet
+def stills(mesh: TexturedMesh) -> Stills:
+    """Draw ``STILLS`` pictures of a mesh, ``CLAY_STILLS`` of them bare as well."""
+    surface = _Surface.of(mesh)
+    every = STILLS // CLAY_STILLS
+    turntable: list[Image.Image] = []
+    clay = Image.new("RGB", (STILL_PX * CLAY_STILLS, STILL_PX))
+    for index, camera in enumerate(still_cameras(mesh)):
+        still = _Still.of(surface, camera)
+        turntable.append(still.textured())
+        if index % every == 0:
+            clay.paste(still.bare(), (STILL_PX * (index // every), 0))
+    return Stills(turntable, clay)
 
 
 def still_cameras(mesh: TexturedMesh) -> list[Camera]:
@@ -199,18 +223,21 @@ def still_cameras(mesh: TexturedMesh) -> list[Camera]:
 
 def capture_sheet(capture: Capture) -> Image.Image:
     """What was delivered: every view with its background dimmed and its mask outlined, and its depth below."""
-    chosen = [(capture.views[k], windows(capture)[k]) for k in chosen_views(capture)]
+    squares = windows(capture)
+    chosen = [(capture.views[k], squares[k]) for k in chosen_views(capture)]
     step = TILE_PX + GAP_PX
     rows = 2 if capture.has_depth else 1
     top = 30
     sheet = Image.new("RGB", (step * len(chosen) + GAP_PX, top + step * rows), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for column, (view, window) in enumerate(chosen):
+    for column, (whole, window) in enumerate(chosen):
         left = GAP_PX + step * column
+        frame = window.visible(whole.camera.width, whole.camera.height)
+        view, cut = frame.view(whole), window.inside(frame)
         draw.text((left + 1, 8), shown(view.name, 26), INK, _font(14))
-        sheet.paste(_tile(_outlined(view), window), (left, top))
+        sheet.paste(_tile(_outlined(view, whole.camera.width), cut), (left, top))
         if view.depth is not None:
-            sheet.paste(_tile(_depth_colours(view.depth, view.mask), window), (left, top + step))
+            sheet.paste(_tile(_depth_colours(view.depth, view.mask), cut), (left, top + step))
     return sheet
 
 
@@ -267,7 +294,7 @@ def _tile(pixels: Floats, window: Window) -> Image.Image:
     inside = (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height))
     cut = Image.new("RGB", (window.side, window.side), (255, 255, 255))
     cut.paste(_image(pixels[inside[1] : inside[3], inside[0] : inside[2]]), (inside[0] - box[0], inside[1] - box[1]))
-    return cut.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+    return cut.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _reach(points: NDArray[np.float64], pose: NDArray[np.float64]) -> float:
@@ -276,50 +303,112 @@ def _reach(points: NDArray[np.float64], pose: NDArray[np.float64]) -> float:
     return float(max(np.abs(u).max(), np.abs(v).max()))
 
 
-def _still(mesh: TexturedMesh, corner_normals: Floats, camera: Camera, clay: bool) -> Image.Image:
-    fragments = raster.rasterize(camera, mesh.vertices, mesh.faces, STILL_SAMPLES)
-    covered = fragments.face >= 0
-    uv = raster.interpolate(fragments, mesh.uv)
-    normals = raster.interpolate(fragments, corner_normals)[covered] @ camera.c2w[:3, :3].astype(np.float32)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.float32(1e-9))
-    normals *= np.where(normals[:, 2:] < 0, -1, 1)  # the inside of an open surface is lit like its outside
-    rgba = np.ones((*fragments.face.shape, 4), np.float32)
-    if clay:
-        seen = raster.texture(fragments, mesh.seen[..., None].astype(np.uint8), uv, nearest=True)[covered]
-        rgba[covered, :3] = (UNSEEN_CLAY + seen * (CLAY - UNSEEN_CLAY)) * _lit(normals)
-    else:
-        rgba[covered, :3] = raster.texture(fragments, mesh.texture, uv)[covered] / 255 * (0.8 + 0.2 * normals[:, 2:])
-    pixels = raster.antialias(fragments, rgba)
-    return _image(pixels[..., :3] + (1 - pixels[..., 3:]) * np.asarray(STILL_BACKGROUND, np.float32))
+@dataclass(frozen=True)
+class _Surface:
+    """A mesh ready to be lit: vertex normals (V, 3) and, for every triangle, the normal of its plane (F, 3)."""
+
+    mesh: TexturedMesh
+    normals: Floats
+    planes: Floats
+
+    @classmethod
+    def of(cls, mesh: TexturedMesh) -> _Surface:
+        a, b, c = mesh.vertices[mesh.faces].transpose(1, 0, 2)
+        return cls(mesh, mesh.vertex_normals(), np.cross(b - a, c - a))
+
+    def facing(self, camera: Camera) -> Floats:
+        """Normals at the triangles' corners (F, 3, 3) in camera axes, on the side that the camera sees.
+
+        So the inside of an open surface is lit like its outside.
+        """
+        towards = camera.centre.astype(np.float32) - self.mesh.vertices[self.mesh.faces[:, 0]]
+        side = np.where((towards * self.planes).sum(axis=1) < 0, np.float32(-1), np.float32(1))
+        local: Floats = (self.normals @ camera.c2w[:3, :3].astype(np.float32))[self.mesh.faces]
+        return local * side[:, None, None]
+
+
+@dataclass(frozen=True)
+class _Still:
+    """One side of a mesh, rasterised once for both of its pictures. Light is worked out at the corners of the
+    triangles and interpolated (Gouraud, 1971).
+    """
+
+    surface: _Surface
+    frame: Frame
+    fragments: raster.Fragments
+    coverage: Floats
+    normals: Floats
+    uv: Floats
+
+    @classmethod
+    def of(cls, surface: _Surface, whole: Camera) -> _Still:
+        mesh, frame = surface.mesh, mesh_frame(whole, surface.mesh.vertices)
+        camera = frame.camera(whole)
+        fragments = raster.rasterize(camera, mesh.vertices, mesh.faces, STILL_SAMPLES)
+        coverage = raster.antialias(fragments, np.ones((*fragments.face.shape, 1), np.float32))
+        uv = raster.interpolate(fragments, mesh.uv)
+        return cls(surface, frame, fragments, coverage, surface.facing(camera), uv)
+
+    def textured(self) -> Image.Image:
+        """The texture under a mild headlight."""
+        headlight = np.asarray((0.8 + 0.2 * np.maximum(self.normals[..., 2:], 0)) / 255, np.float32)
+        colours = raster.texture(self.fragments, self.surface.mesh.texture, self.uv)
+        colours *= raster.interpolate(self.fragments, headlight)
+        return self._on_paper(raster.antialias(self.fragments, colours))
+
+    def bare(self) -> Image.Image:
+        """Clay under ``LIGHTS``, orange where the texture was filled in."""
+        light = raster.interpolate(self.fragments, _lit(self.normals))
+        marks = self.surface.mesh.seen[..., None].view(np.uint8)
+        seen = raster.texture(self.fragments, marks, self.uv, nearest=True)
+        # one light for both materials: they are mixed after averaging, on a quarter of the numbers
+        every, clay = (raster.antialias(self.fragments, layer) for layer in (light, light * seen))
+        return self._on_paper(every * UNSEEN_CLAY + clay * (CLAY - UNSEEN_CLAY))
+
+    def _on_paper(self, pixels: Floats) -> Image.Image:
+        """A whole still with ``pixels`` (H, W, 3), premultiplied by coverage, over its background."""
+        paper = (1 - self.coverage) * np.asarray(STILL_BACKGROUND, np.float32)
+        still = Image.new("RGB", (STILL_PX, STILL_PX), _levels(STILL_BACKGROUND))
+        still.paste(_image(pixels + paper), (self.frame.left, self.frame.top))
+        return still
+
+
+def _levels(colour: tuple[float, float, float]) -> Colour:
+    red, green, blue = (round(255 * value) for value in colour)
+    return red, green, blue
 
 
 def _lit(normals: Floats) -> Floats:
-    """Diffuse shading (N, 1) of normals (N, 3) in camera axes under ``LIGHTS``."""
-    shade: Floats = np.full((len(normals), 1), AMBIENT, np.float32)
+    """Diffuse shading (..., 1) of unit normals (..., 3) in camera axes under ``LIGHTS``."""
+    shade: Floats = np.full((*normals.shape[:-1], 1), AMBIENT, np.float32)
     for direction, strength in LIGHTS:
         towards = np.asarray(direction, np.float32) / np.float32(np.linalg.norm(direction))
-        shade += np.float32(strength) * np.maximum(normals @ towards, 0)[:, None]
+        shade += np.float32(strength) * np.maximum(normals @ towards, 0)[..., None]
     return shade
 
 
-def _outlined(view: View) -> Floats:
-    """The photograph, dimmed where the mask says background, with a thin line along the mask's edge."""
+def _outlined(view: View, whole_width: int) -> Floats:
+    """The photograph, dimmed where the mask says background, with a line along the mask's edge.
+
+    The line is as thick as suits a photograph of ``whole_width`` pixels.
+    """
     inside = view.mask >= COVERED
     rgb: Floats = view.rgb.astype(np.float32) / np.float32(255)
-    rgb[~inside] = np.float32(0.25) * rgb[~inside] + np.float32(0.7)
-    reach = max(1, round(view.mask.shape[1] / 400))
-    rgb[binary_dilation(inside, iterations=reach) & ~inside] = (0.9, 0.1, 0.45)
+    rgb = np.where(inside[..., None], rgb, np.float32(0.25) * rgb + np.float32(0.7))
+    reach = max(1, round(whole_width / 400))
+    rgb[dilated(inside, reach) & ~inside] = (0.9, 0.1, 0.45)
     return rgb
 
 
 def _depth_colours(depth: Floats, mask: Floats) -> Floats:
     """Near is light, far is dark blue, nothing measured is white, object without depth is red."""
     measured = depth > 0
+    colours = np.ones((*depth.shape, 3), np.float32)
     if not measured.any():
-        return np.ones((*depth.shape, 3), np.float32)
-    near, far = np.quantile(depth[measured], [0.01, 0.99])
-    position = np.clip((depth - near) / max(float(far - near), 1e-6), 0, 1)[..., None]
-    colours = (1 - position) * np.array([0.99, 0.93, 0.75]) + position * np.array([0.12, 0.2, 0.45])
-    colours[~measured] = 1.0
+        return colours
+    metres = depth[measured]
+    near, far = np.quantile(metres, [0.01, 0.99])
+    position = np.clip((metres - near) / max(float(far - near), 1e-6), 0, 1).astype(np.float32)[:, None]
+    colours[measured] = (1 - position) * NEAR_COLOUR + position * FAR_COLOUR
     colours[~measured & (mask >= COVERED)] = (0.85, 0.2, 0.2)
-    return np.asarray(colours, np.float32)
+    return colours

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
-from skimage.metrics import structural_similarity
 
 from models.capture import View
+from models.morphology import eroded
 from models.raster.render import Picture
+from models.ssim import ssim_map
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -111,24 +111,27 @@ def summarise(views: Sequence[ViewQuality]) -> Quality:
     return Quality(_mean(views), _mean(unseen) if unseen else None, tuple(views))
 
 
-def compare(view: View, picture: Picture, *, held_out: bool, size_m: float) -> ViewQuality:
+def compare(view: View, picture: Picture, *, held_out: bool, size_m: float, white_around: int = 0) -> ViewQuality:
     """Figures of one view: the photograph against ``picture``, the render of the mesh from the same camera over white.
 
-    ``size_m`` is the diagonal of the mesh's bounding box. Raises ``ValueError`` when the sizes differ.
+    ``size_m`` is the diagonal of the mesh's bounding box. Both may be the frame of a larger picture
+    (``models/frame.py``) that is pure white on both sides in its other ``white_around`` pixels: those agree fully and
+    count in the whole-image figures. Raises ``ValueError`` when the sizes differ.
     """
     if picture.rgb.shape != view.rgb.shape:
         raise ValueError(f"view {view.name}: the render is {picture.rgb.shape}, the photograph {view.rgb.shape}")
     photo = over_white(view)
     mask = view.mask >= COVERED
     covered = picture.alpha >= COVERED
-    ssim_map = _ssim_map(photo, picture.rgb)
+    similarity = ssim_map(photo, picture.rgb)
+    pixels = similarity.size + white_around
     return ViewQuality(
         name=view.name,
         held_out=held_out,
         psnr_masked_db=psnr(photo, picture.rgb, mask),
-        ssim_masked=_masked_ssim(ssim_map, mask),
-        psnr_whole_db=_decibels(photo, picture.rgb),
-        ssim_whole=float(ssim_map.mean(dtype=np.float64)),
+        ssim_masked=_masked_ssim(similarity, mask),
+        psnr_whole_db=_decibels(_squared_error(photo, picture.rgb), 3 * pixels),
+        ssim_whole=(float(similarity.sum()) + white_around) / pixels,
         silhouette_iou=iou(mask, covered),
         unseen_share=_unseen_share(picture, covered),
         depth=None if view.depth is None else depth_quality(view.depth, picture.depth, mask, covered, size_m),
@@ -151,7 +154,7 @@ def psnr(one: Floats, other: Floats, mask: Bools) -> float | None:
 
     At most ``MAX_PSNR_DB``; None when the mask is empty.
     """
-    return _decibels(one[mask], other[mask]) if mask.any() else None
+    return _decibels(_squared_error(one[mask], other[mask]), one[mask].size) if mask.any() else None
 
 
 def iou(one: Bools, other: Bools) -> float:
@@ -187,9 +190,12 @@ def depth_quality(
     )
 
 
-def _decibels(one: Floats, other: Floats) -> float:
-    error = float(np.mean((one.astype(np.float64) - other) ** 2))
-    return MAX_PSNR_DB if error == 0 else min(MAX_PSNR_DB, float(-10 * np.log10(error)))
+def _squared_error(one: Floats, other: Floats) -> float:
+    return float(np.sum((one.astype(np.float64) - other) ** 2))
+
+
+def _decibels(squared_error: float, values: int) -> float:
+    return MAX_PSNR_DB if squared_error == 0 else min(MAX_PSNR_DB, float(-10 * np.log10(squared_error / values)))
 
 
 def _unseen_share(picture: Picture, covered: Bools) -> float | None:
@@ -198,19 +204,12 @@ def _unseen_share(picture: Picture, covered: Bools) -> float | None:
     return float(np.clip(1.0 - picture.seen[covered].mean(dtype=np.float64), 0.0, 1.0))
 
 
-def _ssim_map(one: Floats, other: Floats) -> Floats:
-    """SSIM per pixel (H, W), mean of the channels: 7 x 7 uniform windows, K1 0.01, K2 0.03 (Wang et al. 2004)."""
-    similarity: Any = structural_similarity  # untyped in the library
-    _, full = similarity(one, other, data_range=1.0, channel_axis=-1, full=True)
-    return np.asarray(full.mean(axis=-1), np.float32)
-
-
-def _masked_ssim(ssim_map: Floats, mask: Bools) -> float | None:
+def _masked_ssim(similarity: NDArray[np.float64], mask: Bools) -> float | None:
     """Mean of the map over the shrunken mask; over the mask itself when an object is too thin to be shrunk."""
     if not mask.any():
         return None
-    inner = binary_erosion(mask, iterations=SSIM_EROSION_PX)
-    return float(ssim_map[inner if inner.any() else mask].mean(dtype=np.float64))
+    inner = eroded(mask, SSIM_EROSION_PX)
+    return float(similarity[inner if inner.any() else mask].mean())
 
 
 def _mean(views: Sequence[ViewQuality]) -> MeanQuality:
