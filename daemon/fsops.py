@@ -174,17 +174,6 @@ def _write_all(descriptor: int, chunk: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file's bytes where the file system can, else a copy. For bundles of refused captures."""
-    _observe("link", source, target)
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-            raise
-        shutil.copyfile(source, target, follow_symlinks=False)
-
-
 def make_dir(path: Path, mode: int = 0o777) -> None:
     """Create a directory (and parents) if it is missing."""
     _observe("make_dir", path)

@@ -127,7 +127,7 @@ class WorkerProcess:
             if not self._killed and now - self._stop_at > self._limits.grace_s:
                 self._killed = True
                 self._signal(signal.SIGKILL)
-                kill_marked(RUN_KEY, self.key)
+                kill_marked(RUN_KEY, self.key, waited_for=self._pid)
         elif now - self._started > self._limits.run_s:
             self.stop("timeout")
         elif now - self._progressed > self._limits.stall_s:
@@ -238,10 +238,10 @@ def kernel_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def kill_marked(variable: str, value: str) -> int:
+def kill_marked(variable: str, value: str, waited_for: int | None = None) -> int:
     """SIGKILL every process that carries this variable in its environment; reap those that became our children.
 
-    Returns how many there were.
+    ``waited_for`` is left for its own ``wait4``. Returns how many there were.
     """
     wanted = f"{variable}={value}".encode()
     found = 0
@@ -256,7 +256,8 @@ def kill_marked(variable: str, value: str) -> int:
             found += 1
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(entry), signal.SIGKILL)
-            _reap(int(entry))
+            if int(entry) != waited_for:
+                _reap(int(entry))
     return found
 
 
