@@ -124,7 +124,8 @@ class Service:
         self.board = Board()
         self._stop, self._wake, self._news = threading.Event(), threading.Event(), threading.Event()
         self._broken: BaseException | None = None
-        self._inbox_settled = False
+        # For `run --once`: the inbox is settled when a scan found so that began after the last folder was put back.
+        self._inbox_version, self._settled_version = 0, -1
         self._queue_shown = -_QUEUE_EVERY_S
         self._holds: dict[str, str] = {}
         self._to_read: Handover[Job] = Handover()
@@ -227,7 +228,8 @@ class Service:
             self.board.set(queue=[shown(job.name) for job in self._jobs.live() if job.state is State.QUEUED])
 
     def _nothing_left(self) -> bool:
-        idle = self._inbox_settled and not (self._to_read.open or self._to_finish.open or self._loop.running)
+        settled = self._settled_version == self._inbox_version
+        idle = settled and not (self._to_read.open or self._to_finish.open or self._loop.running)
         return idle and not self._jobs.live()
 
     def _obey(self, command: Command) -> None:
@@ -267,12 +269,14 @@ class Service:
         back_off = pause
         while not self._stop.is_set():
             try:
+                version = self._inbox_version
                 self._share.check()
                 watcher.ensure()
                 findings = scanner.scan()
                 left = [kept for finding in findings if (kept := self._take(finding, scanner)) is not None]
                 self.board.see_inbox(left)
-                self._inbox_settled = len(left) == len(findings) and all(_is_settled(one, pause) for one in left)
+                settled = len(left) == len(findings) and all(_is_settled(one, pause) for one in left)
+                self._settled_version = version if settled else -1
                 self._unhold("inbox")
                 back_off = pause
             except (OSError, ShareUnavailable) as error:
@@ -306,6 +310,8 @@ class Service:
     def _read_for_ever(self) -> None:
         for job in self._to_read.until(self._stop):
             self._patiently(job, "unreadable")
+            self._inbox_version += 1  # it may have been put back
+            self._wake.set()
             self._news.set()
 
     def _finish_for_ever(self) -> None:

@@ -252,14 +252,22 @@ def test_a_lost_record_neither_loses_nor_doubles_an_accepted_capture(
     here.assert_at_rest()
 
 
-def test_a_folder_that_changes_under_the_reader_is_put_back_once(rig: Callable[..., Rig], ball: Path) -> None:
-    """The claim is recorded with what was seen; a late writer changes it; the folder returns and is taken afresh."""
+@pytest.mark.parametrize("crash", ["", "I5r"])
+def test_a_folder_that_changes_under_the_reader_is_put_back_once(
+    rig: Callable[..., Rig], ball: Path, crash: str
+) -> None:
+    """The claim is recorded with what was seen; a late writer changes it; the folder returns and is taken afresh.
+
+    A kill between giving the claim up and moving the folder back changes nothing about that.
+    """
     here = rig()
     here.drop(ball)
     assert here.run_once(MESHDROP_CRASH_AT="I4") == -signal.SIGKILL
     (claimed,) = here.places.claimed.iterdir()
     late = write_ball(here.root.parent / "late", radius=0.45)
     shutil.copyfile(late / "views/view_00.png", claimed / "views/view_00.png")
+    if crash:
+        assert here.run_once(MESHDROP_CRASH_AT=crash) == -signal.SIGKILL
     assert here.run_once() == 0
     (folder,) = [folder for shelf in (here.places.outbox, here.places.failed) for folder in shelf.iterdir()
                  if folder.is_dir()]  # fmt: skip
