@@ -126,10 +126,9 @@ def status(
     """Show what the service is doing, what waits and why, and what was finished last."""
     from rich.live import Live
 
-    from daemon.settings import load
     from daemon.views import live_facts, status_view
 
-    places = load(root, config).places
+    places = _places(root, config)
     if as_json:
         print(json.dumps(live_facts(places)))
     elif not watch:
@@ -144,11 +143,10 @@ def status(
 @app.command()
 def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show one job's whole history."""
-    from daemon.settings import load
     from daemon.views import find_one, history_facts, history_view
     from db.records import events_of, runs_of
 
-    places = load(root, config).places
+    places = _places(root, config)
     with _record(places)() as session:
         found = find_one(session, job)
         runs, events = runs_of(session, found.id), events_of(session, found.id)
@@ -161,9 +159,7 @@ def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson
 @app.command()
 def retry(job: JobName, root: Root = None, config: Config = None) -> None:
     """Move a failed (or finished) job's folder back into the inbox, which starts it again."""
-    from daemon.settings import load
-
-    places = load(root, config).places
+    places = _places(root, config)
     source, target = _published_folder(places, job)
     if os.path.lexists(target):
         raise MeshdropError(f"{target} is there already", "wait until it is taken, or rename it")
@@ -175,10 +171,9 @@ def retry(job: JobName, root: Root = None, config: Config = None) -> None:
 def cancel(job: JobName, root: Root = None, config: Config = None) -> None:
     """Stop a waiting or running job; its capture goes to failed/ and nothing is lost."""
     from daemon.control import ask
-    from daemon.settings import load
     from daemon.views import find_one
 
-    places = load(root, config).places
+    places = _places(root, config)
     with _record(places)() as session:
         found = find_one(session, job)
     out.print(ask(places.control, "cancel", job=found.id))
@@ -196,6 +191,19 @@ def doctor(root: Root = None, config: Config = None, as_json: AsJson = False) ->
         out.print(findings_view(findings))
     if any(finding.result == "fail" for finding in findings):
         raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _places(root: Path | None, config: Path | None) -> Places:
+    """The folders of a root that is there and was set up."""
+    from daemon.settings import load
+
+    places = load(root, config).places
+    if not places.sentinel.is_file():
+        raise MeshdropError(
+            f"{places.root} is not a Meshdrop folder, or it is not mounted: it has no {places.sentinel.name}",
+            f"name another with --root, or make it one with `meshdrop init {places.root}`",
+        )
+    return places
 
 
 def _record(places: Places) -> sessionmaker[Session]:

@@ -1,0 +1,101 @@
+"""The command: exit codes, and errors that say what, where and what to do next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "snail"
+
+
+def meshdrop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "daemon.cli", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root that was set up."""
+    assert meshdrop("init", str(tmp_path / "scans")).returncode == 0
+    return tmp_path / "scans"
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["show", "x"], ["retry", "x"], ["cancel", "x"]])
+def test_a_folder_that_was_never_set_up_is_a_problem_with_a_cure(tmp_path: Path, arguments: list[str]) -> None:
+    result = meshdrop(*arguments, "--root", str(tmp_path))
+    assert result.returncode == 1
+    assert f"meshdrop init {tmp_path}" in result.stderr.replace("\n", "")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_command_is_a_usage_error_with_a_guess() -> None:
+    result = meshdrop("stauts")
+    assert result.returncode == 2
+    assert "status" in result.stderr
+
+
+def test_running_on_a_folder_that_was_never_set_up_is_refused_as_configuration(tmp_path: Path) -> None:
+    result = meshdrop("run", "--once", "--root", str(tmp_path))
+    assert result.returncode == 78
+    assert "meshdrop init" in result.stderr
+
+
+def test_a_settings_file_that_is_not_toml_is_named(root: Path) -> None:
+    (root / ".meshdrop" / "config.toml").write_text("settle_s = \n")
+    result = meshdrop("run", "--once", "--root", str(root))
+    assert result.returncode == 78
+    assert "config.toml" in result.stderr
+
+
+def test_setting_up_twice_changes_nothing(root: Path) -> None:
+    (root / ".meshdrop" / "config.toml").write_text("settle_s = 3.0\n")
+    identity = (root / ".meshdrop-id").read_bytes()
+    assert meshdrop("init", str(root)).returncode == 0
+    assert (root / ".meshdrop" / "config.toml").read_text() == "settle_s = 3.0\n"
+    assert (root / ".meshdrop-id").read_bytes() == identity
+
+
+def test_the_root_is_found_from_inside_it(root: Path) -> None:
+    result = meshdrop("status", cwd=root / "inbox")
+    assert result.returncode == 0
+    assert str(root) in result.stdout.replace("\n", "")
+
+
+def test_check_describes_a_good_capture() -> None:
+    result = meshdrop("check", str(SAMPLE))
+    assert result.returncode == 0, result.stdout
+    assert "6 views" in result.stdout
+    assert "Conventions: verified" in result.stdout
+
+
+def test_check_names_every_problem_and_what_to_do(tmp_path: Path) -> None:
+    broken = shutil.copytree(SAMPLE, tmp_path / "broken")
+    (broken / "views/view_02.png").write_bytes(b"\xff\xd8\xff\xe0" + bytes(500))
+    shutil.copyfile(broken / "views/view_00.png", broken / "depth/depth_01.png")
+    result = meshdrop("check", str(broken), "--json")
+    assert result.returncode == 1
+    problems = {problem["file"]: problem for problem in json.loads(result.stdout)["problems"]}
+    assert problems["views/view_02.png"]["code"] == "not_png"
+    assert problems["depth/depth_01.png"]["code"] == "depth_format"
+    assert all(problem["message"] and problem["fix"] for problem in problems.values())
+
+
+@pytest.mark.parametrize("what", ["missing", "file"])
+def test_check_wants_a_folder(tmp_path: Path, what: str) -> None:
+    (tmp_path / "file").touch()
+    result = meshdrop("check", str(tmp_path / what))
+    assert result.returncode == 1
+    assert "no folder" in result.stderr
+
+
+def test_status_is_one_json_object_for_programs(root: Path) -> None:
+    result = meshdrop("status", "--json", "--root", str(root))
+    facts = json.loads(result.stdout)
+    assert (facts["running"], facts["inbox"], facts["finished"]) == (False, [], [])
