@@ -27,9 +27,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["show", "x"], ["retry", "x"], ["cancel", "x"]])
-def test_a_folder_that_was_never_set_up_is_a_problem_with_a_cure(tmp_path: Path, arguments: list[str]) -> None:
-    result = meshdrop(*arguments, "--root", str(tmp_path))
+@pytest.mark.parametrize("command", ["status", "status --json", "show x", "retry x", "cancel x"])
+def test_a_folder_that_was_never_set_up_is_a_problem_with_a_cure(tmp_path: Path, command: str) -> None:
+    result = meshdrop(*command.split(), "--root", str(tmp_path))
     assert result.returncode == 1
     assert f"meshdrop init {tmp_path}" in result.stderr.replace("\n", "")
     assert "Traceback" not in result.stderr
