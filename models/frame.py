@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from models.cameras import Camera
 from models.capture import View
 
-#: Pixels of white kept around everything: twice the reach of the 7 x 7 windows of SSIM, so that no window of a pixel
-#: left out sees anything but white, and mirroring at the frame's edge mirrors white.
-MARGIN_PX = 6
+#: Side of the windows of SSIM, and the least side of a frame.
+WINDOW_PX = 7
+#: Pixels of white kept around everything: twice the reach of those windows, so that no window of a pixel left out sees
+#: anything but white, and mirroring at the frame's edge mirrors white.
+MARGIN_PX = 2 * (WINDOW_PX // 2)
 #: Vertices nearer to the camera plane than this share of the farthest one's depth do not bound a picture.
 NEAR_SHARE = 1e-3
 
@@ -80,11 +82,11 @@ def _mask_box(mask: NDArray[np.float32]) -> list[Box]:
 
 
 def _clipped(camera: Camera, boxes: list[Box], margin: int) -> Frame:
-    """Whole pixels around all boxes, inside the picture; at least one pixel, also for a mesh that lies beside it."""
+    """Whole pixels around all boxes, inside the picture; room for a window of SSIM also when all lies beside it."""
     around = np.array(boxes)
     low = np.floor(around[:, :2].min(axis=0)) - margin
     high = np.ceil(around[:, 2:].max(axis=0)) + margin
     size = np.array([camera.width, camera.height])
-    left, top = np.clip(low, 0, size - 1).astype(int).tolist()
-    right, bottom = np.clip(high, [left + 1, top + 1], size).astype(int).tolist()
+    left, top = np.clip(low, 0, np.maximum(size - WINDOW_PX, 0)).astype(int).tolist()
+    right, bottom = np.clip(high, np.minimum([left + WINDOW_PX, top + WINDOW_PX], size), size).astype(int).tolist()
     return Frame(left, top, right - left, bottom - top)

@@ -152,8 +152,7 @@ def read_glb(path: Path) -> TexturedMesh:
     Raises ``MeshError`` for anything else than one textured triangle mesh, ``OSError`` when it cannot be opened.
     """
     content = decode_glb(path.read_bytes(), path.name)
-    texture = decode_picture(content.image, path.name)
-    return welded_mesh(content, texture, np.ones(texture.shape[:2], np.bool_))
+    return welded_mesh(content, np.ones(content.texture.shape[:2], np.bool_))
 
 
 def read_mesh(folder: Path) -> TexturedMesh:
@@ -166,11 +165,12 @@ def read_mesh(folder: Path) -> TexturedMesh:
     return replace(mesh, seen=seen)
 
 
-def welded_mesh(content: GlbMesh, texture: NDArray[np.uint8], seen: NDArray[np.bool_]) -> TexturedMesh:
+def welded_mesh(content: GlbMesh, seen: NDArray[np.bool_]) -> TexturedMesh:
     """A GLB's mesh with vertices shared across UV seams again; raises ``MeshError`` when it breaks its promises."""
-    upright = np.stack([content.texcoords[:, 0], 1 - content.texcoords[:, 1]], axis=1)
-    welded = weld(Triangles(content.positions, content.indices, upright[content.indices]))
-    mesh = TexturedMesh(welded.vertices, welded.faces, welded.uv, texture, seen, content.roughness, content.metallic)
+    welded = weld(Triangles(content.positions, content.indices, content.texcoords[content.indices]))
+    mesh = TexturedMesh(
+        welded.vertices, welded.faces, welded.uv, content.texture, seen, content.roughness, content.metallic
+    )
     mesh.check()
     return mesh
 

@@ -1,6 +1,6 @@
 """The reload check: every delivered mesh file is read again from disk, by readers that are not the writers.
 
-GLB is read by ``models/mesh_glb_reader.py``; OBJ, MTL and PLY by the small parsers below, which know the formats and
+GLB is read by trimesh; OBJ, MTL and PLY by the small parsers below, which know the formats and
 nothing of ``models/mesh_obj.py`` and ``models/mesh_ply.py``.
 """
 
@@ -94,7 +94,7 @@ def check_files(folder: Path) -> tuple[MeshFacts, TexturedMesh]:
     _check_references(library, raw)
     texture = decode_picture(raw["texture.png"], "texture.png")
     seen = decode_picture(raw["texture_seen.png"], "texture_seen.png")[..., 0] > 127
-    _check_textures(content.image, raw["texture.png"], texture, seen)
+    _check_textures(content.texture, texture, seen)
     for name, surface in (("mesh.glb", glb), ("mesh.obj", obj), ("mesh.ply", ply)):
         _check_surface(name, surface)
         _check_agreement(name, surface, glb)
@@ -113,7 +113,7 @@ def check_files(folder: Path) -> tuple[MeshFacts, TexturedMesh]:
         bounds_m=(tuple(low.tolist()), tuple(high.tolist())),
         asset=content.extras,
     )
-    return facts, welded_mesh(content, texture, seen)
+    return facts, welded_mesh(content, seen)
 
 
 def _read(path: Path) -> bytes:
@@ -135,8 +135,7 @@ def _parsed(name: str, read: Callable[[bytes], T], raw: bytes) -> T:
 
 def _surface(content: GlbMesh) -> _Surface:
     faces, vertices = _in_range("mesh.glb", content.indices.astype(np.int64), content.positions.astype(np.float64))
-    texcoords = content.texcoords.astype(np.float64) * (1, -1) + (0, 1)
-    return _Surface(vertices[faces], texcoords[faces], len(vertices))
+    return _Surface(vertices[faces], content.texcoords.astype(np.float64)[faces], len(vertices))
 
 
 def _read_obj(raw: bytes) -> tuple[_Surface, str]:
@@ -205,9 +204,8 @@ def _check_references(library: str, raw: dict[str, bytes]) -> None:
         raise MeshError(f"{library} refers to {statements.get('map_Kd')!r}, which is not among the files")
 
 
-def _check_textures(inside: bytes, beside: bytes, texture: NDArray[np.uint8], seen: NDArray[np.bool_]) -> None:
-    """``inside`` the GLB and ``beside`` it is the same picture, whose pixels are ``texture``."""
-    if inside != beside and not np.array_equal(decode_picture(inside, "mesh.glb"), texture):
+def _check_textures(picture: NDArray[np.uint8], texture: NDArray[np.uint8], seen: NDArray[np.bool_]) -> None:
+    if not np.array_equal(picture, texture):
         raise MeshError("the texture inside mesh.glb is not the one in texture.png")
     if seen.shape != texture.shape[:2]:
         raise MeshError("texture_seen.png has another size than texture.png")

@@ -2,8 +2,8 @@
 
 Written here instead of through trimesh because importing trimesh costs seconds of every run, and because the
 bytes must be the same for the same mesh and carry the buffer targets that the validator asks for (glTF 2.0
-section 3.6.1.1). What is written is read back by ``models/mesh_glb_reader.py``, in the tests by trimesh and the
-Khronos validator too.
+section 3.6.1.1). What is written is always read back by trimesh in ``models/mesh_glb_reader.py``, in the tests by
+the Khronos validator too.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_dilation
 
 from models.cameras import Camera, look_at
 from models.capture import Capture, View
 from models.frame import Frame, mesh_frame
 from models.mesh import TexturedMesh
-from models.morphology import dilated
 from models.quality import COVERED, ViewQuality, over_white
 from models.raster import numba_raster as raster
 from models.raster.render import Picture
@@ -396,7 +396,7 @@ def _outlined(view: View, whole_width: int) -> Floats:
     rgb: Floats = view.rgb.astype(np.float32) / np.float32(255)
     rgb = np.where(inside[..., None], rgb, np.float32(0.25) * rgb + np.float32(0.7))
     reach = max(1, round(whole_width / 400))
-    rgb[dilated(inside, reach) & ~inside] = (0.9, 0.1, 0.45)
+    rgb[binary_dilation(inside, iterations=reach) & ~inside] = (0.9, 0.1, 0.45)
     return rgb
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+from skimage.metrics import structural_similarity
 
 from models.capture import View
-from models.morphology import eroded
 from models.raster.render import Picture
-from models.ssim import ssim_map
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -114,16 +114,16 @@ def summarise(views: Sequence[ViewQuality]) -> Quality:
 def compare(view: View, picture: Picture, *, held_out: bool, size_m: float, white_around: int = 0) -> ViewQuality:
     """Figures of one view: the photograph against ``picture``, the render of the mesh from the same camera over white.
 
-    ``size_m`` is the diagonal of the mesh's bounding box. Both may be the frame of a larger picture
-    (``models/frame.py``) that is pure white on both sides in its other ``white_around`` pixels: those agree fully and
-    count in the whole-image figures. Raises ``ValueError`` when the sizes differ.
+    ``size_m`` is the diagonal of the mesh's bounding box. Both pictures are 7 pixels wide and high or more, and may be
+    the frame of larger ones (``models/frame.py``) that are pure white in their other ``white_around`` pixels: those
+    agree fully and count in the whole-image figures. Raises ``ValueError`` when the sizes differ.
     """
     if picture.rgb.shape != view.rgb.shape:
         raise ValueError(f"view {view.name}: the render is {picture.rgb.shape}, the photograph {view.rgb.shape}")
     photo = over_white(view)
     mask = view.mask >= COVERED
     covered = picture.alpha >= COVERED
-    similarity = ssim_map(photo, picture.rgb)
+    similarity = _ssim_map(photo, picture.rgb)
     pixels = similarity.size + white_around
     return ViewQuality(
         name=view.name,
@@ -204,11 +204,20 @@ def _unseen_share(picture: Picture, covered: Bools) -> float | None:
     return float(np.clip(1.0 - picture.seen[covered].mean(dtype=np.float64), 0.0, 1.0))
 
 
+def _ssim_map(one: Floats, other: Floats) -> NDArray[np.float64]:
+    """SSIM per pixel (H, W), mean of the channels: 7 x 7 uniform windows, K1 0.01, K2 0.03 (Wang et al. 2004)."""
+    similarity: Any = structural_similarity  # untyped in the library
+    # in single precision the variance of a nearly flat window drowns in rounding: 1e-4 of SSIM
+    doubles = (one.astype(np.float64), other.astype(np.float64))
+    _, full = similarity(*doubles, data_range=1.0, channel_axis=-1, full=True)
+    return np.asarray(full.mean(axis=-1))
+
+
 def _masked_ssim(similarity: NDArray[np.float64], mask: Bools) -> float | None:
     """Mean of the map over the shrunken mask; over the mask itself when an object is too thin to be shrunk."""
     if not mask.any():
         return None
-    inner = eroded(mask, SSIM_EROSION_PX)
+    inner = binary_erosion(mask, iterations=SSIM_EROSION_PX)
     return float(similarity[inner if inner.any() else mask].mean())
 
 

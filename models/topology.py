@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from models.mesh_cleaning import Triangles, degenerate, weld
 
@@ -144,19 +146,7 @@ class _Edges:
 
 
 def _components(one: Ints, other: Ints, nodes: int) -> tuple[int, Ints]:
-    """Number of connected components of a graph with the edges ``one`` - ``other``, and each node's component.
-
-    Every tree hooks its root under the smallest neighbouring root, then all paths are shortened to the root (after
-    Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982): at least half of the roots that have
-    neighbours disappear in each round.
-    """
-    root = np.arange(nodes)
-    while len(one):
-        low, high = np.minimum(root[one], root[other]), np.maximum(root[one], root[other])
-        apart = low != high
-        one, other = one[apart], other[apart]
-        np.minimum.at(root, high[apart], low[apart])
-        while not np.array_equal(shorter := root[root], root):
-            root = shorter
-    is_root = root == np.arange(nodes)
-    return int(is_root.sum()), (np.cumsum(is_root) - 1)[root]
+    """Number of connected components of a graph with the edges ``one`` - ``other``, and each node's component."""
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(nodes, nodes))
+    count, labels = connected_components(graph, directed=False)
+    return int(count), labels.astype(np.int64)

@@ -95,19 +95,31 @@ def _grow(owner):  # type: ignore[no-untyped-def]
     return out
 
 
-def _barycentric(
-    corners: NDArray[np.float64], index: NDArray[np.int64], face: NDArray[np.int32], size: int
-) -> Floats:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _barycentric(corners, index, face, size):  # type: ignore[no-untyped-def]
     """Barycentrics of the texel centres in their faces, not limited to the face, (N, 3) float32."""
-    p = np.stack([index % size + 0.5, index // size + 0.5], axis=-1)
-    a, b, c = (corners[face, k] for k in range(3))
+    out = np.empty((len(index), 3), np.float32)
+    for n in range(len(index)):
+        f = face[n]
+        x, y = index[n] % size + 0.5, index[n] // size + 0.5
+        ax, ay = corners[f, 0, 0] - x, corners[f, 0, 1] - y
+        bx, by = corners[f, 1, 0] - x, corners[f, 1, 1] - y
+        cx, cy = corners[f, 2, 0] - x, corners[f, 2, 1] - y
+        u, v, w = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
+        whole = u + v + w
+        out[n, 0], out[n, 1], out[n, 2] = u / whole, v / whole, w / whole
+    return out
 
-    def doubled_area(p: NDArray[np.float64], q: NDArray[np.float64], r: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (q[:, 0] - p[:, 0]) * (r[:, 1] - p[:, 1]) - (r[:, 0] - p[:, 0]) * (q[:, 1] - p[:, 1])
 
-    whole = doubled_area(a, b, c)
-    u, v = doubled_area(p, b, c) / whole, doubled_area(p, c, a) / whole
-    return np.stack([u, v, 1 - u - v], axis=-1).astype(np.float32)
+@njit(cache=True, nogil=True)
+def at_texels(values, faces, face, bary):  # type: ignore[no-untyped-def]
+    """A vertex quantity (V, 3) at the texels ``face`` (N,), ``bary`` (N, 3), as (N, 3) float32."""
+    out = np.empty((len(face), 3), np.float32)
+    for n in range(len(face)):
+        a, b, c = faces[face[n], 0], faces[face[n], 1], faces[face[n], 2]
+        for k in range(3):
+            out[n, k] = values[a, k] * bary[n, 0] + values[b, k] * bary[n, 1] + values[c, k] * bary[n, 2]
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import cKDTree
 
 from models.cameras import Camera
 from models.capture import View
 from models.fusion.range_view import RangeView
-from models.fusion.silhouette import signed_distance
 from models.raster.numba_raster import rasterize
 
 Floats = NDArray[np.float32]
@@ -33,39 +31,81 @@ LAST_RESORT = 1e-3
 MAYBE_MIXED = 1e-6
 #: Colours for unseen texels come from this many seen neighbours in space.
 FILL_NEIGHBOURS = 8
+#: Depth steps are felt this many pixels away, just beyond MIXED_PX + FEATHER_PX.
+STEP_REACH = 5
+#: Seen texels from which unseen ones are coloured, at most.
+FILL_SOURCES = 20_000
 #: Turning the surface by one radian is as far as this share of the object's diagonal.
 FACING = 0.05
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What one view can tell about the mesh: ``surface`` (H, W) planar depth of the mesh in metres, 0 = none;
-    ``trust`` (H, W) 0..1, 0 on pixels that mix two surfaces or object and background."""
+    """What one view can tell about the mesh: ``face`` (H, W) the face that each pixel's centre shows, -1 = none;
+    ``surface`` (H, W) planar depth of the mesh in metres, 0 = none; ``trust`` (H, W) 0..1, 0 on pixels that mix two
+    surfaces or object and background; ``cosine`` (F,) of the angle between each face's normal and the line of sight.
+    """
 
     camera: Camera
     rgb: NDArray[np.uint8]
+    face: NDArray[np.int32]
     surface: Floats
     trust: Floats
+    cosine: Floats
 
 
 def sight(view: View, prepared: RangeView, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Sight:
-    """Render the mesh's depth for one view and mark the pixels that show one surface only. ``vertices`` in metres."""
+    """Render the mesh's depth for one view and mark the pixels that show one surface only. ``vertices`` in metres,
+    ``faces`` outward and closed."""
     camera = view.camera
-    surface = rasterize(camera, vertices, faces).depth
-    distance = np.minimum(-prepared.outline, _step_distance(surface, camera))
+    cosine = _cosine_to_eye(camera, vertices, faces)
+    # behind a face that looks away lies, in a closed mesh, always one that looks here: half the faces are enough
+    front = np.flatnonzero(cosine > 0).astype(np.int32)
+    shown = rasterize(camera, vertices, faces[front])
+    face = np.where(shown.face >= 0, front[shown.face], np.int32(-1)) if len(front) else shown.face
+    # a smooth surface turned by 84 degrees climbs 10 footprints a pixel, 20 over the window
+    steps = _step_distance(shown.depth, 20 / min(camera.fx, camera.fy))
+    distance = np.minimum(-prepared.outline, steps)
     trust = np.clip((distance - MIXED_PX) / FEATHER_PX, LAST_RESORT, 1.0)
     trust[distance < MIXED_PX] = MAYBE_MIXED
-    trust[(prepared.outline > -0.25) | (surface <= 0)] = 0.0
-    return Sight(camera, view.rgb, surface, trust.astype(np.float32))
+    trust[(prepared.outline > -0.25) | (face < 0)] = 0.0
+    return Sight(camera, view.rgb, face, shown.depth, trust.astype(np.float32), cosine)
 
 
-def _step_distance(surface: Floats, camera: Camera) -> Floats:
-    """Distance of each pixel to the nearest depth step of the mesh, in pixels."""
-    far = np.where(surface > 0, surface, surface.max(initial=0.0) * 2 + 1)
-    jump = maximum_filter(far, 3) - minimum_filter(far, 3)
-    # a smooth surface turned by 84 degrees climbs 10 footprints a pixel, 20 over the window
-    step = jump > 20 * far / min(camera.fx, camera.fy)
-    return signed_distance(step.astype(np.float32)) if step.any() else np.full(surface.shape, 1e6, np.float32)
+def _cosine_to_eye(camera: Camera, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Floats:
+    """Cosine of the angle between each face's normal and the line from its centre to the camera, (F,)."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normal, to_eye = np.cross(b - a, c - a), camera.centre - (a + b + c) / 3
+    lengths = np.sqrt(np.einsum("ij,ij->i", normal, normal) * np.einsum("ij,ij->i", to_eye, to_eye))
+    cosine = np.einsum("ij,ij->i", normal, to_eye) / np.maximum(lengths, 1e-300)
+    return cosine.astype(np.float32)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _step_distance(surface, slope):  # type: ignore[no-untyped-def]
+    """Distance of each pixel to the nearest depth step in pixels, (H, W) float32; STEP_REACH where none is that near.
+
+    A step is where the depth changes by more than ``slope`` of itself between a pixel's neighbours, or to nothing.
+    """
+    height, width = surface.shape
+    out = np.full((height, width), np.float32(STEP_REACH))
+    for i in range(height):
+        for j in range(width):
+            top, bottom, left, right = max(i - 1, 0), min(i + 1, height - 1), max(j - 1, 0), min(j + 1, width - 1)
+            if surface[i, j] <= 0 and surface[top, j] <= 0 and surface[bottom, j] <= 0:
+                continue
+            low, high = surface[i, j], surface[i, j]
+            for y in range(top, bottom + 1):
+                for x in range(left, right + 1):
+                    low, high = min(low, surface[y, x]), max(high, surface[y, x])
+            if low > 0 and high - low <= slope * high:
+                continue
+            for y in range(max(i - STEP_REACH, 0), min(i + STEP_REACH + 1, height)):
+                for x in range(max(j - STEP_REACH, 0), min(j + STEP_REACH + 1, width)):
+                    # the step's pixels reach half a pixel beyond their centres
+                    away = np.float32(np.sqrt(float((y - i) ** 2 + (x - j) ** 2)) - 0.5)
+                    out[y, x] = min(out[y, x], away)
+    return out
 
 
 def blend(
@@ -124,8 +164,8 @@ def fill_unseen(points: Floats, normals: Floats, colours: Floats, seen: NDArray[
         colours[:] = 128.0
         return
     known = np.flatnonzero(seen)
-    # every fourth texel is enough: neighbours in the texture are neighbours in space
-    known = known[:: max(1, min(4, len(known) // 1000))]
+    # a part is enough: neighbours in the texture are neighbours in space
+    known = known[:: max(1, len(known) // FILL_SOURCES)]
     count = min(FILL_NEIGHBOURS, len(known))
     scale = FACING * float(np.linalg.norm(np.ptp(points, axis=0)))
     place = np.concatenate([points, scale * normals], axis=1)
@@ -144,7 +184,7 @@ def _add(view: Sight, points: Floats, normals: Floats, gain: Floats, total: Floa
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, total, mass):  # type: ignore[no-untyped-def]
     height, width = surface.shape
     for n in range(len(points)):

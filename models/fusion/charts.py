@@ -22,6 +22,8 @@ LEAST_COSINE = 0.25
 SMOOTHING_ROUNDS = 8
 #: Charts that fold over themselves are split at most this often; what still overlaps then gets a chart for each face.
 SPLITS = 4
+#: Halvings of the interval that holds the largest scale at which the charts fit.
+PACKING_ROUNDS = 9
 
 #: The six directions with the two axes that span each chart, so that u x v points along the direction.
 DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float64)
@@ -122,10 +124,11 @@ def _pack(
     np.minimum.at(low, chart, flat.min(axis=1))
     np.maximum.at(high, chart, flat.max(axis=1))
     extent = high - low
-    fits, fails = 0.0, size / float(extent.max())
+    # no scale lets the charts be larger than the texture, together or alone
+    fits, fails = 0.0, min(size / float(extent.max()), size / float(np.sqrt(np.prod(extent, axis=1).sum())))
     place = np.zeros((count, 2))
-    for _ in range(14):
-        scale = (fits + fails) / 2
+    for _ in range(PACKING_ROUNDS):
+        scale = (fits + fails) / 2 if fits else 0.7 * fails
         placed = _shelves(np.ceil(extent * scale) + 2 * PADDING, size)
         if placed is None:
             fails = scale

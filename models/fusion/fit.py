@@ -28,28 +28,44 @@ def fit_to_field(
     points spread over the faces is lowered by Landweber steps. No vertex moves further than FURTHEST voxels or past
     a face that would turn over.
     """
-    return _fit(vertices, faces, field, SAMPLES, PASSES, FURTHEST)  # type: ignore[no-any-return]
+    fitted = vertices.copy()
+    _fit(
+        vertices, faces, field, SAMPLES, PASSES, FURTHEST, fitted, np.zeros_like(vertices),
+        np.zeros(len(vertices)), np.zeros(len(vertices)),
+    )
+    return fitted
 
 
-@njit(cache=True, nogil=True)
-def _fit(vertices, faces, field, samples, passes, furthest):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cross(place, a, b, c):  # type: ignore[no-untyped-def]
+    """Twice the area of a triangle times its normal."""
+    ux, uy, uz = place[b, 0] - place[a, 0], place[b, 1] - place[a, 1], place[b, 2] - place[a, 2]
+    vx, vy, vz = place[c, 0] - place[a, 0], place[c, 1] - place[a, 1], place[c, 2] - place[a, 2]
+    return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fit(start, faces, field, samples, passes, furthest, here, normal, change, mass):  # type: ignore[no-untyped-def]
     nx, ny, nz = field.shape
-    start = vertices.copy()
-    here = vertices.copy()
-    normal = np.zeros_like(vertices)
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        cross = np.cross(start[b] - start[a], start[c] - start[a])
+        x, y, z = _cross(start, a, b, c)
         for k in range(3):
-            normal[faces[f, k]] += cross
+            v = faces[f, k]
+            normal[v, 0] += x
+            normal[v, 1] += y
+            normal[v, 2] += z
     for v in range(len(normal)):
-        normal[v] /= max(np.sqrt((normal[v] ** 2).sum()), 1e-300)
-    change, mass = np.zeros(len(vertices)), np.zeros(len(vertices))
+        length = np.sqrt(normal[v, 0] ** 2 + normal[v, 1] ** 2 + normal[v, 2] ** 2)
+        for k in range(3):
+            normal[v, k] /= max(length, 1e-300)
     for _ in range(passes):
-        change[:], mass[:] = 0.0, 0.0
+        for v in range(len(start)):
+            change[v], mass[v] = 0.0, 0.0
         for f in range(len(faces)):
             a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-            area = np.sqrt((np.cross(here[b] - here[a], here[c] - here[a]) ** 2).sum())
+            x, y, z = _cross(here, a, b, c)
+            area = np.sqrt(x * x + y * y + z * z)
             for s in range(len(samples)):
                 x = samples[s, 0] * here[a, 0] + samples[s, 1] * here[b, 0] + samples[s, 2] * here[c, 0]
                 y = samples[s, 0] * here[a, 1] + samples[s, 1] * here[b, 1] + samples[s, 2] * here[c, 1]
@@ -69,17 +85,20 @@ def _fit(vertices, faces, field, samples, passes, furthest):  # type: ignore[no-
                     w = area * samples[s, m]
                     change[faces[f, m]] += w * value
                     mass[faces[f, m]] += w
-        for v in range(len(vertices)):
+        for v in range(len(start)):
             if mass[v] > 0:
-                moved = ((here[v] - start[v]) * normal[v]).sum() - change[v] / mass[v]
+                moved = -change[v] / mass[v]
+                for k in range(3):
+                    moved += (here[v, k] - start[v, k]) * normal[v, k]
                 moved = min(max(moved, -furthest), furthest)
-                here[v] = start[v] + moved * normal[v]
+                for k in range(3):
+                    here[v, k] = start[v, k] + moved * normal[v, k]
     # a vertex that turns one of its faces over goes back
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        before = np.cross(start[b] - start[a], start[c] - start[a])
-        after = np.cross(here[b] - here[a], here[c] - here[a])
-        if (before * after).sum() <= 0:
+        x0, y0, z0 = _cross(start, a, b, c)
+        x1, y1, z1 = _cross(here, a, b, c)
+        if x0 * x1 + y0 * y1 + z0 * z1 <= 0:
             for m in range(3):
-                here[faces[f, m]] = start[faces[f, m]]
-    return here
+                for k in range(3):
+                    here[faces[f, m], k] = start[faces[f, m], k]

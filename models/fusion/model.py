@@ -44,8 +44,8 @@ class Fusion(ReconstructionModel):
     """Signed distance fusion with a silhouette hull, isosurface, simplification, charts and baked photographs.
 
     Settings are those of ``FusionSettings``; a wrong one raises ``ValueError`` here. ``inference`` raises
-    ``volume.EmptyCapture`` when the capture holds nothing that could become a surface. Same capture, same settings:
-    same mesh, bit by bit.
+    ``volume.EmptyCapture`` (a ``CaptureError``) when the capture holds nothing that could become a surface. Same
+    capture, same settings: same mesh, bit by bit.
     """
 
     name: ClassVar[str] = "fusion"
@@ -79,7 +79,7 @@ class Fusion(ReconstructionModel):
             "voxel_m": grid.voxel, "grid": list(grid.shape), "blocks_computed": blocks,
             "depth_noise_m": [view.noise for view in views],
             "faces_extracted": shape.extracted_faces, "faces": len(shape.faces), "vertices": len(vertices),
-            "simplify_tolerance_m": shape.tolerance * grid.voxel, "charts": layout.count,
+            "simplify_cost_voxels4": shape.cost, "charts": layout.count,
             "view_gains": [[round(float(g), 4) for g in row] for row in gains],
         }
         return ModelResult(mesh, figures, _notes(capture, views), unseen_fraction)
@@ -91,33 +91,31 @@ class Fusion(ReconstructionModel):
         """Texture, seen map, unseen share of the surface's area, view gains."""
         size = self.options.texture_size
         spots = atlas.texels(layout.corners, size)
-        points = _at(vertices, faces, spots)
-        normals = _at(vertex_normals(vertices, faces), faces, spots)
+        points = atlas.at_texels(vertices, faces, spots.face, spots.bary)
+        normals = atlas.at_texels(vertex_normals(vertices, faces), faces, spots.face, spots.bary)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         sights = [
             bake.sight(view, prepared, vertices, faces)
             for view, prepared in zip(capture.views, views, strict=True)
         ]
-        thin = slice(None, None, max(1, len(points) // 30_000))
+        thin = np.arange(0, len(points), max(1, len(points) // 10_000))
         gains = bake.view_gains(sights, points[thin], normals[thin])
         colours, weight = bake.blend(sights, points, normals, gains)
         known = weight > 0
         bake.fill_unseen(points, normals, colours, known)
-        image, painted = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.bool_)
-        image.reshape(-1, 3)[spots.index], painted.reshape(-1)[spots.index] = colours, True
+        # the fourth channel says whether a camera saw the texel: gutters continue it like a colour
+        image, painted = np.zeros((size, size, 4), np.float32), np.zeros((size, size), np.bool_)
+        image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([colours, known]), True
         if self.options.solve_passes:
             rows = [
-                texture_solve.equations(view, gain, vertices, faces, layout.corners)
+                texture_solve.equations(view, gain, vertices, faces, layout.corners.astype(np.float32))
                 for view, gain in zip(sights, gains, strict=True)
             ]
             image = texture_solve.solve(image, rows, self.options.solve_passes)
         atlas.fill_gutters(image, painted)
-        seen = np.zeros((size, size, 1), np.uint8)
-        seen.reshape(-1)[spots.index] = known
-        atlas.fill_gutters(seen, painted)
         area = _texel_area(vertices, faces, layout)[spots.face[spots.inner]]
         unseen = float(area[~known[spots.inner]].sum() / max(area.sum(), 1e-300))
-        return np.round(image).astype(np.uint8), seen[..., 0] > 0, unseen, gains
+        return np.round(image[..., :3]).astype(np.uint8), image[..., 3] > 0, unseen, gains
 
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -128,14 +126,6 @@ def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> N
         [sum(np.bincount(faces[:, k], face[:, axis], len(vertices)) for k in range(3)) for axis in range(3)], axis=-1
     )
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-300)  # type: ignore[no-any-return]
-
-
-def _at(values: NDArray[np.float64], faces: NDArray[np.int32], spots: atlas.Texels) -> Floats:
-    """A vertex quantity (V, 3) at the texels, (N, 3) float32."""
-    out = np.zeros((len(spots.index), 3))
-    for k in range(3):
-        out += values[faces[spots.face, k]] * spots.bary[:, k, None]
-    return out.astype(np.float32)
 
 
 def _texel_area(

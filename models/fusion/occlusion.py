@@ -27,13 +27,15 @@ def clearance(depth: Floats, camera: Camera, noise: float) -> Floats:
     last pixel itself gets -0.5. Pixels without a nearer neighbour within REACH_PX get REACH_PX. Beside such an edge
     the free space in front of the farther surface ends at the occluder, sideways, long before it ends at the surface.
     """
-    return _clearance(depth, STEP_FOOTPRINTS / min(camera.fx, camera.fy), STEP_NOISES * noise, np.float32(REACH_PX))  # type: ignore[no-any-return]
+    clear, foot = np.full(depth.shape, REACH_PX, np.float32), np.full((*depth.shape, 2), -1, np.int32)
+    slope = STEP_FOOTPRINTS / min(camera.fx, camera.fy)
+    _clearance(np.ascontiguousarray(depth), slope, STEP_NOISES * noise, np.float32(REACH_PX), foot, clear)
+    return clear
 
 
-@njit(cache=True, nogil=True)
-def _clearance(depth, slope, slack, reach):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _clearance(depth, slope, slack, reach, foot, out):  # type: ignore[no-untyped-def]
     height, width = depth.shape
-    foot = np.full((height, width, 2), -1, np.int32)
     for i in range(height):
         for j in range(width):
             d = depth[i, j]
@@ -71,7 +73,6 @@ def _clearance(depth, slope, slack, reach):  # type: ignore[no-untyped-def]
                             if away < best and depth[p, q] < nearest:
                                 best = away
                                 foot[i, j, 0], foot[i, j, 1] = p, q
-    out = np.full((height, width), reach, np.float32)
     for i in range(height):
         for j in range(width):
             if foot[i, j, 0] >= 0:
@@ -79,4 +80,3 @@ def _clearance(depth, slope, slack, reach):  # type: ignore[no-untyped-def]
                 out[i, j] = min(away - 0.5, reach)
                 if away < 1.5 and out[foot[i, j, 0], foot[i, j, 1]] == reach:
                     out[foot[i, j, 0], foot[i, j, 1]] = -0.5
-    return out

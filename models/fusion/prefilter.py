@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate, gaussian_filter, minimum_filter
 
 from models.cameras import Camera
+from models.fusion.numerics import SAFE_MATH
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +46,14 @@ def smooth_depth(
     """
     inside = (depth > 0) & (mask >= 0.5)
     clean = np.where(inside, depth, 0).astype(np.float32)
-    smooth, factor = _fit_planes(clean, camera.fx, camera.fy, camera.cx, camera.cy, float(noise), radius)
+    smooth, factor = np.zeros_like(clean), np.zeros_like(clean)
+    inverse = np.divide(1.0, clean, out=np.zeros(clean.shape), where=inside)
+    offset = np.arange(-radius, radius + 1.0)
+    away = np.hypot(offset[:, None], offset).ravel()
+    bell = np.exp(-0.5 * (away / (0.75 * max(radius, 1))) ** 2)
+    _fit_planes(
+        inverse, camera.fx, camera.fy, camera.cx, camera.cy, float(noise), radius, away, bell, smooth, factor
+    )
     return _restore_curvature(clean, smooth, noise, camera), factor
 
 
@@ -68,50 +76,46 @@ def _restore_curvature(depth: Floats, smooth: Floats, noise: float, camera: Came
     return np.where(kept, smooth + lowpass / np.maximum(share, 1e-3), 0).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
-def _fit_planes(depth, fx, fy, cx, cy, noise, radius):  # type: ignore[no-untyped-def]
-    height, width = depth.shape
-    smooth = np.zeros((height, width), np.float32)
-    factor = np.zeros((height, width), np.float32)
-    spread = (0.75 * max(radius, 1)) ** 2
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
+def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, factor):  # type: ignore[no-untyped-def]
+    """Fill ``smooth`` and ``factor`` (H, W) from ``inverse`` depths; ``away`` and ``bell`` ((2 radius + 1)^2,) are the
+    distance in pixels and the weight of each pixel of the window."""
+    height, width = inverse.shape
+    side = 2 * radius + 1
     for i in range(height):
+        top, bottom = max(i - radius, 0), min(i + radius, height - 1)
         for j in range(width):
-            z0 = float(depth[i, j])
-            if z0 <= 0:
+            q0 = inverse[i, j]
+            if q0 <= 0:
                 continue
-            q0 = 1.0 / z0
+            z0 = 1.0 / q0
+            left, right = max(j - radius, 0), min(j + radius, width - 1)
             # first pass: what may still be the same surface at a slope of 80 degrees
             slope = 5.7 * z0 / min(fx, fy)
+            # second pass: curvature must not count as noise; allow the sag of a ball of 8 pixels' radius
+            fixed, sag = 3 * noise + 1e-12, 0.06 * z0 / fx
             a, b, c = 0.0, 0.0, 0.0
             count = 0
             for turn in range(2):
                 s00, s01, s02, s11, s12, s22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
                 t0, t1, t2 = 0.0, 0.0, 0.0
                 count = 0
-                for di in range(-radius, radius + 1):
-                    y = i + di
-                    if y < 0 or y >= height:
-                        continue
-                    for dj in range(-radius, radius + 1):
-                        x = j + dj
-                        if x < 0 or x >= width:
+                for y in range(top, bottom + 1):
+                    di = y - i
+                    n = (di + radius) * side + radius - j
+                    for x in range(left, right + 1):
+                        q = inverse[y, x]
+                        if q <= 0:
                             continue
-                        z = float(depth[y, x])
-                        if z <= 0:
-                            continue
-                        r2 = di * di + dj * dj
-                        value = 1.0 / z - q0
+                        dj = x - j
+                        value, r = q - q0, away[n + x]
                         if turn == 0:
-                            if abs(z - z0) > slope * np.sqrt(float(r2)) + 4 * noise:
+                            # |z - z0| = |q0 - q| z z0
+                            if abs(value) * z0 > (slope * r + 4 * noise) * q:
                                 continue
-                            w = np.exp(-0.5 * r2 / spread)
-                        else:
-                            off = abs(value - (a + b * dj + c * di)) * z0 * z0
-                            # curvature must not count as noise: allow the sag of a ball of 8 pixels' radius
-                            limit = 3 * noise + 0.06 * r2 * z0 / fx + 1e-12
-                            if off > limit:
-                                continue
-                            w = np.exp(-0.5 * r2 / spread)
+                        elif abs(value - (a + b * dj + c * di)) * z0 * z0 > fixed + sag * r * r:
+                            continue
+                        w = bell[n + x]
                         count += 1
                         s00 += w
                         s01 += w * dj
@@ -127,9 +131,7 @@ def _fit_planes(depth, fx, fy, cx, cy, noise, radius):  # type: ignore[no-untype
                 # Cramer's rule on the 3 x 3 normal equations, lightly regularised towards a fronto-parallel plane
                 s11 += 1e-3
                 s22 += 1e-3
-                m0 = s11 * s22 - s12 * s12
-                m1 = s02 * s12 - s01 * s22
-                m2 = s01 * s12 - s02 * s11
+                m0, m1, m2 = s11 * s22 - s12 * s12, s02 * s12 - s01 * s22, s01 * s12 - s02 * s11
                 det = s00 * m0 + s01 * m1 + s02 * m2
                 if det <= 1e-12:
                     count = 0
@@ -137,14 +139,10 @@ def _fit_planes(depth, fx, fy, cx, cy, noise, radius):  # type: ignore[no-untype
                 a = (t0 * m0 + t1 * m1 + t2 * m2) / det
                 b = (t0 * m1 + t1 * (s00 * s22 - s02 * s02) + t2 * (s01 * s02 - s00 * s12)) / det
                 c = (t0 * m2 + t1 * (s01 * s02 - s00 * s12) + t2 * (s00 * s11 - s01 * s01)) / det
-            if count < 4:
-                continue
             value = q0 + a
-            if value <= 0:
+            if count < 4 or value <= 0:
                 continue
-            z = 1.0 / value
             nx, ny = b * fx, c * fy
             nz = value - nx * (j + 0.5 - cx) / fx - ny * (i + 0.5 - cy) / fy
-            smooth[i, j] = z
+            smooth[i, j] = 1.0 / value
             factor[i, j] = value / np.sqrt(nx * nx + ny * ny + nz * nz)
-    return smooth, factor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from models.fusion.prefilter import depth_noise, smooth_depth, window_radius
 from models.fusion.silhouette import signed_distance, touches_border
 
 Floats = NDArray[np.float32]
+
+#: Filters see this many pixels beyond the object, more than any of them reaches.
+AROUND = 8
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,28 @@ class RangeView:
 def prepare(view: View) -> RangeView:
     """Filter one view's depth and measure its silhouette."""
     outline = signed_distance(view.mask)
-    nothing = np.zeros(view.mask.shape, np.float32)
-    if view.depth is None:
-        return RangeView(view.camera, nothing, nothing, outline, nothing, touches_border(view.mask), 0.0)
-    noise = depth_noise(view.depth, view.mask)
-    radius = window_radius(noise, view.camera, view.depth)
-    depth, factor = smooth_depth(view.depth, view.mask, view.camera, noise, radius)
-    clear = clearance(depth, view.camera, noise)
+    depth, factor, clear = (np.zeros(view.mask.shape, np.float32) for _ in range(3))
+    noise = 0.0
+    if view.depth is not None and (view.mask >= 0.5).any():
+        window = _object_window(view.mask)
+        y, x = window
+        camera = replace(
+            view.camera, width=x.stop - x.start, height=y.stop - y.start,
+            cx=view.camera.cx - x.start, cy=view.camera.cy - y.start,
+        )
+        measured, mask = view.depth[window], view.mask[window]
+        noise = depth_noise(measured, mask)
+        depth[window], factor[window] = smooth_depth(
+            measured, mask, camera, noise, window_radius(noise, camera, measured)
+        )
+        clear[window] = clearance(depth[window], camera, noise)
     return RangeView(view.camera, depth, factor, outline, clear, touches_border(view.mask), noise)
+
+
+def _object_window(mask: Floats) -> tuple[slice, slice]:
+    """The rows and columns that hold the object, and AROUND more pixels on each side."""
+    spans = []
+    for axis in (1, 0):
+        used = np.flatnonzero((mask >= 0.5).any(axis=axis))
+        spans.append(slice(max(int(used[0]) - AROUND, 0), min(int(used[-1]) + AROUND + 1, mask.shape[1 - axis])))
+    return spans[0], spans[1]

@@ -27,7 +27,8 @@ def signed_distance(mask: Floats) -> Floats:
     smooth = mask.astype(np.float32)
     for axis in (0, 1):
         smooth = correlate1d(smooth, kernel.astype(np.float32), axis=axis, mode="nearest")
-    distance: Floats = _distance(np.ascontiguousarray(smooth), np.float32(FAR_PX))
+    distance = np.empty(mask.shape, np.float32)
+    _distance(np.ascontiguousarray(smooth), np.float32(FAR_PX), np.full((*mask.shape, 2), FAR_PX, np.float32), distance)
     return distance
 
 
@@ -38,10 +39,18 @@ def touches_border(mask: Floats) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _distance(smooth, far):  # type: ignore[no-untyped-def]
+def _offer(foot, i, j, y, x):  # type: ignore[no-untyped-def]
+    """Pixel (i, j) takes the foot point of pixel (y, x) when it is nearer than its own."""
+    there_x, there_y = foot[y, x, 0] - j, foot[y, x, 1] - i
+    here_x, here_y = foot[i, j, 0] - j, foot[i, j, 1] - i
+    if there_x * there_x + there_y * there_y < here_x * here_x + here_y * here_y:
+        foot[i, j, 0], foot[i, j, 1] = foot[y, x, 0], foot[y, x, 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distance(smooth, far, foot, out):  # type: ignore[no-untyped-def]
     """Foot points on the outline from the gradient, then carried to every pixel in two sweeps (8SSED)."""
     height, width = smooth.shape
-    foot = np.full((height, width, 2), far, np.float32)
     for i in range(height):
         for j in range(width):
             here = smooth[i, j]
@@ -69,27 +78,18 @@ def _distance(smooth, far):  # type: ignore[no-untyped-def]
             foot[i, j, 0] = j + step_x
             foot[i, j, 1] = i + step_y
     for sweep in range(2):
+        above = -1 if sweep == 0 else 1
         for a in range(height):
             i = a if sweep == 0 else height - 1 - a
-            for turn in range(2):
-                for b in range(width):
-                    j = b if turn == 0 else width - 1 - b
-                    best_x, best_y = foot[i, j, 0], foot[i, j, 1]
-                    best = (best_x - j) ** 2 + (best_y - i) ** 2
-                    back = -1 if turn == 0 else 1
-                    above = -1 if sweep == 0 else 1
-                    for k in range(4):
-                        di = 0 if k == 0 else above
-                        dj = back if k == 0 else k - 2
-                        y, x = i + di, j + dj
-                        if 0 <= y < height and 0 <= x < width:
-                            d = (foot[y, x, 0] - j) ** 2 + (foot[y, x, 1] - i) ** 2
-                            if d < best:
-                                best, best_x, best_y = d, foot[y, x, 0], foot[y, x, 1]
-                    foot[i, j, 0], foot[i, j, 1] = best_x, best_y
-    out = np.empty((height, width), np.float32)
+            if 0 <= i + above < height:
+                for j in range(width):
+                    for x in range(max(j - 1, 0), min(j + 2, width)):
+                        _offer(foot, i, j, i + above, x)
+            for j in range(1, width):
+                _offer(foot, i, j, i, j - 1)
+            for b in range(1, width):
+                _offer(foot, i, width - 1 - b, i, width - b)
     for i in range(height):
         for j in range(width):
             d = min(np.sqrt((foot[i, j, 0] - j) ** 2 + (foot[i, j, 1] - i) ** 2), far)
             out[i, j] = -d if smooth[i, j] >= 0.5 else d
-    return out

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models.fusion.numerics import SAFE_MATH
 from models.fusion.range_view import RangeView
 from models.fusion.volume import Grid
 
@@ -33,6 +34,12 @@ BLOCK = 4
 COARSE = 16
 #: Side in pixels of the tiles whose extremes decide about blocks.
 TILE = 4
+FAR = np.float32(np.inf)
+#: Columns of a pixel's and of a tile's facts.
+DEPTH, FACTOR, OUTLINE, CLEARANCE = range(4)
+NEAREST, FARTHEST, INNERMOST, OUTERMOST, TILT, LEAST_CLEARANCE, HOLE = range(7)
+#: What a view says of a whole block.
+FREE, SILENT, UNDECIDED = range(3)
 
 
 def fuse(views: Sequence[RangeView], grid: Grid) -> tuple[Floats, int]:
@@ -40,242 +47,239 @@ def fuse(views: Sequence[RangeView], grid: Grid) -> tuple[Floats, int]:
 
     The outermost samples are always outside, so that the zero set is closed.
     """
-    tiles = [_tiles(view.depth, view.factor, view.outline) for view in views]
-    pixel_at = np.concatenate([[0], np.cumsum([view.depth.size for view in views])]).astype(np.int64)
-    tile_at = np.concatenate([[0], np.cumsum([hole.size for _, hole in tiles])]).astype(np.int64)
+    pixels = [
+        np.stack([view.depth, view.factor, view.outline, view.clearance], axis=-1).reshape(-1, 4) for view in views
+    ]
     sizes = np.array([view.depth.shape for view in views], np.int64)
-    depth = np.concatenate([view.depth.ravel() for view in views])
-    factor = np.concatenate([view.factor.ravel() for view in views])
-    outline = np.concatenate([view.outline.ravel() for view in views])
-    clear = np.concatenate([view.clearance.ravel() for view in views])
-    near, far, inner, outer, tilt = np.concatenate([extremes for extremes, _ in tiles], axis=1)
-    gap = np.concatenate([hole for _, hole in tiles])
-    window = WINDOW_VOXELS * grid.voxel
-    field = np.full(grid.shape, BAND_VOXELS, np.float32)
+    tiles = [_tiles(facts, *view.depth.shape) for facts, view in zip(pixels, views, strict=True)]
+    field, count = np.full(grid.shape, BAND_VOXELS, np.float32), len(views)
     computed = _fuse(
-        field, np.asarray(grid.origin), grid.voxel, window,
-        np.stack([_lattice_camera(view) for view in views]),
-        np.array([view.open_border for view in views]),
-        sizes, pixel_at, depth, factor, outline, clear, tile_at, near, far, gap, inner, outer, tilt,
+        field, np.stack([_lattice_camera(view, grid) for view in views]), grid.voxel,
+        np.array([view.open_border for view in views]), sizes,
+        _starts(pixels), np.concatenate(pixels), _starts(tiles), np.concatenate(tiles),
+        np.arange(count), np.empty(count, np.int64), np.empty(count, np.int64),
+        np.empty((count, 2, BLOCK**3)), np.empty((count, 2, BLOCK**3)), np.empty(BLOCK**3),
     )
     for axis in range(3):
         field[tuple(slice(None) if a != axis else [0, -1] for a in range(3))] = BAND_VOXELS
     return field, int(computed)
 
 
-def _lattice_camera(view: RangeView) -> NDArray[np.float64]:
-    """World point (x, y, z, 1) -> (u z, v z, z) with v down, as one (3, 4) matrix."""
+def _starts(parts: Sequence[Floats]) -> NDArray[np.int64]:
+    """Where each part begins when all are put one behind the other."""
+    return np.cumsum([0] + [len(part) for part in parts[:-1]], dtype=np.int64)
+
+
+def _lattice_camera(view: RangeView, grid: Grid) -> NDArray[np.float64]:
+    """Lattice point (i, j, k, 1) -> (u z, v z, z) with v down and z in metres, as one (3, 4) matrix."""
     camera = view.camera
     K = np.array([[camera.fx, 0, -camera.cx], [0, -camera.fy, -camera.cy], [0, 0, -1.0]])
-    return K @ camera.w2c[:3]
+    to_world = np.eye(4)
+    to_world[:3, :3] *= grid.voxel
+    to_world[:3, 3] = grid.origin
+    return K @ camera.w2c[:3] @ to_world
 
 
 @njit(cache=True, nogil=True)
-def _tiles(depth, factor, outline):  # type: ignore[no-untyped-def]
-    """Extremes per tile: (least and greatest depth, least and greatest outline distance, least factor) and whether
-    an object pixel lacks depth."""
-    height, width = depth.shape
+def _tiles(pixels, height, width):  # type: ignore[no-untyped-def]
+    """Extremes of the pixels' facts per tile, (tiles, 7); HOLE is 1 where an object pixel lacks depth, else 0."""
     rows, columns = (height + TILE - 1) // TILE, (width + TILE - 1) // TILE
-    out = np.empty((5, rows * columns), np.float32)
-    hole = np.zeros(rows * columns, np.bool_)
-    out[0], out[1], out[2], out[3], out[4] = np.inf, 0.0, np.inf, -np.inf, 1.0
-    for i in range(height):
-        for j in range(width):
-            t = i // TILE * columns + j // TILE
-            d = depth[i, j]
-            if d > 0:
-                out[0, t], out[1, t] = min(out[0, t], d), max(out[1, t], d)
-                out[4, t] = min(out[4, t], max(factor[i, j], FLATTEST))
-            elif outline[i, j] < 0:
-                hole[t] = True
-            out[2, t], out[3, t] = min(out[2, t], outline[i, j]), max(out[3, t], outline[i, j])
-    return out, hole
+    out = np.empty((rows * columns, 7), np.float32)
+    for t in range(rows * columns):
+        nearest, farthest, tilt, clear, hole = FAR, np.float32(0), np.float32(1), FAR, np.float32(0)
+        innermost, outermost = FAR, -FAR
+        for i in range(t // columns * TILE, min(t // columns * TILE + TILE, height)):
+            for j in range(t % columns * TILE, min(t % columns * TILE + TILE, width)):
+                here = pixels[i * width + j]
+                if here[DEPTH] > 0:
+                    nearest, farthest = min(nearest, here[DEPTH]), max(farthest, here[DEPTH])
+                    tilt, clear = min(tilt, here[FACTOR]), min(clear, here[CLEARANCE])
+                elif here[OUTLINE] < 0:
+                    hole = np.float32(1)
+                innermost, outermost = min(innermost, here[OUTLINE]), max(outermost, here[OUTLINE])
+        out[t, NEAREST], out[t, FARTHEST] = nearest, farthest
+        out[t, INNERMOST], out[t, OUTERMOST] = innermost, outermost
+        out[t, TILT], out[t, LEAST_CLEARANCE], out[t, HOLE] = max(tilt, np.float32(FLATTEST)), clear, hole
+    return out
 
 
-@njit(cache=True, nogil=True)
-def _verdict(P, open_border, height, width, x, y, z, radius, band, tile_first, near, far, gap, inner, outer, tilt):  # type: ignore[no-untyped-def]
-    """What one view says of a whole block: 1 = surely free, -1 = surely says nothing or solid, 0 = look closer."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _verdict(P, voxel, open_border, height, width, x, y, z, radius, tiles):  # type: ignore[no-untyped-def]
+    """What one view says of all samples of a block within ``radius`` voxels of (x, y, z): FREE when its bound lies
+    above the band everywhere, SILENT when it says nothing or solid, else UNDECIDED."""
     w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
-    if w + radius <= 0:
-        return -1
-    if w - radius <= 0:
-        return 0
+    reach = radius * voxel
+    if w + reach <= 0:
+        return SILENT
+    if w - reach <= 0:
+        return UNDECIDED
     u = (P[0, 0] * x + P[0, 1] * y + P[0, 2] * z + P[0, 3]) / w
     v = (P[1, 0] * x + P[1, 1] * y + P[1, 2] * z + P[1, 3]) / w
     # a displacement of length r moves u by at most |P0 - u P2| r / (w - r)
     across = np.sqrt((P[0, 0] - u * P[2, 0]) ** 2 + (P[0, 1] - u * P[2, 1]) ** 2 + (P[0, 2] - u * P[2, 2]) ** 2)
     along = np.sqrt((P[1, 0] - v * P[2, 0]) ** 2 + (P[1, 1] - v * P[2, 1]) ** 2 + (P[1, 2] - v * P[2, 2]) ** 2)
-    focal = max(across, along)
-    reach = focal * radius / (w - radius) + 1.5
-    left, right, top, bottom = u - reach, u + reach, v - reach, v + reach
+    focal = max(across, along) / voxel
+    shift = focal * reach / (w - reach) + 1.5
+    left, right, top, bottom = u - shift, u + shift, v - shift, v + shift
     if right < 0 or left >= width or bottom < 0 or top >= height:
-        return -1 if open_border else 1
+        return SILENT if open_border else FREE
     if left < 0 or right >= width or top < 0 or bottom >= height:
-        return 0
+        return UNDECIDED
     columns = (width + TILE - 1) // TILE
-    lowest, highest, deepest, nearest, flattest, hole = np.inf, -np.inf, -np.inf, np.inf, 1.0, False
+    nearest, farthest, innermost, outermost, tilt, clear, hole = np.inf, 0.0, np.inf, -np.inf, 1.0, np.inf, 0.0
     for a in range(int(top) // TILE, int(bottom) // TILE + 1):
         for b in range(int(left) // TILE, int(right) // TILE + 1):
-            t = tile_first + a * columns + b
-            lowest, highest = min(lowest, inner[t]), max(highest, outer[t])
-            nearest, deepest = min(nearest, near[t]), max(deepest, far[t])
-            flattest = min(flattest, tilt[t])
-            hole = hole or gap[t]
-    if lowest * w / focal > band + radius:
-        return 1
-    if highest < 0:
-        if (nearest - w - radius) * flattest > band and not hole:
-            return 1
-        if (w - radius - deepest) * flattest > band and -highest * w / focal > band:
+            tile = tiles[a * columns + b]
+            nearest, farthest = min(nearest, tile[NEAREST]), max(farthest, tile[FARTHEST])
+            innermost, outermost = min(innermost, tile[INNERMOST]), max(outermost, tile[OUTERMOST])
+            tilt, clear, hole = min(tilt, tile[TILT]), min(clear, tile[LEAST_CLEARANCE]), max(hole, tile[HOLE])
+    band = BAND_VOXELS * voxel
+    if innermost * (w - reach) / focal > band:
+        return FREE
+    if outermost < 0:
+        aside = clear * (w - reach) / focal
+        if (nearest - w - reach) * tilt > band and aside > band and hole == 0:
+            return FREE
+        if (w - reach - farthest) * tilt > band and -outermost * (w - reach) / focal > band:
+            return SILENT
+    return UNDECIDED
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _undecided(bx, by, bz, side, views, count, out, P, voxel, open_border, sizes, tile_at, tiles):  # type: ignore[no-untyped-def]
+    """Which of the first ``count`` ``views`` must be asked sample by sample in a block: their number, listed in
+    ``out``; -1 when one of them says that the block is free."""
+    half = 0.5 * (side - 1)
+    found = 0
+    for c in range(count):
+        n = views[c]
+        said = _verdict(
+            P[n], voxel, open_border[n], sizes[n, 0], sizes[n, 1], bx + half, by + half, bz + half,
+            np.sqrt(3.0) * half, tiles[tile_at[n]:],
+        )
+        if said == FREE:
             return -1
-    return 0
+        if said == UNDECIDED:
+            out[found] = n
+            found += 1
+    return found
 
 
-@njit(cache=True, nogil=True)
-def _bounds(P, open_border, height, width, origin, voxel, block, first, depth, factor, outline, clear, bound, weight):  # type: ignore[no-untyped-def]
-    """One view's bounds at the samples of a block: ``bound`` and ``weight`` (2, BLOCK^3), row 0 by depth, row 1 by
-    outline.
-
-    Weight 0 means that the view says nothing.
-    """
-    a00, a01, a02, a03 = P[0, 0], P[0, 1], P[0, 2], P[0, 3]
-    a10, a11, a12, a13 = P[1, 0], P[1, 1], P[1, 2], P[1, 3]
-    a20, a21, a22, a23 = P[2, 0], P[2, 1], P[2, 2], P[2, 3]
-    focal = np.sqrt(a10 * a10 + a11 * a11 + a12 * a12)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
+def _bounds(P, voxel, open_border, height, width, bx, by, bz, pixels, best, bound, weight):  # type: ignore[no-untyped-def]
+    """One view's bounds in metres at the samples of a block: ``bound`` and ``weight`` (2, BLOCK^3), row 0 by depth,
+    row 1 by outline; weight 0 means that the view says nothing. ``best`` (BLOCK^3,) keeps the largest bound so far;
+    samples where it lies above the band already are free and passed over."""
+    focal = np.sqrt(P[1, 0] ** 2 + P[1, 1] ** 2 + P[1, 2] ** 2) / voxel
+    band = BAND_VOXELS * voxel
     for t in range(BLOCK * BLOCK * BLOCK):
         weight[0, t], weight[1, t] = 0.0, 0.0
-        x = origin[0] + voxel * (block[0] + t // (BLOCK * BLOCK))
-        y = origin[1] + voxel * (block[1] + t // BLOCK % BLOCK)
-        z = origin[2] + voxel * (block[2] + t % BLOCK)
-        w = a20 * x + a21 * y + a22 * z + a23
+        if best[t] >= band:
+            continue
+        x, y, z = bx + t // (BLOCK * BLOCK), by + t // BLOCK % BLOCK, bz + t % BLOCK
+        w = P[2, 0] * x + P[2, 1] * y + P[2, 2] * z + P[2, 3]
         if w <= 0:
             continue
-        u = (a00 * x + a01 * y + a02 * z + a03) / w - 0.5
-        v = (a10 * x + a11 * y + a12 * z + a13) / w - 0.5
+        u = (P[0, 0] * x + P[0, 1] * y + P[0, 2] * z + P[0, 3]) / w - 0.5
+        v = (P[1, 0] * x + P[1, 1] * y + P[1, 2] * z + P[1, 3]) / w - 0.5
         if u < -0.5 or v < -0.5 or u > width - 0.5 or v > height - 0.5:
             if not open_border:
-                bound[1, t], weight[1, t] = 10.0 * voxel, OUTLINE_WEIGHT
+                best[t] = np.inf
             continue
         u, v = min(max(u, 0.0), width - 1.001), min(max(v, 0.0), height - 1.001)
         j, i = int(u), int(v)
         a, b = u - j, v - i
-        p00 = first + i * width + j
+        p00 = i * width + j
         p01, p10, p11 = p00 + 1, p00 + width, p00 + width + 1
         w00, w01, w10, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
-        edge = w00 * outline[p00] + w01 * outline[p01] + w10 * outline[p10] + w11 * outline[p11]
-        bound[1, t] = edge * w / focal
-        weight[1, t] = OUTLINE_WEIGHT
+        edge = (
+            w00 * pixels[p00, OUTLINE] + w01 * pixels[p01, OUTLINE]
+            + w10 * pixels[p10, OUTLINE] + w11 * pixels[p11, OUTLINE]
+        )
+        bound[1, t], weight[1, t] = edge * w / focal, OUTLINE_WEIGHT
+        best[t] = max(best[t], bound[1, t])
         if edge > 0:
             continue
-        nearest = p00
-        if a > 0.5:
-            nearest = p01
-        if b > 0.5:
-            nearest = p11 if a > 0.5 else p10
-        d = float(depth[nearest])
+        nearest = (p11 if a > 0.5 else p10) if b > 0.5 else (p01 if a > 0.5 else p00)
+        d, tilt = float(pixels[nearest, DEPTH]), float(pixels[nearest, FACTOR])
         if d <= 0:
             continue
-        tilt = float(factor[nearest])
-        d00, d01, d10, d11 = depth[p00], depth[p01], depth[p10], depth[p11]
+        d00, d01, d10, d11 = pixels[p00, DEPTH], pixels[p01, DEPTH], pixels[p10, DEPTH], pixels[p11, DEPTH]
         low, high = min(d00, d01, d10, d11), max(d00, d01, d10, d11)
         if low > 0 and (high - low) * tilt < 2 * voxel:
             d = w00 * d00 + w01 * d01 + w10 * d10 + w11 * d11
-            tilt = w00 * factor[p00] + w01 * factor[p01] + w10 * factor[p10] + w11 * factor[p11]
+            tilt = (
+                w00 * pixels[p00, FACTOR] + w01 * pixels[p01, FACTOR]
+                + w10 * pixels[p10, FACTOR] + w11 * pixels[p11, FACTOR]
+            )
         tilt = max(tilt, FLATTEST)
         free = (d - w) * tilt
-        if free > 0 and clear[nearest] > 0:
+        if free > 0 and pixels[nearest, CLEARANCE] > 0:
             # beside the edge of something nearer, free space ends sideways at that edge
-            aside = w00 * clear[p00] + w01 * clear[p01] + w10 * clear[p10] + w11 * clear[p11]
+            aside = (
+                w00 * pixels[p00, CLEARANCE] + w01 * pixels[p01, CLEARANCE]
+                + w10 * pixels[p10, CLEARANCE] + w11 * pixels[p11, CLEARANCE]
+            )
             free = min(free, max(aside, 0.0) * w / focal)
-        bound[0, t] = free
-        weight[0, t] = tilt * tilt * tilt * tilt * tilt * tilt
+        bound[0, t], weight[0, t] = free, (tilt * tilt * tilt) ** 2
+        best[t] = max(best[t], free)
 
 
-@njit(cache=True, nogil=True)
-def _combine(bound, weight, asks, t, band, window):  # type: ignore[no-untyped-def]
-    """The largest bound of sample ``t``, averaged with those less than ``window`` below it; within +-band."""
-    best = -band
-    for s in range(asks):
-        for row in range(2):
-            if weight[s, row, t] > 0:
-                best = max(best, bound[s, row, t])
-    if best >= band:
-        return band
-    if best <= -band:
-        return -band
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
+def _combine(best, bound, weight, asked, t, voxel):  # type: ignore[no-untyped-def]
+    """The largest bound of sample ``t``, averaged with those less than the window below it; voxels, within +-band."""
+    if best >= BAND_VOXELS * voxel:
+        return BAND_VOXELS
+    if best <= -BAND_VOXELS * voxel:
+        return -BAND_VOXELS
     total, mass = 0.0, 0.0
-    for s in range(asks):
+    for s in range(asked):
         for row in range(2):
-            close = 1.0 - (best - bound[s, row, t]) / window
+            close = 1.0 - (best - bound[s, row, t]) / (WINDOW_VOXELS * voxel)
             if weight[s, row, t] > 0 and close > 0:
                 total += weight[s, row, t] * close * bound[s, row, t]
                 mass += weight[s, row, t] * close
-    return total / mass
+    return total / (mass * voxel)
 
 
 @njit(cache=True, nogil=True)
-def _ask(bx, by, bz, side, candidates, candidate_count, asked, origin, voxel, band, P, open_border, sizes,  # type: ignore[no-untyped-def]
-         tile_at, near, far, gap, inner, outer, tilt):
-    """Which of the candidate views must be asked sample by sample in a block; -1 when one says that it is free."""
-    x = origin[0] + voxel * (bx + 0.5 * (side - 1))
-    y = origin[1] + voxel * (by + 0.5 * (side - 1))
-    z = origin[2] + voxel * (bz + 0.5 * (side - 1))
-    # one sample more on each side: neighbouring blocks then never disagree about what lies between them
-    radius = 0.5 * np.sqrt(3.0) * (side + 1) * voxel
-    asks = 0
-    for c in range(candidate_count):
-        n = candidates[c]
-        said = _verdict(
-            P[n], open_border[n], sizes[n, 0], sizes[n, 1], x, y, z, radius, band,
-            tile_at[n], near, far, gap, inner, outer, tilt,
-        )
-        if said == 1:
-            return -1
-        if said == 0:
-            asked[asks] = n
-            asks += 1
-    return asks
+def _fuse(field, P, voxel, open_border, sizes, pixel_at, pixels, tile_at, tiles,  # type: ignore[no-untyped-def]
+          every, coarse, fine, bound, weight, best):
+    """Fill ``field`` block by block, coarse blocks first; returns how many small ones had to be computed.
 
-
-@njit(cache=True, nogil=True)
-def _fuse(field, origin, voxel, window, P, open_border, sizes, pixel_at, depth, factor, outline, clear,  # type: ignore[no-untyped-def]
-          tile_at, near, far, gap, inner, outer, tilt):
+    ``every`` numbers all views; ``coarse``, ``fine``, ``bound``, ``weight`` and ``best`` are room to work in: arrays
+    made here would double the time to compile.
+    """
     count = P.shape[0]
     nx, ny, nz = field.shape
-    band = BAND_VOXELS * voxel
-    some, asked = np.empty(count, np.int64), np.empty(count, np.int64)
-    every = np.arange(count)
-    bound, weight = np.empty((count, 2, BLOCK**3)), np.empty((count, 2, BLOCK**3))
-    block = np.empty(3)
     computed = 0
-    per_side = COARSE // BLOCK
-    for start in range(((nx - 1) // COARSE + 1) * ((ny - 1) // COARSE + 1) * ((nz - 1) // COARSE + 1)):
-        columns, layers = (ny - 1) // COARSE + 1, (nz - 1) // COARSE + 1
-        cx, cy, cz = start // (columns * layers) * COARSE, start // layers % columns * COARSE, start % layers * COARSE
-        speak = _ask(cx, cy, cz, COARSE, every, count, some, origin, voxel, band, P, open_border, sizes,
-                     tile_at, near, far, gap, inner, outer, tilt)
-        if speak < 0:
+    rows, columns, layers = (nx + COARSE - 1) // COARSE, (ny + COARSE - 1) // COARSE, (nz + COARSE - 1) // COARSE
+    for c in range(rows * columns * layers):
+        cx, cy, cz = c // (columns * layers) * COARSE, c // layers % columns * COARSE, c % layers * COARSE
+        candidates = _undecided(
+            cx, cy, cz, COARSE, every, count, coarse, P, voxel, open_border, sizes, tile_at, tiles
+        )
+        if candidates < 0:
             continue
-        for inside in range(per_side**3):
-            bx = cx + inside // per_side**2 * BLOCK
-            by = cy + inside // per_side % per_side * BLOCK
-            bz = cz + inside % per_side * BLOCK
-            if bx >= nx or by >= ny or bz >= nz:
-                continue
-            asks = _ask(bx, by, bz, BLOCK, some, speak, asked, origin, voxel, band, P, open_border, sizes,
-                        tile_at, near, far, gap, inner, outer, tilt)
-            if asks < 0:
-                continue
-            computed += asks > 0
-            block[0], block[1], block[2] = bx, by, bz
-            for s in range(asks):
-                n = asked[s]
-                _bounds(
-                    P[n], open_border[n], sizes[n, 0], sizes[n, 1], origin, voxel, block, pixel_at[n],
-                    depth, factor, outline, clear, bound[s], weight[s],
-                )
-            for t in range(BLOCK**3):
-                i, j, k = bx + t // BLOCK**2, by + t // BLOCK % BLOCK, bz + t % BLOCK
-                if i < nx and j < ny and k < nz:
-                    field[i, j, k] = _combine(bound, weight, asks, t, band, window) / voxel
+        for bx in range(cx, min(cx + COARSE, nx), BLOCK):
+            for by in range(cy, min(cy + COARSE, ny), BLOCK):
+                for bz in range(cz, min(cz + COARSE, nz), BLOCK):
+                    asked = _undecided(
+                        bx, by, bz, BLOCK, coarse, candidates, fine, P, voxel, open_border, sizes, tile_at, tiles
+                    )
+                    if asked < 0:
+                        continue
+                    computed += asked > 0
+                    for t in range(BLOCK**3):
+                        best[t] = -BAND_VOXELS * voxel
+                    for s in range(asked):
+                        n = fine[s]
+                        _bounds(
+                            P[n], voxel, open_border[n], sizes[n, 0], sizes[n, 1], bx, by, bz, pixels[pixel_at[n]:],
+                            best, bound[s], weight[s],
+                        )
+                    for t in range(BLOCK**3):
+                        i, j, k = bx + t // BLOCK**2, by + t // BLOCK % BLOCK, bz + t % BLOCK
+                        if i < nx and j < ny and k < nz:
+                            field[i, j, k] = _combine(best[t], bound, weight, asked, t, voxel)
     return computed

@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models.fusion.range_view import RangeView
+from models.problem import CaptureError, Problem
 
 Array = NDArray[np.float64]
 
@@ -18,10 +19,15 @@ COARSE = 40
 ROUNDS = 6
 #: How far the object may reach beyond its measured points, as a share of their longest extent.
 BEYOND_POINTS = 0.15
+#: Measured points are taken from at most about this many rows and columns.
+THINNED = 128
 
 
-class EmptyCapture(ValueError):
-    """Nothing in the capture can be turned into a surface; the message says why and what to check."""
+class EmptyCapture(CaptureError):
+    """Nothing in the capture can be turned into a surface: a fault of the capture, not of the model."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__([Problem("semantic", None, message, fix)])
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
     ``EmptyCapture`` when no view shows an object or the silhouettes have nothing in common.
     """
     if not any((view.outline < 0).any() for view in views):
-        raise EmptyCapture("no view shows an object: every mask is empty; check the masks or the depth images")
+        raise EmptyCapture("No view shows an object: every mask is empty.", "Check the masks or the depth images.")
     low, high = _silhouette_box(views)
     points = _measured_points(views)
     if len(points):
@@ -54,7 +60,9 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
         high = np.minimum(high, points.max(axis=0) + margin)
     longest = float((high - low).max())
     if not longest > 0:
-        raise EmptyCapture("depth and silhouettes do not meet in space; check the camera poses and the depth unit")
+        raise EmptyCapture(
+            "Depth and silhouettes do not meet in space.", "Check the camera poses and the depth unit."
+        )
     voxel = max(longest / resolution, _pixel_footprint(views, (low + high) / 2))
     # two samples of air on every side, so that the surface can close
     shape = np.ceil((high - low) / voxel).astype(int) + 5
@@ -76,13 +84,23 @@ def _measured_points(views: Sequence[RangeView]) -> Array:
     """Depth points that no other view's silhouette contradicts, thinned, (N, 3) metres."""
     kept = []
     for view in views:
-        step = max(1, round(max(view.depth.shape) / 256))
-        points = view.camera.unproject(view.depth)[::step, ::step][view.depth[::step, ::step] > 0]
+        step = max(1, round(max(view.depth.shape) / THINNED))
+        points = _unproject(view, step)
         for other in views:
             if other is not view and len(points):
                 points = points[_outline_at(other, points) < 2.0]
         kept.append(points)
     return np.concatenate(kept)
+
+
+def _unproject(view: RangeView, step: int) -> Array:
+    """The measured pixels of every ``step``-th row and column as world points, (N, 3) metres."""
+    camera, thin = view.camera, view.depth[::step, ::step]
+    rows, columns = np.nonzero(thin > 0)
+    z = thin[rows, columns].astype(np.float64)
+    u, v = columns * step + 0.5, rows * step + 0.5
+    local = np.stack([(u - camera.cx) / camera.fx * z, (camera.cy - v) / camera.fy * z, -z], axis=-1)
+    return local @ camera.c2w[:3, :3].T + camera.centre
 
 
 def _outline_at(view: RangeView, points: Array) -> Array:
@@ -113,7 +131,7 @@ def _silhouette_box(views: Sequence[RangeView]) -> tuple[Array, Array]:
             )
         if not left.any():
             raise EmptyCapture(
-                "the silhouettes have no point in common; check the camera poses, their axes and the masks"
+                "The silhouettes have no point in common.", "Check the camera poses, their axes and the masks."
             )
         spans = [np.flatnonzero(left.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
         first = np.array([span[0] for span in spans], np.float64)
@@ -144,7 +162,7 @@ def _starting_box(views: Sequence[RangeView]) -> tuple[Array, Array]:
     return np.asarray(centre - reach, np.float64), np.asarray(centre + reach, np.float64)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _carve(xs, ys, zs, reach, w2c, fx, fy, cx, cy, outline, open_border, left):  # type: ignore[no-untyped-def]
     height, width = outline.shape
     for i in range(len(xs)):

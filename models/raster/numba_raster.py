@@ -118,7 +118,7 @@ def antialias(fragments: Fragments, values: Floats) -> Floats:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _scan(corners, faces, fx, fy, cx, cy, near, face, bary, depth):  # type: ignore[no-untyped-def]
     height, width = face.shape
     for f in range(faces.shape[0]):
@@ -180,7 +180,7 @@ def _scan(corners, faces, fx, fy, cx, cy, near, face, bary, depth):  # type: ign
                 bary[i, j, 2] = w2 / total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _interpolate(face, bary, corners, out):  # type: ignore[no-untyped-def]
     for i in range(face.shape[0]):
         for j in range(face.shape[1]):
@@ -194,7 +194,7 @@ def _interpolate(face, bary, corners, out):  # type: ignore[no-untyped-def]
                     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _bilinear(face, image, uv, out):  # type: ignore[no-untyped-def]
     height, width, channels = image.shape
     for i in range(face.shape[0]):
@@ -212,7 +212,7 @@ def _bilinear(face, image, uv, out):  # type: ignore[no-untyped-def]
                 out[i, j, k] = top * (1 - b) + bottom * b
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _nearest(face, image, uv, out):  # type: ignore[no-untyped-def]
     height, width, channels = image.shape
     for i in range(face.shape[0]):
@@ -225,7 +225,7 @@ def _nearest(face, image, uv, out):  # type: ignore[no-untyped-def]
                 out[i, j, k] = image[y, x, k]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _box(face, values, side, out):  # type: ignore[no-untyped-def]
     share = 1.0 / (side * side)
     for i in range(face.shape[0]):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.cameras import canonical_camera
 from models.capture import Capture
-from models.frame import MARGIN_PX, Frame, frame_of, mesh_frame
+from models.frame import MARGIN_PX, WINDOW_PX, Frame, frame_of, mesh_frame
 from models.mesh import TexturedMesh
 from models.quality import over_white
 from models.raster.render import render
@@ -72,6 +72,17 @@ def test_a_mesh_around_the_camera_takes_the_whole_picture() -> None:
     camera = canonical_camera("front", SIZE, SIZE)
     mesh = replace(meshes.sphere(), vertices=meshes.sphere().vertices * np.float32(20))
     assert mesh_frame(camera, mesh.vertices) == Frame(0, 0, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("away", [(9, 0, 0), (-9, 0, 0), (0, 9, 0), (0, -9, 0)])
+def test_an_empty_view_that_shows_no_mesh_leaves_room_for_a_window_of_ssim(
+    away: tuple[float, float, float], capture: Capture
+) -> None:
+    view = replace(capture.views[0], mask=np.zeros((SIZE, SIZE), np.float32))
+    frame = frame_of(view, moved(meshes.torus(), away).vertices)
+    assert min(frame.width, frame.height) >= WINDOW_PX
+    assert 0 <= frame.left <= frame.left + frame.width <= SIZE
+    assert 0 <= frame.top <= frame.top + frame.height <= SIZE
 
 
 def test_a_cut_view_sees_the_same_points_in_the_same_pixels(capture: Capture) -> None:

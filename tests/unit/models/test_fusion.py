@@ -13,11 +13,15 @@ import trimesh
 from models.base import ModelResult
 from models.cameras import CANONICAL_VIEWS, Camera, look_at
 from models.capture import Capture, View
+from models.fusion.isosurface import extract, triangle_table
 from models.fusion.model import Fusion
+from models.fusion.pieces import ClosedMesh, opposite_corners
 from models.fusion.prefilter import depth_noise
 from models.fusion.settings import FusionSettings
 from models.fusion.silhouette import signed_distance
+from models.fusion.simplify import simplify
 from models.fusion.volume import EmptyCapture
+from models.problem import CaptureError
 from models.raster.render import render
 
 Field = Callable[[np.ndarray], np.ndarray]
@@ -242,8 +246,11 @@ def test_outlines_are_found_inside_the_pixel() -> None:
 def test_empty_and_contradictory_captures_are_refused_in_words() -> None:
     scene = capture(ball(), canonical_rig())
     empty = tuple(replace(v, mask=np.zeros_like(v.mask), depth=np.zeros_like(v.mask)) for v in scene.views)
-    with pytest.raises(EmptyCapture, match="masks"):
+    with pytest.raises(EmptyCapture, match="masks") as caught:
         fuse(replace(scene, views=empty))
+    # the worker tells bad input from a broken model by this class
+    assert isinstance(caught.value, CaptureError)
+    assert caught.value.problems[0].code == "semantic"
     # a ball of 12 pixels' radius that jumps up in one view and down in the opposite one
     small = capture(ball(0.15), canonical_rig())
     corner = tuple(
@@ -251,6 +258,92 @@ def test_empty_and_contradictory_captures_are_refused_in_words() -> None:
     )
     with pytest.raises(EmptyCapture, match="poses"):
         fuse(replace(small, views=corner))
+
+
+def random_rig(count: int, size: int = 96) -> list[Camera]:
+    """Cameras in random directions with random roll, at distances of 2.2 to 2.8."""
+    rng = np.random.default_rng(11)
+    cameras = []
+    for _ in range(count):
+        direction, up = rng.normal(size=3), rng.normal(size=3)
+        pose = look_at(tuple(direction / np.linalg.norm(direction)), tuple(up), float(rng.uniform(2.2, 2.8)))
+        cameras.append(Camera(size, size, 2.0 * size, 2.0 * size, size / 2, size / 2, pose))
+    return cameras
+
+
+def test_a_ring_from_twenty_loose_views_of_uneven_exposure() -> None:
+    scene = capture(torus(0.3, 0.1), random_rig(20))
+    rng = np.random.default_rng(2)
+    views = []
+    for view in scene.views:
+        exposed = np.where(view.mask[..., None] > 0, view.rgb * rng.uniform(0.85, 1.15), 255)
+        views.append(replace(view, rgb=np.rint(np.clip(exposed, 0, 255)).astype(np.uint8)))
+    result = fuse(replace(scene, views=tuple(views)))
+    mesh = closed(result)
+    assert mesh.euler_number == 0
+    assert mesh.volume == pytest.approx(2 * np.pi**2 * 0.3 * 0.1**2, rel=0.03)
+    # brought to one exposure, the views agree with the pattern up to one common factor near 1
+    camera = Camera(96, 96, 192, 192, 48, 48, look_at((1, 1, 1), (0, 1, 0), 2.5))
+    picture, wanted = render(result.mesh, camera), photograph(torus(0.3, 0.1), camera)
+    inside = signed_distance(wanted.mask) < -3
+    ratio = picture.rgb[inside] * 255 / wanted.rgb[inside]
+    assert 0.9 < np.median(ratio) < 1.1
+    assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.04
+
+
+def test_two_separate_parts_stay_two() -> None:
+    left, right = ball(0.2, (-0.25, 0, 0)), ball(0.12, (0.25, 0.1, 0))
+    mesh = closed(fuse(capture(lambda p: np.minimum(left(p), right(p)), canonical_rig())))
+    assert mesh.body_count == 2
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * (0.2**3 + 0.12**3), rel=0.02)
+
+
+def test_the_isosurface_of_any_field_is_a_closed_manifold() -> None:
+    """Random signs meet every pattern of a cell, the ambiguous ones too."""
+    field = np.random.default_rng(7).normal(size=(20, 21, 22)).astype(np.float32)
+    field[0], field[-1], field[:, 0], field[:, -1], field[:, :, 0], field[:, :, -1] = 1, 1, 1, 1, 1, 1
+    vertices, faces = extract(field)
+    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
+    # every directed edge runs once, so neighbours agree on what is outside
+    assert len(np.unique(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=0)) == faces.size
+    # one solid sample alone is an octahedron: six vertices half a voxel away when all values are +-1, volume 4/3 / 8
+    lone = np.ones((5, 5, 5), np.float32)
+    lone[2, 2, 2] = -1
+    vertices, faces = extract(lone)
+    assert (len(vertices), len(faces)) == (6, 8)
+    assert trimesh.Trimesh(vertices, faces, process=False).volume == pytest.approx(1 / 6)
+
+
+def test_opposite_patterns_cut_the_same_edges() -> None:
+    table = triangle_table()
+    assert (table[0] == -1).all()
+    assert (table[255] == -1).all()
+    for pattern in range(256):
+        assert set(table[pattern]) - {-1} == set(table[255 - pattern]) - {-1}
+
+
+def test_simplification_flattens_a_cube_and_keeps_it_closed() -> None:
+    """A box of 16 x 12 x 10 voxels: flat sides lose nearly everything at no cost, the volume stays."""
+    place = np.stack(np.meshgrid(*(np.arange(24.0),) * 3, indexing="ij"), axis=-1) - 11.5
+    field = box((8, 6, 5))(place).astype(np.float32)
+    vertices, faces = extract(field)
+    whole = ClosedMesh(vertices, faces, opposite_corners(faces, len(vertices)))
+    less, cost = simplify(whole, 0.01, 100_000)
+    mesh = trimesh.Trimesh(less.vertices, less.faces, process=False)
+    assert mesh.is_watertight
+    assert mesh.euler_number == 2
+    assert len(less.faces) < len(faces) / 4
+    assert mesh.volume == pytest.approx(trimesh.Trimesh(vertices, faces, process=False).volume, rel=0.005)
+    assert cost == pytest.approx(0.01)
+    fewer, dearer = simplify(whole, 0.01, 60)
+    assert len(fewer.faces) <= 60
+    assert dearer > cost
+
+
+def test_an_open_surface_is_refused() -> None:
+    with pytest.raises(ValueError, match="open along 3 edges"):
+        opposite_corners(np.array([[0, 1, 2]], np.int32), 3)
 
 
 def test_all_wrong_settings_are_reported_at_once() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,10 +92,3 @@ def test_progress_only_grows_and_ends_at_a_hundred(measured: tuple[Path, dict, l
     assert percents == sorted(percents)
     assert percents[-1] == 100
     assert any("exact" in step for _, step in measured[2])
-
-
-def test_measuring_loads_no_library_that_costs_more_than_the_measuring() -> None:
-    """Every job pays for these imports; a fresh process, because this one has loaded trimesh for other tests."""
-    code = "import sys, models.measure; print([n for n in ('trimesh', 'skimage', 'scipy.sparse') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip() == "[]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +104,19 @@ def test_what_was_read_back_is_what_was_written(tmp_path: Path) -> None:
     assert np.array_equal(back.texture, mesh.texture)
     assert np.array_equal(back.seen, mesh.seen)
     assert (back.roughness, back.metallic) == (mesh.roughness, mesh.metallic)
+
+
+def test_writing_does_not_import_trimesh(tmp_path: Path) -> None:
+    """It costs more than all writing; a fresh process, because this one has loaded it."""
+    program = (
+        "import pathlib, sys; from models.mesh import write_all; from tests import meshes\n"
+        "write_all(meshes.torus(), pathlib.Path(sys.argv[1]), {}); print('trimesh' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=root)
+    assert done.stdout.strip() == "False"
+    assert (tmp_path / "mesh.glb").exists()
 
 
 def test_the_glb_says_its_units_axis_and_origin(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,27 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def edit_glb(folder: Path, old: str, new: str) -> None:
+    """Another JSON part with everything else as it was."""
+    path = folder / "mesh.glb"
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<I", raw, 12)
+    text, binary = raw[20 : 20 + length].decode(), raw[20 + length :]
+    assert old in text
+    edited = text.replace(old, new, 1).encode()
+    edited += b" " * (-len(edited) % 4)
+    head = struct.pack("<4sIII4s", b"glTF", 2, 20 + len(edited) + len(binary), len(edited), b"JSON")
+    path.write_bytes(head + edited + binary)
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + bytes(4))
+
+
+NODE = '"nodes":[{"mesh":0,"name":"mesh"}]'
+INDICES = '"componentType":5123,"count":9216'
+
+
 def repaint(folder: Path, colour: int) -> None:
     write_all(replace(meshes.torus(), texture=np.full((64, 64, 3), colour, np.uint8)), folder, {})
 
@@ -56,6 +78,13 @@ def repaint(folder: Path, colour: int) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), name) for name in MESH_FILES},
     "glb cut": (lambda folder: cut(folder / "mesh.glb"), r"mesh\.glb"),
+    "glb longer": (lambda folder: lengthen(folder / "mesh.glb"), r"mesh\.glb.*announces"),
+    "glb box": (lambda folder: edit_glb(folder, '"max":[0.4', '"max":[0.9'), r"mesh\.glb.*announces"),
+    "glb moved": (lambda folder: edit_glb(folder, NODE, '"nodes":[{"mesh":0,"translation":[0,0,1]}]'), "announces"),
+    "glb not shown": (lambda folder: edit_glb(folder, '"nodes":[0]', '"nodes":[]'), "0 meshes"),
+    "glb not textured": (lambda folder: edit_glb(folder, '"baseColorTexture":{"index":0},', ""), "no base-colour"),
+    "glb beyond its bytes": (lambda folder: edit_glb(folder, INDICES, INDICES + "000"), r"mesh\.glb"),
+    "glb index": (lambda folder: edit_glb(folder, '"count":1617', '"count":1600'), r"mesh\.glb"),
     "ply cut": (lambda folder: cut(folder / "mesh.ply"), r"mesh\.ply"),
     "ply garbage": (lambda folder: (folder / "mesh.ply").write_bytes(b"\0" * 5000), r"mesh\.ply"),
     "obj cut": (lambda folder: cut(folder / "mesh.obj"), r"mesh\.obj"),

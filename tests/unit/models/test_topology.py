@@ -81,19 +81,5 @@ def test_two_cubes_touching_at_a_corner_are_two_closed_components() -> None:
     assert facts.volume_m3 == pytest.approx(2.0)
 
 
-def test_pieces_are_counted_whatever_the_order_of_the_triangles() -> None:
-    """Thirty tori in a row, their triangles and vertices shuffled: long chains of neighbours with wild numbers."""
-    one = meshes.torus(rows=12, columns=8)
-    vertices = np.concatenate([one.vertices + np.float32(k) for k in range(30)])
-    faces = np.concatenate([one.faces + k * len(one.vertices) for k in range(30)])
-    random = np.random.default_rng(3)
-    place = random.permutation(len(vertices))
-    shuffled = np.empty_like(vertices)
-    shuffled[place] = vertices
-    facts = topology(shuffled, random.permutation(place[faces].astype(np.int32)))
-    assert (facts.components, facts.genus, facts.non_manifold_vertices) == (30, 30, 0)
-    assert facts.largest_component_share == pytest.approx(1 / 30, rel=1e-3)
-
-
 def test_degenerate_triangles_are_counted() -> None:
     assert measure(meshes.sphere()).degenerate_faces == 2 * 64  # one per column at each pole
