@@ -219,7 +219,7 @@ TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {"inspect": inspec
 
 def software_versions() -> dict[str, str]:
     """Versions of what shaped the result, without importing any of it."""
-    names = ("meshdrop", "numpy", "numba", "scipy", "scikit-image", "manifold3d", "trimesh", "pillow", "torch")
+    names = ("meshdrop", "numpy", "numba", "scipy", "scikit-image", "trimesh", "pillow", "torch")
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "trimesh", "numba", "skimage", "scipy", "numpy", "PIL", "manifold3d")
+HEAVY = ("torch", "trimesh", "numba", "skimage", "scipy", "numpy", "PIL")
 SOURCES = [file for room in ("daemon", "db", "models") for file in sorted((ROOT / room).rglob("*.py"))]
 
 
