@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from daemon.assess import Assessor
 from daemon.crash import crashpoint
 from daemon.deliver import Delivery
-from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, MAX_FINISH_TRIES, MAX_REFUNDS
+from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, MAX_FINISH_TRIES, MAX_REFUNDS, Stopping
 from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.retry import Outcomes, was_stopped, worth_another
@@ -79,6 +80,8 @@ class Advance:
             return self.jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says)
         if was_stopped(outcomes):
             return self.give_back(job)
+        if any(outcome["error_class"] == "disk" for outcome in outcomes.values()):
+            return self.jobs.requeue(job.id, "the disk was full or failing", delay_s=BACK_OFF_S[-1], refund=True)
         if worth_another(job, outcomes, self.jobs.runs(job.id)):
             delay = BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
             log.info("will be tried again", job=job.short_id, delay_s=delay)
@@ -95,7 +98,12 @@ class Advance:
             return self.jobs.reject(job.id, "poison", FAILURES["poison"].says)
         job = self.jobs.finish(job.id)
         crashpoint("R4")
-        assessment = self.assessor.assess(job, outcomes)
+        try:
+            assessment = self.assessor.assess(job, outcomes)
+        except (Stopping, OSError):
+            with contextlib.suppress(OSError):
+                self.jobs.unfinish(job.id)
+            raise
         crashpoint("R5")
         if assessment.best is None:
             return self.jobs.reject(job.id, assessment.code, assessment.reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Assessor:
         self._write_report(job, attempt, models, measured, assessment)
         return assessment
 
-    def _measure(self, job: Job, attempt: Path, finished: list[str]) -> dict[str, Any]:
+    def _measure(self, job: Job, attempt: Path, finished: list[str], *, again: bool = True) -> dict[str, Any]:
         places, folder = self.share.places, attempt / "measure"
         fsops.fresh_dir(folder)
         request = worker_request(
@@ -89,6 +90,11 @@ class Assessor:
             raise Stopping
         if ended.answer is not None:
             return ended.answer
+        if ended.error_class == "disk":
+            raise OSError(errno.ENOSPC, ended.reason)
+        if again:
+            # Most likely the machine ran out of memory: the mesh is not to blame, so it is measured once more.
+            return self._measure(job, attempt, finished, again=False)
         error = {"code": ended.error_class, "message": f"measuring failed: {ended.reason}", "fix": ended.fix}
         return {"models": {name: {"error": error} for name in finished}, "pictures": []}
 

@@ -15,6 +15,7 @@ from daemon.crash import crashpoint
 from daemon.errors import FAILURES
 from daemon.look import take_facts
 from daemon.places import Places, shown
+from daemon.runner import files_of
 from daemon.settings import Settings
 from db.records import Job, ModelRun
 from models.layout import is_own_output
@@ -48,30 +49,39 @@ class Bundle:
         for name, text in self.texts.items():
             fsops.write_file(target / name, text)
             receipt[name] = {"size": len(text), "sha256": fsops.sha256_of(target / name)}
-        facts = {"schema": "meshdrop.receipt/1", "job": job.id, "name": shown(job.name), "files": receipt}
+        identity = {"schema": "meshdrop.receipt/1", "job": job.id, "name": shown(job.name)}
+        facts = {**identity, "files": receipt, "left_out": self.left_out}
         fsops.write_file(target / RECEIPT, json.dumps(facts, indent=1, ensure_ascii=False).encode())
         fsops.sync_tree(target)
         fsops.sync_dir(target.parent)
 
 
 def result_bundle(job: Job, places: Places, settings: Settings) -> Bundle:
-    """Everything for outbox/: report, pictures, each finished model's files and, unless switched off, the capture."""
+    """Everything for outbox/: report, pictures, each finished model's files and, unless switched off, the capture.
+
+    What was read comes from our own checked copy; what else lay in the folder (notes, raw photographs) as it came.
+    """
     bundle = Bundle()
     _add_results(bundle, places.attempt(job.id, job.attempt))
     if settings.deliver_capture:
-        _add_tree(bundle, places.capture(job.id), "capture/", settings)
+        _add_received(bundle, places.claimed / job.id, settings)
+        for fact in take_facts(places.capture(job.id), settings.limits):
+            bundle.copies[f"capture/{fact.path}"] = places.capture(job.id) / fact.path
     return bundle
 
 
-def failure_bundle(job: Job, runs: list[ModelRun], places: Places, settings: Settings) -> Bundle:
+def failure_bundle(
+    job: Job, runs: list[ModelRun], places: Places, settings: Settings, *, with_results: bool = True
+) -> Bundle:
     """Everything for failed/: WHY.txt, failure.json, the end of the log, the capture as it came, results if any."""
     bundle = Bundle()
     attempt = places.attempt(job.id, job.attempt)
-    _add_results(bundle, attempt)
+    if with_results:
+        _add_results(bundle, attempt)
     if is_movable(job, places, settings):
         bundle.left_out["capture"] = "too large to copy: it follows as capture/ right after this folder"
     else:
-        _add_tree(bundle, places.claimed / job.id, "capture/", settings)
+        _add_received(bundle, places.claimed / job.id, settings)
     if log := _log_tail(places.work(job.id), attempt):
         bundle.texts["log.txt"] = log
     bundle.texts["WHY.txt"] = why_text(job, runs, bundle.left_out).encode("utf-8", "backslashreplace")
@@ -80,10 +90,13 @@ def failure_bundle(job: Job, runs: list[ModelRun], places: Places, settings: Set
 
 
 def is_movable(job: Job, places: Places, settings: Settings) -> bool:
-    """Whether a refused folder is too big to copy, so that it is moved into failed/ after its WHY.txt."""
+    """Whether a refused folder is too big or too deep to copy, so that it is moved into failed/ after its WHY.txt."""
     limits = settings.limits
-    facts = take_facts(places.claimed / job.id, limits) if (places.claimed / job.id).exists() else ()
-    return len(facts) > limits.max_entries or sum(fact.size for fact in facts) > 2 * limits.max_capture_bytes
+    if not (places.claimed / job.id).exists():
+        return False
+    facts = take_facts(places.claimed / job.id, limits, everything=True)
+    too_many = len(facts) > limits.max_entries or any(fact.kind == "deep" for fact in facts)
+    return too_many or sum(fact.size for fact in facts) > 2 * limits.max_capture_bytes
 
 
 def _add_results(bundle: Bundle, attempt: Path) -> None:
@@ -95,23 +108,30 @@ def _add_results(bundle: Bundle, attempt: Path) -> None:
     for picture in sorted(previews.rglob("*.png")):
         bundle.copies[f"previews/{picture.relative_to(previews)}"] = picture
     for answer in sorted(attempt.glob("*/result.json")):
-        model = answer.parent.name
-        for name in json.loads(answer.read_text(encoding="utf-8"))["files"]:
-            bundle.copies[f"{model}/{name}"] = answer.parent / Path(name).name
+        for name in files_of(json.loads(answer.read_text(encoding="utf-8"))):
+            bundle.copies[f"{answer.parent.name}/{name}"] = answer.parent / name
 
 
-def _add_tree(bundle: Bundle, folder: Path, prefix: str, settings: Settings) -> None:
-    """Plain files as they are; a returned folder's old results stay behind, links and devices are only named."""
+def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
+    """Every plain file of a received folder as it is; links and devices are only named.
+
+    Of a folder that came back from us (it carries our receipt) the old results stay behind, and its ``capture/`` is
+    unfolded where that overwrites nothing.
+    """
     if not folder.exists():
         return
-    facts = take_facts(folder, settings.limits)
-    nested = any(fact.path.startswith("capture/") for fact in facts)
+    facts = take_facts(folder, settings.limits, everything=True)
+    paths = {fact.path for fact in facts}
+    returned = RECEIPT in paths
     for fact in facts:
         if fact.kind != "file" or fact.links > 1:
             bundle.left_out[printable(fact.path)] = "not a plain file of its own"
-        elif not is_own_output(fact.path):
-            inner = fact.path.removeprefix("capture/") if nested else fact.path
-            bundle.copies[prefix + inner] = folder / fact.path
+        elif returned and is_own_output(fact.path):
+            continue
+        else:
+            inner = fact.path.removeprefix("capture/") if returned else fact.path
+            free = inner == fact.path or inner not in paths
+            bundle.copies[f"capture/{inner if free else fact.path}"] = folder / fact.path
 
 
 def _log_tail(work: Path, attempt: Path) -> bytes:

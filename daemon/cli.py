@@ -159,11 +159,13 @@ def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson
 @app.command()
 def retry(job: JobName, root: Root = None, config: Config = None) -> None:
     """Move a failed (or finished) job's folder back into the inbox, which starts it again."""
+    from daemon.fsops import rename_new
+
     places = _places(root, config)
     source, target = _published_folder(places, job)
     if os.path.lexists(target):
         raise MeshdropError(f"{target} is there already", "wait until it is taken, or rename it")
-    source.rename(target)
+    rename_new(source, target)
     out.print(f"{shown(os.fsencode(target.name))} is back in the inbox")
 
 
@@ -217,7 +219,7 @@ def _record(places: Places) -> sessionmaker[Session]:
 def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
     """(where the job's folder is now, where it came from)."""
     for shelf in (places.failed, places.outbox):
-        if (shelf / name).is_dir() and Path(name).name == name:
+        if Path(name).name == name != ".." and name and (shelf / name).is_dir():
             return shelf / name, places.inbox / name
     from daemon.views import find_one
 
@@ -247,6 +249,13 @@ def main() -> None:
             raise
         err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
         sys.exit(ExitCode.CONFIGURATION)
+    except PermissionError as error:
+        err.print(f"meshdrop: {error.filename} may not be read or written by this user", markup=False, soft_wrap=True)
+        err.print("  fix: run this as the user that the service runs as", markup=False, soft_wrap=True)
+        sys.exit(ExitCode.PROBLEM)
+    except OSError as error:
+        err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
+        sys.exit(ExitCode.PROBLEM)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -75,7 +75,7 @@ class ControlSocket:
                     self.commands.put(command)
                     self._on_command()
                     connection.sendall(json.dumps(command.wait()).encode() + b"\n")
-                except (OSError, ValueError, KeyError, AttributeError):
+                except Exception:
                     continue
 
 

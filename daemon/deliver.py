@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import fsops
-from daemon.bundle import failure_bundle, is_movable, result_bundle
+from daemon.bundle import Bundle, failure_bundle, is_movable, result_bundle
 from daemon.crash import crashpoint
 from daemon.log import get_logger
 from daemon.places import publishable, shown, with_suffix
@@ -56,8 +56,12 @@ class Delivery:
         shelf = self._shelf(job)
         # Staging gone means published, even if a consumer has already taken the folder away.
         while staged.exists():
+            target = shelf / os.fsdecode(job.dest or b"_")
+            old_mark = shelf / f"{target.name}.done"
+            if old_mark.is_file() and not os.path.lexists(target):
+                fsops.remove_tree(old_mark)  # of a result that was taken away: it must not vouch for this one
             try:
-                fsops.rename_new(staged, shelf / os.fsdecode(job.dest or b"_"))
+                fsops.rename_new(staged, target)
             except FileExistsError:
                 job = self.jobs.redirect(job.id, self._other_name(job, shelf))
         crashpoint("D3a")
@@ -91,8 +95,9 @@ class Delivery:
     def drop_expired(self, now: float) -> None:
         """Delete kept originals whose retention has ended. Their age is the time they were put away."""
         for folder in self.share.places.kept.iterdir():
-            if now - folder.lstat().st_mtime > self.settings.retain_days * _DAY_S:
-                fsops.remove_tree(folder)
+            with contextlib.suppress(OSError):  # one that cannot be removed must not keep the others
+                if now - folder.lstat().st_mtime > self.settings.retain_days * _DAY_S:
+                    fsops.remove_tree(folder)
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -105,15 +110,24 @@ class Delivery:
             fsops.remove_tree(work / MARKER)
             fsops.sync_dir(work)
         crashpoint("D1b")
-        if state is State.FAILING:
-            bundle = failure_bundle(job, self.jobs.runs(job.id), places, self.settings)
-        else:
-            bundle = result_bundle(job, places, self.settings)
+        failing = state is State.FAILING
+        bundle = self._failure_bundle(job) if failing else result_bundle(job, places, self.settings)
         bundle.write(places.staging / job.id, job)
         crashpoint("D1")
         marker = {"state": state, "name": job.name.hex(), "dest": publishable(job.name).hex(), "facts": dict(facts)}
         fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)
         crashpoint("D2a")
+
+    def _failure_bundle(self, job: Job) -> Bundle:
+        runs, places = self.jobs.runs(job.id), self.share.places
+        try:
+            return failure_bundle(job, runs, places, self.settings)
+        except OSError:
+            raise
+        except Exception:
+            # Whatever is odd about the results, the capture and the reason must come out.
+            log.exception("results left out of the bundle", job=job.short_id)
+            return failure_bundle(job, runs, places, self.settings, with_results=False)
 
     def _shelf(self, job: Job) -> Path:
         places = self.share.places
@@ -131,7 +145,8 @@ class Delivery:
         """For consumers that must not act before the rename is durable."""
         name = os.fsdecode(job.dest or b"_")
         if (self.share.places.outbox / name).exists():
-            fsops.show_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
+            with contextlib.suppress(IsADirectoryError):  # a stranger's folder of that name stays
+                fsops.show_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
 
     def _put_away(self, job: Job, claimed: Path) -> None:
         places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
@@ -142,7 +157,7 @@ class Delivery:
             kept = places.kept / job.id
             fsops.remove_tree(kept)
             fsops.rename_new(claimed, kept)
-            os.utime(kept, (time.time(), time.time()))
+            os.utime(kept)  # retention counts from here; without times this needs no ownership
             fsops.sync_dir(places.kept)
         else:
             fsops.remove_tree(claimed)

@@ -13,6 +13,8 @@ import hashlib
 import os
 import shutil
 import stat
+import subprocess
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +112,7 @@ def rename_new(source: Path, target: Path) -> None:
 def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file whole or not at all: a hidden neighbour, flushed, renamed over, directory flushed."""
     _observe("write_file", path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -127,7 +129,7 @@ def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
 def show_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file in one step for readers, without asking the disk: for status pages that are soon rewritten."""
     _observe("show_file", path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
             file.write(content)
@@ -194,7 +196,13 @@ def remove_tree(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    shutil.rmtree(path, onerror=_unlock_and_retry)
+    try:
+        shutil.rmtree(path, onerror=_unlock_and_retry)
+    except (RecursionError, OSError):
+        # A tree a thousand folders deep is beyond Python's own way; the system's tool has no such limit.
+        subprocess.run(["rm", "-rf", "--", os.fsencode(path)], check=False, stderr=subprocess.DEVNULL)
+        if os.path.lexists(path):
+            raise OSError(errno.ENOTEMPTY, "could not be removed", str(path)) from None
     crashpoint("rm")
 
 

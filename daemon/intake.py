@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -63,6 +64,8 @@ class Intake:
         places = self.share.places
         folder = places.inbox / os.fsdecode(finding.name)
         self.share.check()
+        if not os.access(folder, os.W_OK):
+            raise NotYet(_NOT_MOVABLE)
         try:
             self._flush(folder, finding.snapshot)
             if look(folder, self.settings.limits, closely=False).fingerprint != finding.snapshot.fingerprint:
@@ -100,8 +103,18 @@ class Intake:
         claimed = self.share.places.claimed / job.id
         if not claimed.exists():
             return self.jobs.abandon(job.id, "nothing was taken")
-        if job.ingest_tries > MAX_INGEST_TRIES:
+        if job.ingest_tries >= MAX_INGEST_TRIES:
             return self.jobs.reject(job.id, "unreadable", FAILURES["unreadable"].says)
+        # Counted before anything is read, so that a capture that kills the reader ends here after three times.
+        job = self.jobs.read(job.id)
+        try:
+            return self._read(job, claimed)
+        except (Stopping, OSError):
+            with contextlib.suppress(OSError):
+                self.jobs.unread(job.id)
+            raise
+
+    def _read(self, job: Job, claimed: Path) -> Job:
         self._flush_claim()
         limits = self.settings.limits
         snapshot = look(claimed, limits)
@@ -154,6 +167,9 @@ class Intake:
             fsops.rename_new(places.claimed / job.id, places.inbox / os.fsdecode(job.name))
         except FileExistsError:
             return self.jobs.reject(job.id, "changed", FAILURES["changed"].says)
+        except OSError:
+            self.jobs.adopt(job.id, job.fingerprint)  # still ours, so that the next try finds it
+            raise
         fsops.sync_dir(places.claimed)
         fsops.sync_dir(places.inbox)
         log.info("put back", job=job.short_id, capture=shown(job.name))
@@ -198,7 +214,7 @@ class Intake:
         while ended is None:
             if job.ingest_tries >= MAX_INGEST_TRIES:
                 return self.jobs.reject(job.id, "unreadable", FAILURES["unreadable"].says)
-            job = self.jobs.read_again(job.id)
+            job = self.jobs.read(job.id)
             ended = self._inspect(job)
         if not ended["ok"]:
             problems = tuple(Problem(**fields) for fields in ended["problems"])
@@ -222,6 +238,8 @@ class Intake:
         ended = run_to_end(process, self.stopping)
         if ended.error_class == "cancelled":
             raise Stopping
+        if ended.error_class == "disk":
+            raise OSError(errno.ENOSPC, ended.reason)
         if ended.error_class is not None:
             log.warning("reader failed", job=job.short_id, reason=ended.reason)
         return ended.answer

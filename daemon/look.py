@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.settle import Fact, Snapshot
-from models.layout import expect, is_litter
+from models.layout import expect, is_blocker, is_litter
 from models.limits import CaptureLimits
 from models.png import SIGNATURE, tail_is_complete
 
@@ -50,21 +50,21 @@ def nothing_seen(limits: CaptureLimits) -> Snapshot:
     return Snapshot((), expect((), lambda _: b"", limits))
 
 
-def take_facts(folder: Path, limits: CaptureLimits) -> tuple[Fact, ...]:
-    """Every entry below ``folder`` but litter, sorted; at most a few more than a capture may have."""
+def take_facts(folder: Path, limits: CaptureLimits, *, everything: bool = False) -> tuple[Fact, ...]:
+    """Every entry below ``folder`` but litter (or ``everything``), sorted; at most one more than a capture may have."""
     facts: list[Fact] = []
-    for fact in _walk(folder, "", _LEVELS):
+    for fact in _walk(folder, "", _LEVELS, everything):
         facts.append(fact)
         if len(facts) > limits.max_entries:
             break
     return tuple(sorted(facts))
 
 
-def _walk(folder: Path, prefix: str, levels: int) -> Iterator[Fact]:
+def _walk(folder: Path, prefix: str, levels: int, everything: bool) -> Iterator[Fact]:
     with os.scandir(folder) as entries:
         for entry in entries:
             path = prefix + entry.name
-            if is_litter(path):
+            if not everything and is_litter(path) and not is_blocker(path):
                 continue
             try:
                 found = entry.stat(follow_symlinks=False)
@@ -72,9 +72,9 @@ def _walk(folder: Path, prefix: str, levels: int) -> Iterator[Fact]:
                 continue  # renamed or deleted between listing and looking: the next look sees the new state
             if stat.S_ISDIR(found.st_mode):
                 if levels == 0:
-                    yield Fact(path, "other", 0, 0)
+                    yield Fact(path, "deep", 0, 0)
                 else:
-                    yield from _walk(folder / entry.name, path + "/", levels - 1)
+                    yield from _walk(folder / entry.name, path + "/", levels - 1, everything)
             elif stat.S_ISREG(found.st_mode):
                 yield Fact(path, "file", found.st_size, found.st_mtime_ns, found.st_nlink)
             else:

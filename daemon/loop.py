@@ -64,7 +64,7 @@ class Loop:
 
     def _begin(self, job: Job) -> None:
         """R1, R2: the attempt is counted before anything is started."""
-        if digest_of_folder(self.places.capture(job.id), self.settings) != job.digest:
+        if not self._is_sound(job):
             self.hand_on(self.jobs.reject(job.id, "damaged", FAILURES["damaged"].says))
             return
         # After a refunded attempt its folder is there: finished models in it are kept, its manifest is not.
@@ -74,8 +74,6 @@ class Loop:
         fsops.sync_dir(folder)
         job = self.jobs.start(job.id, boot_id())
         crashpoint("R1")
-        if job.attempt > 1:
-            carry_over(self.places.attempt(job.id, job.attempt - 1), folder)
         models = [(name, self.settings.model_settings.get(name, {})) for name in job.models or self.settings.models]
         attempt = Attempt(
             key=f"{job.id}.{job.attempt}", recipe=write_recipe(models, self.settings.custom_models),
@@ -83,12 +81,21 @@ class Loop:
         )  # fmt: skip
         log.info("started", job=job.short_id, capture=shown(job.name), attempt=job.attempt)
         try:
+            if job.attempt > 1:
+                carry_over(self.places.attempt(job.id, job.attempt - 1), folder)
             self.executor.start(attempt)
         except OSError:
             self.jobs.requeue(job.id, "the attempt could not be begun", refund=True)
             raise
         self.running[attempt.key] = job
         crashpoint("R2")
+
+    def _is_sound(self, job: Job) -> bool:
+        """Whether our copy of the capture is still what was received."""
+        try:
+            return digest_of_folder(self.places.capture(job.id), self.settings) == job.digest
+        except FileNotFoundError:
+            return False
 
     def _ended(self, report: Report) -> None:
         job = self.running.pop(report.key)

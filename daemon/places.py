@@ -129,8 +129,8 @@ def publishable(name: bytes) -> bytes:
     text = text.rstrip(". ") or "_"
     if text.startswith("."):
         text = "_" + text[1:]
-    if _WINDOWS_DEVICES.match(text):
-        text += "_"
+    if _WINDOWS_DEVICES.match(text) or text.lower().endswith(".done"):
+        text += "_"  # `.done` is how a finished result is marked
     while len(os.fsencode(text)) > _NAME_MAX - _SUFFIX_ROOM:
         text = text[:-1]
     return os.fsencode(text)

@@ -35,16 +35,12 @@ class Recovery:
     settings: Settings
 
     def run(self) -> list[Job]:
-        """Adopt folders nobody knows of, sweep what belongs to no live job; return the jobs to bring forward.
-
-        A try at reading is counted here, before the reading, so that a capture that kills the reader ends.
-        """
+        """Adopt folders nobody knows of, sweep what belongs to no live job; return the jobs to bring forward."""
         # Workers of an earlier daemon that outlived it: our lock proves that no other one lives on this state folder.
         kill_marked(OWNER_KEY, str(self.share.places.state))
         self._adopt_claimed()
         self._sweep()
         jobs = self.jobs.live()
-        jobs = [self.jobs.read_again(job.id) if job.state is State.CLAIMING else job for job in jobs]
         crashpoint("GRAB")
         return jobs
 
@@ -56,7 +52,7 @@ class Recovery:
             job = self.jobs.find(folder.name)
             if job is not None and job.state in LIVE:
                 continue
-            fingerprint = look(folder, self.settings.limits, closely=False).fingerprint
+            fingerprint = self._fingerprint(folder)
             if job is None and (marker := self._marker(folder.name)) is not None:
                 self.jobs.restore(
                     folder.name, bytes.fromhex(marker["name"]), State(marker["state"]), bytes.fromhex(marker["dest"]),
@@ -69,6 +65,13 @@ class Recovery:
             else:
                 continue  # at rest with its original still here: an older version's leftover, kept
             log.warning("adopted", job=folder.name[:8])
+
+    def _fingerprint(self, folder: Path) -> str:
+        """What the folder looks like now; nothing when it cannot be read, which its own turn will tell."""
+        try:
+            return look(folder, self.settings.limits, closely=False).fingerprint
+        except OSError:
+            return ""
 
     def _marker(self, job_id: str) -> dict[str, Any] | None:
         """What delivery noted beside a staged folder: it is complete, or already published when staging is empty."""

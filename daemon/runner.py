@@ -6,11 +6,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from daemon import fsops
+from daemon.errors import RUN_FAILURES
 from daemon.executor import Attempt, Report
 from daemon.log import get_logger
 from daemon.process import Ended, Home, Limits, WorkerProcess, worker_request
@@ -140,6 +141,8 @@ class _Run:
         if step is None:
             raise RuntimeError("a process ended that no step had started")
         self._process = None
+        if ended.answer is not None and not files_of(ended.answer):
+            ended = replace(ended, error_class="garbage", reason=RUN_FAILURES["garbage"].says, answer=None)
         state = {None: "ok", "unavailable": "skipped"}.get(ended.error_class, "failed")
         if state == "ok":
             fsops.sync_tree(Path(self.attempt.dir) / step["model"])
@@ -166,14 +169,22 @@ class _Run:
         return Report(self.attempt.key, "done", 1.0, "finished", manifest)
 
 
+def files_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The plain file names that a model's answer vouches for; none when the answer is not what it should be."""
+    files = answer.get("files")
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
+        return ()
+    return tuple(files) if all(name == os.path.basename(name) and name[:1] not in ("", ".") for name in files) else ()
+
+
 def _finished_before(folder: Path) -> dict[str, Any] | None:
     """The outcome of a model that an earlier attempt finished and whose files are still what they were."""
     try:
         answer = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        for name, facts in answer["files"].items():
-            if os.path.basename(name) != name or fsops.sha256_of(folder / name) != facts["sha256"]:
-                return None
-    except (OSError, ValueError, KeyError, TypeError):
+        names = files_of(answer)
+        if not names or any(fsops.sha256_of(folder / name) != answer["files"][name]["sha256"] for name in names):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return {
         "state": "ok", "error_class": None, "reason": "", "fix": "", "started_at": None, "carried_over": True,

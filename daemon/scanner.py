@@ -16,7 +16,7 @@ from daemon.log import get_logger
 from daemon.look import look, nothing_seen
 from daemon.places import shown
 from daemon.settle import Judgement, Snapshot, Window, judge
-from models.layout import is_litter
+from models.layout import is_blocker, is_litter
 from models.limits import CaptureLimits
 
 log = get_logger()
@@ -78,6 +78,7 @@ class Scanner:
                 entry.name for entry in entries
                 if not entry.name.startswith(b".")
                 and not is_litter(os.fsdecode(entry.name))
+                and not is_blocker(os.fsdecode(entry.name))
                 and entry.is_dir(follow_symlinks=False)
             }
 
@@ -116,7 +117,7 @@ class Scanner:
         self._seen.pop(name, None)
         known = nothing_seen(self._limits)
         sentence = f"this folder cannot be read by the service ({error.strerror}); check its owner and permissions"
-        return Finding(name, known, Judgement("arriving", sentence), 0.0)
+        return Finding(name, known, Judgement("arriving", sentence), float("inf"))
 
 
 def _folder_times(folder: Path, snapshot: Snapshot) -> tuple[int, ...]:

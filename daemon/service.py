@@ -124,9 +124,11 @@ class Service:
         self.board = Board()
         self._stop, self._wake, self._news = threading.Event(), threading.Event(), threading.Event()
         self._broken: BaseException | None = None
+        self._take_signals()
         # For `run --once`: the inbox is settled when a scan found so that began after the last folder was put back.
         self._inbox_version, self._settled_version = 0, -1
         self._queue_shown = -_QUEUE_EVERY_S
+        self._short_of = ""
         self._holds: dict[str, str] = {}
         self._to_read: Handover[Job] = Handover()
         self._to_finish: Handover[Job] = Handover()
@@ -153,7 +155,6 @@ class Service:
 
     def run(self, *, once: bool, on_turn: Callable[[Board], None] | None) -> None:
         """Recover, start the threads, turn the loop; close everything in order whatever happens."""
-        self._take_signals()
         pages = StatusPages(self._share.places, self.board)
         control = ControlSocket(self._share.places.control, self._news.set)
         for job in Recovery(self._share, self._jobs, self._settings).run():
@@ -167,6 +168,8 @@ class Service:
                 ("intake", self._scan_for_ever), ("reading", self._read_for_ever), ("finishing", self._finish_for_ever)
             )
         ]  # fmt: skip
+        for job in reversed(self._jobs.recent(10)):
+            self._show_published(job)
         for thread in threads:
             thread.start()
         tell_systemd("READY=1")
@@ -175,10 +178,12 @@ class Service:
         finally:
             tell_systemd("STOPPING=1")
             self.stop()
-            self._loop.stop()
+            with contextlib.suppress(OSError):  # the next start finds what could not be written down
+                self._loop.stop()
             for thread in threads:
                 thread.join(self._settings.stop_grace_s + 5)
-            self._give_back_unfinished()
+            with contextlib.suppress(OSError):
+                self._give_back_unfinished()
             control.close()
             self.board.set(working=None, finishing=None)
             pages.write(self._clock.monotonic(), self._clock.now(), force=True)
@@ -201,7 +206,7 @@ class Service:
                 self._hold("loop", str(error))
                 self._stop.wait(_RETRY_S)
             while not control.commands.empty():
-                self._obey(control.commands.get())
+                self._obey_safely(control.commands.get())
             now = self._clock.monotonic()
             pages.write(now, self._clock.now())
             tell_systemd("WATCHDOG=1")
@@ -232,6 +237,12 @@ class Service:
         idle = settled and not (self._to_read.open or self._to_finish.open or self._loop.running)
         return idle and not self._jobs.live()
 
+    def _obey_safely(self, command: Command) -> None:
+        try:
+            self._obey(command)
+        except OSError as error:
+            command.answer(False, f"this cannot be recorded now: {error}")
+
     def _obey(self, command: Command) -> None:
         if command.verb == "ping":
             command.answer(True, "running")
@@ -249,7 +260,9 @@ class Service:
             return True, f"{shown(job.name)} is cancelled and goes to failed/"
         if self._loop.cancel(job.id):
             return True, f"{shown(job.name)} is being stopped and goes to failed/"
-        return False, f"{shown(job.name)} cannot be cancelled any more: it is {job.state}"
+        if job.state is State.CLAIMING:
+            return False, f"{shown(job.name)} is still being read; try again in a moment"
+        return False, f"{shown(job.name)} cannot be cancelled any more: its models are through"
 
     def _give_back_unfinished(self) -> None:
         """What was running is not to blame; what only waits to be measured is taken up there at the next start."""
@@ -269,7 +282,7 @@ class Service:
         back_off = pause
         while not self._stop.is_set():
             try:
-                version = self._inbox_version
+                version, self._short_of = self._inbox_version, ""
                 self._share.check()
                 watcher.ensure()
                 findings = scanner.scan()
@@ -277,6 +290,10 @@ class Service:
                 self.board.see_inbox(left)
                 settled = len(left) == len(findings) and all(_is_settled(one, pause) for one in left)
                 self._settled_version = version if settled else -1
+                if self._short_of:
+                    self._hold("space", self._short_of)
+                else:
+                    self._unhold("space")
                 self._unhold("inbox")
                 back_off = pause
             except (OSError, ShareUnavailable) as error:
@@ -290,20 +307,30 @@ class Service:
         """Claim a folder that is ready; returns the finding, perhaps with another sentence, when it stays."""
         if finding.judgement.state not in ("ready", "refuse"):
             return finding
-        wanted = max(self._settings.min_free_mb * 1e6, 3 * finding.snapshot.size)
-        if self._share.free_bytes() < wanted and finding.judgement.state == "ready":
-            self._hold("space", f"less than {wanted / 1e6:.0f} MB free: nothing new is taken until there is room")
-            return finding
-        self._unhold("space")
         try:
+            if (reason := self._lacks_room(finding)) is not None:
+                self._short_of = reason
+                return replace(finding, judgement=Judgement("arriving", reason))
             job = self._intake.claim(finding)
         except NotYet as reason:
             return replace(finding, judgement=Judgement("arriving", str(reason)))
+        except OSError as error:
+            return replace(finding, judgement=Judgement("arriving", f"this folder cannot be taken now: {error}"))
         if job is None:
             return finding
         scanner.forget(finding.name)
         self._to_read.put(job)
         return None
+
+    def _lacks_room(self, finding: Finding) -> str | None:
+        """Why a complete folder must wait for disk space. One that is too large is taken, to be refused."""
+        needed = finding.snapshot.required_size
+        if finding.judgement.state == "refuse" or needed > self._settings.limits.max_capture_bytes:
+            return None
+        wanted = max(self._settings.min_free_mb * 1e6, 3 * needed)
+        if self._share.free_bytes() >= wanted:
+            return None
+        return f"less than {wanted / 1e6:.0f} MB are free on the disk: it is taken as soon as there is room"
 
     # -- reading and finishing threads ----------------------------------------------------------------------------
 
@@ -324,8 +351,11 @@ class Service:
     def _settle(self, job: Job) -> None:
         job = self._advance.to_rest(self._jobs.get(job.id))
         if job.state in (State.DONE_CLEAN, State.FAILED_CLEAN):
-            folder = "outbox" if job.state is State.DONE_CLEAN else "failed"
-            self.board.publish(job, f"{folder}/{shown(job.dest or b'')}", self._clock.now())
+            self._show_published(job)
+
+    def _show_published(self, job: Job) -> None:
+        folder = "outbox" if job.state in (State.DONE, State.DONE_CLEAN) else "failed"
+        self.board.publish(job, f"{folder}/{shown(job.dest or b'')}", job.finished_at or self._clock.now())
 
     def _patiently(self, job: Job, code: str) -> None:
         """Bring one job to rest. Trouble of the machine is waited out; a defect of ours fails this job (for ``code``),
@@ -397,4 +427,4 @@ class Service:
 
 def _is_settled(finding: Finding, pause: float) -> bool:
     """Whether waiting longer would change nothing about this folder by itself (for ``run --once``)."""
-    return finding.judgement.state == "arriving" and finding.quiet_s > 3 * pause
+    return finding.judgement.state == "arriving" and finding.quiet_s >= 3 * pause

@@ -14,7 +14,7 @@ from typing import Literal
 from models.layout import Expectation
 from models.problem import Problem, printable
 
-Kind = Literal["file", "symlink", "other"]
+Kind = Literal["file", "symlink", "deep", "other"]
 State = Literal["arriving", "settling", "ready", "refuse"]
 
 
@@ -48,9 +48,10 @@ class Snapshot:
         return digest.hexdigest()
 
     @property
-    def size(self) -> int:
-        """Bytes in all files."""
-        return sum(fact.size for fact in self.facts)
+    def required_size(self) -> int:
+        """Bytes in the files of the set."""
+        wanted = set(self.expectation.required)
+        return sum(fact.size for fact in self.facts if fact.path in wanted)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def odd_entries(facts: tuple[Fact, ...]) -> tuple[Problem, ...]:
     for fact in facts:
         if fact.kind == "symlink":
             found.append(Problem("symlink", fact.path, "is a symbolic link.", "Copy the file itself, not a link."))
+        elif fact.kind == "deep":
+            found.append(Problem("depth", fact.path, "lies deeper than a capture goes.", "Leave this folder out."))
         elif fact.kind == "other":
             found.append(Problem("not_regular", fact.path, "is not a plain file.", "Leave it out of the capture."))
         elif fact.links > 1:

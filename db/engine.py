@@ -9,14 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 T = TypeVar("T")
 
@@ -50,7 +52,7 @@ class DatabaseDamaged(RuntimeError):
 def make_engine(path: Path) -> Engine:
     """A read-write engine with exactly one connection and honest transactions."""
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         pool_size=1, max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": 5.0},
     )
@@ -182,9 +184,10 @@ def reader(path: Path) -> sessionmaker[Session]:
 
     Raises ``SchemaError`` when the daemon that wrote the database is of another version.
     """
-    engine = create_engine(
-        f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": 5.0, "check_same_thread": False}
-    )
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     if (found := current_revision(engine)) != (known := head_revision()):
         raise SchemaError(
             f"the record {path} has schema {found}, and this command knows {known}: use the command of the version "

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.engine import Database
-from db.records import Job, ModelRun, as_job, live_jobs, runs_of
+from db.records import Job, ModelRun, as_job, live_jobs, recent_jobs, runs_of
 from db.states import State, check_move
 from db.tables import EventRow, JobRow, ModelRunRow
 
@@ -53,7 +53,7 @@ class Jobs:
             now = self._now()
             row = JobRow(
                 id=job_id or new_id(), name=name, state=State.CLAIMING, priority=0, fingerprint=fingerprint,
-                ingest_tries=1, put_back=0, attempt=0, refunds=0, finish_tries=0, not_before=0.0, created_at=now,
+                ingest_tries=0, put_back=0, attempt=0, refunds=0, finish_tries=0, not_before=0.0, created_at=now,
             )
             session.add(row)
             session.flush()
@@ -89,9 +89,13 @@ class Jobs:
         found = select(func.count()).where(JobRow.name == name, JobRow.put_back > 0, JobRow.created_at > since)
         return bool(self._db.read(lambda session: session.scalar(found)))
 
-    def read_again(self, job_id: str) -> Job:
+    def read(self, job_id: str) -> Job:
         """Count one more try at reading a claimed folder, before it is read."""
-        return self._change(job_id, None, "reading again", lambda row: _set(row, ingest_tries=row.ingest_tries + 1))
+        return self._change(job_id, None, "reading", lambda row: _set(row, ingest_tries=row.ingest_tries + 1))
+
+    def unread(self, job_id: str) -> Job:
+        """Take the last try at reading back: the capture was not to blame for its end."""
+        return self._change(job_id, None, "reading stopped", lambda row: _set(row, ingest_tries=row.ingest_tries - 1))
 
     def abandon(self, job_id: str, why: str, *, put_back: bool = False) -> Job:
         """Give a claim up: nothing was taken, or (``put_back``) the folder goes back into the inbox."""
@@ -163,6 +167,10 @@ class Jobs:
     def finish(self, job_id: str) -> Job:
         """Count one more try at measuring and staging a finished attempt, before it is begun."""
         return self._change(job_id, None, "finishing", lambda row: _set(row, finish_tries=row.finish_tries + 1))
+
+    def unfinish(self, job_id: str) -> Job:
+        """Take the last try at finishing back: the job was not to blame for its end."""
+        return self._change(job_id, None, "finishing stopped", lambda row: _set(row, finish_tries=row.finish_tries - 1))
 
     def record_run(self, job_id: str, run: ModelRun) -> None:
         """Keep what one model run came to; a later record of the same attempt and model replaces the earlier one."""
@@ -245,6 +253,10 @@ class Jobs:
     def live(self) -> list[Job]:
         """Every job that a start must bring forward, oldest first."""
         return self._db.read(live_jobs)
+
+    def recent(self, limit: int) -> list[Job]:
+        """The newest jobs at rest, newest first."""
+        return self._db.read(lambda session: recent_jobs(session, limit))
 
     def runs(self, job_id: str) -> list[ModelRun]:
         """Model runs of a job in order."""

@@ -21,7 +21,8 @@ class Problem:
     fix: str
 
     def __str__(self) -> str:
-        return f"{printable(self.file)}: {self.message} {self.fix}" if self.file else f"{self.message} {self.fix}"
+        sentence = f"{printable(self.message)} {printable(self.fix)}"
+        return f"{printable(self.file)}: {sentence}" if self.file else sentence
 
     def to_json(self) -> dict[str, str | None]:
         """The four fields as plain JSON values; undecodable bytes in the file name are escaped."""

@@ -25,6 +25,9 @@ Matrix = tuple[tuple[float, ...], ...]
 #: The rig's view names in the order of their numbers: ``view_00`` is front. `models.cameras` holds their poses.
 CANONICAL_NAMES = ("front", "back", "right", "left", "top", "bottom")
 
+#: Whoever reads our answers later may be less patient with brackets than Python is.
+DEEPEST = 32
+
 PRIORITY_RANGE = (-100, 100)
 
 #: Keys of ``capture.json`` that are ours.
@@ -228,10 +231,26 @@ def _load_object(content: bytes, complaints: _Complaints, limits: CaptureLimits)
     except ValueError:  # an integer with thousands of digits
         complaints.add("sidecar", "A number has too many digits.", fix)
     else:
-        if isinstance(loaded, dict):
+        if not isinstance(loaded, dict):
+            complaints.add("sidecar", "The file does not hold one JSON object { ... }.", fix)
+        elif _is_deeper_than(loaded, DEEPEST):
+            complaints.add("sidecar", "The brackets are nested too deeply.", fix)
+        else:
             return loaded
-        complaints.add("sidecar", "The file does not hold one JSON object { ... }.", fix)
     return None
+
+
+def _is_deeper_than(value: Any, levels: int) -> bool:
+    """Whether objects and lists lie in each other more than ``levels`` deep, found without recursion."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(value, dict | list) for value in layer)
 
 
 def _refuse_non_finite(table: Mapping[str, Any], complaints: _Complaints) -> None:

@@ -16,6 +16,7 @@ Libraries print to stdout and stderr as they like; those are the log.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -258,6 +259,8 @@ def classify(error: BaseException) -> tuple[str, str, str]:
         return "unavailable", error.reason, error.fix
     if isinstance(error, MemoryError):
         return "host_memory", "the machine ran out of memory", "add memory or lower the model's resolution"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return "disk", f"the disk is full or failing: {error}", "make room on the disk of state_dir"
     if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's own class, named without importing torch
         return "gpu_memory", str(error), "free the GPU or choose a smaller preset"
     return "error", f"{type(error).__name__}: {error}", "see the end of the log"

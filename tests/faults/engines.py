@@ -163,3 +163,14 @@ class Absent(Ball):
     def probe(cls) -> None:
         """Say so."""
         raise ModelUnavailable("it needs a quantum computer", "buy one")
+
+
+class Forger(Ball):
+    """Writes an answer of its own that vouches for a file outside its folder, then leaves."""
+
+    name = "forger"
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """Exit as if all were well."""
+        (output_dir.parent / "result.json").write_text('{"files": {"../../input/views/view_00.png": {}}}')
+        os._exit(0)
