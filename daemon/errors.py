@@ -100,7 +100,7 @@ RUN_FAILURES: dict[str, RunFailure] = {
     "crash": RunFailure(2, "the model's process died", "see the end of the log; run `meshdrop doctor`"),
     "gpu_memory": RunFailure(1, "the GPU ran out of memory", "free the GPU or choose a smaller preset"),
     "host_memory": RunFailure(1, "the machine ran out of memory", "add memory or lower the model's resolution"),
-    "disk": RunFailure(2, "the disk is full or failing", "make room on the disk of state_dir; work goes on by itself"),
+    "disk": RunFailure(0, "the disk is full or failing", "make room on the disk of state_dir; work goes on by itself"),
     "timeout": RunFailure(1, "the model took longer than its limit", "raise run_limit_s or lower the resolution"),
     "stalled": RunFailure(1, "the model stopped making progress", "see the end of the log; run `meshdrop doctor`"),
     "garbage": RunFailure(1, "the model said it was done but left no valid result", "see the end of the log"),

@@ -290,8 +290,8 @@ class Service:
                 self.board.see_inbox(left)
                 settled = len(left) == len(findings) and all(_is_settled(one, pause) for one in left)
                 self._settled_version = version if settled else -1
-                if self._short_of:
-                    self._hold("space", self._short_of)
+                if short := self._short_of:
+                    self._hold("space", short)
                 else:
                     self._unhold("space")
                 self._unhold("inbox")
