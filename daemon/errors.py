@@ -1,18 +1,8 @@
-"""The error table: what can go wrong, what it means for the job or the daemon, and what a person does next."""
+"""The error table: what can go wrong with a capture or a model run, and what a person does next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-
-
-class Meaning(Enum):
-    """What the daemon does about an error."""
-
-    REJECT = "reject"  # this capture goes to failed/ and the line goes on
-    HOLD = "hold"      # nothing is wrong with the capture: wait until the machine is well again
-    RETRY = "retry"    # the attempt failed; another one may succeed
-    STOP = "stop"      # the daemon cannot work at all
 
 
 class ExitCode:
@@ -29,7 +19,6 @@ class ExitCode:
 class Failure:
     """One row: ``says`` is the sentence on WHY.txt's first line, ``fix`` what to do next."""
 
-    meaning: Meaning
     says: str
     fix: str
 
@@ -37,49 +26,49 @@ class Failure:
 #: Why a job ends in failed/. Problems of single files carry their own sentence and fix beside this.
 FAILURES: dict[str, Failure] = {
     "capture": Failure(
-        Meaning.REJECT, "The capture has a problem that no waiting can cure.",
+        "The capture has a problem that no waiting can cure.",
         "Mend the files named above, then move this folder back into the inbox.",
     ),
     "incomplete": Failure(
-        Meaning.REJECT, "The capture never became complete.",
+        "The capture never became complete.",
         "Add the files named above (or copy the capture again), then move this folder back into the inbox.",
     ),
     "changed": Failure(
-        Meaning.REJECT, "The files kept changing while they were being read.",
+        "The files kept changing while they were being read.",
         "Wait until the rig has finished writing, then move this folder back into the inbox.",
     ),
     "unreadable": Failure(
-        Meaning.REJECT, "Reading this capture stopped the reader three times.",
+        "Reading this capture stopped the reader three times.",
         "Run `meshdrop check` on this folder on another machine, and send the folder to whoever looks after the "
         "service.",
     ),
     "poison": Failure(
-        Meaning.REJECT, "The service or the machine went down three times while this capture was being worked on.",
+        "The service or the machine went down three times while this capture was being worked on.",
         "Look at the log in this folder. If the machine was simply switched off, move this folder back into the inbox.",
     ),
     "no_model": Failure(
-        Meaning.REJECT, "None of the models asked for can run on this machine.",
+        "None of the models asked for can run on this machine.",
         "Run `meshdrop doctor`; change `models` in capture.json or in the settings, then move this folder back into "
         "the inbox.",
     ),
     "models": Failure(
-        Meaning.REJECT, "No model produced a mesh.",
+        "No model produced a mesh.",
         "The reasons stand above and in the log. Move this folder back into the inbox to try again.",
     ),
     "quality": Failure(
-        Meaning.REJECT, "A mesh was made, but it does not look like the photographs.",
+        "A mesh was made, but it does not look like the photographs.",
         "Look at the pictures in previews/. Usually a camera moved or a mask is wrong: check the rig, capture again.",
     ),
     "cancelled": Failure(
-        Meaning.REJECT, "The job was cancelled.",
+        "The job was cancelled.",
         "Nothing is wrong. Move this folder back into the inbox to start it again.",
     ),
     "damaged": Failure(
-        Meaning.REJECT, "The service's working copy of the capture no longer matches what was received.",
+        "The service's working copy of the capture no longer matches what was received.",
         "The disk may be failing: run `meshdrop doctor`, then move this folder back into the inbox.",
     ),
     "results": Failure(
-        Meaning.REJECT, "The finished files did not pass the last check before publishing.",
+        "The finished files did not pass the last check before publishing.",
         "Move this folder back into the inbox to try again; if it happens twice, run `meshdrop doctor`.",
     ),
 }
