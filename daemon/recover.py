@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from daemon import fsops
 from daemon.crash import crashpoint
-from daemon.deliver import MARKER
 from daemon.log import get_logger
 from daemon.look import look
+from daemon.places import with_suffix
 from daemon.process import OWNER_KEY, kill_marked
 from daemon.settings import Settings
 from daemon.share import Share
-from db.jobs import Jobs
+from daemon.traces import Published, job_folders, read_marker, read_name, read_published, read_traces, right_state
+from db.jobs import Jobs, Placement
 from db.records import Job
-from db.states import LIVE, State
+from db.states import State
 
 log = get_logger()
-
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -35,51 +32,76 @@ class Recovery:
     settings: Settings
 
     def run(self) -> list[Job]:
-        """Adopt folders nobody knows of, sweep what belongs to no live job; return the jobs to bring forward."""
+        """Make the record say what the folders say, sweep what belongs to no live job; return those to bring forward.
+
+        The same after a crash, a lost record and a copy put in its place, so that each is tested by every crash.
+        """
         # Workers of an earlier daemon that outlived it: our lock proves that no other one lives on this state folder.
         kill_marked(OWNER_KEY, str(self.share.places.state))
-        self._adopt_claimed()
+        self._reconcile()
         self._sweep()
         jobs = self.jobs.live()
         crashpoint("GRAB")
         return jobs
 
-    def _adopt_claimed(self) -> None:
-        """Folders in claimed/ without a live row: a claim that was given up half-way, or a lost record."""
-        for folder in sorted(self.share.places.claimed.iterdir()):
-            if not _JOB_ID.fullmatch(folder.name):
-                continue
-            job = self.jobs.find(folder.name)
-            if job is not None and job.state in LIVE:
-                continue
-            fingerprint = self._fingerprint(folder)
-            if job is None and (marker := self._marker(folder.name)) is not None:
-                self.jobs.restore(
-                    folder.name, bytes.fromhex(marker["name"]), State(marker["state"]), bytes.fromhex(marker["dest"]),
-                    marker["facts"],
-                )
-            elif job is None:
-                self.jobs.claim(_name_of(self.share, folder), fingerprint, job_id=folder.name)
-            elif job.state is State.ABANDONED:
-                self.jobs.adopt(job.id, fingerprint)
-            else:
-                continue  # at rest with its original still here: an older version's leftover, kept
-            log.warning("adopted", job=folder.name[:8])
+    def _reconcile(self) -> None:
+        """Put every job where the folders prove it to be.
 
-    def _fingerprint(self, folder: Path) -> str:
+        Receipts are read only when there is a doubt: a record that was never compared with the folders, or one that
+        they contradict. Otherwise a word on the share changes nothing about a job of ours.
+        """
+        wrong = self._wrong({})
+        if not wrong and self.jobs.are_compared():
+            return
+        published = read_published(self.share.places)
+        wrong = self._wrong(published)
+        self.jobs.place([self._placement(job_id, *found, published.get(job_id)) for job_id, found in wrong.items()])
+        states = Counter(str(state) for _, state in wrong.values())
+        tell = log.warning if wrong else log.info
+        tell("the record was compared with the folders", corrected=len(wrong), **states)
+
+    def _wrong(self, published: Mapping[str, Published]) -> dict[str, tuple[Job | None, State]]:
+        """Jobs that are not in the state they must have: the row there is, and that state."""
+        places, keeping = self.share.places, self.settings.retain_days > 0
+        rows: dict[str, Job | None] = {job.id: job for job in self.jobs.live()}
+        found: dict[str, tuple[Job | None, State]] = {}
+        for job_id in sorted(rows.keys() | job_folders(places) | published.keys()):
+            row = rows[job_id] if job_id in rows else self.jobs.find(job_id)
+            old = None if row is None else row.state
+            traces = read_traces(places, job_id, keeping=keeping, published=published.get(job_id))
+            if (new := right_state(old, traces)) is not None and new is not old:
+                found[job_id] = row, new
+        return found
+
+    def _placement(self, job_id: str, row: Job | None, state: State, published: Published | None) -> Placement:
+        values: dict[str, Any] = {}
+        if state is State.CLAIMING:
+            values["fingerprint"] = self._fingerprint(job_id)
+        elif state is not State.ABANDONED:
+            values = self._how_it_ended(job_id, row, published)
+        name = values.pop("name", None) or read_name(self.share.places, job_id)
+        return Placement(job_id, state, name, values)
+
+    def _how_it_ended(self, job_id: str, row: Job | None, published: Published | None) -> dict[str, Any]:
+        """What the marker and the receipt tell of a job that was staged or published."""
+        marker = read_marker(self.share.places, job_id)
+        values: dict[str, Any] = {}
+        if marker is not None:
+            values = {**marker.facts, "name": marker.name, "dest": (row and row.dest) or marker.dest}
+        if published is not None:
+            known = {key: value for key, value in published.facts.items() if value is not None}
+            values = {"name": published.name, "finished_at": published.at, **known, **values, "dest": published.dest}
+        elif marker is not None and not self.share.holds(self.share.places.staging / job_id):
+            # Published and taken away since: a folder that has its name now is not its own, and gets no mark from it.
+            values["dest"] = with_suffix(values["dest"], job_id[:8])
+        return values
+
+    def _fingerprint(self, job_id: str) -> str:
         """What the folder looks like now; nothing when it cannot be read, which its own turn will tell."""
         try:
-            return look(folder, self.settings.limits, closely=False).fingerprint
+            return look(self.share.places.claimed / job_id, self.settings.limits, closely=False).fingerprint
         except OSError:
             return ""
-
-    def _marker(self, job_id: str) -> dict[str, Any] | None:
-        """What delivery noted beside a staged folder: it is complete, or already published when staging is empty."""
-        try:
-            marker = json.loads((self.share.places.work(job_id) / MARKER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return marker if isinstance(marker, dict) else None
 
     def _sweep(self) -> None:
         """Staging and work entries without a live job are ours alone and hold nothing that is not elsewhere."""
@@ -88,13 +110,3 @@ class Recovery:
         for folder in [*places.staging.iterdir(), *(places.state / "work").iterdir()]:
             if folder.name not in live:
                 fsops.remove_tree(folder)
-
-
-def _name_of(share: Share, folder: Path) -> bytes:
-    """The name under which an adopted folder was dropped, from its job.json; its id when that is lost too."""
-    try:
-        text = (share.places.work(folder.name) / "job.json").read_text(encoding="utf-8")
-        found = re.search(r'"name": "([0-9a-f]+)"', text)
-        return bytes.fromhex(found.group(1)) if found else os.fsencode(f"recovered-{folder.name[:8]}")
-    except OSError:
-        return os.fsencode(f"recovered-{folder.name[:8]}")

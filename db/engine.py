@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-T = TypeVar("T")
+from db import copies
+from db.schema import HEAD, REVISIONS, SchemaError, create, current_revision, is_empty, is_revision, upgrade
+from db.soundness import trouble_of
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-BACKUPS_KEPT = 24
+T = TypeVar("T")
 
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -37,16 +33,12 @@ _PRAGMAS = (
 )
 
 
-class SchemaError(RuntimeError):
-    """The database cannot be used by this version. The message says what to do."""
-
-
 class RecordUnavailable(OSError):
     """The database could not be read or written: usually a full disk. Nothing was changed; it may be tried again."""
 
 
 class DatabaseDamaged(RuntimeError):
-    """The integrity check failed. The message names the file and what to do."""
+    """The file is no longer what was written into it. The message names it and says how."""
 
 
 def make_engine(path: Path) -> Engine:
@@ -75,20 +67,23 @@ class Database:
     """The only read-write connection, owned by one thread. Other threads hand their transactions to it.
 
     ``before_commit`` is called inside every transaction just before its commit (fault injection hooks in there).
+    Every method may raise ``RecordUnavailable`` (try again) and ``DatabaseDamaged`` (end; the next start cures it).
     """
 
     def __init__(self, path: Path, before_commit: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        #: How many transactions were committed: what a copy is made for.
+        self.written = 0
         self._before_commit = before_commit
         self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="db")
         self._engine = make_engine(path)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+        self._opened: tuple[int, int] | None = None
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run ``work(session)`` in one IMMEDIATE transaction on the owner thread and return its value.
 
-        The commit is durable when this returns. An exception rolls everything back and is raised here;
-        ``RecordUnavailable`` means that the disk or the file is at fault.
+        The commit is durable when this returns. An exception rolls everything back and is raised here.
         """
 
         def transaction() -> T:
@@ -96,7 +91,8 @@ class Database:
                 value = work(session)
                 session.flush()
                 self._before_commit()
-                return value
+            self.written += 1
+            return value
 
         return self._on_owner(transaction)
 
@@ -112,71 +108,110 @@ class Database:
     def _on_owner(self, work: Callable[[], T]) -> T:
         try:
             return self._owner.submit(work).result()
-        except OperationalError as error:
-            raise RecordUnavailable(f"the record {self.path} cannot be used now: {error.orig}") from error
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            if (told := self._told(error)) is None:
+                raise
+            raise told from error
 
-    def check_integrity(self) -> None:
-        """Raise ``DatabaseDamaged`` unless SQLite finds every page, index and constraint in order."""
+    def _told(self, error: DatabaseError | sqlite3.DatabaseError) -> Exception | None:
+        """What an error of the driver means: the disk (wait) or the file (start afresh); None for our own defect."""
+        original = error if isinstance(error, sqlite3.DatabaseError) else error.orig
+        damage = getattr(original, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if damage or "Could not decode to UTF-8" in str(original):
+            return DatabaseDamaged(f"the record {self.path} is damaged: {original}")
+        if isinstance(error, OperationalError | sqlite3.OperationalError):
+            return RecordUnavailable(f"the record {self.path} cannot be used now: {original}")
+        return None
 
-        def check() -> list[str]:
+    # -- opening --------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Look at every page, index, constraint and value. Raises ``DatabaseDamaged``."""
+
+        def look() -> str | None:
             with self._engine.connect() as connection:
-                return [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check(5)"))]
+                found = trouble_of(_raw(connection))
+            self._opened = _identity(self.path)
+            return found
 
-        try:
-            found = self._owner.submit(check).result()
-        except Exception as error:
-            raise DatabaseDamaged(_damaged(self.path, str(error))) from error
-        if found != ["ok"]:
-            raise DatabaseDamaged(_damaged(self.path, "; ".join(found)))
+        if (trouble := self._on_owner(look)) is not None:
+            raise DatabaseDamaged(f"the record {self.path} is damaged: {trouble}")
+
+    def revision(self) -> str | None:
+        """The schema the file has; None when it is empty. Raises ``SchemaError`` when a newer version wrote it."""
+        current = self._on_owner(lambda: current_revision(self._engine))
+        if current is not None and not is_revision(current):
+            raise DatabaseDamaged(f"the record {self.path} is damaged: it has no schema called {current!r}")
+        if current is not None and current not in REVISIONS:
+            raise SchemaError(
+                f"{self.path} has schema {current}, which this version does not know: a newer Meshdrop wrote it. "
+                "Install that version again. Or go back for good: move this file and those beside it (-wal, -shm) "
+                "away, and the next start puts the newest copy in its place that it knows"
+            )
+        return current
+
+    def is_empty(self) -> bool:
+        """Whether the file is a new one."""
+        return self.read(lambda session: is_empty(session.connection()))
 
     def migrate(self, backup_dir: Path) -> None:
         """Bring the schema to this version's head; an existing older database is backed up first.
 
         Raises ``SchemaError`` when the database was written by a newer version.
         """
-        current, head = current_revision(self._engine), head_revision()
-        if current == head:
+        current = self.revision()
+        if current == HEAD:
             return
-        known = {script.revision for script in _scripts().walk_revisions()}
-        if current is not None and current not in known:
-            raise SchemaError(
-                f"{self.path} has schema {current}, which this version does not know: a newer Meshdrop wrote it. "
-                "Install that version again, or run its `meshdrop db downgrade` before going back."
-            )
-        if current is not None:
+        if current is None:
+            self._on_owner(lambda: create(self._engine))
+        else:
             self.backup(backup_dir)
-        self._owner.submit(upgrade, self._engine, "head").result()
+            self._on_owner(lambda: upgrade(self._engine, HEAD))
+
+    def is_compared(self) -> bool:
+        """Whether the rows were compared with the folders since this file was made; a copy never was."""
+        return bool(self._pragma("user_version") == copies.COMPARED)
+
+    @staticmethod
+    def mark_compared(session: Session) -> None:
+        """Note, in a transaction that is going on, that the rows now say what the folders say."""
+        session.execute(text(f"PRAGMA user_version = {copies.COMPARED}"))
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is open is still the one at its path. SQLite would go on writing into a deleted one."""
+        return self._opened is None or self._opened == _identity(self.path)
+
+    # -- copies ---------------------------------------------------------------------------------------------------
 
     def backup(self, folder: Path) -> Path:
-        """Write a consistent, checked copy into ``folder`` and return its path. Keeps the newest 24."""
+        """Write a consistent, checked copy into ``folder`` and return its path. Keeps the newest.
+
+        Only the copying itself (ten milliseconds a megabyte) is done on the owner thread; the checking is not.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / time.strftime("meshdrop-%Y%m%dT%H%M%SZ.db", time.gmtime())
-        partial = target.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-
-        def vacuum() -> None:
-            with self._engine.connect() as connection:
-                raw = connection.connection.driver_connection
-                assert isinstance(raw, sqlite3.Connection)
-                connection.rollback()                       # VACUUM refuses to run inside a transaction
-                raw.execute("VACUUM INTO ?", (str(partial),))
-
-        self._owner.submit(vacuum).result()
-        with sqlite3.connect(partial) as copy:
-            if copy.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-                raise DatabaseDamaged(_damaged(partial, "the fresh backup is not intact"))
-        copy.close()
-        _sync(partial)
-        os.replace(partial, target)
-        _sync(folder)
-        for old in sorted(folder.glob("meshdrop-*.db"))[:-BACKUPS_KEPT]:
-            old.unlink()
+        target = folder / copies.name_for(time.time())
+        with copies.arriving(target) as partial:
+            self._on_owner(lambda: self._copy_to(partial))
+            copies.mark_as_copy(partial)
+            if (trouble := copies.trouble_with(partial)) is not None:
+                self.check()
+                raise RecordUnavailable(f"the fresh copy {partial} is not whole: {trouble}")
+        copies.drop_old(folder)
         return target
+
+    def _copy_to(self, path: Path) -> None:
+        with self._engine.connect() as connection:
+            connection.rollback()                                # VACUUM refuses to run inside a transaction
+            _raw(connection).execute("PRAGMA shrink_memory")     # every page is read from the file: damage is met
+            _raw(connection).execute("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
         """Close the connection and end the owner thread."""
         self._owner.submit(self._engine.dispose).result()
         self._owner.shutdown()
+
+    def _pragma(self, name: str) -> object:
+        return self.read(lambda session: session.execute(text(f"PRAGMA {name}")).scalar())
 
 
 def reader(path: Path) -> sessionmaker[Session]:
@@ -188,66 +223,24 @@ def reader(path: Path) -> sessionmaker[Session]:
         return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
-    if (found := current_revision(engine)) != (known := head_revision()):
+    if (found := current_revision(engine)) != HEAD:
         raise SchemaError(
-            f"the record {path} has schema {found}, and this command knows {known}: use the command of the version "
+            f"the record {path} has schema {found}, and this command knows {HEAD}: use the command of the version "
             "that the service runs, or restart the service with this one"
         )
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def _damaged(path: Path, why: str) -> str:
-    return (
-        f"the database {path} is damaged ({why}). Nothing was changed. Move it aside together with its -wal and -shm "
-        f"files, copy the newest file of {path.parent / 'backup'} to {path}, and start again; "
-        "captures that were already accepted are found in the spool and queued again."
-    )
+def _raw(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection."""
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def head_revision() -> str | None:
-    """The newest schema this version knows."""
-    return _scripts().get_current_head()
-
-
-def current_revision(engine: Engine) -> str | None:
-    """The schema the database has; None when it is empty."""
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-def upgrade(engine: Engine, revision: str) -> None:
-    """Upgrade to ``revision`` in one transaction; foreign keys are checked before it commits."""
-    _run(engine, command.upgrade, revision)
-
-
-def downgrade(engine: Engine, revision: str) -> None:
-    """Go back to ``revision`` in one transaction."""
-    _run(engine, command.downgrade, revision)
-
-
-def _run(engine: Engine, what: Callable[..., Any], revision: str) -> None:
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        what(config, revision)
-        broken = connection.execute(text("PRAGMA foreign_key_check")).fetchall()
-        if broken:
-            raise SchemaError(f"the migration to {revision} would leave {len(broken)} rows without their job")
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,204 @@
+"""What stands on disk of a job, and what that proves about it: where the record may be older than the folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from daemon.bundle import RECEIPT
+from daemon.deliver import MARKER
+from daemon.log import get_logger
+from daemon.places import Places
+from db.states import State
+
+log = get_logger()
+
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
+_RECEIPT_MAX = 16 << 20
+_FACTS = frozenset({"verdict", "best_model", "reason_code", "reason"})
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: For each outcome the states of a job that is staged, published, and cleaned up after.
+_STEPS = {
+    State.DONE: (State.DELIVERING, State.DONE, State.DONE_CLEAN),
+    State.FAILED: (State.FAILING, State.FAILED, State.FAILED_CLEAN),
+}
+_OUTCOME = {state: outcome for outcome, states in _STEPS.items() for state in states}
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Which folders of a job there are. ``marker`` is the outcome of the result that was staged complete, DONE or
+    FAILED, and ``published`` that of a folder in outbox/ or failed/ whose receipt names the job.
+    """
+
+    claimed: bool = False
+    staged: bool = False
+    copied: bool = False  # our own checked copy, with its job.json, which is written last
+    kept: bool = False    # the original was put away, which happens only after publishing
+    marker: State | None = None
+    published: State | None = None
+
+
+def right_state(row: State | None, traces: Traces) -> State | None:
+    """The state a job must have, given what the record says (None: nothing) and what stands on disk.
+
+    The record may be a copy from any earlier time, so a row can be behind the folders but never ahead of them. It
+    rests on the order of the steps: the marker is written when staging is complete, staging goes away by being
+    published, the original leaves claimed/ only after that, and the marker goes last.
+    """
+    if row in (State.DONE_CLEAN, State.FAILED_CLEAN):
+        return row
+    said = None if row is None else _OUTCOME.get(row)
+    # A row that was written after publishing outweighs the marker from before it.
+    outcome = traces.published or (said if row is said else None) or traces.marker or said
+    if outcome is None:
+        return _unpublished(row, traces)
+    staged, published, cleaned = _STEPS[outcome]
+    if traces.staged and traces.published is None and row not in (State.DONE, State.FAILED):
+        return staged
+    if not traces.claimed:
+        return row if row is published and (traces.marker or traces.copied) else cleaned
+    # Published. Publishing again finds staging gone, flushes what may not be flushed, and goes on from there; but
+    # with something in staging it would not be the first time.
+    return published if row is published or traces.staged else staged
+
+
+def _unpublished(row: State | None, traces: Traces) -> State | None:
+    """Nothing says that a result was ever complete."""
+    if traces.claimed:
+        if row in (None, State.ABANDONED):
+            return State.CLAIMING
+        return State.CLAIMING if row in (State.QUEUED, State.RUNNING) and not traces.copied else row
+    if row in (State.QUEUED, State.RUNNING, State.FAIL_PENDING) and (traces.kept or not traces.copied):
+        return State.ABANDONED  # its folder left us after this row was written, and nothing is left to tell how
+    return row
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What delivery noted beside a staged folder: it is complete, or already published when staging is empty."""
+
+    outcome: State
+    name: bytes
+    dest: bytes
+    facts: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A folder in outbox/ or failed/ whose receipt names a job."""
+
+    outcome: State
+    name: bytes
+    dest: bytes
+    at: float
+    facts: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def job_folders(places: Places) -> set[str]:
+    """The ids of all jobs that have a private folder."""
+    shelves = (places.claimed, places.staging, places.state / "work")
+    return {name for shelf in shelves for name in os.listdir(shelf) if _JOB_ID.fullmatch(name)}
+
+
+def read_traces(places: Places, job_id: str, *, keeping: bool, published: Published | None) -> Traces:
+    """What there is of one job. Without ``keeping`` originals are deleted, not put away, and kept/ proves nothing."""
+    marker, work = read_marker(places, job_id), places.work(job_id)
+    return Traces(
+        claimed=os.path.lexists(places.claimed / job_id),
+        staged=os.path.lexists(places.staging / job_id),
+        copied=(work / "job.json").is_file(),
+        kept=not keeping or os.path.lexists(places.kept / job_id),
+        marker=None if marker is None else marker.outcome,
+        published=None if published is None else published.outcome,
+    )
+
+
+def read_marker(places: Places, job_id: str) -> Marker | None:
+    """The marker of a job. Raises ``OSError`` when it is there and cannot be read: nothing may be concluded then."""
+    try:
+        text = (places.work(job_id) / MARKER).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        told = json.loads(text)
+        facts = {key: told["facts"].get(key) for key in _FACTS if key in told["facts"]}
+        outcome = _OUTCOME[State(told["state"])]
+        return Marker(outcome, bytes.fromhex(told["name"]), bytes.fromhex(told["dest"]), facts)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("a marker cannot be understood", job=job_id[:8], reason=str(error))
+        return None
+
+
+def read_name(places: Places, job_id: str) -> bytes:
+    """The name under which a job's folder was dropped, from its job.json; made of its id when that is lost too."""
+    try:
+        text = (places.work(job_id) / "job.json").read_text(encoding="utf-8")
+        return bytes.fromhex(json.loads(text)["name"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return os.fsencode(f"recovered-{job_id[:8]}")
+
+
+def read_published(places: Places) -> dict[str, Published]:
+    """Every folder in outbox/ and failed/ that carries a receipt of ours, by its job id.
+
+    Whoever may write to the share may have written these files too: they are read with care, and believed only about
+    jobs whose record was lost.
+    """
+    found: dict[str, Published] = {}
+    for outcome, shelf in ((State.DONE, places.outbox), (State.FAILED, places.failed)):
+        for folder in _folders(shelf):
+            receipt = _read_shared(folder / RECEIPT)
+            job_id = receipt.get("job")
+            if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) and job_id not in found:
+                name = _text(receipt.get("name")) or folder.name
+                at = (folder / RECEIPT).lstat().st_mtime
+                dest = os.fsencode(folder.name)
+                facts = _facts_of(folder, outcome)
+                found[job_id] = Published(outcome, name.encode("utf-8", "surrogateescape"), dest, at, facts)
+    return found
+
+
+def _folders(shelf: Path) -> Iterator[Path]:
+    with os.scandir(shelf) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield Path(entry.path)
+
+
+def _facts_of(folder: Path, outcome: State) -> dict[str, str | None]:
+    """How the job ended, for the history."""
+    if outcome is State.DONE:
+        report = _read_shared(folder / "report.json")
+        verdict = _text(report.get("verdict"))
+        usable = verdict if verdict in ("normal", "warning") else None
+        return {"verdict": usable, "best_model": _text(report.get("best"))}
+    failure = _read_shared(folder / "failure.json")
+    return {"reason_code": _text(failure.get("code")), "reason": _text(failure.get("reason"))}
+
+
+def _read_shared(path: Path) -> dict[str, Any]:
+    """A JSON object from the share; empty when there is none, or when it is not what we would have written."""
+    try:
+        with open(os.open(path, _OPEN), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size > _RECEIPT_MAX:
+                return {}
+            told = json.loads(file.read(_RECEIPT_MAX))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value[:4096] if isinstance(value, str) and value else None
