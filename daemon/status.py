@@ -1,4 +1,4 @@
-"""What the daemon is doing: one value, written as JSON for the command and as STATUS.txt for the share."""
+"""STATUS.txt, and when the status pages are written."""
 
 from __future__ import annotations
 
@@ -6,144 +6,148 @@ import contextlib
 import json
 import os
 import socket
-import threading
+import textwrap
 import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daemon import fsops
-from daemon.places import Places, shown
-from daemon.scanner import Finding
-from db.records import Job
+from daemon.board import Board
+from daemon.page_files import FolderPages
+from daemon.pages import Working
+from daemon.places import Places
+from models.problem import printable
 
-_CHANGE_S, _SIGN_OF_LIFE_S = 1.0, 5.0
-_RECENT = 10
-_WAITING_SHOWN = 200
-_NAMES_IN_LINE = 60
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A folder in the inbox that was not taken yet, and why."""
-
-    name: str
-    state: str
-    sentence: str
+#: The shortest time between two looks at the board, between two pages that differ in progress alone, and the longest
+#: time between two versions of STATUS.txt: its age tells whether the service is alive.
+_CHANGE_S, _PROGRESS_S, _SIGN_OF_LIFE_S = 0.5, 1.0, 5.0
+#: At the end everything that changed is written, but not for ever.
+_LAST_PAGES, _LAST_PAGES_S = 100_000, 5.0
+_WIDTH = 110
 
 
-@dataclass(frozen=True)
-class Working:
-    """The running attempt. ``progress`` in 0..1."""
-
-    job: str
-    name: str
-    attempt: int
-    progress: float
-    note: str
+# -- STATUS.txt ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A published job: where it went and how it ended."""
-
-    job: str
-    name: str
-    folder: str
-    verdict: str
-    at: float
-
-
-@dataclass
-class Board:
-    """The current picture. Any thread may write to it; readers get a copy."""
-
-    inbox: list[Waiting] = field(default_factory=list)
-    inbox_total: int = 0
-    queue: list[str] = field(default_factory=list)
-    working: Working | None = None
-    finishing: str | None = None
-    held: str | None = None
-    finished: deque[Finished] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def see_inbox(self, findings: Sequence[Finding]) -> None:
-        """What the last scan found."""
-        waiting = [
-            Waiting(shown(finding.name), finding.judgement.state, finding.judgement.sentence) for finding in findings
-        ]
-        with self._lock:
-            self.inbox, self.inbox_total = waiting[:_WAITING_SHOWN], len(waiting)
-
-    def set(self, **values: Any) -> None:
-        """Replace fields."""
-        with self._lock:
-            for name, value in values.items():
-                setattr(self, name, value)
-
-    def publish(self, job: Job, folder: str, at: float) -> None:
-        """A job came to rest."""
-        verdict = job.verdict or job.reason_code or ""
-        with self._lock:
-            self.finished.appendleft(Finished(job.short_id, shown(job.name), folder, verdict, at))
-
-    def facts(self, now: float) -> dict[str, Any]:
-        """Everything as plain JSON values."""
-        with self._lock:
-            return {
-                "schema": "meshdrop.status/1", "at": now, "pid": os.getpid(), "held": self.held,
-                "working": asdict(self.working) if self.working else None, "finishing": self.finishing,
-                "queue": list(self.queue), "inbox": [asdict(folder) for folder in self.inbox],
-                "inbox_total": self.inbox_total, "finished": [asdict(job) for job in self.finished],
-            }  # fmt: skip
-
-
-def status_text(facts: dict[str, Any]) -> str:
-    """STATUS.txt: what an operator at the share wants to know, top to bottom."""
+def status_text(facts: Mapping[str, Any]) -> str:
+    """STATUS.txt: what somebody at the share wants to know, the most urgent first."""
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(facts["at"]))
-    lines = [f"Meshdrop, {when}. This page is rewritten while the service runs.", ""]
+    if facts["stopped"]:
+        lines = [
+            f"Meshdrop was stopped at {when}.", "",
+            "STOPPED: nothing is worked on until the service is started again. Nothing is lost; what is dropped into",
+            "the inbox meanwhile is taken then.", "",
+        ]
+    else:
+        lines = [
+            f"Meshdrop, {when}.",
+            "This page is rewritten every few seconds. If the time above is old, the service is not running.", "",
+        ]
     if facts["held"]:
-        lines += [f"HELD: {facts['held']}", "Nothing is lost; work goes on by itself once this is cured.", ""]
-    working = facts["working"]
-    if working:
-        lines += [f"Working on   {working['name']}: {working['note']} ({working['progress']:.0%} of the job)"]
-    if facts["finishing"]:
-        lines += [f"Finishing    {facts['finishing']}: measuring and publishing"]
+        lines += [f"HELD: {printable(reason)}" for reason in facts["held"]]
+        lines += ["Nothing is lost; work goes on by itself once this is cured.", ""]
+    lines += _work_lines(facts)
+    lines += ["Finished last", *_finished_lines(facts["finished"]), ""]
+    lines += _section("Waiting in the inbox", facts["inbox"], facts["inbox_total"], empty="nothing")
+    if facts["inbox_unseen"]:
+        lines[-1:] = [f"  ... and {facts['inbox_unseen']:,} that were not looked at yet", ""]
+    if facts["litter"]:
+        lines += ["In the inbox, but no capture folders", *(f"  {line}" for line in facts["litter"])]
+        lines += [*_and_more(facts["litter_total"] - len(facts["litter"])), ""]
+    return "\n".join(lines)
+
+
+def _work_lines(facts: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if working := facts["working"]:
+        progress = f"{working['note']} ({int(100 * working['progress'])} % of the job)"
+        lines += ["Working on", f"  {working['name']}: {printable(progress)}", ""]
+    lines += _section("Being finished", facts["finishing"], facts["finishing_total"])
     if facts["queue"]:
-        lines += [f"In the queue {', '.join(facts['queue'][:_NAMES_IN_LINE])}"]
-    if not (working or facts["finishing"] or facts["queue"]):
-        lines += ["Idle."]
-    lines += ["", f"Inbox ({facts['inbox_total']})"]
-    lines += [f"  {folder['name']}: {folder['sentence']}" for folder in facts["inbox"]] or ["  empty"]
-    lines += ["", "Last finished"]
-    lines += [f"  {job['name']} -> {job['folder']} ({job['verdict']})" for job in facts["finished"]] or ["  none yet"]
-    return "\n".join(lines) + "\n"
+        lines.append(f"In the queue ({facts['queue_total']})")
+        lines += [f"  {place:2d}. {job['name']}" for place, job in enumerate(facts["queue"], 1)]
+        lines += [*_and_more(facts["queue_total"] - len(facts["queue"])), ""]
+    lines += _section("Waiting for another attempt", facts["later"], facts["later_total"])
+    lines += _section("Being read", facts["reading"], facts["reading_total"])
+    return lines or ([] if facts["stopped"] else ["Nothing is being worked on and the queue is empty.", ""])
+
+
+def _section(title: str, entries: Sequence[Mapping[str, Any]], total: int, *, empty: str = "") -> list[str]:
+    """A title with its entries; nothing at all, or ``empty``, where there are none."""
+    if not entries:
+        return [title, f"  {empty}", ""] if empty else []
+    listed = [f"  {entry['name']}: {entry['sentence']}" for entry in entries]
+    return [f"{title} ({total})", *listed, *_and_more(total - len(entries)), ""]
+
+
+def _and_more(count: int) -> list[str]:
+    return [f"  ... and {count:,} more"] if count > 0 else []
+
+
+def _finished_lines(finished: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for job in finished:
+        when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(job["at"]))
+        lines += _wrapped(f"  {when}  ", f"{job['name']}: {job['sentence']}")
+        lines += _wrapped("                      -> ", job["fix"] or "")
+    return lines or ["  nothing yet"]
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+# -- when the pages are written ------------------------------------------------------------------------------------
 
 
 class StatusPages:
-    """Writes the board out: every second while it changes, every five seconds as a sign of life."""
+    """Writes the board out: STATUS.txt and status.json within half a second of a change, within one of progress, and
+    every five seconds as a sign of life; the pages of single folders when they change. One thread only.
+    """
 
     def __init__(self, places: Places, board: Board) -> None:
         self._places = places
         self._board = board
-        self._last = -_SIGN_OF_LIFE_S
-        self._written: dict[str, Any] = {}
+        self._folders = FolderPages(places.status, board.page_of)
+        self._looked = self._last = -_SIGN_OF_LIFE_S
+        self._version = -1
+        self._told: Working | None = None
+        self._told_at = -_PROGRESS_S
+        self._name = b""
 
-    def write(self, monotonic: float, now: float, *, force: bool = False) -> None:
-        """Rewrite status.json and STATUS.txt if it is time. A full disk or an absent share is no reason to stop."""
-        if not force and monotonic - self._last < _CHANGE_S:
-            return
-        facts = self._board.facts(now)
-        changed = {**facts, "at": 0} != {**self._written, "at": 0}
-        if not force and not changed and monotonic - self._last < _SIGN_OF_LIFE_S:
-            return
-        self._last, self._written = monotonic, facts
+    def write(self, monotonic: float, now: float, *, force: bool = False) -> bool:
+        """Write what is due; True when there is more that should be written soon.
+
+        A full disk or an absent share is no reason to stop.
+        """
+        if force or monotonic - self._looked >= _CHANGE_S:
+            self._looked = monotonic
+            self._board.look_at_clock()
+            changed = self._board.version != self._version
+            progressed = self._board.working != self._told and monotonic - self._told_at >= _PROGRESS_S
+            self._version = self._board.version
+            if force or changed or progressed or monotonic - self._last >= _SIGN_OF_LIFE_S:
+                self._last = monotonic
+                self._write_overview()
+            if changed or progressed:
+                self._told, self._told_at = self._board.working, monotonic
+            self._folders.mark(self._board.take_news())
+            if progressed and self._board.working is not None:
+                self._folders.mark([self._board.working_name])
+        if force:
+            return self._folders.write(now, all_known=self._board.all_known, most=_LAST_PAGES, seconds=_LAST_PAGES_S)
+        too_soon = self._board.version != self._version
+        return self._folders.write(now, all_known=self._board.all_known) or too_soon
+
+    def _write_overview(self) -> None:
+        facts = self._board.facts()
         with contextlib.suppress(OSError):
             fsops.show_file(self._places.live_status, json.dumps(facts).encode(), 0o600)
         with contextlib.suppress(OSError):
-            text = status_text(facts).encode("utf-8", "backslashreplace")
-            fsops.show_file(self._places.status / "STATUS.txt", text)
+            fsops.show_file(self._places.overview, status_text(facts).encode("utf-8", "backslashreplace"))
 
 
 def tell_systemd(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,31 +14,51 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
+from daemon.board import SCHEMA, Board
 from daemon.errors import MeshdropError
+from daemon.pages import ended_page
 from daemon.places import Places, shown
 from db.engine import reader
-from db.records import Event, Job, ModelRun, count_by_state, find_jobs, live_jobs, recent_jobs
+from db.jobs import AGEING_S
+from db.records import Event, Job, ModelRun, count_by_state, find_jobs, line_up, recent_jobs
 
 _STALE_S = 10.0
+#: What the record knows better than the last page of a service that has ended.
+_OF_THE_RECORD = frozenset(
+    f"{key}{end}" for key in ("working", "finishing", "queue", "later", "reading") for end in ("", "_total")
+)
 
 
 def live_facts(places: Places) -> dict[str, Any]:
-    """The daemon's own picture plus what the record says; ``running`` tells whether the daemon is alive."""
-    try:
-        facts: dict[str, Any] = json.loads(places.live_status.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        facts = {"working": None, "finishing": None, "held": None, "inbox": [], "inbox_total": 0, "queue": [], "at": 0}
-    facts["running"] = time.time() - facts["at"] < _STALE_S and _alive(facts.get("pid", 0))
-    if not facts["running"]:
-        facts |= {"working": None, "finishing": None}
-    facts["root"] = str(places.root)
-    facts["counts"], facts["open"], facts["finished"] = {}, [], []
-    if places.database.is_file():
-        with reader(places.database)() as session:
+    """The daemon's own picture plus what the record says; ``running`` tells whether the daemon is alive.
+
+    While it is not, jobs are told as the record has them, and the inbox as it was seen last.
+    """
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(reader(places.database)()) if places.database.is_file() else None
+        board = Board()
+        if session is not None:
+            board.see_jobs((line_up(session, AGEING_S) or (0, []))[1])
+        facts = board.facts() | {"pid": 0, "at": 0.0} | _last_page(places)
+        facts["running"] = time.time() - facts["at"] < _STALE_S and _alive(facts["pid"]) and not facts["stopped"]
+        if not facts["running"]:
+            board.stop()
+            facts |= {key: value for key, value in board.facts().items() if key in _OF_THE_RECORD}
+        facts["root"] = str(places.root)
+        facts["counts"], facts["open"], facts["finished"] = {}, board.live(), []
+        if session is not None:
             facts["counts"] = {str(state): count for state, count in count_by_state(session).items()}
-            facts["open"] = [_brief(job) for job in live_jobs(session)]
-            facts["finished"] = [_brief(job) for job in recent_jobs(session, 10)]
+            facts["finished"] = [_ended(job) for job in recent_jobs(session, 10)]
     return facts
+
+
+def _last_page(places: Places) -> dict[str, Any]:
+    """What the service wrote last; nothing when it never did, or another version did."""
+    try:
+        facts = json.loads(places.live_status.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and facts.get("schema") == SCHEMA else {}
 
 
 def _alive(pid: int) -> bool:
@@ -53,34 +74,44 @@ def _brief(job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _ended(job: Job) -> dict[str, Any]:
+    page = ended_page(job, (job.inspection or {}).get("problems", ()))
+    return {**_brief(job), "sentence": page.sentence, "fix": page.fix}
+
+
 def status_view(facts: dict[str, Any]) -> RenderableType:
     """The status as a terminal page."""
     state = Text("running", style="green") if facts["running"] else Text("not running", style="yellow")
     parts: list[RenderableType] = [Text.assemble("Meshdrop on ", facts["root"], ": ", state)]
-    if facts["held"]:
-        parts.append(Text(f"held: {facts['held']}", style="red"))
+    if facts["running"]:
+        parts += [Text(f"held: {reason}", style="red") for reason in facts["held"]]
     if working := facts["working"]:
         parts.append(Text(f"\n{working['name']}  {working['note']}"))
         parts.append(ProgressBar(total=1.0, completed=working["progress"], width=50))
-    if facts["finishing"]:
-        parts.append(Text(f"measuring and publishing {facts['finishing']}"))
-    if facts["queue"]:
-        parts.append(Text(f"queue: {', '.join(facts['queue'][:20])}"))
-    if facts["inbox"]:
-        inbox = Table("in the inbox", "what it waits for", box=None, pad_edge=False)
-        for folder in facts["inbox"][:40]:
-            inbox.add_row(Text(folder["name"]), Text(folder["sentence"]))
-        parts += [Text(""), inbox]
+    for title, key, most in (
+        ("being finished", "finishing", 10), ("in the queue", "queue", 20),
+        ("waiting for another attempt", "later", 10), ("being read", "reading", 10), ("in the inbox", "inbox", 40),
+    ):  # fmt: skip
+        if facts[key]:
+            parts += [Text(""), _told_table(f"{title} ({facts[f'{key}_total']})", facts[key][:most])]
+    parts += [Text(line) for line in ("", "no capture folders:", *facts["litter"][:20]) if facts["litter"]]
     if facts["finished"]:
         parts += [Text(""), _finished_table(facts["finished"])]
     return Group(*parts)
+
+
+def _told_table(title: str, entries: list[dict[str, Any]]) -> Table:
+    table = Table(title, "", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(Text(entry["name"]), Text(entry["sentence"]))
+    return table
 
 
 def _finished_table(finished: list[dict[str, Any]]) -> Table:
     table = Table("job", "capture", "went to", "result", "finished", box=None, pad_edge=False)
     for job in finished:
         delivered = job["state"].startswith("DONE")
-        result = f"{job['verdict']} ({job['best_model']})" if delivered else (job["reason_code"] or "")
+        result = f"{job['verdict']} ({job['best_model']})" if delivered else job["sentence"].partition(": ")[2]
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job["finished_at"])) if job["finished_at"] else ""
         folder = f"{'outbox' if delivered else 'failed'}/{job['dest']}"
         style = "green" if job["verdict"] == "normal" else "yellow" if delivered else "red"
