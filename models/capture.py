@@ -22,7 +22,7 @@ from models.folder import CaptureFolder
 from models.layout import Expectation, Sidecar, ViewFiles, expect
 from models.limits import CaptureLimits
 from models.masks import background_colour, mask_from_border, mask_from_depth, straight_colour
-from models.png import Kind, PngInfo, check_png
+from models.png import Kind, PngInfo, check_png, pixels_only
 from models.problem import CaptureError, Problem
 from models.sidecar import Frame, Intrinsics
 
@@ -112,6 +112,7 @@ class _Reader:
         self._problems: list[Problem] = []
         self._warnings: list[str] = []
         self._bytes_left = limits.max_capture_bytes
+        self._pixels_left = limits.max_capture_pixels
 
     def capture(self) -> tuple[Capture, Expectation]:
         folder = CaptureFolder(self._path, self._limits)
@@ -149,7 +150,7 @@ class _Reader:
     def _expectation(self, folder: CaptureFolder) -> Expectation:
         def read_sidecar(name: str) -> bytes:
             try:
-                return folder.read(name, self._limits.max_sidecar_bytes)
+                return folder.beginning(name, self._limits.max_sidecar_bytes + 1)
             except CaptureError as error:
                 self._problems += error.problems
                 return b""
@@ -157,11 +158,7 @@ class _Reader:
         expectation = expect(folder.names, read_sidecar, self._limits)
         self._problems += expectation.problems
         blamed = {problem.file for problem in self._problems}
-        for name in expectation.blockers:
-            self._report("set", name, "The file is still being copied (temporary or lock name).", "Wait, or delete it.")
-        for name in expectation.missing:
-            if name not in blamed:
-                self._report("set", name, "The file is missing.", "Copy it into the folder.")
+        self._problems += [problem for problem in expectation.awaited() if problem.file not in blamed]
         if expectation.kind == "unknown" and not self._problems:
             self._report(
                 "set",
@@ -200,7 +197,8 @@ class _Reader:
         try:
             content = folder.read(name, self._limits.max_file_bytes)
         except CaptureError as error:
-            self._problems += error.problems
+            known = {(problem.code, problem.file) for problem in self._problems}  # the listing may have said so
+            self._problems += [problem for problem in error.problems if (problem.code, problem.file) not in known]
             return None
         self._bytes_left -= len(content)
         if self._bytes_left < 0:
@@ -215,11 +213,22 @@ class _Reader:
         if isinstance(verdict, Problem):
             self._problems.append(verdict)
             return None
+        if kind == "image":
+            self._count_pixels(name, verdict)
         try:
             return _decode_png(content, verdict)
         except Exception as error:  # whatever a decoder stumbles over, the file is to blame
             self._report("png_decode", name, f"The PNG cannot be decoded ({error}).", "Copy the file again.")
             return None
+
+    def _count_pixels(self, name: str, info: PngInfo) -> None:
+        """A few kilobytes can hold a picture of the largest size: many of them together must not fill the memory."""
+        self._pixels_left -= info.width * info.height
+        if self._pixels_left < 0:
+            most = f"{self._limits.max_capture_pixels / 1e6:g} million"
+            message = f"With this picture the photographs have more than {most} pixels together."
+            self._report("too_big", name, message, "Send fewer views, or smaller pictures.")
+            self._raise_if_any()
 
     # -- cameras ---------------------------------------------------------------------------------------------------
 
@@ -370,13 +379,9 @@ def _decode_png(content: bytes, info: PngInfo) -> NDArray[Any]:
     """(H, W) or (H, W, C) as the file has it: bool, uint8 or uint16. The caller has checked the bytes."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(pixels_only(content)), formats=("PNG",)) as image:
             image.load()
             pixels = np.asarray(image)
-    if info.channels == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
-        return pixels
-    if info.channels == 3 and image.mode == "RGBA":  # one transparent colour (tRNS), which Pillow may turn into alpha
-        return np.ascontiguousarray(pixels[..., :3])
     return pixels.astype(np.uint16) if info.bit_depth == 16 else pixels
 
 
@@ -426,8 +431,10 @@ def _camera(view: str, frame: Frame | None, stated: Sidecar, width: int, height:
 def _rigid(c2w: NDArray[np.float64]) -> NDArray[np.float64]:
     """The pose with its rotation made exact; raises ``_CameraError`` for anything that is no rigid motion."""
     R = c2w[:3, :3]
-    if not np.isfinite(c2w).all() or np.abs(R.T @ R - np.eye(3)).max() > ROTATION_TOLERANCE:
+    with np.errstate(over="ignore", invalid="ignore"):  # entries of 1e200 overflow to something that is no rotation
+        is_rotation = np.isfinite(c2w).all() and np.abs(R.T @ R - np.eye(3)).max() <= ROTATION_TOLERANCE
         lengths = ", ".join(f"{length:.4g}" for length in np.linalg.norm(R, axis=0))
+    if not is_rotation:
         raise _CameraError(
             f"the pose is no rotation: its columns have lengths {lengths}, or are not perpendicular.",
             "Export rigid poses, without scale or shear.",

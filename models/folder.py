@@ -7,79 +7,33 @@ with one hard link are read; sizes are checked on the open descriptor.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.layout import RETURNED_FOLDER, is_litter
+from models.entries import DIRECTORY, FILE, odd_entries, take_facts
 from models.limits import CaptureLimits
 from models.problem import CaptureError, Problem
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class CaptureFolder:
     """A folder's names, and the bytes of its files, with every strange entry turned into a ``Problem``.
 
-    ``names`` are relative posix paths of all regular files that are not litter; ``problems`` what the listing met.
-    Raises ``CaptureError`` when the folder itself is no readable directory.
+    ``names`` are relative posix paths of all plain files that are not litter; ``problems`` what the listing met.
+    Raises ``CaptureError`` when the folder, or one inside it, is no readable directory.
     """
 
     def __init__(self, path: Path, limits: CaptureLimits) -> None:
         self.path = path
-        self._limits = limits
-        self.problems: list[Problem] = []
-        self.names: tuple[str, ...] = ()
         try:
-            self._root = os.open(path, _DIRECTORY)
+            facts = take_facts(path, limits)
         except OSError as error:
-            message = f"{path} is no readable folder ({error.strerror})."
-            problem = Problem("not_regular", None, message, "Name a folder that holds a capture.")
-            raise CaptureError([problem]) from error
-        try:
-            self.names = tuple(sorted(self._list(self._root, "")))
-        finally:
-            os.close(self._root)
-
-    def _list(self, folder: int, prefix: str) -> Iterator[str]:
-        deepest = self._limits.max_depth + prefix.startswith(RETURNED_FOLDER)
-        seen = 0
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                seen += 1
-                if seen > 10 * self._limits.max_entries:
-                    self._report("too_many", None, f"The folder holds more than {seen - 1:,} entries.",
-                                 "Drop one capture per folder, without other files.")  # fmt: skip
-                    return
-                name = prefix + entry.name
-                if is_litter(name):
-                    continue
-                if entry.is_symlink():
-                    self._report("symlink", name, "The file is a symbolic link.", "Copy the file itself.")
-                elif not entry.is_dir(follow_symlinks=False):
-                    yield name
-                elif name.count("/") >= deepest:
-                    self._report("depth", name, f"The folder lies deeper than {self._limits.max_depth} levels.",
-                                 "Drop the folder that holds the pictures itself.")  # fmt: skip
-                else:
-                    yield from self._descend(folder, entry.name, name)
-
-    def _descend(self, folder: int, last: str, name: str) -> Iterator[str]:
-        try:
-            child = os.open(last, _DIRECTORY, dir_fd=folder)
-        except OSError as error:
-            self._report("unreadable", name, f"The folder cannot be opened ({error.strerror}).", "Check its rights.")
-            return
-        try:
-            yield from self._list(child, name + "/")
-        finally:
-            os.close(child)
-
-    def _report(self, code: str, file: str | None, message: str, fix: str) -> None:
-        self.problems.append(Problem(code, file, message, fix))
+            raise _no_folder(path, error) from error
+        self.problems = odd_entries(facts)
+        self.names = tuple(fact.path for fact in facts if fact.kind == "file")
 
     def read(self, name: str, most: int) -> bytes:
         """The bytes of a file of at most ``most`` bytes; raises ``CaptureError`` with the one reason why not."""
@@ -93,13 +47,18 @@ class CaptureFolder:
             raise _refused("changed", name, "The file changed while it was read.", "Copy the folder again.")
         return content
 
+    def beginning(self, name: str, most: int) -> bytes:
+        """The first ``most`` bytes of a file, fewer if it has no more; raises ``CaptureError`` like ``read``."""
+        with self.opened(name) as file:
+            return _read_up_to(file, most)
+
     @contextmanager
     def opened(self, name: str) -> Iterator[int]:
         """A descriptor of the regular file ``name``, closed at the end of the block; raises ``CaptureError``."""
         try:
-            file = _open_below(self.path, name)
+            file = open_below(self.path, name)
         except OSError as error:
-            code = "symlink" if error.errno in (40, 20) else "unreadable"
+            code = "symlink" if error.errno in (errno.ELOOP, errno.ENOTDIR) else "unreadable"
             fix = "Copy the file itself, and check its rights."
             raise _refused(code, name, f"The file cannot be opened ({error.strerror}).", fix) from error
         try:
@@ -109,15 +68,19 @@ class CaptureFolder:
             os.close(file)
 
 
-def _open_below(folder: Path, name: str) -> int:
+def open_below(folder: Path, name: str) -> int:
+    """A descriptor of ``folder/name`` for reading; no part of ``name`` may be a link. A pipe is not waited for.
+
+    Raises ``OSError``: ``ELOOP`` or ``ENOTDIR`` where a link stands.
+    """
     *parents, last = name.split("/")
-    held = os.open(folder, _DIRECTORY)
+    held = os.open(folder, DIRECTORY)
     try:
         for parent in parents:
-            deeper = os.open(parent, _DIRECTORY, dir_fd=held)
+            deeper = os.open(parent, DIRECTORY, dir_fd=held)
             os.close(held)
             held = deeper
-        return os.open(last, _FILE, dir_fd=held)
+        return os.open(last, FILE, dir_fd=held)
     finally:
         os.close(held)
 
@@ -137,6 +100,15 @@ def _read_up_to(file: int, most: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
+
+
+def _no_folder(path: Path, error: OSError) -> CaptureError:
+    where = Path(error.filename or path)
+    if where == path:
+        message, fix = f"{path} is no readable folder ({error.strerror}).", "Name a folder that holds a capture."
+        return CaptureError([Problem("not_regular", None, message, fix)])
+    message = f"The folder cannot be opened ({error.strerror})."
+    return CaptureError([Problem("unreadable", where.relative_to(path).as_posix(), message, "Check its rights.")])
 
 
 def _refused(code: str, file: str, message: str, fix: str) -> CaptureError:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from models.limits import CaptureLimits
-from models.problem import Problem
+from models.problem import Problem, printable
 from models.sidecar import CANONICAL_NAMES, Frame, Options, Sidecar, merge_sidecars, parse_sidecar, read_options
 
 __all__ = [
@@ -38,6 +39,12 @@ ROLE_FOLDERS: Mapping[str, Role] = {
     "masks": "mask", "mask": "mask",
 }  # fmt: skip
 UNCLAIMED_FOLDERS = ("images/", "image/", "train/")
+#: What cameras and scanners write beside PNG, and what to call it.
+OTHER_PICTURES: Mapping[str, str] = {
+    "jpg": "a JPEG", "jpeg": "a JPEG", "tif": "a TIFF", "tiff": "a TIFF", "bmp": "a BMP", "webp": "a WebP picture",
+    "exr": "an OpenEXR picture", "gif": "a GIF", "heic": "an HEIC picture", "npy": "a NumPy array",
+    "raw": "a raw picture", "dng": "a raw picture", "cr2": "a raw picture", "nef": "a raw picture",
+}  # fmt: skip
 #: Folders that hold pictures and so never are a capture's root.
 PICTURE_FOLDERS = frozenset({*ROLE_FOLDERS, "images", "image", "train", "test", "val"})
 #: Words in a file name that say what the picture is.
@@ -90,9 +97,11 @@ class Expectation:
     """What a folder's names and sidecar promise, and what of it is not there yet.
 
     ``root`` is "" or the subfolder (with its slash) that the capture sits in. ``views``, ``required`` (images, depth,
-    masks, sidecars: the reading order) and ``missing`` hold paths relative to the dropped folder. ``blockers`` are
-    names that mean "still being copied". ``ignored`` is litter, our own earlier output, and files no rule asks for.
-    ``problems`` are what no waiting can cure.
+    masks, sidecars: the reading order) and ``missing`` hold paths relative to the dropped folder. Of the missing,
+    ``begun`` are sidecars that are there, but empty or zeros so far, and ``in_place`` maps a path to a picture of
+    another format that lies where the PNG should be. ``blockers`` are names that mean "still being copied".
+    ``ignored`` is litter, our own earlier output, and files no rule asks for. ``problems`` are what no waiting can
+    cure.
     """
 
     kind: Kind
@@ -106,6 +115,8 @@ class Expectation:
     problems: tuple[Problem, ...]
     sidecars: tuple[str, ...] = ()
     stated: Sidecar = field(default_factory=Sidecar)
+    begun: tuple[str, ...] = ()
+    in_place: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -121,7 +132,33 @@ class Expectation:
         if not self.missing:
             return ""
         there = len(self.required) - len(self.missing)
-        return f"{there} of {len(self.required)} files, waiting for {_listing(self.missing)}"
+        return f"{there} of {len(self.required)} files, waiting for {_listing(self.missing)}{self._why_not()}"
+
+    def _why_not(self) -> str:
+        """What a person could mistake for the first awaited file."""
+        first = min(self.missing)
+        if first in self.begun:
+            return " (its content has not arrived)"
+        other = self.in_place.get(first)
+        return f" ({printable(other)} is {_what(other)}: save it as PNG)" if other else ""
+
+    def awaited(self) -> tuple[Problem, ...]:
+        """A problem for each file that is still awaited, for when nobody waits any longer."""
+        lasting = {problem.file for problem in self.problems}
+        return (
+            *(_blocked(name) for name in self.blockers),
+            *(self._absent(name) for name in self.missing if name not in lasting),
+        )
+
+    def _absent(self, name: str) -> Problem:
+        if name in self.begun:
+            message = "The file is empty or holds only zeros: its copy did not finish."
+            return Problem("set", name, message, "Copy it again, or delete it if it is not needed.")
+        other = self.in_place.get(name)
+        if other is None:
+            return Problem("set", name, "The file is missing.", "Copy it into the folder.")
+        message = f"The file is {_what(other)}; {name} is due here, and Meshdrop reads PNG only."
+        return Problem("not_png", other, message, "Save it as PNG, from the original rather than from a lossy copy.")
 
 
 def expect(names: Collection[str], read: Callable[[str], bytes], limits: CaptureLimits) -> Expectation:
@@ -142,21 +179,26 @@ def expect(names: Collection[str], read: Callable[[str], bytes], limits: Capture
     stated, problems, begun = sidecar.merged(own, foreign)
     local = {name[len(root) :]: name for name in kept if name.startswith(root)}
     local = {short: name for short, name in local.items() if name not in (*own, *foreign)}
-    plan = _framed(stated, local, root) if stated.frames is not None else _canonical(stated, local, root, bool(foreign))
+    others = _other_pictures(local)
+    framed = stated.frames is not None
+    plan = _framed(stated, local, root) if framed else _canonical(stated, local, root, bool(foreign))
     sidecars = (*own, *foreign)
     required = (*plan.required, *sidecars)
+    absent = tuple(path for path in plan.required if path not in kept)
     return Expectation(
         kind=plan.kind,
         root=root,
         views=plan.views,
         required=required,
-        missing=(*(path for path in plan.required if path not in kept), *begun),
+        missing=(*absent, *begun),
         depth_stated=plan.depth_stated,
         blockers=blockers,
         ignored=tuple(sorted({*ignored, *(name for name in kept if name not in required)})),
         problems=(*nested, *problems, *plan.problems, *_too_deep(kept, plan, limits)),
         sidecars=sidecars,
         stated=stated,
+        begun=begun,
+        in_place={path: root + others[key] for path in absent if (key := _place(path[len(root) :])) in others},
     )
 
 
@@ -206,8 +248,17 @@ def _sort_names(names: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...], 
 
 
 def _listing(names: Collection[str], most: int = 3) -> str:
-    shown = ", ".join(sorted(names)[:most])
+    shown = ", ".join(printable(name) for name in sorted(names)[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _blocked(name: str) -> Problem:
+    return Problem("set", name, "This is a copy program's temporary or lock file: the copy has not finished.",
+                   "Wait for it, copy the folder again, or delete the file.")  # fmt: skip
+
+
+def _what(name: str) -> str:
+    return OTHER_PICTURES[name.rpartition(".")[2].casefold()]
 
 
 def _too_many(names: Collection[str], kept: Collection[str], limits: CaptureLimits) -> tuple[Problem, ...]:
@@ -217,7 +268,7 @@ def _too_many(names: Collection[str], kept: Collection[str], limits: CaptureLimi
         Problem(
             "too_many",
             None,
-            f"The folder holds {len(names):,} files; a capture may have {limits.max_entries:,}.",
+            f"The folder holds more than {limits.max_entries:,} files, the most that a capture may have.",
             "Drop one capture per folder, without other files.",
         ),
     )
@@ -245,11 +296,16 @@ def _too_deep(kept: Iterable[str], plan: _Plan, limits: CaptureLimits) -> tuple[
 def _find_root(kept: Collection[str], camera_roots: Collection[str]) -> tuple[str, tuple[Problem, ...]]:
     """The subfolder that holds the capture ("" for the folder itself), and a problem when two could be meant.
 
-    A folder whose sidecar states cameras owns everything below it; elsewhere the names of the pictures speak.
+    A folder whose sidecar states cameras owns everything below it, and so does one with a ``views/`` of its own.
+    Pictures that merely have a number in their name (``RAW/IMG_1.png``) speak for their folder only where there is
+    neither, and then a folder with all six wins over one with fewer, and over those inside it.
     """
-    pictured = {root for name in kept if (root := _picture_root(name)) is not None}
     owned = tuple(camera_roots)
-    roots = sorted({*camera_roots, *(root for root in pictured if not root.startswith(owned))})
+    places = {name: place for name in kept if (place := _picture_place(name)) and not place.root.startswith(owned)}
+    # What is not PNG is evidence only while there is nothing better.
+    pictures = [place for name, place in places.items() if _as_png(name) == name] or list(places.values())
+    sure = {*camera_roots, *(place.root for place in pictures if place.sure)}
+    roots = sorted(sure or _fullest(pictures))
     if not roots:
         return min((_folder_of(name) for name in kept if _last(name) == OWN_SIDECAR), default=""), ()
     if len(roots) == 1:
@@ -266,6 +322,23 @@ def _find_root(kept: Collection[str], camera_roots: Collection[str]) -> tuple[st
     return roots[0], (problem,)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a picture would belong: ``sure`` when its own folder says what it is, not just a number in its name."""
+
+    root: str
+    view: str
+    sure: bool
+
+
+def _fullest(pictures: Iterable[_Place]) -> set[str]:
+    """The outermost folders with a picture of every view; else the one folder with most of them."""
+    counts = Counter(root for root, _ in {(picture.root, picture.view) for picture in pictures})
+    full = {root for root, count in counts.items() if count == len(CANONICAL_NAMES)}
+    outermost = {root for root in full if not any(root != other and root.startswith(other) for other in full)}
+    return outermost or set(sorted(counts, key=lambda root: (-counts[root], root.count("/"), root))[:1])
+
+
 def _folder_of(name: str) -> str:
     return name[: name.rfind("/") + 1]
 
@@ -274,16 +347,33 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2].casefold()
 
 
-def _picture_root(name: str) -> str | None:
+def _picture_place(name: str) -> _Place | None:
     """The root that a picture speaks for by its canonical name: ``scan/views/front.png`` for ``scan/``."""
     folders = name.split("/")[:-1]
     for level in range(len(folders) + 1):
         root = "".join(f"{folder}/" for folder in folders[:level])
-        if _canonical_role(name[len(root) :]) is not None:
-            return root
+        key = _canonical_role(name[len(root) :]) or _canonical_role(_as_png(name[len(root) :]))
+        if key is not None:
+            return _Place(root, key[1], sure=key[0] == "image" and level < len(folders))
         if level < len(folders) and folders[level].casefold() in PICTURE_FOLDERS:
             return None
     return None
+
+
+def _as_png(name: str) -> str:
+    """The name that a picture of another format would have as PNG; other names stay."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.png" if dot and suffix.casefold() in OTHER_PICTURES else name
+
+
+def _place(name: str) -> tuple[Role, str] | str:
+    """What a file is there for: (role, view) where its name says so, else its name without suffix or case."""
+    return _canonical_role(_as_png(name)) or _fold(name.rpartition(".")[0])
+
+
+def _other_pictures(local: Iterable[str]) -> dict[tuple[Role, str] | str, str]:
+    """Pictures of formats that Meshdrop does not read, by their place."""
+    return {_place(name): name for name in sorted(local, reverse=True) if _as_png(name) != name}
 
 
 def _find_sidecars(kept: Collection[str], root: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -401,21 +491,19 @@ def _role_in_folder(role: Role, named: set[Role]) -> set[Role]:
 
 
 def _canonical(stated: Sidecar, local: Mapping[str, str], root: str, foreign: bool) -> _Plan:
-    found: dict[tuple[Role, str], list[str]] = {}
-    for short in sorted(local):
-        key = _canonical_role(short)
-        if key is not None:
-            found.setdefault(key, []).append(short)
+    found = _by_place(local)
+    # Without a PNG, pictures of another format show what is meant: the PNGs in their place are awaited.
+    meant = found or _by_place(_as_png(short) for short in local)
     pictures_elsewhere = any(short.casefold().startswith(UNCLAIMED_FOLDERS) for short in local)
-    if foreign or not found or (pictures_elsewhere and not _is_wanted("image", None, found)):
+    if foreign or not meant or (pictures_elsewhere and not _is_wanted("image", None, meant)):
         return _unknown(local, root, foreign)
     wanted = stated.views or CANONICAL_NAMES
     roles: list[Role] = ["image"]
-    roles += ["depth"] if _is_wanted("depth", stated.depth, found) else []
-    roles += ["mask"] if _is_wanted("mask", stated.mask, found) else []
-    styles = {role: _style(role, found) for role in roles}
+    roles += ["depth"] if _is_wanted("depth", stated.depth, meant) else []
+    roles += ["mask"] if _is_wanted("mask", stated.mask, meant) else []
+    styles = {role: _style(role, meant) for role in roles}
     paths = {
-        (role, view): root + (found[role, view][0] if (role, view) in found else _styled(styles[role], view))
+        (role, view): root + (meant[role, view][0] if (role, view) in meant else _styled(styles[role], view))
         for role in roles
         for view in wanted
     }
@@ -424,6 +512,16 @@ def _canonical(stated: Sidecar, local: Mapping[str, str], root: str, foreign: bo
     )
     depth_stated = stated.depth is not None or "depth" in roles
     return _plan("canonical", views, depth_stated, [*_twins(found, root), *_extras(stated, local, root, found)])
+
+
+def _by_place(shorts: Iterable[str]) -> dict[tuple[Role, str], list[str]]:
+    """Names by what they are a picture of; more than one for a place is for the caller to judge."""
+    found: dict[tuple[Role, str], list[str]] = {}
+    for short in sorted(shorts):
+        key = _canonical_role(short)
+        if key is not None:
+            found.setdefault(key, []).append(short)
+    return found
 
 
 def _is_wanted(role: Role, stated: bool | None, found: Mapping[tuple[Role, str], object]) -> bool:

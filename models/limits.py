@@ -18,5 +18,7 @@ class CaptureLimits:
     min_side: int = 16
     max_side: int = 8192
     max_pixels: int = 40_000_000
+    #: Of all photographs together: the reader needs about 25 bytes of memory for each, and may have 6 GiB.
+    max_capture_pixels: int = 200_000_000
     max_png_chunks: int = 4096
     max_ancillary_bytes: int = 1_048_576

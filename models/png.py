@@ -89,19 +89,18 @@ _EXPORT_AGAIN = "Export the picture again with an ordinary PNG writer."
 
 
 def tail_is_complete(file: int) -> bool:
-    """Whether an open file looks like a wholly written PNG: right start, sane header, IEND as its last bytes.
+    """Whether an open file looks like a wholly written PNG: right start, a header there, IEND as its last bytes.
 
-    Cheap enough for every scan: one ``fstat`` and two reads, at most 45 bytes. It does not tell good from bad, only
-    written from still being written; a preallocated file whose end is zeros is told apart.
+    Cheap enough for every scan: one ``fstat`` and two reads, at most 28 bytes. It does not tell good from bad, only
+    written from still being written; a preallocated file whose end is zeros is told apart. A damaged header counts as
+    written: waiting would not mend it, and the check names the flaw.
     ``file`` is a descriptor whose position is left alone. Raises ``OSError`` when it cannot be read.
     """
     size = os.fstat(file).st_size
     if size < SMALLEST_BYTES:
         return False
-    head = os.pread(file, 33, 0)
-    if len(head) < 33 or not head.startswith(SIGNATURE + b"\x00\x00\x00\rIHDR"):
-        return False
-    if zlib.crc32(head[12:29]) != int.from_bytes(head[29:33], "big"):
+    head = os.pread(file, 16, 0)
+    if not head.startswith(SIGNATURE) or not any(head[8:]):
         return False
     return os.pread(file, len(IEND), size - len(IEND)) == IEND
 
@@ -118,6 +117,17 @@ def check_png(content: bytes, kind: Kind, limits: CaptureLimits, file: str | Non
         return Problem(flaw.code, file, flaw.message, flaw.fix)
     has_alpha = header.colour in (_GREY_ALPHA, _RGBA)
     return PngInfo(header.width, header.height, header.bit_depth, _CHANNELS[header.colour], has_alpha)
+
+
+def pixels_only(content: bytes) -> bytes:
+    """A PNG that passed ``check_png`` without its metadata: no decoder needs to be trusted with more than pixels."""
+    kept, position = [SIGNATURE], len(SIGNATURE)
+    while position < len(content):
+        end = position + 12 + int.from_bytes(content[position : position + 4], "big")
+        if content[position + 4 : position + 8] in (b"IHDR", b"IDAT", b"IEND"):
+            kept.append(content[position:end])
+        position = end
+    return b"".join(kept)
 
 
 def _walk(content: memoryview, kind: Kind, limits: CaptureLimits) -> _Header:
@@ -182,7 +192,8 @@ def _chunks(content: memoryview, limits: CaptureLimits) -> Iterator[tuple[bytes,
         count += 1
         if count > limits.max_png_chunks:
             raise _FlawError("chunks", f"The file has more than {limits.max_png_chunks:,} chunks.", _EXPORT_AGAIN)
-        ancillary += 0 if name in (b"IHDR", b"IDAT", b"PLTE") else length
+        if name not in (b"IHDR", b"IDAT", b"PLTE"):
+            ancillary += max(length, _inflated_size(name, bytes(body), limits.max_ancillary_bytes))
         _check_chunk(name, ancillary, limits)
         yield name, body
         position = end
@@ -194,6 +205,7 @@ def _chunks(content: memoryview, limits: CaptureLimits) -> Iterator[tuple[bytes,
 
 
 def _check_chunk(name: bytes, ancillary: int, limits: CaptureLimits) -> None:
+    """Refuse what no plain picture needs; ``ancillary`` counts the metadata so far, compressed texts inflated."""
     if name in _ANIMATION:
         raise _FlawError("pixel_format", "The file is an animated PNG.", "Save a single picture.")
     if name[:1].isupper() and name not in (b"IHDR", b"IDAT", b"PLTE"):
@@ -204,6 +216,28 @@ def _check_chunk(name: bytes, ancillary: int, limits: CaptureLimits) -> None:
             f"Metadata (the last: {_show(name)}) takes more than {limits.max_ancillary_bytes:,} bytes.",
             "Save the picture without comments and colour profiles.",
         )
+
+
+def _inflated_size(name: bytes, body: bytes, most: int) -> int:
+    """Bytes in a compressed text or colour profile, counted to ``most + 1``; 0 for other or unreadable chunks.
+
+    Nothing here uses them, but the picture is passed on, and a megabyte may hold a gigabyte.
+    """
+    if name in (b"zTXt", b"iCCP"):  # name, 0, method, stream
+        packed = body.partition(b"\0")[2][1:]
+    elif name == b"iTXt":  # name, 0, is it compressed, method, language, 0, translated name, 0, stream
+        after = body.partition(b"\0")[2]
+        packed = after[2:].partition(b"\0")[2].partition(b"\0")[2] if after[:1] == b"\1" else b""
+    else:
+        return 0
+    inflater, size = zlib.decompressobj(), 0
+    try:
+        while packed and size <= most and not inflater.eof:
+            size += len(inflater.decompress(packed, min(_INFLATE_STEP, most + 1 - size)))
+            packed = inflater.unconsumed_tail
+    except zlib.error:
+        return size
+    return size
 
 
 def _read_header(name: bytes, body: memoryview) -> _Header:

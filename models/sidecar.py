@@ -25,6 +25,8 @@ Matrix = tuple[tuple[float, ...], ...]
 #: The rig's view names in the order of their numbers: ``view_00`` is front. `models.cameras` holds their poses.
 CANONICAL_NAMES = ("front", "back", "right", "left", "top", "bottom")
 
+#: Nobody reads a page of thousands of problems.
+MOST_COMPLAINTS = 20
 #: Whoever reads our answers later may be less patient with brackets than Python is.
 DEEPEST = 32
 
@@ -114,14 +116,25 @@ class Sidecar:
 
 
 class _Complaints:
-    """Collects the problems of one file."""
+    """Collects the problems of one file: all are counted, the first few are told."""
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.count = 0
         self.found: list[Problem] = []
 
     def add(self, code: str, message: str, fix: str) -> None:
-        self.found.append(Problem(code, self.file, message, fix))
+        self.count += 1
+        if self.count <= MOST_COMPLAINTS:
+            self.found.append(Problem(code, self.file, message, fix))
+
+    def told(self) -> tuple[Problem, ...]:
+        """The problems, and how many more there are."""
+        more = self.count - len(self.found)
+        if not more:
+            return tuple(self.found)
+        rest = Problem("sidecar", self.file, f"The file has {more:,} more problems.", "Correct these first.")
+        return (*self.found, rest)
 
 
 def read_options(sidecar: bytes) -> Options:
@@ -141,7 +154,7 @@ def parse_sidecar(content: bytes, file: str, limits: CaptureLimits) -> tuple[Sid
     complaints = _Complaints(file)
     table = _load_object(content, complaints, limits)
     if table is None:
-        return Sidecar(), tuple(complaints.found)
+        return Sidecar(), complaints.told()
     _refuse_non_finite(table, complaints)
     if file.rsplit("/", 1)[-1].casefold() == "capture.json":
         _refuse_unknown(table, KNOWN_KEYS, "", complaints)
@@ -162,7 +175,7 @@ def parse_sidecar(content: bytes, file: str, limits: CaptureLimits) -> tuple[Sid
         options=Options(_models(table, complaints), _priority(table, complaints), _labels(table, complaints)),
     )
     _rig(table, stated, complaints)
-    return stated, tuple(complaints.found)
+    return stated, complaints.told()
 
 
 def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
@@ -208,7 +221,7 @@ def _load_object(content: bytes, complaints: _Complaints, limits: CaptureLimits)
     if len(content) > limits.max_sidecar_bytes:
         complaints.add(
             "sidecar",
-            f"The file is {len(content):,} bytes; a sidecar may have {limits.max_sidecar_bytes:,}.",
+            f"The file is larger than {limits.max_sidecar_bytes:,} bytes, the most that a sidecar may have.",
             "Keep pictures and logs out of it.",
         )
         return None
@@ -444,7 +457,7 @@ def _frame(
     frame: Mapping[str, Any], index: int, shared: Mapping[str, Any], needs_focal: bool, complaints: _Complaints
 ) -> Frame | None:
     where = f"frames[{index}]"
-    before = len(complaints.found)
+    before = complaints.count
     if complaints.file.rsplit("/", 1)[-1].casefold() == "capture.json":
         _refuse_unknown(frame, FRAME_KEYS + PASSED_OVER_KEYS, f"{where}.", complaints)
     _refuse_lens({key: frame[key] for key in DISTORTION_KEYS if key in frame}, f"{where}: ", complaints)
@@ -457,7 +470,7 @@ def _frame(
         complaints.add("calib", f"{where} has no focal length.", "State fl_x (pixels) or camera_angle_x (radians).")
     if image is None and "file_path" not in frame:
         complaints.add("sidecar", f"{where} has no file_path.", "Name the image of this view there.")
-    if image is None or matrix is None or len(complaints.found) > before:
+    if image is None or matrix is None or complaints.count > before:
         return None
     return Frame(image, depth, mask, matrix, intrinsics)
 

@@ -48,14 +48,14 @@ def make_broken(sample: Path, target: Path, case: Broken) -> Path:
 # -- editing files -------------------------------------------------------------------------------------------------
 
 
-def _rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         (folder / name).write_bytes(change((folder / name).read_bytes()))
 
     return apply
 
 
-def _repaint(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
+def repaint(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         with Image.open(folder / name) as image:
             pixels = np.asarray(image)
@@ -64,7 +64,7 @@ def _repaint(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[
     return apply
 
 
-def _state(**keys: object) -> Callable[[Path], object]:
+def state(**keys: object) -> Callable[[Path], object]:
     return lambda folder: (folder / "capture.json").write_text(json.dumps(keys), encoding="utf-8")
 
 
@@ -72,7 +72,7 @@ def _each(names: tuple[str, ...], edit: Callable[[str], Callable[[Path], object]
     return lambda folder: [edit(name)(folder) for name in names]
 
 
-def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+def chunks_of(content: bytes) -> list[tuple[bytes, bytes]]:
     found, position = [], 8
     while position < len(content):
         (length,) = struct.unpack_from(">I", content, position)
@@ -81,7 +81,7 @@ def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def _joined(chunks: list[tuple[bytes, bytes]]) -> bytes:
+def joined(chunks: list[tuple[bytes, bytes]]) -> bytes:
     parts = [b"\x89PNG\r\n\x1a\n"]
     for name, body in chunks:
         parts.append(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
@@ -95,12 +95,12 @@ def _flip_a_bit(content: bytes) -> bytes:
 
 def _with_rows(content: bytes, more: int) -> bytes:
     """The same picture with ``more`` rows of pixels than its header says (fewer when negative)."""
-    chunks = _chunks(content)
+    chunks = chunks_of(content)
     pixels = zlib.decompress(b"".join(body for name, body in chunks if name == b"IDAT"))
     (height,) = struct.unpack_from(">I", chunks[0][1], 4)
     row = len(pixels) // height
     changed = pixels[: row * (height + more)] if more < 0 else pixels + pixels[:row] * more
-    return _joined([chunks[0], (b"IDAT", zlib.compress(changed)), (b"IEND", b"")])
+    return joined([chunks[0], (b"IDAT", zlib.compress(changed)), (b"IEND", b"")])
 
 
 def _nine_rows_less(content: bytes) -> bytes:
@@ -111,10 +111,10 @@ def _nine_rows_more(content: bytes) -> bytes:
     return _with_rows(content, 9)
 
 
-def _header_says(content: bytes, width: int, height: int) -> bytes:
-    chunks = _chunks(content)
+def header_says(content: bytes, width: int, height: int) -> bytes:
+    chunks = chunks_of(content)
     header = struct.pack(">II", width, height) + chunks[0][1][8:]
-    return _joined([(b"IHDR", header), *chunks[1:]])
+    return joined([(b"IHDR", header), *chunks[1:]])
 
 
 def _as_jpeg(content: bytes) -> bytes:
@@ -136,7 +136,7 @@ def _without_object(rgba: np.ndarray) -> np.ndarray:
     return rgba * np.array([1, 1, 1, 0], dtype=np.uint8)
 
 
-def _half_size(pixels: np.ndarray) -> np.ndarray:
+def half_size(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[::2, ::2])
 
 
@@ -159,32 +159,32 @@ CASES: tuple[Broken, ...] = (
         "two-fronts", "set", "two files claim to be the front view",
         lambda folder: shutil.copyfile(folder / FRONT, folder / "views/front.png"),
     ),
-    Broken("cut-off", "png_struct", "the copy stopped in the middle", _rewrite(FRONT, lambda b: b[: len(b) // 2])),
-    Broken("preallocated", "not_png", "right size, nothing but zeros", _rewrite(BACK, lambda b: bytes(len(b)))),
-    Broken("bit-flip", "png_crc", "one bit changed on the way", _rewrite(FRONT, _flip_a_bit)),
-    Broken("rows-missing", "idat_short", "fewer rows than the header says", _rewrite(FRONT, _nine_rows_less)),
-    Broken("rows-too-many", "idat_long", "more rows than the header says", _rewrite(FRONT, _nine_rows_more)),
-    Broken("bomb", "dims", "30000 x 30000 pixels", _rewrite(FRONT, lambda b: _header_says(b, 30000, 30000))),
-    Broken("jpeg", "not_png", "a JPEG with a PNG's name", _rewrite(FRONT, _as_jpeg)),
-    Broken("zip-behind", "trailing", "a zip archive behind the picture", _rewrite(FRONT, lambda b: b + b"PK\3\4" * 99)),
-    Broken("eight-bit-depth", "depth_format", "a preview saved as depth", _repaint(FRONT_DEPTH, _to_eight_bits)),
-    Broken("half-depth", "dims", "depth at half the size of its image", _repaint(FRONT_DEPTH, _half_size)),
-    Broken("grey-view", "pixel_format", "a greyscale photograph", _repaint(FRONT, lambda rgba: rgba[..., 0].copy())),
-    Broken("empty-depth", "semantic", "the depth sensor measured nothing", _repaint(FRONT_DEPTH, np.zeros_like)),
-    Broken("black", "semantic", "the lamp was off", _repaint(FRONT, _without_light)),
-    Broken("nothing-there", "semantic", "alpha is 0 everywhere", _repaint(FRONT, _without_object)),
+    Broken("cut-off", "png_struct", "the copy stopped in the middle", rewrite(FRONT, lambda b: b[: len(b) // 2])),
+    Broken("preallocated", "not_png", "right size, nothing but zeros", rewrite(BACK, lambda b: bytes(len(b)))),
+    Broken("bit-flip", "png_crc", "one bit changed on the way", rewrite(FRONT, _flip_a_bit)),
+    Broken("rows-missing", "idat_short", "fewer rows than the header says", rewrite(FRONT, _nine_rows_less)),
+    Broken("rows-too-many", "idat_long", "more rows than the header says", rewrite(FRONT, _nine_rows_more)),
+    Broken("bomb", "dims", "30000 x 30000 pixels", rewrite(FRONT, lambda b: header_says(b, 30000, 30000))),
+    Broken("jpeg", "not_png", "a JPEG with a PNG's name", rewrite(FRONT, _as_jpeg)),
+    Broken("zip-behind", "trailing", "a zip archive behind the picture", rewrite(FRONT, lambda b: b + b"PK\3\4" * 99)),
+    Broken("eight-bit-depth", "depth_format", "a preview saved as depth", repaint(FRONT_DEPTH, _to_eight_bits)),
+    Broken("half-depth", "dims", "depth at half the size of its image", repaint(FRONT_DEPTH, half_size)),
+    Broken("grey-view", "pixel_format", "a greyscale photograph", repaint(FRONT, lambda rgba: rgba[..., 0].copy())),
+    Broken("empty-depth", "semantic", "the depth sensor measured nothing", repaint(FRONT_DEPTH, np.zeros_like)),
+    Broken("black", "semantic", "the lamp was off", repaint(FRONT, _without_light)),
+    Broken("nothing-there", "semantic", "alpha is 0 everywhere", repaint(FRONT, _without_object)),
     Broken(
         "one-camera", "semantic", "six copies of one picture",
         _each(VIEWS[1:], lambda name: lambda folder: shutil.copyfile(folder / FRONT, folder / name)),
     ),
-    Broken("wrong-unit", "convention", "depth is in millimetres, 0.1 mm is stated", _state(depth_unit_m=0.0001)),
-    Broken("wrong-axes", "convention", "OpenCV axes are stated for OpenGL poses", _state(camera_axes="opencv")),
-    Broken("wrong-direction", "convention", "poses are stated the wrong way round", _state(pose="world_to_camera")),
-    Broken("wrong-focal", "convention", "the focal length of another image size", _state(fl_x=711, fl_y=711)),
+    Broken("wrong-unit", "convention", "depth is in millimetres, 0.1 mm is stated", state(depth_unit_m=0.0001)),
+    Broken("wrong-axes", "convention", "OpenCV axes are stated for OpenGL poses", state(camera_axes="opencv")),
+    Broken("wrong-direction", "convention", "poses are stated the wrong way round", state(pose="world_to_camera")),
+    Broken("wrong-focal", "convention", "the focal length of another image size", state(fl_x=711, fl_y=711)),
     Broken("swapped-cameras", "convention", "the right camera writes the top camera's files", _swap),
-    Broken("zero-focal", "calib", "a focal length of 0", _state(fl_x=0)),
-    Broken("no-json", "sidecar", "capture.json is not JSON", _rewrite("capture.json", lambda _: b"unit = mm\n")),
-    Broken("typing-error", "sidecar", "a key that does not exist", _state(depth_unit=0.001)),
+    Broken("zero-focal", "calib", "a focal length of 0", state(fl_x=0)),
+    Broken("no-json", "sidecar", "capture.json is not JSON", rewrite("capture.json", lambda _: b"unit = mm\n")),
+    Broken("typing-error", "sidecar", "a key that does not exist", state(depth_unit=0.001)),
     Broken("symlink", "symlink", "a symbolic link among the pictures", lambda folder: _link(folder, os.symlink)),
     Broken("hard-link", "nlink", "a file with two names", lambda folder: os.link(folder / FRONT, folder / "other")),
     Broken("pipe", "not_regular", "a pipe with a picture's name", lambda folder: _fifo(folder / FRONT)),

@@ -33,8 +33,10 @@ def test_orderly_restarts_are_never_held_against_a_capture(rig: Callable[..., Ri
     here.assert_at_rest()
 
 
-def test_a_folder_a_thousand_levels_deep_is_set_aside_and_can_be_removed(rig: Callable[..., Rig], ball: Path) -> None:
-    here = rig(MESHDROP_RETAIN_DAYS="0")
+def test_a_folder_a_thousand_levels_deep_is_set_aside_and_can_be_removed(
+    light_rig: Callable[..., Rig], ball: Path
+) -> None:
+    here = light_rig(MESHDROP_RETAIN_DAYS="0")
     here.drop(ball, "deep")
     inner = here.places.inbox / "deep"
     for _ in range(1200):
@@ -62,8 +64,8 @@ def test_a_forged_answer_publishes_nothing_and_stops_nothing(rig: Callable[..., 
     assert not (folder / "forger").exists()
 
 
-def test_a_name_that_looks_like_a_mark_blocks_nobody(rig: Callable[..., Rig], ball: Path) -> None:
-    here = rig()
+def test_a_name_that_looks_like_a_mark_blocks_nobody(light_rig: Callable[..., Rig], ball: Path) -> None:
+    here = light_rig()
     for name in ("x.done", "x"):
         here.drop(ball, name)
     (here.places.outbox / "y.done").mkdir()
@@ -73,8 +75,8 @@ def test_a_name_that_looks_like_a_mark_blocks_nobody(rig: Callable[..., Rig], ba
     assert (here.places.outbox / "x.done").is_file()
 
 
-def test_a_stale_mark_never_vouches_for_a_new_result(rig: Callable[..., Rig], ball: Path) -> None:
-    here = rig()
+def test_a_stale_mark_never_vouches_for_a_new_result(light_rig: Callable[..., Rig], ball: Path) -> None:
+    here = light_rig()
     here.drop(ball)
     assert here.run_once() == 0
     first = (here.places.outbox / "ball.done").read_text()
@@ -87,8 +89,8 @@ def test_a_stale_mark_never_vouches_for_a_new_result(rig: Callable[..., Rig], ba
     assert (here.places.outbox / "ball.done").read_text() != first
 
 
-def test_a_missing_working_copy_fails_its_job_and_not_the_line(rig: Callable[..., Rig], ball: Path) -> None:
-    here = rig()
+def test_a_missing_working_copy_fails_its_job_and_not_the_line(light_rig: Callable[..., Rig], ball: Path) -> None:
+    here = light_rig()
     here.drop(ball, "damaged")
     assert here.run_once(MESHDROP_CRASH_AT="I6") == -signal.SIGKILL
     (work,) = (here.places.state / "work").iterdir()
@@ -100,10 +102,10 @@ def test_a_missing_working_copy_fails_its_job_and_not_the_line(rig: Callable[...
 
 
 def test_everything_that_was_received_comes_out_and_a_mended_sidecar_wins(
-    rig: Callable[..., Rig], ball: Path, tmp_path: Path
+    light_rig: Callable[..., Rig], ball: Path, tmp_path: Path
 ) -> None:
     """Notes, hidden files and logs of the operator's own; and the round trip failed -> mended -> outbox."""
-    here = rig()
+    here = light_rig()
     capture = shutil.copytree(ball, tmp_path / "capture")
     extras = {"notes.txt": b"scan 3", "logs/rig.txt": b"ok", "rig.log": b"fine", ".hidden": b"x"}
     for name, data in extras.items():
@@ -120,9 +122,9 @@ def test_everything_that_was_received_comes_out_and_a_mended_sidecar_wins(
     assert contents(here.places.outbox / "scan" / "capture") == expected
 
 
-def test_a_capture_that_is_far_too_large_is_refused_and_holds_nobody(rig: Callable[..., Rig], ball: Path) -> None:
+def test_a_capture_that_is_far_too_large_is_refused_and_holds_nobody(light_rig: Callable[..., Rig], ball: Path) -> None:
     """A sparse terabyte costs nothing to send; it must neither wait for a terabyte of room nor be read."""
-    here = rig()
+    here = light_rig()
     here.drop(ball, "large")
     os.truncate(here.places.inbox / "large/views/view_00.png", 1 << 40)
     with open(here.places.inbox / "large/views/view_00.png", "r+b") as file:
@@ -135,8 +137,8 @@ def test_a_capture_that_is_far_too_large_is_refused_and_holds_nobody(rig: Callab
 
 
 @pytest.mark.parametrize("name", ["depth/.depth_00.png.Ab12Cd", ".syncthing.depth_00.png.tmp", "view.filepart"])
-def test_a_temporary_name_keeps_a_folder_waiting(rig: Callable[..., Rig], ball: Path, name: str) -> None:
-    here = rig()
+def test_a_temporary_name_keeps_a_folder_waiting(light_rig: Callable[..., Rig], ball: Path, name: str) -> None:
+    here = light_rig()
     (here.places.inbox / "ball").mkdir()
     shutil.copytree(ball / "views", here.places.inbox / "ball" / "views")
     (here.places.inbox / "ball" / name).parent.mkdir(exist_ok=True)

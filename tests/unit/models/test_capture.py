@@ -215,6 +215,16 @@ def test_the_whole_capture_has_a_limit(tmp_path: Path) -> None:
     read_capture(folder, CaptureLimits(max_capture_bytes=size))
 
 
+def test_all_photographs_together_have_a_limit(tmp_path: Path) -> None:
+    """Six views of 64 x 64 are 24,576 pixels; the fifth of them passes 20,000."""
+    folder = write_canonical(tmp_path / "x")
+    with pytest.raises(CaptureError) as refused:
+        read_capture(folder, CaptureLimits(max_capture_pixels=20_000))
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.file) == ("too_big", "views/view_04.png")
+    read_capture(folder, CaptureLimits(max_capture_pixels=24_576))
+
+
 def test_many_files_are_refused_early(tmp_path: Path) -> None:
     folder = write_canonical(tmp_path / "x")
     for index in range(401):
@@ -231,7 +241,9 @@ def test_deep_folders_are_refused(tmp_path: Path) -> None:
 def test_an_oversized_sidecar_is_refused_unread(tmp_path: Path) -> None:
     folder = write_canonical(tmp_path / "x")
     (folder / "capture.json").write_bytes(b" " * 70_000)
-    assert codes(folder) == ["too_big"]
+    assert codes(folder) == ["sidecar"]
+    os.truncate(folder / "capture.json", 10**12)
+    assert codes(folder) == ["sidecar"]
 
 
 def frame_edited(tmp_path: Path, edit: dict[str, Any], **table_edit: Any) -> Path:

@@ -40,9 +40,12 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
 
 
 def test_every_problem_code_is_documented_and_every_documented_code_is_used() -> None:
+    rooms = {
+        "models": ("entries", "layout", "sidecar", "png", "folder", "capture", "probe"),
+        "daemon": ("settle", "intake"),
+    }
     sources = [
-        (ROOT / "models" / f"{name}.py").read_text(encoding="utf-8")
-        for name in ("layout", "sidecar", "png", "folder", "capture", "probe")
+        (ROOT / room / f"{name}.py").read_text(encoding="utf-8") for room, names in rooms.items() for name in names
     ]
     calls = r"(?:Problem|_FlawError|_report|\.add|_refused)\(\s*\"([a-z_]+)\""
     used = {code for source in sources for code in re.findall(calls, source)}
@@ -60,6 +63,7 @@ def test_the_limits_are_the_defaults() -> None:
     assert f"{LIMITS.max_entries} files, {LIMITS.max_depth} folders deep" in text
     assert f"{LIMITS.min_views} or more" in text
     assert f"{LIMITS.min_side} to {LIMITS.max_side} px a side, {LIMITS.max_pixels // 10**6} million" in text
+    assert f"{LIMITS.max_capture_pixels // 10**6} million in all photographs together" in text
     assert f"{LIMITS.max_png_chunks} chunks" in text
 
 

@@ -260,6 +260,46 @@ def test_a_sidecar_laid_on_top_of_a_returned_folder_counts() -> None:
     assert found.stated.depth_unit_m == 0.0001
 
 
+@pytest.mark.parametrize(
+    "extras",
+    [
+        ("RAW/IMG_1.png",),
+        tuple(f"RAW/IMG_{number}.png" for number in range(40)),
+        tuple(f"thumbs/view_{number:02d}.png" for number in range(6)),
+        ("debug/depth/depth_00.png",),
+        ("RAW/rgb/0001.jpg", "RAW/IMG_2.tif"),
+    ],
+)
+@pytest.mark.parametrize("capture", [VIEWS, tuple(f"scan/{name}" for name in VIEWS)])
+def test_extra_pictures_make_no_second_capture(capture: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    """Beside a folder with views/, numbers in names speak for nothing; in no order of arrival do they end the wait."""
+    found = look((*capture, *extras))
+    assert found.complete, found.problems
+    assert [view.image for view in found.views] == list(capture)
+    assert set(found.ignored) == set(extras)
+    assert not look((*extras, *capture[:1])).problems
+
+
+def test_loose_pictures_beside_a_folder_of_extras() -> None:
+    loose = tuple(f"{name}.png" for name in CANONICAL_NAMES)
+    assert look((*loose, "RAW/IMG_1.png")).complete
+    assert look((*loose, *(f"RAW/{number}.png" for number in range(6)))).complete
+    waiting = look((*loose[:4], "RAW/IMG_1.png"))
+    assert (waiting.root, waiting.problems) == ("", ())
+    assert waiting.missing == loose[4:]
+
+
+@pytest.mark.parametrize("style", ["{scan}/views/view_{n:02d}.png", "{scan}/{n}.png"])
+def test_two_captures_side_by_side_are_ambiguous(style: str) -> None:
+    found = look(tuple(style.format(scan=scan, n=n) for scan in "ab" for n in range(6)))
+    assert [problem.code for problem in found.problems] == ["set"]
+
+
+def test_cameras_own_what_lies_below_them() -> None:
+    found = look((*images(), "RAW/IMG_1.png", "RAW/views/view_00.png"), {"transforms.json": frames()})
+    assert found.complete, found.problems
+
+
 def test_two_captures_in_one_folder_are_a_problem() -> None:
     found = look((*(f"a/{name}" for name in VIEWS), *(f"b/{name}" for name in VIEWS)))
     assert [problem.code for problem in found.problems] == ["set"]
@@ -270,6 +310,63 @@ def test_two_captures_in_one_folder_are_a_problem() -> None:
 def test_too_many_and_too_deep_are_problems() -> None:
     assert look(tuple(f"x{i}.bin" for i in range(401))).problems[0].code == "too_many"
     assert look((*VIEWS, "a/b/c/d.bin")).problems[0].code == "depth"
+
+
+# -- what is said of files that are awaited ------------------------------------------------------------------------
+
+
+def said(found: Expectation) -> dict[str | None, tuple[str, str]]:
+    return {problem.file: (problem.code, problem.message) for problem in found.awaited()}
+
+
+def test_a_missing_file_is_called_missing() -> None:
+    assert said(look(VIEWS[:5])) == {VIEWS[5]: ("set", "The file is missing.")}
+
+
+def test_a_sidecar_of_zeros_is_called_unfinished_not_missing() -> None:
+    found = look(VIEWS, {"capture.json": bytes(300)})
+    code, message = said(found)["capture.json"]
+    assert code == "set"
+    assert "holds only zeros" in message
+    assert "its content has not arrived" in found.waiting_for()
+
+
+@pytest.mark.parametrize(
+    ("other", "what"), [("views/view_05.jpg", "a JPEG"), ("views/bottom.JPEG", "a JPEG"), ("views/5.tif", "a TIFF")]
+)
+def test_a_picture_of_another_format_in_the_place_of_a_png_is_named(other: str, what: str) -> None:
+    found = look((*VIEWS[:5], other))
+    code, message = said(found)[other]
+    assert code == "not_png"
+    assert f"The file is {what}; views/view_05.png is due here" in message
+    assert f"({other} is {what}: save it as PNG)" in found.waiting_for()
+
+
+def test_six_jpegs_are_a_capture_of_the_wrong_format() -> None:
+    jpegs = tuple(name.replace(".png", ".jpg") for name in VIEWS)
+    found = look(tuple(f"scan/{name}" for name in jpegs))
+    assert found.missing == tuple(f"scan/{name}" for name in VIEWS)
+    assert set(said(found)) == {f"scan/{name}" for name in jpegs}
+    assert {code for code, _ in said(found).values()} == {"not_png"}
+
+
+def test_a_jpeg_where_the_cameras_want_a_png_is_named() -> None:
+    found = look((*images(2), "images/002.jpg"), {"transforms.json": frames()})
+    assert said(found) == {"images/002.jpg": ("not_png", said(found)["images/002.jpg"][1])}
+
+
+def test_a_png_beside_its_jpeg_is_taken() -> None:
+    assert look((*VIEWS, *(name.replace(".png", ".jpg") for name in VIEWS))).complete
+
+
+def test_a_name_on_the_status_page_carries_no_control_character() -> None:
+    assert "\x1b" not in look(tuple(f"\x1b[31m/{name}" for name in VIEWS[:5])).waiting_for()
+
+
+def test_a_folder_of_five_thousand_files_is_not_called_one_of_four_hundred_and_one() -> None:
+    (problem,) = look(tuple(f"x{number}.bin" for number in range(401))).problems
+    assert "more than 400 files" in problem.message
+    assert "401" not in problem.message
 
 
 # -- names that block or do not count ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.limits import CaptureLimits
-from models.png import IEND, SIGNATURE, Kind, PngInfo, check_png, tail_is_complete
+from models.png import IEND, SIGNATURE, Kind, PngInfo, check_png, pixels_only, tail_is_complete
 from models.problem import Problem
 
 LIMITS = CaptureLimits()
@@ -59,6 +59,8 @@ def code(content: bytes, kind: Kind = "image") -> str:
 
 SPLIT = pixels()
 BIG_ROWS = zlib.compress(bytes(1 + 16 * 3) * 2_000_000, 9)  # 98 MB of pixels behind a 16 x 16 header
+ZEROS = zlib.compress(bytes(200_000_000), 9)
+HALF_A_MEGABYTE = zlib.compress(bytes(500_000), 9)
 
 FLAWS = {
     "empty file": (b"", "not_png"),
@@ -103,6 +105,10 @@ FLAWS = {
     "8000 x 8000": (png(header(8000, 8000), chunk(b"IDAT", pixels()), IEND), "dims"),  # 64 of 40 million pixels
     "2 MB of text": (rgb(chunk(b"tEXt", bytes(2_000_000))), "ancillary"),
     "many texts": (rgb(chunk(b"tEXt", bytes(300_000)) * 4), "ancillary"),
+    "a text of 200 MB": (rgb(chunk(b"zTXt", b"a\0\0" + ZEROS)), "ancillary"),
+    "an international text of 200 MB": (rgb(chunk(b"iTXt", b"a\0\1\0en\0a\0" + ZEROS)), "ancillary"),
+    "a profile of 200 MB": (rgb(chunk(b"iCCP", b"a\0\0" + ZEROS)), "ancillary"),
+    "three profiles of half a megabyte": (rgb(chunk(b"iCCP", b"a\0\0" + HALF_A_MEGABYTE) * 3), "ancillary"),
     "100,000 chunks": (rgb(chunk(b"tEXt", b"a\0") * 100_000), "chunks"),
     "bytes behind": (rgb() + b"PK\x03\x04", "trailing"),
     "animated": (rgb(chunk(b"acTL", struct.pack(">II", 2, 0))), "pixel_format"),
@@ -135,6 +141,20 @@ def test_a_plain_picture_passes_with_its_header() -> None:
 def test_small_metadata_and_split_pixels_pass() -> None:
     content = png(header(), chunk(b"tEXt", b"a\0b"), chunk(b"IDAT", SPLIT[:9]), chunk(b"IDAT", SPLIT[9:]), IEND)
     assert code(content) == "ok"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"", b"a", b"a\0", b"a\0\0", b"a\0\0no zlib", b"a\0\1\0en", b"a\0\1\0en\0a\0" + zlib.compress(b"hi")[:-5]],
+)
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
+def test_odd_metadata_is_nobodys_business(name: bytes, odd: bytes) -> None:
+    assert code(rgb(chunk(name, odd))) == "ok"
+
+
+def test_the_decoder_is_given_pixels_and_nothing_else() -> None:
+    extras = (chunk(b"tEXt", b"a\0<script>"), chunk(b"tRNS", bytes(6)), chunk(b"gAMA", bytes(4)))
+    assert pixels_only(rgb(*extras)) == rgb()
 
 
 @pytest.mark.parametrize(
@@ -286,5 +306,8 @@ def test_preallocated_zeros_are_incomplete(tmp_path: Path) -> None:
     assert not tail(tmp_path, whole[:60] + bytes(len(whole) - 60))
 
 
-def test_a_bad_header_is_incomplete(tmp_path: Path) -> None:
-    assert not tail(tmp_path, rgb().replace(b"\x00\x00\x00\x10\x00\x00\x00\x10", bytes(8)))
+def test_a_damaged_header_counts_as_written(tmp_path: Path) -> None:
+    """No waiting mends it: the strict check names the flaw."""
+    damaged = rgb().replace(b"\x00\x00\x00\x10\x00\x00\x00\x10", bytes(8))
+    assert tail(tmp_path, damaged)
+    assert code(damaged) == "png_crc"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.limits import CaptureLimits
 from models.problem import CaptureError
-from models.sidecar import KNOWN_KEYS, Options, Sidecar, parse_sidecar, read_options
+from models.sidecar import KNOWN_KEYS, MOST_COMPLAINTS, Options, Sidecar, parse_sidecar, read_options
 
 LIMITS = CaptureLimits()
 POSE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -197,3 +197,10 @@ def test_no_value_under_a_known_key_raises(table: dict[str, Any]) -> None:
 @given(st.binary(max_size=80))
 def test_no_bytes_raise(content: bytes) -> None:
     parse_sidecar(content, "capture.json", LIMITS)
+
+
+def test_thousands_of_problems_are_counted_and_a_few_told() -> None:
+    content = json.dumps({f"key_{number}": 1 for number in range(3000)}).encode()
+    _, problems = parse_sidecar(content, "capture.json", LIMITS)
+    assert len(problems) == MOST_COMPLAINTS + 1
+    assert problems[-1].message == "The file has 2,980 more problems."
