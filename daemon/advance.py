@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from daemon.assess import Assessor
 from daemon.crash import crashpoint
 from daemon.deliver import Delivery
-from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, MAX_FINISH_TRIES, MAX_REFUNDS, Stopping
+from daemon.errors import BACK_OFF_S, DISK_BACK_OFF_S, FAILURES, MAX_ATTEMPTS, MAX_FINISH_TRIES, MAX_REFUNDS, Stopping
 from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.retry import Outcomes, was_stopped, worth_another
@@ -81,7 +81,7 @@ class Advance:
         if was_stopped(outcomes):
             return self.give_back(job)
         if any(outcome["error_class"] == "disk" for outcome in outcomes.values()):
-            return self.jobs.requeue(job.id, "the disk was full or failing", delay_s=BACK_OFF_S[-1], refund=True)
+            return self.jobs.requeue(job.id, "the disk was full or failing", delay_s=DISK_BACK_OFF_S, refund=True)
         if worth_another(job, outcomes, self.jobs.runs(job.id)):
             delay = BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
             log.info("will be tried again", job=job.short_id, delay_s=delay)

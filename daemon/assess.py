@@ -15,7 +15,6 @@ from daemon.clock import Clock
 from daemon.errors import FAILURES, Stopping
 from daemon.places import shown
 from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
-from daemon.report import build_report, render_html
 from daemon.runner import RESULT
 from daemon.settings import Settings
 from daemon.share import Share
@@ -128,6 +127,9 @@ class Assessor:
         self, job: Job, attempt: Path, models: Mapping[str, Any], measured: Mapping[str, Any],
         assessment: Assessment,
     ) -> None:
+        # Loaded with the first report: its templates take memory that a service which only watches need not have.
+        from daemon.report import build_report, render_html  # noqa: PLC0415
+
         report = build_report({
             "job": {
                 "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": _utc(job.created_at),

@@ -13,11 +13,11 @@ from typing import Any
 from daemon import fsops
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES
-from daemon.look import take_facts
 from daemon.places import Places, shown
 from daemon.runner import files_of
 from daemon.settings import Settings
 from db.records import Job, ModelRun
+from models.entries import take_facts
 from models.layout import is_own_output
 from models.problem import Problem, printable
 
@@ -36,14 +36,23 @@ class Bundle:
     copies: dict[str, Path] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    #: The folder as it came: of what lies in it a stranger may still hold a handle.
+    received: Path | None = None
 
     def write(self, target: Path, job: Job) -> None:
         """Make ``target`` hold exactly this, all of it flushed; the receipt with every SHA-256 is written last."""
         fsops.fresh_dir(target)
         receipt: dict[str, dict[str, Any]] = {}
         for name, source in self.copies.items():
-            fsops.make_dir((target / name).parent)
-            copied = fsops.copy_file(source, target / name, _NO_LIMIT)
+            fsops.make_dir_below(target, (target / name).parent)
+            below = self.received if self.received in source.parents else None
+            try:
+                copied = fsops.copy_file(source, target / name, _NO_LIMIT, below=below)
+            except (fsops.NotRegular, FileNotFoundError):
+                if below is None:
+                    raise
+                self.left_out[printable(name)] = "was replaced or deleted while it was copied"
+                continue
             receipt[printable(name)] = {"size": copied.size, "sha256": copied.sha256}
             crashpoint("D1a")
         for name, text in self.texts.items():
@@ -120,6 +129,7 @@ def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
     """
     if not folder.exists():
         return
+    bundle.received = folder
     facts = take_facts(folder, settings.limits, everything=True)
     paths = {fact.path for fact in facts}
     returned = RECEIPT in paths
@@ -147,24 +157,25 @@ def _log_tail(work: Path, attempt: Path) -> bytes:
 
 
 def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> str:
-    """WHY.txt: what happened, which file, what to do next; for somebody who sees only the share."""
+    """WHY.txt: what happened, which file, and at the end what to do next; for somebody who sees only the share."""
     failure = FAILURES[job.reason_code or "models"]
     lines = [f"{shown(job.name)}: {failure.says}", ""]
     problems = [Problem(**fields) for fields in (job.inspection or {}).get("problems", [])]
     for problem in problems:
         where = f"{problem.file}: " if problem.file else ""
         lines += [*_wrapped("  ", where + problem.message), *_wrapped("      -> ", problem.fix), ""]
-    if not problems and job.reason and job.reason != failure.says:
+    unfinished = [run for run in runs if run.state != "ok" and run.attempt == job.attempt]
+    told_below = bool(unfinished) and job.reason_code in ("models", "no_model")
+    if not problems and not told_below and job.reason and job.reason != failure.says:
         lines += [wrapped for line in job.reason.splitlines() for wrapped in _wrapped("  ", line)] + [""]
-    for run in runs:
-        if run.state != "ok" and run.attempt == job.attempt:
-            reason = f"{run.model} {run.state}: {run.reason}"
-            lines += [*_wrapped("  ", reason), *_wrapped("      -> ", run.fix or ""), ""]
-    lines += ["What to do next:", *_wrapped("  ", failure.fix), ""]
+    for run in unfinished:
+        reason = f"{run.model} {run.state}: {run.reason}"
+        lines += [*_wrapped("  ", reason), *_wrapped("      -> ", run.fix or ""), ""]
     if left_out:
         lines += ["Not in this folder:", *(f"  {name}: {why}" for name, why in left_out.items()), ""]
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(job.created_at))
-    lines.append(f"Job {job.short_id}, received {when}, attempt {job.attempt}. Details for programs: failure.json")
+    lines += [f"Job {job.short_id}, received {when}, attempt {job.attempt}. Details for programs: failure.json", ""]
+    lines += ["What to do next:", *_wrapped("  ", failure.fix)]
     return "\n".join(lines) + "\n"
 
 

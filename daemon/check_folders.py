@@ -7,6 +7,7 @@ import os
 import pwd
 import shlex
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +16,18 @@ from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.machine import Machine, user_name
 from daemon.places import SENTINEL, Places
+from daemon.record import last_restored, newest_sound
 from daemon.settings import Settings
 from daemon.share import probe_rename
+from db.schema import HEAD, REVISIONS
+from db.soundness import trouble_of
 
 #: One job makes about a hundred files, on the share and in its working folder.
 INODES_LEAST, INODES_GOOD = 1_000, 10_000
 #: The service wants this many times the size of a capture before it takes it.
 CAPTURES_FREE = 3
+#: How long the doctor tells that the record was put back.
+_RESTORED_TOLD_S = 7 * 86_400.0
 
 
 def root_folder(places: Places) -> Finding:
@@ -207,12 +213,12 @@ def record(places: Places) -> Finding:
         return Finding("record", "ok", "none yet; it is made at the first start")
     try:
         with closing(_read_only(places.database)) as connection:
-            trouble = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(5)")]
+            trouble = trouble_of(connection)
             revision = _revision(connection)
     except sqlite3.Error as error:
         return _damaged(places, str(error))
-    if trouble != ["ok"]:
-        return _damaged(places, "; ".join(trouble))
+    if trouble is not None:
+        return _damaged(places, trouble)
     return _schema(places, revision)
 
 
@@ -231,18 +237,11 @@ def _revision(connection: sqlite3.Connection) -> str | None:
 
 
 def _schema(places: Places, revision: str | None) -> Finding:
-    # A second of imports: here it passes while the models are being asked, and only where there is a record.
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    from db.engine import MIGRATIONS  # noqa: PLC0415
-
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    head = scripts.get_current_head()
-    if revision == head:
-        return Finding("record", "ok", f"whole, schema {revision}")
-    if revision is None or revision in {script.revision for script in scripts.walk_revisions()}:
+    if revision == HEAD:
+        return _restored(places) or Finding("record", "ok", f"whole, schema {revision}")
+    if revision is None or revision in REVISIONS:
         return Finding(
-            "record", "warn", f"whole, schema {revision or 'empty'}; this version has {head}",
+            "record", "warn", f"whole, schema {revision or 'empty'}; this version has {HEAD}",
             "the service saves a copy and brings it up to date at the next start",
             f"meshdrop run --once --root {shlex.quote(str(places.root))}",
         )  # fmt: skip
@@ -252,14 +251,25 @@ def _schema(places: Places, revision: str | None) -> Finding:
     )  # fmt: skip
 
 
+def _restored(places: Places) -> Finding | None:
+    """That the service put the record back lately: it said so in its log, which nobody may have read."""
+    restored = last_restored(places)
+    if restored is None or time.time() - restored.at > _RESTORED_TOLD_S:
+        return None
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(restored.at))
+    source = f"from {restored.source}" if restored.source else "from the captures in the spool alone"
+    return Finding(
+        "record", "warn", f"whole, schema {HEAD}; it was put back {source} on {when}", restored.why,
+        f"nothing more is needed; should it happen again, have the disk checked. {restored.aside} holds what was found",
+    )  # fmt: skip
+
+
 def _damaged(places: Places, trouble: str) -> Finding:
-    aside, database = shlex.quote(str(places.state / "corrupt")), shlex.quote(str(places.database))
-    commands = f"mkdir -p {aside} && mv {database}* {aside}/"
-    backups = sorted(places.backups.glob("meshdrop-*.db"))
-    if backups:
-        commands += f" && cp {shlex.quote(str(backups[-1]))} {database}"
+    copy = newest_sound(places)
+    back = f"puts {copy} in its place" if copy else "begins a new one"
     return Finding(
         "record", "fail", f"{places.database} is damaged: {trouble}",
-        "the service refuses to start; captures it had accepted are safe in the spool and are queued again",
-        f"stop the service, then: {commands}",
+        f"the next start of the service sets it aside and {back}; captures it had accepted are safe in the spool and "
+        "are taken up again",
+        "start the service again: systemctl restart meshdrop",
     )  # fmt: skip

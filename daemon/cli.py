@@ -11,19 +11,22 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from daemon.errors import ExitCode, MeshdropError
-from daemon.places import Places, shown
+from daemon.errors import ConfigurationError, ExitCode, MeshdropError
+from daemon.places import SENTINEL, Places, shown
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
     from db.records import Job
+    from models.limits import CaptureLimits
+    from models.problem import Problem
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
@@ -90,23 +93,31 @@ def run(
     """Watch the inbox and work until stopped (Ctrl-C or SIGTERM loses nothing)."""
     from daemon import log
     from daemon.service import run_service
-    from daemon.settings import load
+    from daemon.settings import find_root, load
+    from daemon.startup import wait_for_root
 
     log.configure(verbose)
+    if not once:
+        wait_for_root(find_root(root))
     run_service(load(root, config), once=once)
 
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="A capture folder.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(help="A capture folder.")],
+    root: Root = None,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say everything about a capture folder without running a model: what is there, what is wrong, the camera probe."""
     from models.inspection import inspect
-    from models.limits import CaptureLimits
 
     if not folder.is_dir():
         raise MeshdropError(f"there is no folder {folder}", "name the folder that holds views/ or transforms.json")
-    found = inspect(folder, CaptureLimits())
+    limits = _limits_for(folder, root, config)
+    found = inspect(folder, limits)
+    if more := _what_the_service_awaits(folder, limits, found.problems):
+        found = replace(found, ok=False, problems=(*found.problems, *more))
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
     else:
@@ -114,6 +125,39 @@ def check(
             out.print(line, markup=False, soft_wrap=True)
     if not found.ok:
         raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _what_the_service_awaits(
+    folder: Path, limits: CaptureLimits, known: tuple[Problem, ...]
+) -> tuple[Problem, ...]:
+    """Why the service would not take the folder as it is, beyond what is wrong with its files: locks, checksums."""
+    from daemon.look import look, read_contents
+    from daemon.settle import Window, judge
+
+    try:
+        snapshot = look(folder, limits)
+        if snapshot.manifest is not None:
+            snapshot = replace(snapshot, contradicted=read_contents(folder, snapshot, limits).contradicted)
+    except OSError:
+        return ()  # said already
+    told = {problem.file for problem in known}
+    found = judge(snapshot, float("inf"), Window(0, 0, 0)).problems
+    return tuple(problem for problem in found if problem.file not in told and (problem.file or not known))
+
+
+def _limits_for(folder: Path, root: Path | None, config: Path | None) -> CaptureLimits:
+    """What the service allows that is meant, lies around the folder or is found from here; the defaults without one."""
+    from daemon.settings import find_root, load
+    from models.limits import CaptureLimits
+
+    around = next((parent for parent in folder.absolute().parents if (parent / SENTINEL).is_file()), None)
+    try:
+        found = find_root(root or around)
+    except ConfigurationError:
+        if config is not None:
+            raise
+        return CaptureLimits()
+    return load(found, config).limits
 
 
 @app.command()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from daemon.errors import MeshdropError
 
 _LINE_MAX = 65_536
 _ANSWER_S = 10.0
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass
@@ -32,10 +35,12 @@ class Command:
         self._text = {"ok": ok, "message": message}
         self._answered.set()
 
-    def wait(self) -> dict[str, Any]:
-        """The reply, or that there was none in time."""
-        if not self._answered.wait(_ANSWER_S):
-            return {"ok": False, "message": "the service is busy and did not answer in time; try again"}
+    def wait(self, unless: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """The reply, or that there was none in time, or before ``unless``."""
+        end = time.monotonic() + _ANSWER_S
+        while not self._answered.wait(_LOOK_EVERY_S):
+            if unless() or time.monotonic() > end:
+                return {"ok": False, "message": "the service is busy and did not answer in time; try again"}
         return self._text
 
 
@@ -59,7 +64,8 @@ class ControlSocket:
     def close(self) -> None:
         """Stop listening."""
         self._socket.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only disk; the next start removes it
+            self._path.unlink(missing_ok=True)
 
     def _serve(self) -> None:
         while True:

@@ -9,19 +9,30 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Mapping
 
-_AT, _, _NTH = os.environ.get("MESHDROP_CRASH_AT", "").partition(":")
-_LOG = os.environ.get("MESHDROP_CRASH_LOG")
+_at = _nth = ""
+_log: str | None = None
 _passed: Counter[str] = Counter()
+
+
+def arm(environment: Mapping[str, str]) -> None:
+    """Read what is asked for. Done once at import; again in a process that was forked after it."""
+    global _at, _nth, _log  # noqa: PLW0603
+    _at, _, _nth = environment.get("MESHDROP_CRASH_AT", "").partition(":")
+    _log = environment.get("MESHDROP_CRASH_LOG")
 
 
 def crashpoint(name: str) -> None:
     """Die here by SIGKILL if a test asked for it."""
-    if not _AT and _LOG is None:
+    if not _at and _log is None:
         return
     _passed[name] += 1
-    if _LOG is not None:
-        with open(_LOG, "a", encoding="ascii") as log:
+    if _log is not None:
+        with open(_log, "a", encoding="ascii") as log:
             log.write(name + "\n")
-    if name == _AT and _passed[name] == int(_NTH or 1):
+    if name == _at and _passed[name] == int(_nth or 1):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ)

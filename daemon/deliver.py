@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from daemon import fsops
 from daemon.bundle import Bundle, failure_bundle, is_movable, result_bundle
 from daemon.crash import crashpoint
 from daemon.log import get_logger
-from daemon.places import publishable, shown, with_suffix
+from daemon.places import fold, publishable, shown, with_suffix
 from daemon.settings import Settings
 from daemon.share import Share
 from db.jobs import Jobs
@@ -55,12 +56,13 @@ class Delivery:
         staged = places.staging / job.id
         shelf = self._shelf(job)
         # Staging gone means published, even if a consumer has already taken the folder away.
-        while staged.exists():
+        while self.share.holds(staged):
             target = shelf / os.fsdecode(job.dest or b"_")
             old_mark = shelf / f"{target.name}.done"
             if old_mark.is_file() and not os.path.lexists(target):
                 fsops.remove_tree(old_mark)  # of a result that was taken away: it must not vouch for this one
             try:
+                _require_own_name(target)
                 fsops.rename_new(staged, target)
             except FileExistsError:
                 job = self.jobs.redirect(job.id, self._other_name(job, shelf))
@@ -81,7 +83,7 @@ class Delivery:
             self._mark_done(job)
         crashpoint("D4a")
         claimed = places.claimed / job.id
-        if claimed.exists():
+        if self.share.holds(claimed):
             self._put_away(job, claimed)
         crashpoint("D5a")
         fsops.sync_dir(places.claimed)
@@ -105,7 +107,7 @@ class Delivery:
         """Build the folder, then mark it complete: the marker says enough to publish it should the record be lost."""
         places = self.share.places
         work = places.work(job.id)
-        fsops.make_dir(work, 0o700)
+        fsops.make_dir_below(work.parent, work, 0o700)
         if (work / MARKER).exists():
             fsops.remove_tree(work / MARKER)
             fsops.sync_dir(work)
@@ -146,7 +148,7 @@ class Delivery:
         name = os.fsdecode(job.dest or b"_")
         if (self.share.places.outbox / name).exists():
             with contextlib.suppress(IsADirectoryError):  # a stranger's folder of that name stays
-                fsops.show_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
+                fsops.write_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
 
     def _put_away(self, job: Job, claimed: Path) -> None:
         places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
@@ -161,3 +163,12 @@ class Delivery:
             fsops.sync_dir(places.kept)
         else:
             fsops.remove_tree(claimed)
+
+
+def _require_own_name(target: Path) -> None:
+    """Raise ``FileExistsError`` when a neighbour's name differs only in case or in how accents are composed: Windows
+    and macOS clients would see one folder where there are two.
+    """
+    folded = fold(target.name)
+    if any(fold(name) == folded and name != target.name for name in os.listdir(target.parent)):
+        raise FileExistsError(errno.EEXIST, "clients cannot tell this name from its neighbour's", str(target))

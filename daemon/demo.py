@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from daemon import log
+from daemon.board import Board
 from daemon.errors import MeshdropError
 from daemon.places import Places
 from daemon.service import run_service
 from daemon.settings import load
 from daemon.share import create_root
-from daemon.status import Board
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SAMPLE = "snail"

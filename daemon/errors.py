@@ -98,6 +98,8 @@ RUN_FAILURES: dict[str, RunFailure] = {
 
 #: Pauses before attempt 2 and 3; other jobs go first meanwhile.
 BACK_OFF_S = (10.0, 60.0)
+#: Pause after a full disk, which is not the job's fault: work is to go on soon after there is room again.
+DISK_BACK_OFF_S = 15.0
 MAX_ATTEMPTS = 3
 MAX_INGEST_TRIES = 3
 MAX_FINISH_TRIES = 3
@@ -118,6 +120,10 @@ class ConfigurationError(MeshdropError):
     """Settings, folders or the database do not fit this version."""
 
     exit_code = ExitCode.CONFIGURATION
+
+
+class ShareMissing(ConfigurationError):
+    """There is no share where one should be: it was never set up, or it is not mounted yet."""
 
 
 class AnotherInstance(MeshdropError):

@@ -1,8 +1,8 @@
 """Every file operation that a promise rests on. Nothing else in the daemon renames, syncs or deletes.
 
-Each operation calls ``observer`` first, if one is set: tests record the order, or raise the error that a bad disk
-would raise. A failed fsync is never tried again on the same file: the kernel may have dropped the pages. Modes are
-the widest allowed; the umask narrows them.
+Each operation calls ``observer`` first and ``recorder`` once it has taken effect, if they are set: tests raise the
+error that a bad disk would raise, and write down what a power cut could undo. A failed fsync is never tried again on
+the same file: the kernel may have dropped the pages. Modes are the widest allowed; the umask narrows them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.crash import crashpoint
+from models.folder import open_below
 
 #: Test seam: called as ``observer(operation, path, ...)`` before each operation; may raise ``OSError``.
 observer: Callable[..., None] | None = None
+#: Test seam: called the same way when the operation has taken effect, before the directory flush that may follow.
+recorder: Callable[..., None] | None = None
 
+#: What opening answers for a link, for what lies behind one, and for a socket.
+_NO_PLAIN_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _CHUNK = 1 << 20
@@ -58,6 +63,11 @@ def _observe(operation: str, *paths: Path) -> None:
         observer(operation, *paths)
 
 
+def _record(operation: str, *paths: Path) -> None:
+    if recorder is not None:
+        recorder(operation, *paths)
+
+
 def sync_file(path: Path) -> None:
     """Flush a file's content to disk. Does not follow links and does not block on pipes."""
     _observe("sync_file", path)
@@ -66,6 +76,7 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    _record("sync_file", path)
 
 
 def sync_dir(path: Path) -> None:
@@ -79,6 +90,7 @@ def sync_dir(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+    _record("sync_dir", path)
 
 
 def sync_tree(top: Path) -> None:
@@ -100,6 +112,7 @@ def rename_new(source: Path, target: Path) -> None:
         _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(_RENAME_NOREPLACE)
     )
     if result == 0:
+        _record("rename", source, target)
         return
     code = ctypes.get_errno()
     if code not in (errno.EINVAL, errno.ENOSYS):
@@ -107,6 +120,7 @@ def rename_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(source, target)
+    _record("rename", source, target)
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
@@ -123,6 +137,7 @@ def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+    _record("write_file", path)
     sync_dir(path.parent)
 
 
@@ -137,15 +152,21 @@ def show_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+    _record("show_file", path)
 
 
-def copy_file(source: Path, target: Path, max_bytes: int, mode: int = 0o666) -> Copied:
-    """Copy a plain file and flush the copy.
+def copy_file(source: Path, target: Path, max_bytes: int, mode: int = 0o666, *, below: Path | None = None) -> Copied:
+    """Copy a plain file and flush the copy. No folder between ``below`` (or its parent) and it may be a link.
 
     Raises ``NotRegular``, ``TooLarge`` before a byte is read, ``ChangedWhileRead`` when the source moved meanwhile.
     """
     _observe("copy_file", source, target)
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = open_below(below or source.parent, str(source.relative_to(below or source.parent)))
+    except OSError as error:
+        if error.errno in _NO_PLAIN_FILE:
+            raise NotRegular(errno.EINVAL, "a link, or no file", str(source)) from error
+        raise
     with open(descriptor, "rb", buffering=0) as reader:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -167,6 +188,7 @@ def copy_file(source: Path, target: Path, max_bytes: int, mode: int = 0o666) -> 
         after = os.fstat(descriptor)
     if size != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ChangedWhileRead(errno.EAGAIN, "changed while it was read", str(source))
+    _record("copy_file", source, target)
     return Copied(size, digest.hexdigest())
 
 
@@ -177,15 +199,28 @@ def _write_all(descriptor: int, chunk: bytes) -> None:
 
 
 def make_dir(path: Path, mode: int = 0o777) -> None:
-    """Create a directory (and parents) if it is missing."""
+    """Create a directory (and parents) if it is missing. Not for the share: see ``make_dir_below``."""
     _observe("make_dir", path)
     path.mkdir(mode=mode, parents=True, exist_ok=True)
+    _record("make_dir", path)
+
+
+def make_dir_below(top: Path, path: Path, mode: int = 0o777) -> None:
+    """Create ``path`` and what is missing between it and ``top``, which must be there.
+
+    Raises ``FileNotFoundError`` when ``top`` is gone: while a share is not mounted, nothing may be made where it
+    should be, or a result that seems to be staged lies under the mount point.
+    """
+    _observe("make_dir", path)
+    for folder in reversed([folder for folder in (path, *path.parents) if top in folder.parents]):
+        folder.mkdir(mode=mode, exist_ok=True)
+    _record("make_dir", path)
 
 
 def fresh_dir(path: Path, mode: int = 0o777) -> None:
-    """An empty directory, whatever stood there before."""
+    """An empty directory, whatever stood there before. Its parent must be there, as for ``make_dir_below``."""
     remove_tree(path)
-    make_dir(path, mode)
+    make_dir_below(path.parent, path, mode)
 
 
 def remove_tree(path: Path) -> None:
@@ -195,6 +230,7 @@ def remove_tree(path: Path) -> None:
         return
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
+        _record("remove_tree", path)
         return
     try:
         shutil.rmtree(path, onerror=_unlock_and_retry)
@@ -203,6 +239,7 @@ def remove_tree(path: Path) -> None:
         subprocess.run(["rm", "-rf", "--", os.fsencode(path)], check=False, stderr=subprocess.DEVNULL)
         if os.path.lexists(path):
             raise OSError(errno.ENOTEMPTY, "could not be removed", str(path)) from None
+    _record("remove_tree", path)
     crashpoint("rm")
 
 

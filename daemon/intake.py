@@ -7,8 +7,9 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,15 +17,16 @@ from daemon import fsops
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES, MAX_INGEST_TRIES, Stopping
 from daemon.log import get_logger
-from daemon.look import look, take_facts
+from daemon.look import look, read_contents
 from daemon.places import shown
 from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
-from daemon.scanner import Finding
+from daemon.scanner import Candidate
 from daemon.settings import Settings
 from daemon.settle import Snapshot, Window, judge
 from daemon.share import Share
 from db.jobs import Jobs, NameBeingClaimed
 from db.records import Job
+from models.entries import take_facts
 from models.problem import CaptureError, Problem
 
 log = get_logger()
@@ -48,27 +50,29 @@ class NotYet(Exception):
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes folders and reads them. ``stopping`` tells whether the daemon was asked to end."""
+    """Takes folders and reads them. ``stopping`` tells whether the daemon was asked to end, ``network`` whether the
+    share is on a network file system."""
 
     share: Share
     jobs: Jobs
     settings: Settings
     window: Window
     stopping: Callable[[], bool]
+    network: bool = False
 
-    def claim(self, finding: Finding) -> Job | None:
+    def claim(self, found: Candidate) -> Job | None:
         """Take one folder out of the inbox (I2 to I4). None when it moved on meanwhile; the next scan sees it again.
 
         Raises ``NotYet`` with the reason when somebody holds the folder or it may not be moved.
         """
         places = self.share.places
-        folder = places.inbox / os.fsdecode(finding.name)
+        folder = places.inbox / os.fsdecode(found.name)
         self.share.check()
         if not os.access(folder, os.W_OK):
             raise NotYet(_NOT_MOVABLE)
         try:
-            self._flush(folder, finding.snapshot)
-            if look(folder, self.settings.limits, closely=False).fingerprint != finding.snapshot.fingerprint:
+            self._flush(folder, found.snapshot)
+            if self._look(folder, closely=False).fingerprint != found.snapshot.fingerprint:
                 return None
         except FileNotFoundError:
             return None
@@ -76,7 +80,7 @@ class Intake:
             raise NotYet(f"the service may not read this folder ({error.filename})") from error
         crashpoint("I2")
         try:
-            job = self.jobs.claim(finding.name, finding.snapshot.fingerprint)
+            job = self.jobs.claim(found.name, found.snapshot.fingerprint)
         except NameBeingClaimed as error:
             raise NotYet("all files are there; an earlier folder of this name is being read first") from error
         crashpoint("I3")
@@ -91,7 +95,9 @@ class Intake:
             if error.errno in _BUSY:
                 raise NotYet(f"all files are there, but the folder is in use ({error.strerror})") from error
             raise
-        self._flush_claim()
+        # Not flushed here: until reading begins, with that flush, a power cut may only undo the move, and then the
+        # folder stands in the inbox again, whole, and is taken anew.
+        crashpoint("I4a")
         log.info("claimed", job=job.short_id, capture=shown(job.name))
         return job
 
@@ -101,7 +107,7 @@ class Intake:
         Raises ``OSError`` when the machine, not the capture, is at fault: the job stays as it is and is tried again.
         """
         claimed = self.share.places.claimed / job.id
-        if not claimed.exists():
+        if not self.share.holds(claimed):
             return self.jobs.abandon(job.id, "nothing was taken")
         if job.ingest_tries >= MAX_INGEST_TRIES:
             return self.jobs.reject(job.id, "unreadable", FAILURES["unreadable"].says)
@@ -117,40 +123,45 @@ class Intake:
     def _read(self, job: Job, claimed: Path) -> Job:
         self._flush_claim()
         limits = self.settings.limits
-        snapshot = look(claimed, limits)
+        snapshot = self._look(claimed)
         if snapshot.fingerprint != job.fingerprint:
             return self._put_back(job)
+        if snapshot.manifest is not None:
+            try:
+                snapshot = replace(snapshot, contradicted=read_contents(claimed, snapshot, limits).contradicted)
+            except FileNotFoundError:
+                return self._put_back(job)
         judgement = judge(snapshot, _FOREVER, self.window)
         if judgement.state == "arriving":
             return self._put_back(job)
         if judgement.state == "refuse":
-            return self._refuse(job, judgement.code, judgement.problems)
+            return self._refuse(job, judgement.code, (*judgement.problems, *self._late(job, judgement.code)))
         try:
             digest = self._copy(job, claimed, snapshot)
         except CaptureError as error:
             return self._refuse(job, "capture", error.problems)
         except (fsops.ChangedWhileRead, FileNotFoundError):
             return self._put_back(job)
-        if look(claimed, limits, closely=False).fingerprint != job.fingerprint:
+        if self._look(claimed, closely=False).fingerprint != job.fingerprint:
             return self._put_back(job)
         crashpoint("I5")
         return self._check_content(job, digest, snapshot)
+
+    def _look(self, folder: Path, *, closely: bool = True) -> Snapshot:
+        return look(folder, self.settings.limits, closely=closely, by_opening=self.network)
 
     # -- claiming -------------------------------------------------------------------------------------------------
 
     def _flush(self, folder: Path, snapshot: Snapshot) -> None:
         """I2: the rig's own writes reach the disk before we vouch for them."""
-        folders = {folder}
         for fact in snapshot.facts:
-            path = folder / fact.path
             if fact.kind == "file":
-                fsops.sync_file(path)
-                folders |= {parent for parent in path.parents if folder in parent.parents}
-        for inner in sorted(folders, reverse=True):
-            fsops.sync_dir(inner)
+                fsops.sync_file(folder / fact.path)
+        for inner in reversed(snapshot.folders):
+            fsops.sync_dir(folder / inner)
 
     def _flush_claim(self) -> None:
-        crashpoint("I4a")
+        """The move out of the inbox reaches the disk before anything is built upon it."""
         fsops.sync_dir(self.share.places.inbox)
         crashpoint("I4b")
         fsops.sync_dir(self.share.places.claimed)
@@ -192,7 +203,9 @@ class Intake:
             target = places.capture(job.id) / inner
             fsops.make_dir(target.parent)
             try:
-                hashes[str(inner)] = fsops.copy_file(claimed / name, target, limits.max_file_bytes).sha256
+                hashes[str(inner)] = fsops.copy_file(
+                    claimed / name, target, limits.max_file_bytes, below=claimed
+                ).sha256
             except fsops.TooLarge as error:
                 message = f"has {sizes[name] / 1e6:.0f} MB, more than the {limits.max_file_bytes / 1e6:.0f} allowed."
                 problem = Problem("too_big", name, message, "Use smaller images, or raise max_file_mb.")
@@ -243,6 +256,15 @@ class Intake:
         if ended.error_class is not None:
             log.warning("reader failed", job=job.short_id, reason=ended.reason)
         return ended.answer
+
+    def _late(self, job: Job, code: str) -> tuple[Problem, ...]:
+        """An incomplete folder that came soon after a complete one of its name is probably the rest of that."""
+        earlier = self.jobs.earlier_of_name(job) if code == "incomplete" else None
+        if earlier is None:
+            return ()
+        when = time.strftime("%H:%M UTC", time.gmtime(earlier.created_at))
+        message = f"A folder of this name was complete and was taken at {when} as job {earlier.short_id}: late files?"
+        return (Problem("late", None, message, "If they belong to it, copy the whole capture once more."),)
 
     def _refuse(
         self, job: Job, code: str, problems: tuple[Problem, ...], inspection: Mapping[str, Any] | None = None

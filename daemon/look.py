@@ -6,79 +6,155 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon.settle import Fact, Snapshot
-from models.layout import expect, is_blocker, is_litter
+from daemon.checksums import contradictions, find_manifest, png_state
+from daemon.settle import Snapshot
+from models.entries import take_facts
+from models.layout import PICTURE_FOLDERS, expect, is_blocker
 from models.limits import CaptureLimits
 from models.png import SIGNATURE, tail_is_complete
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: Directory levels that are listed at all; deeper ones stand in the facts as one odd entry.
+#: Directory levels that a glance goes down.
 _LEVELS = 4
 _IEND_TYPE = b"IEND"
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-def look(folder: Path, limits: CaptureLimits, *, closely: bool = True) -> Snapshot:
+def look(
+    folder: Path, limits: CaptureLimits, *, closely: bool = True, by_opening: bool = False, marker: str = ".ready"
+) -> Snapshot:
     """List a folder and say what it still lacks. Raises ``OSError`` when it cannot be read.
 
     ``closely`` also opens the pictures: their ends are checked, and whether somebody is writing to them. Without it
-    only names, sizes and times are looked at, which is enough to compare fingerprints.
+    only names, sizes and times are looked at, which is enough to compare fingerprints. ``by_opening`` measures each
+    file through a descriptor, because a network file system may answer for a name from its memory. ``marker`` is the
+    name of the file by which a rig says that it has finished.
     """
-    facts = take_facts(folder, limits)
-    names = [fact.path for fact in facts if fact.kind == "file"]
-    expectation = expect(names, lambda name: _read_head(folder / name, limits.max_sidecar_bytes + 1), limits)
-    snapshot = Snapshot(facts, expectation)
-    if not closely or expectation.missing or expectation.problems:
+    facts = take_facts(folder, limits, by_opening=by_opening)
+    if not closely:
+        return Snapshot(facts, expect((), _nothing, limits))
+    files = [fact.path for fact in facts if fact.kind == "file"]
+    expectation = expect(files, lambda name: _read_head(folder / name, limits.max_sidecar_bytes + 1), limits)
+    snapshot = Snapshot(facts, expectation, marked=os.path.lexists(folder / marker))
+    if expectation.missing:
         return snapshot
-    unfinished, writing = [], []
-    for name in expectation.required:
+    unfinished: list[str] = []
+    doubtful: list[str] = []
+    writing: list[str] = []
+    # Before a folder is refused nobody may be writing to any of its files; before it is taken, to those of the set.
+    for name in files if expectation.problems else expectation.required:
         with _opened(folder / name) as descriptor:
             if descriptor is None:
                 continue
-            if name.lower().endswith(".png") and is_awaited(descriptor):
+            if name.lower().endswith(".png") and not tail_is_complete(descriptor):
+                (unfinished if is_awaited(descriptor) else doubtful).append(name)
+            elif name in expectation.sidecars and _is_half_written(descriptor, limits.max_sidecar_bytes):
                 unfinished.append(name)
             if has_writer(descriptor):
                 writing.append(name)
-    return Snapshot(facts, expectation, tuple(unfinished), tuple(writing))
+    inner = list(_inner_folders(folder))
+    locks = tuple(path for path, _ in inner if is_blocker(path + "/"))
+    return replace(
+        snapshot, expectation=replace(expectation, blockers=(*expectation.blockers, *locks)),
+        empty_folders=tuple(path for path, empty in inner if empty and path.casefold() in PICTURE_FOLDERS),
+        unfinished=tuple(unfinished), doubtful=tuple(doubtful), open_files=tuple(writing),
+        manifest=find_manifest(snapshot),
+    )  # fmt: skip
+
+
+def _inner_folders(folder: Path, prefix: str = "", levels: int = _LEVELS) -> Iterator[tuple[str, bool]]:
+    """Path and emptiness of each folder inside: an empty one holds no file by which it would be known."""
+    with os.scandir(folder) as entries:
+        inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    if prefix:
+        yield prefix[:-1], not inside
+    for name, is_folder in inside:
+        if is_folder and levels:
+            yield from _inner_folders(folder / name, f"{prefix}{name}/", levels - 1)
+
+
+def _is_half_written(descriptor: int, most: int) -> bool:
+    """One that is larger than a sidecar may be is refused for that, not awaited."""
+    text = os.pread(descriptor, most + 1, 0)
+    return len(text) <= most and stops_in_the_middle(text)
+
+
+def stops_in_the_middle(text: bytes) -> bool:
+    """Whether a JSON object or list begins here and does not end: brackets or a string are open at the end."""
+    if text.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+        return False
+    outside = _STRING.sub(b"", text)
+    opened = outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
+    return opened > 0 or b'"' in outside
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What reading every file of a set has shown: pictures with holes, damaged ones, files that contradict the rig's
+    list of checksums (None without a list)."""
+
+    holes: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    contradicted: tuple[str, ...] | None = None
+
+    def added_to(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot as it is in the light of this."""
+        return replace(
+            snapshot, unfinished=(*snapshot.unfinished, *self.holes), doubtful=(*snapshot.doubtful, *self.damaged),
+            contradicted=self.contradicted,
+        )  # fmt: skip
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing speaks against the set."""
+        return not (self.holes or self.damaged or self.contradicted)
+
+
+def read_contents(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Contents:
+    """Read every file of the set once; a second's work for a large capture. Raises ``OSError`` when one cannot be read.
+
+    A copy program that writes a file's end before its middle leaves a PNG that looks finished to ``look``.
+    """
+    found: dict[str, list[str]] = {"whole": [], "hole": [], "damaged": []}
+    for name in snapshot.expectation.required:
+        if name.lower().endswith(".png") and name not in snapshot.doubtful:
+            found[png_state(folder / name, limits.max_file_bytes)].append(name)
+    contradicted = None
+    if snapshot.manifest is not None:
+        contradicted = contradictions(folder, snapshot, snapshot.manifest, limits)
+    return Contents(tuple(found["hole"]), tuple(found["damaged"]), contradicted)
+
+
+def glance(folder: Path) -> int:
+    """A number that changes when any name, size or time below ``folder`` does. A tenth of the cost of a look."""
+    return hash(tuple(sorted(_names_sizes_times(os.fsencode(folder), _LEVELS))))
+
+
+def _names_sizes_times(folder: bytes, levels: int) -> Iterator[tuple[bytes, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # renamed or deleted meanwhile: the times of its folder tell that
+            yield entry.path, found.st_size, found.st_mtime_ns
+            if levels and entry.is_dir(follow_symlinks=False):
+                yield from _names_sizes_times(entry.path, levels - 1)
+
+
+def _nothing(_: str) -> bytes:
+    return b""
 
 
 def nothing_seen(limits: CaptureLimits) -> Snapshot:
     """The snapshot of a folder of which nothing is known."""
-    return Snapshot((), expect((), lambda _: b"", limits))
-
-
-def take_facts(folder: Path, limits: CaptureLimits, *, everything: bool = False) -> tuple[Fact, ...]:
-    """Every entry below ``folder`` but litter (or ``everything``), sorted; at most one more than a capture may have."""
-    facts: list[Fact] = []
-    for fact in _walk(folder, "", _LEVELS, everything):
-        facts.append(fact)
-        if len(facts) > limits.max_entries:
-            break
-    return tuple(sorted(facts))
-
-
-def _walk(folder: Path, prefix: str, levels: int, everything: bool) -> Iterator[Fact]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = prefix + entry.name
-            if not everything and is_litter(path) and not is_blocker(path):
-                continue
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue  # renamed or deleted between listing and looking: the next look sees the new state
-            if stat.S_ISDIR(found.st_mode):
-                if levels == 0:
-                    yield Fact(path, "deep", 0, 0)
-                else:
-                    yield from _walk(folder / entry.name, path + "/", levels - 1, everything)
-            elif stat.S_ISREG(found.st_mode):
-                yield Fact(path, "file", found.st_size, found.st_mtime_ns, found.st_nlink)
-            else:
-                yield Fact(path, "symlink" if stat.S_ISLNK(found.st_mode) else "other", 0, found.st_mtime_ns)
+    return Snapshot((), expect((), _nothing, limits))
 
 
 def is_awaited(descriptor: int) -> bool:

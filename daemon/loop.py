@@ -69,7 +69,7 @@ class Loop:
             return
         # After a refunded attempt its folder is there: finished models in it are kept, its manifest is not.
         folder = self.places.attempt(job.id, job.attempt + 1)
-        fsops.make_dir(folder)
+        fsops.make_dir_below(folder.parent, folder)
         fsops.remove_tree(folder / MANIFEST)
         fsops.sync_dir(folder)
         job = self.jobs.start(job.id, boot_id())
@@ -95,6 +95,8 @@ class Loop:
         try:
             return digest_of_folder(self.places.capture(job.id), self.settings) == job.digest
         except FileNotFoundError:
+            if not self.places.work(job.id).parent.is_dir():
+                raise  # the whole disk is away: that is no fault of this copy
             return False
 
     def _ended(self, report: Report) -> None:

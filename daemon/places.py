@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -15,6 +16,8 @@ _WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$
 _NAME_MAX = 255
 #: Room for `__` + eight characters of the job id, and for `.done`.
 _SUFFIX_ROOM = 16
+#: How a status page's name ends whose folder could not give its own: `~` and ten digits of its bytes' SHA-256.
+_MARK = re.compile(r"~[0-9a-f]{10}$")
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ class Places:
         """What the daemon is doing, as JSON, rewritten every second or two."""
         return self.state / "status.json"
 
+    @property
+    def overview(self) -> Path:
+        """The page for people: everything that the service does and waits for."""
+        return self.status / "STATUS.txt"
+
+    def page(self, name: bytes) -> Path:
+        """The page that tells of one capture folder, for programs."""
+        return self.status / page_name(name)
+
     def work(self, job_id: str) -> Path:
         """Private working folder of a job."""
         return self.state / "work" / job_id
@@ -129,13 +141,40 @@ def publishable(name: bytes) -> bytes:
     text = text.rstrip(". ") or "_"
     if text.startswith("."):
         text = "_" + text[1:]
-    if _WINDOWS_DEVICES.match(text) or text.lower().endswith(".done"):
-        text += "_"  # `.done` is how a finished result is marked
+    if _WINDOWS_DEVICES.match(text):
+        stem, dot, rest = text.partition(".")
+        text = f"{stem}_{dot}{rest}"  # reserved with any ending
+    if text.lower().endswith(".done"):
+        text += "_"  # this is how a finished result is marked
     while len(os.fsencode(text)) > _NAME_MAX - _SUFFIX_ROOM:
         text = text[:-1]
     return os.fsencode(text)
 
 
+def fold(name: str) -> str:
+    """The key under which names meet that Windows and macOS clients cannot tell apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def with_suffix(dest: bytes, short_id: str) -> bytes:
     """The second choice when ``dest`` is taken."""
     return dest + b"__" + short_id.encode("ascii")
+
+
+def page_name(name: bytes) -> str:
+    """The file in status/ that tells of the folder ``name``. Two folders never share one.
+
+    A name that any client can open keeps it: ``chair`` is told of in ``chair.json``. One that had to be changed, or
+    is written in decomposed characters, gets a mark of its own bytes, so that it cannot meet the page of another.
+    """
+    text = os.fsdecode(name)
+    composed = os.fsencode(unicodedata.normalize("NFC", text))
+    stem = "".join("_" if unicodedata.category(char) == "Cs" else char for char in os.fsdecode(publishable(composed)))
+    if stem != text or _MARK.search(stem):
+        stem = other_page_stem(stem, name)
+    return f"{stem}.json"
+
+
+def other_page_stem(stem: str, name: bytes) -> str:
+    """``stem`` with the mark of ``name`` behind it."""
+    return f"{stem}~{hashlib.sha256(name).hexdigest()[:10]}"

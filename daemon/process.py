@@ -194,7 +194,7 @@ class WorkerProcess:
         else:
             kind, reason, fix = "crash", f"the process ended with exit code {code} and no explanation", ""
         if kind is not None and not fix:
-            fix = RUN_FAILURES[kind].fix
+            fix = RUN_FAILURES[kind].fix if kind in RUN_FAILURES else "see the model's documentation"
         return Ended(kind, reason, fix, time.monotonic() - self._started, cpu, peak, answer)
 
 

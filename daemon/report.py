@@ -23,6 +23,7 @@ characters that do not print (control characters, direction overrides) are writt
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -121,7 +122,9 @@ def render_html(report: Mapping[str, Any], previews_dir: Path) -> str:
     )
 
 
+@functools.cache
 def _environment() -> Environment:
+    """Made once: compiling the template takes longer than filling it."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

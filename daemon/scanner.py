@@ -1,19 +1,37 @@
-"""Looks at the inbox and says which folders are complete. The scan is the truth; events only make it come sooner."""
+"""Looks at the inbox and says which folders are complete. The scan is the truth; events only make it come sooner.
+
+Ten thousand folders must cost next to nothing to watch. Folders that changed lately are looked at on every pass. Of the
+others only the folder times are read now and then, the sizes of their files more seldom, and they are looked at again
+when either has changed, or when a limit of theirs has come.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from daemon.clock import Clock
 from daemon.log import get_logger
-from daemon.look import look, nothing_seen
+from daemon.look import Contents, glance, look, read_contents
 from daemon.places import shown
 from daemon.settle import Judgement, Snapshot, Window, judge
 from models.layout import is_blocker, is_litter
@@ -21,109 +39,376 @@ from models.limits import CaptureLimits
 
 log = get_logger()
 
-#: A folder that changed this recently is looked at on every pass; others now and then, spread evenly.
+#: A folder that changed this recently is looked at on every pass.
 _ACTIVE_S = 60.0
-_IDLE_EVERY_S = 30.0
+#: Of idle folders (seconds for each of them, least, most): how often the times of their folders are read, how often the
+#: sizes and times of their files, and how soon one that could not be taken is tried again.
+_TIMES_EVERY, _GLANCE_EVERY, _RETRY_EVERY = (0.003, 1.0, 60.0), (0.03, 30.0, 600.0), (0.003, 5.0, 30.0)
+#: One pass looks no longer than this before the inbox is listed again: what is new comes first.
+_PASS_S = 2.0
+_SHARED_MOST = 2000
+#: The inbox is listed at least this often, whatever its own time says.
+_LIST_EVERY_S = 30.0
+_TRUSTED_AFTER_NS = 2_000_000_000
+#: Idle folders come due in steps, so that not every pass has to ask each of them.
+_STEP_S = 5.0
+#: Files that come so soon after a folder of their name was taken are called late.
+_LATE_S = 600.0
+#: A file of this name asks for the folder or job of that name to be cancelled.
+CANCEL = b".cancel"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One folder of the inbox: what was seen, for how long it has been so, and what follows."""
+    """One folder of the inbox: what follows from what was seen, and for how long it had been so."""
 
     name: bytes
-    snapshot: Snapshot
     judgement: Judgement
     quiet_s: float
 
 
-@dataclass
+@dataclass(frozen=True)
+class Candidate:
+    """A folder that is to be taken now, because it is complete or because it will never be."""
+
+    name: bytes
+    snapshot: Snapshot
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The top of the inbox. ``staged`` are folders under a temporary name by their inode; ``cancelled`` the names whose
+    cancellation is asked for; ``strays`` are neither folders nor known."""
+
+    folders: frozenset[bytes] = frozenset()
+    staged: dict[int, bytes] = field(default_factory=dict)
+    inodes: dict[bytes, int] = field(default_factory=dict)
+    cancelled: frozenset[bytes] = frozenset()
+    strays: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
 class _Seen:
     """What is remembered of a folder between looks; lost at a restart, which costs one settle window."""
 
-    finding: Finding
+    name: bytes
+    judgement: Judgement
+    #: For how long it had been so when it was judged.
+    quiet_s: float
+    #: A hash of its fingerprint.
+    state: int
     last_change: float
-    next_look: float
-    folder_times: tuple[int, ...]
+    #: When it is looked at whatever happens, when its files' sizes are read, when its folders' times are.
+    look_at: float
+    glance_at: float
+    times_at: float
+    #: Hashes of its folders' times and of its files' sizes and times.
+    times: int = 0
+    glanced: int = 0
+    inner: tuple[str, ...] = ()
+    #: When the rig's marker was first seen; whether the folder was renamed from a temporary name when it was whole.
+    marked_at: float | None = None
+    renamed_in: bool = False
+    #: What reading the files has shown, and when.
+    contents: Contents | None = None
+    read_at: float = 0.0
+
+    @property
+    def due(self) -> float:
+        """When something is to be done about it."""
+        return min(self.look_at, self.glance_at, self.times_at)
 
 
 class Scanner:
-    """Remembers every inbox folder between passes. Not thread-safe: one thread calls ``scan``."""
+    """Remembers every inbox folder between passes. Not thread-safe: one thread uses it.
 
-    def __init__(self, inbox: Path, window: Window, limits: CaptureLimits, clock: Clock) -> None:
+    ``network``: files are opened to be measured, and no name on the share proves a rename.
+    """
+
+    def __init__(
+        self, inbox: Path, window: Window, limits: CaptureLimits, clock: Clock,
+        *, network: bool = False, marker: str = ".ready",
+    ) -> None:
         self._inbox = inbox
         self._window = window
         self._limits = limits
         self._clock = clock
+        self._network = network
+        self._marker = marker
         self._seen: dict[bytes, _Seen] = {}
+        self._taken: dict[bytes, tuple[str, float]] = {}
+        self._turned_away: set[bytes] = set()
+        #: Equal values are kept once: thousands of folders wait for the same file.
+        self._shared: dict[Any, Any] = {}
+        self.listing = Listing()
+        self._listed_ns, self._list_again_at = -1, 0.0
+        self._next_due, self._changed_at = 0.0, float("-inf")
+        #: Goes up whenever a finding came, changed or went.
+        self.version = 0
 
-    def scan(self) -> list[Finding]:
-        """Look at the inbox once and return a finding for every folder in it, in the order of their names.
+    def scan(self) -> Iterator[Candidate]:
+        """One pass: yields each folder that is ready, or to be refused, at the moment it is looked at.
 
-        Raises ``OSError`` when the inbox itself cannot be listed; nothing is forgotten then. A single folder that
-        cannot be read is reported as such and stops nothing.
+        Whoever takes one says ``taken``; whoever cannot says ``turn_away``. New folders come first, and the pass ends
+        after a while even if not all were looked at: the next goes on there. Raises ``OSError`` when the inbox itself
+        cannot be listed; nothing is forgotten then. A single folder that cannot be read is reported as such and stops
+        nothing.
         """
+        begun = self._clock.monotonic()
+        arrived = self._list(begun)
+        seen = self._seen
+        due: list[tuple[float, bytes]] = []
+        if begun >= self._next_due:
+            due = sorted((entry.due, name) for name, entry in seen.items() if entry.due <= begun)
+            self._next_due = min((entry.due for entry in seen.values() if entry.due > begun), default=begun)
+        finished = False
+        try:
+            for name in (*sorted(self.listing.folders - seen.keys()), *(name for _, name in due)):
+                now = self._clock.monotonic()
+                if now - begun > _PASS_S:
+                    return
+                candidate = self._visit(name, now, renamed_in=name in arrived)
+                if candidate is not None:
+                    yield candidate
+            finished = True
+        finally:
+            if not finished:  # whoever is left is still due
+                self._next_due = begun
+
+    def findings(self) -> list[Finding]:
+        """The latest finding of every folder that was looked at."""
+        return [Finding(entry.name, entry.judgement, entry.quiet_s) for entry in self._seen.values()]
+
+    def backlog(self) -> int:
+        """How many folders were never looked at yet."""
+        return max(len(self.listing.folders) - len(self._seen), 0)
+
+    def is_active(self) -> bool:
+        """Whether a folder changed lately."""
+        return self._clock.monotonic() - self._changed_at < _ACTIVE_S
+
+    def is_settled(self, quiet_s: float) -> bool:
+        """Whether no folder would be taken soon if nobody touched the inbox any more (for ``run --once``)."""
+        return not self.backlog() and all(
+            entry.judgement.state == "arriving" and entry.quiet_s >= quiet_s
+            for entry in self._seen.values()
+        )
+
+    def taken(self, name: bytes, job: str) -> None:
+        """The folder is now job ``job``; what comes under this name next is new, and perhaps late."""
+        self.forget(name)
         now = self._clock.monotonic()
-        names = self._names()
-        for name in self._seen.keys() - names:
-            del self._seen[name]
-        return [self._visit(name, now) for name in sorted(names)]
+        if len(self._taken) > 1000:
+            self._taken = {name: late for name, late in self._taken.items() if now - late[1] < _LATE_S}
+        self._taken[name] = (job, now)
+
+    def turn_away(self, name: bytes, sentence: str) -> None:
+        """The folder cannot be taken now; it is tried again a little later."""
+        if (entry := self._seen.get(name)) is not None:
+            self._keep(entry, Judgement("arriving", sentence), entry.quiet_s)
+            if entry.quiet_s >= _ACTIVE_S:
+                entry.look_at = self._later(self._clock.monotonic(), _RETRY_EVERY, name)
 
     def forget(self, name: bytes) -> None:
-        """The folder was taken or put back: what comes under this name next is new."""
-        self._seen.pop(name, None)
+        """The folder is gone or was put back: what comes under this name next is new."""
+        if self._seen.pop(name, None) is not None:
+            self.version += 1
 
-    def _names(self) -> set[bytes]:
+    # -- the top of the inbox -------------------------------------------------------------------------------------
+
+    def _list(self, now: float) -> set[bytes]:
+        """Read the inbox anew; returns the folders that have just got their name after a temporary one.
+
+        An inbox whose own time has not changed since it was last read is not read again for a while. That time counts
+        in steps of the kernel's clock, so it is trusted only if it was well past when the inbox was read.
+        """
+        changed_ns, wall_ns = os.stat(self._inbox).st_mtime_ns, time.time_ns()
+        if changed_ns == self._listed_ns and now < self._list_again_at and not self._network:
+            return set()
+        self._listed_ns = changed_ns if wall_ns - changed_ns > _TRUSTED_AFTER_NS else -1
+        self._list_again_at = now + _LIST_EVERY_S
+        known, before = self._seen, self.listing
+        folders, cancelled, strays, staged = set(), set(), [], {}
+        inodes = {}
         with os.scandir(os.fsencode(self._inbox)) as entries:
-            return {
-                entry.name for entry in entries
-                if not entry.name.startswith(b".")
-                and not is_litter(os.fsdecode(entry.name))
-                and not is_blocker(os.fsdecode(entry.name))
-                and entry.is_dir(follow_symlinks=False)
-            }
+            for entry in entries:
+                name = entry.name
+                if name in known and entry.is_dir(follow_symlinks=False):
+                    folders.add(name)
+                    continue
+                text = os.fsdecode(name)
+                hidden = name.startswith(b".") or is_blocker(text)
+                if entry.is_dir(follow_symlinks=False):
+                    if hidden:
+                        staged[entry.inode()] = name
+                    elif not is_litter(text):
+                        folders.add(name)
+                        inodes[name] = entry.inode()
+                elif name.endswith(CANCEL) and not hidden:
+                    cancelled.add(name[: -len(CANCEL)])
+                elif not hidden and not is_litter(text):
+                    strays.append(name)
+        self.listing = Listing(frozenset(folders), staged, inodes, frozenset(cancelled), tuple(sorted(strays)))
+        for name in known.keys() - folders:
+            self.forget(name)
+        if self._network:
+            return set()
+        still = set(staged.values())
+        return {name for name, inode in inodes.items() if before.staged.get(inode, b"") not in (still | {b""})}
 
-    def _visit(self, name: bytes, now: float) -> Finding:
+    # -- one folder -----------------------------------------------------------------------------------------------
+
+    def _visit(self, name: bytes, now: float, *, renamed_in: bool) -> Candidate | None:
         folder = self._inbox / os.fsdecode(name)
-        seen = self._seen.get(name)
+        entry = self._seen.get(name)
         try:
-            # Times are read before the look: what comes in between makes the next look come at once.
-            times = _folder_times(folder, seen.finding.snapshot) if seen is not None else ()
-            if seen is not None and now < seen.next_look and times == seen.folder_times:
-                seen.finding = self._judged(seen.finding, now - seen.last_change)
-                return seen.finding
-            return self._look(name, folder, seen, times, now)
-        except OSError as error:
-            log.warning("folder cannot be read", folder=shown(name), error=str(error))
-            return self._unreadable(name, error)
+            if entry is not None and now < entry.look_at and not self._has_changed(folder, entry, name, now):
+                return None
+            return self._look(name, folder, entry, now, renamed_in=renamed_in)
+        except Exception as error:  # whatever is odd about one folder, the others are served
+            self._cannot_read(name, folder, error, now)
+            return None
+
+    def _has_changed(self, folder: Path, entry: _Seen, name: bytes, now: float) -> bool:
+        """The cheap signs: they may cry wolf, and then the look finds nothing new."""
+        if now >= entry.times_at:
+            entry.times_at = self._later(now, _TIMES_EVERY, name)
+            if _folder_times(folder, entry.inner) != entry.times:
+                return True
+        if now >= entry.glance_at:
+            entry.glance_at = self._later(now, _GLANCE_EVERY, name)
+            return glance(folder) != entry.glanced
+        return False
 
     def _look(
-        self, name: bytes, folder: Path, seen: _Seen | None, times: tuple[int, ...], now: float
-    ) -> Finding:
-        snapshot = look(folder, self._limits)
-        if seen is None or seen.finding.snapshot.fingerprint != snapshot.fingerprint or snapshot.open_files:
-            last_change = now
+        self, name: bytes, folder: Path, entry: _Seen | None, now: float, *, renamed_in: bool
+    ) -> Candidate | None:
+        # Times and sizes are read before the look: what comes in between makes the next look come at once.
+        glanced = 0 if self._network else glance(folder)
+        times = _folder_times(folder, entry.inner) if entry is not None else 0
+        snapshot = look(folder, self._limits, by_opening=self._network, marker=self._marker)
+        state = hash(snapshot.fingerprint)
+        inner = self._shared.setdefault(snapshot.folders, snapshot.folders)
+        if entry is None:
+            unknown = Judgement("arriving", "")
+            entry = self._seen[name] = _Seen(name, unknown, 0.0, state, now, now, now, now, renamed_in=renamed_in)
+        elif entry.state != state:
+            entry.state, entry.last_change = state, now
+            entry.renamed_in, entry.contents = False, None
+        if snapshot.open_files:
+            entry.last_change = now
+        entry.times = times if inner == entry.inner else 0
+        entry.inner, entry.glanced = inner, glanced
+        entry.marked_at = (now if entry.marked_at is None else entry.marked_at) if snapshot.marked else None
+        return self._judge(entry, folder, snapshot, now)
+
+    def _judge(self, entry: _Seen, folder: Path, snapshot: Snapshot, now: float) -> Candidate | None:
+        quiet, window = now - entry.last_change, self._window
+        if self._is_whole(snapshot):
+            # Read when it has stopped changing, and again only while something was wrong.
+            pause = min(window.said_s, window.settle_s)
+            stale = entry.contents is None or (not entry.contents.clean and now - entry.read_at >= window.settle_s)
+            if quiet >= pause and stale:
+                entry.contents, entry.read_at = read_contents(folder, snapshot, self._limits), now
+            if entry.contents is not None:
+                snapshot = entry.contents.added_to(snapshot)
+        judgement = self._wording(entry, judge(snapshot, quiet, window, _said(entry)), now)
+        if entry.name in self.listing.cancelled and not snapshot.open_files:
+            judgement = _cancelled(judgement, quiet, window)
+        self._keep(entry, judgement, quiet)
+        self._schedule(entry, judgement, now)
+        if judgement.state in ("ready", "refuse"):
+            return Candidate(entry.name, snapshot, judgement)
+        return None
+
+    @staticmethod
+    def _is_whole(snapshot: Snapshot) -> bool:
+        """Whether every file of the set is there, as far as a look can tell."""
+        expected = snapshot.expectation
+        return expected.complete and bool(expected.required) and not (snapshot.unfinished or snapshot.open_files)
+
+    def _wording(self, entry: _Seen, judgement: Judgement, now: float) -> Judgement:
+        """What comes soon after a folder of the same name was taken is probably the rest of it."""
+        job, at = self._taken.get(entry.name, ("", 0.0))
+        if not job or judgement.state != "arriving" or now - at > _LATE_S:
+            return judgement
+        return Judgement("arriving", f"late files for job {job}, which was complete without them: {judgement.sentence}")
+
+    def _keep(self, entry: _Seen, judgement: Judgement, quiet: float) -> None:
+        if judgement != entry.judgement:
+            self.version += 1
+        if len(self._shared) > _SHARED_MOST:
+            self._shared.clear()
+        entry.judgement, entry.quiet_s = self._shared.setdefault(judgement, judgement), quiet
+
+    def _schedule(self, entry: _Seen, judgement: Judgement, now: float) -> None:
+        name = entry.name
+        self._changed_at = max(self._changed_at, entry.last_change)
+        if now - entry.last_change < _ACTIVE_S:
+            entry.look_at = entry.glance_at = entry.times_at = self._next_due = now
+            return
+        waits = judgement.state == "arriving" and entry.contents is None and not self._network
+        limit = entry.last_change + self._window.incomplete_after_s
+        entry.glance_at = self._later(now, _GLANCE_EVERY, name)
+        entry.times_at = self._later(now, _TIMES_EVERY, name)
+        entry.look_at = entry.glance_at if not waits else limit if limit > now else float("inf")
+
+    def _later(self, now: float, pace: tuple[float, float, float], name: bytes) -> float:
+        """The next turn of an idle folder: together with others while there are many, so that most passes find none."""
+        at = now + self._every(pace, name)
+        if at - now >= _STEP_S:
+            at = math.ceil(at / _STEP_S) * _STEP_S
+            at = self._shared.setdefault(at, at)
+        self._next_due = min(self._next_due, at)
+        return at
+
+    def _every(self, pace: tuple[float, float, float], name: bytes) -> float:
+        """A pause that grows with the number of folders, spread so that they do not all come due together."""
+        each, least, most = pace
+        return min(max(each * len(self._seen), least), most) * (0.75 + (hash(name) % 1000) / 2000)
+
+    def _cannot_read(self, name: bytes, folder: Path, error: Exception, now: float) -> None:
+        if isinstance(error, FileNotFoundError):
+            self.forget(name)  # gone while it was looked at; should it still be there, the next pass says so
+            return
+        if isinstance(error, OSError):
+            why = f"{error.strerror}{_rights(folder, error)}); check its owner and permissions"
+            log.warning("folder cannot be read", folder=shown(name), error=str(error))
         else:
-            last_change = seen.last_change
-        quiet = now - last_change
-        pause = 0.0 if quiet < _ACTIVE_S else _IDLE_EVERY_S * (0.5 + (hash(name) % 1000) / 1000)
-        finding = Finding(name, snapshot, judge(snapshot, quiet, self._window), quiet)
-        self._seen[name] = _Seen(finding, last_change, now + pause, times)
-        return finding
-
-    def _judged(self, finding: Finding, quiet: float) -> Finding:
-        return replace(finding, judgement=judge(finding.snapshot, quiet, self._window), quiet_s=quiet)
-
-    def _unreadable(self, name: bytes, error: OSError) -> Finding:
-        self._seen.pop(name, None)
-        known = nothing_seen(self._limits)
-        sentence = f"this folder cannot be read by the service ({error.strerror}); check its owner and permissions"
-        return Finding(name, known, Judgement("arriving", sentence), float("inf"))
+            why = f"{type(error).__name__}); this is a defect of the service: send its log to whoever looks after it"
+            log.error("folder cannot be looked at", folder=shown(name), exc_info=error)
+        again = self._later(now, _RETRY_EVERY, name)
+        judgement = Judgement("arriving", f"this folder cannot be read by the service ({why}")
+        self._seen[name] = _Seen(name, judgement, float("inf"), 0, now, again, again, again)
+        self.version += 1
 
 
-def _folder_times(folder: Path, snapshot: Snapshot) -> tuple[int, ...]:
-    """Modification times of a capture folder and its known subfolders: they tell that a file came or went."""
-    inside = {os.path.dirname(fact.path) for fact in snapshot.facts} | {""}
-    return tuple((folder / path).stat(follow_symlinks=False).st_mtime_ns for path in sorted(inside))
+def _said(entry: _Seen) -> str:
+    if entry.marked_at is not None and entry.marked_at >= entry.last_change:
+        return "marked as finished"
+    return "got their name last" if entry.renamed_in else ""
+
+
+def _cancelled(judgement: Judgement, quiet: float, window: Window) -> Judgement:
+    if quiet >= window.settle_s:
+        return Judgement("refuse", "cancelled", "cancelled")
+    return Judgement("settling", "cancelled; it goes to failed/ when nothing has changed for a moment")
+
+
+def _rights(folder: Path, error: OSError) -> str:
+    """Whose the offending path is and who asks, for the engineer who has to set it right."""
+    try:
+        found = os.lstat(os.fsdecode(error.filename) if error.filename else folder)
+    except OSError:
+        return ""
+    return f": owner {found.st_uid}, mode {found.st_mode & 0o7777:04o}; the service is user {os.geteuid()}"
+
+
+def _folder_times(folder: Path, inner: tuple[str, ...]) -> int:
+    """A hash of the times of a capture folder and its known subfolders: it tells that a file came or went."""
+    top = os.fspath(folder)
+    return hash(tuple(os.lstat(os.path.join(top, path)).st_mtime_ns for path in inner))
 
 
 class Wake(FileSystemEventHandler):
@@ -140,6 +425,11 @@ class Wake(FileSystemEventHandler):
 class Watcher:
     """watchdog on the inbox, not recursive: events may get lost, so they only make the next scan come sooner."""
 
+    #: Not opening and reading: those are the scanner's own, and would wake it for ever.
+    _EVENTS = (
+        DirCreatedEvent, DirDeletedEvent, DirMovedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent,
+    )  # fmt: skip
+
     def __init__(self, inbox: Path, event: threading.Event) -> None:
         self._inbox = inbox
         self._handler = Wake(event)
@@ -154,7 +444,7 @@ class Watcher:
         self.stop()
         try:
             observer = Observer()
-            observer.schedule(self._handler, str(self._inbox), recursive=False)
+            observer.schedule(self._handler, str(self._inbox), recursive=False, event_filter=list(self._EVENTS))
             observer.start()
             self._observer = observer
         except OSError as error:

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     #: How long a folder with six photographs and no trace of depth is given before it is taken without depth.
     no_depth_wait_s: Seconds = 30.0
     incomplete_after_s: Seconds = 1800.0
+    #: A rig that puts a file of this name into a capture folder, last, has finished: no settle window is waited for.
+    ready_marker: Annotated[str, Field(pattern=r"^[^/]+$")] = ".ready"
 
     max_file_mb: Annotated[float, Field(gt=0, le=4096)] = 20.0
     max_capture_mb: Annotated[float, Field(gt=0, le=65536)] = 200.0

@@ -11,33 +11,36 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from models.entries import Fact, odd_entries
 from models.layout import Expectation
 from models.problem import Problem, printable
 
-Kind = Literal["file", "symlink", "deep", "other"]
 State = Literal["arriving", "settling", "ready", "refuse"]
 
-
-@dataclass(frozen=True, order=True)
-class Fact:
-    """One entry as the scan saw it; ``path`` is relative to the folder, posix."""
-
-    path: str
-    kind: Kind
-    size: int
-    mtime_ns: int
-    links: int = 1
+#: A set is trusted this many times later when a picture is damaged or goes on behind its end: perhaps it is just being
+#: overwritten.
+_DOUBT = 3.0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything one look at a folder found. ``unfinished`` are PNGs without a valid end, ``open_files`` are held open
-    by a writer."""
+    """Everything one look at a folder found.
+
+    ``unfinished`` are PNGs and sidecars without an end, ``doubtful`` pictures that go on behind their end, are damaged
+    or are none, ``open_files`` are held open by a writer, ``empty_folders`` would hold pictures if there were any.
+    ``marked`` tells that the rig's marker is there. ``manifest`` is the path of its list of checksums;
+    ``contradicted`` are the files that do not match that list, or None while nobody has compared them.
+    """
 
     facts: tuple[Fact, ...]
     expectation: Expectation
     unfinished: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
     open_files: tuple[str, ...] = ()
+    empty_folders: tuple[str, ...] = ()
+    marked: bool = False
+    manifest: str | None = None
+    contradicted: tuple[str, ...] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -48,6 +51,17 @@ class Snapshot:
         return digest.hexdigest()
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """The folder itself ("") and every folder below it that holds something, outer ones first."""
+        found = {""}
+        for fact in self.facts:
+            folder = os.path.dirname(fact.path)
+            while folder not in found:
+                found.add(folder)
+                folder = os.path.dirname(folder)
+        return tuple(sorted(found))
+
+    @property
     def required_size(self) -> int:
         """Bytes in the files of the set."""
         wanted = set(self.expectation.required)
@@ -56,14 +70,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Window:
-    """Seconds: how long a complete folder must be quiet, how long a set without depth, how long an incomplete one."""
+    """Seconds: how long a complete folder must be quiet, how long a set without depth, how long an incomplete one, and
+    how long a complete one of which the rig itself has said that it is complete."""
 
     settle_s: float
     no_depth_wait_s: float
     incomplete_after_s: float
+    said_s: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """Where a folder stands, the sentence for people at the share, and, when it is refused, why."""
 
@@ -73,24 +89,17 @@ class Judgement:
     problems: tuple[Problem, ...] = ()
 
 
-def odd_entries(facts: tuple[Fact, ...]) -> tuple[Problem, ...]:
-    """Links, devices and files with several names: a capture consists of plain files."""
-    found = []
-    for fact in facts:
-        if fact.kind == "symlink":
-            found.append(Problem("symlink", fact.path, "is a symbolic link.", "Copy the file itself, not a link."))
-        elif fact.kind == "deep":
-            found.append(Problem("depth", fact.path, "lies deeper than a capture goes.", "Leave this folder out."))
-        elif fact.kind == "other":
-            found.append(Problem("not_regular", fact.path, "is not a plain file.", "Leave it out of the capture."))
-        elif fact.links > 1:
-            found.append(Problem("nlink", fact.path, "is a hard link to a file elsewhere.", "Copy the file itself."))
-    return tuple(found)
+def judge(snapshot: Snapshot, quiet_s: float, window: Window, said: str = "") -> Judgement:
+    """Decide about one folder that has not changed for ``quiet_s`` seconds.
 
-
-def judge(snapshot: Snapshot, quiet_s: float, window: Window) -> Judgement:
-    """Decide about one folder that has not changed for ``quiet_s`` seconds."""
-    lasting = (*odd_entries(snapshot.facts), *snapshot.expectation.problems)
+    ``said`` is how the rig told that the folder is complete ("" if it did not); checksums that match say so by
+    themselves. Such a folder needs to be quiet only for ``window.said_s``, and no depth is waited for.
+    """
+    # A sidecar that stops in the middle looks wrong in many ways; it is awaited like a picture without its end.
+    stated = [problem for problem in snapshot.expectation.problems if problem.file not in snapshot.unfinished]
+    lasting = (*odd_entries(snapshot.facts), *stated)
+    if lasting and snapshot.open_files:
+        return Judgement("arriving", f"{printable(snapshot.open_files[0])} is still being written")
     if lasting:
         return _after(
             quiet_s, window.settle_s, Judgement("refuse", _first(lasting), "capture", lasting),
@@ -106,12 +115,23 @@ def judge(snapshot: Snapshot, quiet_s: float, window: Window) -> Judgement:
             Judgement("refuse", reason, "incomplete", _missing_problems(snapshot)), waiting,
         )
     count = f"all {len(snapshot.expectation.required)} files are there"
-    if not snapshot.expectation.depth_stated and quiet_s < window.no_depth_wait_s:
+    if snapshot.manifest and snapshot.contradicted == ():
+        said = f"they match {printable(snapshot.manifest)}"
+    if said:
+        return _after(
+            quiet_s, min(window.said_s, window.settle_s), Judgement("ready", f"{count} and {said}; taking it now"),
+            Judgement("settling", f"{count} and {said}; taking it in a moment"),
+        )
+    lacks = "" if snapshot.expectation.depth_stated else "no depth"
+    if snapshot.empty_folders:
+        lacks = f"nothing in {printable(snapshot.empty_folders[0])}/"
+    if lacks and quiet_s < window.no_depth_wait_s:
         left = max(window.no_depth_wait_s - quiet_s, 0)
-        return Judgement("settling", f"{count}, but no depth; taking it without depth in {left:.0f} s")
+        return Judgement("settling", f"{count}, but {lacks}; taking it without in {left:.0f} s")
+    settle_s = window.settle_s * (_DOUBT if snapshot.doubtful else 1.0)
     return _after(
-        quiet_s, window.settle_s, Judgement("ready", f"{count}; taking it now"),
-        Judgement("settling", f"{count}; waiting until nothing has changed for {window.settle_s:g} s"),
+        quiet_s, settle_s, Judgement("ready", f"{count}; taking it now"),
+        Judgement("settling", f"{count}; waiting until nothing has changed for {settle_s:g} s"),
     )
 
 
@@ -122,7 +142,7 @@ def _after(quiet_s: float, limit_s: float, then: Judgement, until_then: Judgemen
 def _first(problems: tuple[Problem, ...]) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     first = problems[0]
-    return (f"{printable(first.file)} {first.message}" if first.file else first.message) + more
+    return (f"{printable(first.file)}: {first.message}" if first.file else first.message) + more
 
 
 def _unfinished(snapshot: Snapshot) -> str | None:
@@ -140,19 +160,21 @@ def _unfinished(snapshot: Snapshot) -> str | None:
         return f"{printable(snapshot.unfinished[0])} is not complete yet"
     if snapshot.open_files:
         return f"{printable(snapshot.open_files[0])} is still being written"
+    if snapshot.contradicted:
+        return f"{printable(snapshot.contradicted[0])} does not match {printable(snapshot.manifest)} yet"
     return None
 
 
 def _missing_problems(snapshot: Snapshot) -> tuple[Problem, ...]:
     expected = snapshot.expectation
-    found = [Problem("set", name, "is missing.", "Add this file.") for name in expected.missing]
+    found = [*expected.awaited()]
     found += [
-        Problem("set", name, "is a temporary file: its copy never finished.", "Copy the capture again.")
-        for name in expected.blockers
+        Problem("incomplete", name, "stops in the middle.", "Copy this file again.")
+        for name in snapshot.unfinished
     ]
     found += [
-        Problem("incomplete", name, "stops before the end of the PNG.", "Copy this file again.")
-        for name in snapshot.unfinished
+        Problem("set", name, f"does not match {snapshot.manifest}.", "Copy it again, or correct that list.")
+        for name in snapshot.contradicted or ()
     ]
     if not found:
         found.append(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import uuid
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import fsops
-from daemon.errors import ConfigurationError, ShareUnavailable
+from daemon.errors import ConfigurationError, ShareMissing, ShareUnavailable
 from daemon.places import SENTINEL, Places
 
 #: statfs types whose files may change without this kernel noticing (statfs(2), magic.h).
@@ -18,6 +20,12 @@ _NETWORK_TYPES = {
     0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x517B: "smb", 0x65735546: "fuse", 0x01021997: "9p",
     0x6A656A63: "virtiofs", 0x786F4256: "vboxsf",
 }
+
+
+#: What a disk or server says that is full or away for a while: no fault of the set-up.
+_PASSING = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
+})  # fmt: skip
 
 
 class _StatFs(ctypes.Structure):
@@ -51,6 +59,15 @@ class Share:
         if identity != self.identity or device != self.device:
             raise ShareUnavailable(f"{self.places.root} is not the folder this service was started on")
 
+    def holds(self, path: Path) -> bool:
+        """Whether ``path`` is there. Raises ``ShareUnavailable`` rather than say no of a share that is away."""
+        if os.path.lexists(path):
+            return True
+        self.check()
+        if not path.parent.is_dir():
+            raise ShareUnavailable(f"{path.parent} is not there")
+        return os.path.lexists(path)  # asked again: the share may have come back in between
+
     def free_bytes(self) -> int:
         """Room left for new captures: the smaller of the share's and the working disk's."""
         return min(shutil.disk_usage(self.places.spool).free, shutil.disk_usage(self.places.state).free)
@@ -73,18 +90,23 @@ def make_private(places: Places) -> None:
         fsops.make_dir(folder, 0o700)
 
 
+def find_sentinel(root: Path) -> bytes:
+    """The identity of the share on ``root``; raises ``ShareMissing`` when it cannot be read."""
+    try:
+        return (root / SENTINEL).read_bytes()
+    except OSError as error:
+        raise ShareMissing(
+            f"{root} has no readable {SENTINEL} ({error.strerror}): it was never set up, or it is not mounted",
+            f"mount it, or run `meshdrop init {root}` if it is new",
+        ) from error
+
+
 def open_share(places: Places) -> Share:
     """Check the folders and prove by a real rename that claiming and publishing will work.
 
-    Raises ``ConfigurationError`` with the cure.
+    Raises ``ConfigurationError`` with the cure, and ``OSError`` when the disk is full, read-only or failing.
     """
-    try:
-        identity = places.sentinel.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{places.root} has no readable {SENTINEL} ({error.strerror}): it was never set up, or it is not mounted",
-            f"mount it, or run `meshdrop init {places.root}` if it is new",
-        ) from error
+    identity = find_sentinel(places.root)
     missing = [folder.name for folder in places.public() if not folder.is_dir()]
     if missing:
         raise ConfigurationError(
@@ -105,6 +127,9 @@ def open_share(places: Places) -> Share:
 
 def probe_rename(source: Path, target: Path) -> None:
     """Equal device numbers prove nothing (two bind mounts share one); only a rename does."""
+    for left in (*source.glob(".probe-*"), *target.glob(".probe-*")):
+        with contextlib.suppress(OSError):  # of a start that was killed in the middle of this; they are empty
+            left.rmdir()
     name = f".probe-{uuid.uuid4().hex[:8]}"
     try:
         (source / name).mkdir()
@@ -115,6 +140,8 @@ def probe_rename(source: Path, target: Path) -> None:
             raise
         (target / name).rmdir()
     except OSError as error:
+        if error.errno in _PASSING:
+            raise
         raise ConfigurationError(
             f"a folder cannot be moved from {source} to {target} ({error.strerror})",
             "put both on one mount (one bind mount in Docker, one ReadWritePaths= in systemd) and let the service's "

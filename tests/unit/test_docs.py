@@ -330,7 +330,7 @@ def test_the_threads_and_processes_are_those_of_the_program() -> None:
     threads = {row[0] for row in table(text)} - {"main"}
     named = {
         name
-        for file in ("daemon/service.py", "daemon/control.py", "db/engine.py")
+        for file in ("daemon/service.py", "daemon/control.py", "daemon/lock.py", "daemon/record.py", "db/engine.py")
         for line in SOURCES[PROJECT / file].splitlines()
         for name in re.findall(r'\("(\w+)", self\._|\bname="(\w+)"|thread_name_prefix="(\w+)"', line)
         for name in name

@@ -23,9 +23,11 @@ from daemon import check_machine, check_models
 from daemon.doctor import examine, findings_view
 from daemon.finding import Finding
 from daemon.machine import Machine, Room, gpu_seen
+from daemon.record import open_record
 from daemon.settings import config_file, load
 from daemon.share import create_root
-from db.engine import Database, head_revision
+from db.engine import Database
+from db.schema import HEAD
 
 GB = 10**9
 
@@ -350,12 +352,14 @@ def test_looking_for_a_service_leaves_the_lock_free(root: Path, healthy: Machine
 # -- the record -------------------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_record_fails_and_the_newest_backup_is_named(
+def test_a_damaged_record_fails_and_the_copy_is_named_that_a_start_puts_back(
     root: Path, healthy: Machine, quick_models: None
 ) -> None:
+    """The newest sound one: the newest of all is no database."""
     places = load(root).places
-    for stamp in ("20260101T000000Z", "20260301T000000Z", "20260201T000000Z"):
-        (places.backups / f"meshdrop-{stamp}.db").touch()
+    for stamp in ("20260101T000000Z", "20260201T000000Z"):
+        shutil.copyfile(places.database, places.backups / f"meshdrop-{stamp}.db")
+    (places.backups / "meshdrop-20260301T000000Z.db").touch()
 
     def fault() -> None:
         content = bytearray(places.database.read_bytes())
@@ -364,7 +368,22 @@ def test_a_damaged_record_fails_and_the_newest_backup_is_named(
 
     found = changed(root, healthy, fault)
     assert (found.name, found.result) == ("record", "fail")
-    assert found.fix.endswith(f"cp {places.backups}/meshdrop-20260301T000000Z.db {places.database}")
+    assert f"{places.backups}/meshdrop-20260201T000000Z.db" in found.why
+
+
+def test_a_record_that_was_put_back_is_told_for_a_week(root: Path, healthy: Machine, quick_models: None) -> None:
+    places = load(root).places
+    shutil.copyfile(places.database, places.backups / "meshdrop-20260101T000000Z.db")
+    places.database.write_bytes(b"x" * 8192)
+    open_record(places).close()
+    found = by_name(examine(root, None, healthy))["record"]
+    assert found.result == "warn"
+    assert "put back from meshdrop-20260101T000000Z.db on 20" in found.says
+    assert "is damaged" in found.why
+    (note,) = places.state.glob("corrupt/*/restored.json")
+    told = json.loads(note.read_text())
+    note.write_text(json.dumps({**told, "at": told["at"] - 8 * 86_400}))
+    assert by_name(examine(root, None, healthy))["record"].result == "ok"
 
 
 @pytest.mark.parametrize(("revision", "result"), [("9999_from_the_future", "fail"), (None, "warn")])
@@ -398,7 +417,7 @@ def test_what_a_running_service_wrote_last_is_read_too(root: Path, healthy: Mach
         assert "9999_from_the_future" in by_name(examine(root, None, healthy))["record"].says
     finally:
         writer.close()
-    assert head_revision() != "9999_from_the_future"
+    assert HEAD != "9999_from_the_future"
 
 
 # -- settings and models ----------------------------------------------------------------------------------------------

@@ -50,11 +50,15 @@ def test_a_copy_refuses_links_devices_and_size_before_reading(tmp_path: Path) ->
     with pytest.raises(fsops.TooLarge):
         fsops.copy_file(tmp_path / "big", tmp_path / "out", max_bytes=3)
     (tmp_path / "link").symlink_to(tmp_path / "big")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(fsops.NotRegular):
         fsops.copy_file(tmp_path / "link", tmp_path / "out", max_bytes=100)
     os.link(tmp_path / "big", tmp_path / "twin")
     with pytest.raises(fsops.NotRegular):
         fsops.copy_file(tmp_path / "twin", tmp_path / "out", max_bytes=100)
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "aside").symlink_to(tmp_path)
+    with pytest.raises(fsops.NotRegular):
+        fsops.copy_file(tmp_path / "top/aside/big", tmp_path / "out", max_bytes=100, below=tmp_path / "top")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(fsops.NotRegular):
         fsops.copy_file(tmp_path / "pipe", tmp_path / "out", max_bytes=100)
@@ -115,3 +119,38 @@ def test_every_operation_can_be_watched_and_made_to_fail(tmp_path: Path, recorde
     fsops.rename_new(tmp_path / "b", tmp_path / "c")
     fsops.sync_tree(tmp_path)
     assert recorded == ["write_file", "sync_dir", "copy_file", "rename", "sync_file", "sync_file", "sync_dir"]
+
+
+def test_folders_are_made_only_below_one_that_is_there(tmp_path: Path) -> None:
+    """Where a share is not mounted, its folders must not come into being."""
+    share = tmp_path / "share"
+    with pytest.raises(FileNotFoundError):
+        fsops.make_dir_below(share / "staging", share / "staging" / "a" / "b")
+    with pytest.raises(FileNotFoundError):
+        fsops.fresh_dir(share / "staging")
+    assert not share.exists()
+    (share / "staging").mkdir(parents=True)
+    fsops.make_dir_below(share / "staging", share / "staging" / "a" / "b")
+    fsops.make_dir_below(share / "staging", share / "staging" / "a" / "b")
+    assert (share / "staging" / "a" / "b").is_dir()
+    (share / "staging" / "a" / "b" / "old").touch()
+    fsops.fresh_dir(share / "staging" / "a")
+    assert list((share / "staging" / "a").iterdir()) == []
+
+
+def test_the_recorder_hears_of_what_has_taken_effect_and_of_nothing_else(tmp_path: Path) -> None:
+    heard: list[tuple[str, list[str]]] = []
+    fsops.recorder = lambda operation, *paths: heard.append((operation, sorted(os.listdir(tmp_path))))
+    try:
+        fsops.write_file(tmp_path / "a", b"1")
+        fsops.rename_new(tmp_path / "a", tmp_path / "b")
+        with pytest.raises(FileNotFoundError):
+            fsops.rename_new(tmp_path / "a", tmp_path / "c")
+        fsops.copy_file(tmp_path / "b", tmp_path / "c", 10)
+        fsops.remove_tree(tmp_path / "b")
+    finally:
+        fsops.recorder = None
+    assert heard == [
+        ("write_file", ["a"]), ("sync_dir", ["a"]), ("rename", ["b"]), ("copy_file", ["b", "c"]),
+        ("remove_tree", ["c"]),
+    ]  # fmt: skip

@@ -1,0 +1,116 @@
+"""What checksums tell of a capture without decoding it: the rig's own list, and those inside every PNG.
+
+The list is ``SHA256SUMS`` as sha256sum(1) writes it, in the folder it speaks of. PNG chunks carry a CRC-32 each (PNG
+specification, W3C, third edition, section 5.3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Literal
+
+from daemon.settle import Snapshot
+from models.limits import CaptureLimits
+from models.png import SIGNATURE
+
+State = Literal["whole", "hole", "damaged"]
+
+#: Compressed pixels never hold so many zeros in a row; files that a copy program has only given their size do.
+_HOLE = bytes(512)
+_NAMES = frozenset({"sha256sums", "sha256sums.txt"})
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
+_LIST_MAX = 1 << 18
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def find_manifest(snapshot: Snapshot) -> str | None:
+    """The list's path, relative to the dropped folder: beside the capture or at the top."""
+    places = ("", snapshot.expectation.root)
+    for fact in snapshot.facts:
+        folder, _, name = fact.path.rpartition("/")
+        if name.lower() in _NAMES and fact.kind == "file" and (folder and folder + "/") in places:
+            return fact.path
+    return None
+
+
+def contradictions(folder: Path, snapshot: Snapshot, manifest: str, limits: CaptureLimits) -> tuple[str, ...]:
+    """Files that are not what ``manifest`` says; the manifest itself when it cannot be understood or leaves a file of
+    the set out. Empty when every file of the set is listed and everything listed is there with its SHA-256.
+
+    Reads every listed file. Raises ``OSError`` when one cannot be read.
+    """
+    listed = _parse(_content(folder / manifest, _LIST_MAX), manifest.rpartition("/")[0])
+    if listed is None or not listed.keys() >= set(snapshot.expectation.required):
+        return (manifest,)
+    there = {fact.path: fact for fact in snapshot.facts if fact.kind == "file"}
+    wrong = [name for name in listed if name not in there or there[name].size > limits.max_file_bytes]
+    # Names and sizes cost nothing; only when they agree are the contents read.
+    return tuple(wrong or [name for name, digest in listed.items() if _sha256(folder / name) != digest])
+
+
+def png_state(path: Path, most: int) -> State:
+    """Whether a file that ends like a PNG is one throughout: ``whole``, ``damaged`` when a checksum fails, or ``hole``
+    when a stretch of zeros lies in it besides, as where a copy program has not been yet. Ones larger than ``most``
+    count as whole: they are refused for their size. Raises ``OSError`` when it cannot be read.
+    """
+    with _plain(path) as file:
+        content = memoryview(file.read(most + 1))
+    if len(content) > most or _is_sound(content):
+        return "whole"
+    return "hole" if _HOLE in bytes(content) else "damaged"
+
+
+def _is_sound(content: memoryview) -> bool:
+    position = len(SIGNATURE)
+    while position + 12 <= len(content):
+        end = position + 12 + int.from_bytes(content[position : position + 4], "big")
+        if end > len(content):
+            return False
+        if zlib.crc32(content[position + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+            return False
+        if bytes(content[position + 4 : position + 8]) == b"IEND":
+            return True
+        position = end
+    return False
+
+
+def _parse(content: bytes, folder: str) -> dict[str, str] | None:
+    """Path (relative to the dropped folder) -> SHA-256; None when the list is not whole or not in this format."""
+    listed = {}
+    for line in os.fsdecode(content).splitlines():
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        path = found[2].replace("\\", "/")
+        listed[f"{folder}/{path}" if folder else path] = found[1].lower()
+    return listed or None
+
+
+def _content(path: Path, most: int) -> bytes:
+    """A list that is longer than any capture's counts as not understood."""
+    with _plain(path) as file:
+        content = file.read(most + 1)
+    return content if len(content) <= most else b""
+
+
+def _sha256(path: Path) -> str:
+    with _plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[BufferedReader]:
+    """A plain file, open; neither follows a link nor waits for a pipe's other end."""
+    with open(os.open(path, _OPEN), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file any more", str(path))
+        yield file

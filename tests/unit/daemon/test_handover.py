@@ -1,0 +1,44 @@
+"""The queue between threads: who is served when, and when it is known to be empty."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+
+from daemon.handover import Handover
+
+
+def test_the_oldest_comes_first_and_what_is_in_hand_is_still_open() -> None:
+    line: Handover[int] = Handover()
+    for number in range(3):
+        line.put(number)
+    served = line.until(threading.Event())
+    assert (next(served), line.open) == (0, 3)
+    assert (next(served), line.open) == (1, 2)
+    assert (next(served), line.open) == (2, 1)
+    served.close()
+    assert line.open == 0
+
+
+def test_whoever_comes_behind_a_thousand_is_served_second_and_nobody_starves() -> None:
+    line: Handover[int] = Handover(from_both_ends=True)
+    for number in range(1001):
+        line.put(number)
+    served = list(islice(line.until(threading.Event()), 1001))
+    assert served[:4] == [0, 1000, 1, 999]
+    assert sorted(served) == list(range(1001))
+
+
+def test_it_waits_for_items_and_ends_when_it_is_told_to() -> None:
+    line: Handover[str] = Handover()
+    stop = threading.Event()
+    got: list[str] = []
+    taker = threading.Thread(target=lambda: got.extend(line.until(stop)))
+    taker.start()
+    line.put("a")
+    while line.open:
+        stop.wait(0.01)
+    stop.set()
+    taker.join(10)
+    assert not taker.is_alive()
+    assert got == ["a"]
