@@ -101,7 +101,7 @@ class Gate:
         while not self.stop.is_set():
             try:
                 watcher.ensure()
-                self._pass()
+                self._pass(watcher.renamed())
                 self.hold("inbox", "")
                 back_off = 0.0
             except (OSError, ShareUnavailable) as error:
@@ -112,11 +112,11 @@ class Gate:
             self.wake.clear()
         watcher.stop()
 
-    def _pass(self) -> None:
+    def _pass(self, renamed: set[bytes]) -> None:
         """One pass over the inbox: claim what is to be taken, tell the board, obey what is asked for by files."""
         scanner, returns, taken, self._short_of = self._scanner, self.returns, 0, ""
         self.share.check()
-        for found in scanner.scan():
+        for found in scanner.scan(renamed):
             if self.stop.is_set():
                 return
             taken += self._take(found)

@@ -36,12 +36,14 @@ def look(
     file through a descriptor, because a network file system may answer for a name from its memory. ``marker`` is the
     name of the file by which a rig says that it has finished.
     """
+    # Asked for before the listing: what is listed is then at least as new as the mark.
+    marked = os.path.lexists(folder / marker)
     facts = take_facts(folder, limits, by_opening=by_opening)
     if not closely:
         return Snapshot(facts, expect((), _nothing, limits))
     files = [fact.path for fact in facts if fact.kind == "file"]
     expectation = expect(files, lambda name: _read_head(folder / name, limits.max_sidecar_bytes + 1), limits)
-    snapshot = Snapshot(facts, expectation, marked=os.path.lexists(folder / marker))
+    snapshot = Snapshot(facts, expectation, marked=marked)
     if expectation.missing:
         return snapshot
     unfinished: list[str] = []

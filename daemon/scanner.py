@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,10 @@ class Scanner:
         #: Goes up whenever a finding came, changed or went.
         self.version = 0
 
-    def scan(self) -> Iterator[Candidate]:
+    def scan(self, renamed: Collection[bytes] = ()) -> Iterator[Candidate]:
         """One pass: yields each folder that is ready, or to be refused, at the moment it is looked at.
+
+        ``renamed`` are names that took the place of temporary ones since the last pass, as far as events told.
 
         Whoever takes one says ``taken``; whoever cannot says ``turn_away``. New folders come first, and the pass ends
         after a while even if not all were looked at: the next goes on there. Raises ``OSError`` when the inbox itself
@@ -156,7 +158,7 @@ class Scanner:
         nothing.
         """
         begun = self._clock.monotonic()
-        arrived = self._list(begun)
+        arrived = self._list(begun, renamed)
         seen = self._seen
         due: list[tuple[float, bytes]] = []
         if begun >= self._next_due:
@@ -217,7 +219,7 @@ class Scanner:
 
     # -- the top of the inbox -------------------------------------------------------------------------------------
 
-    def _list(self, now: float) -> set[bytes]:
+    def _list(self, now: float, renamed: Collection[bytes]) -> set[bytes]:
         """Read the inbox anew; returns the folders that have just got their name after a temporary one.
 
         An inbox whose own time has not changed since it was last read is not read again for a while. That time counts
@@ -238,7 +240,7 @@ class Scanner:
                     folders.add(name)
                     continue
                 text = os.fsdecode(name)
-                hidden = name.startswith(b".") or is_blocker(text)
+                hidden = _is_temporary(name)
                 if entry.is_dir(follow_symlinks=False):
                     if hidden:
                         staged[entry.inode()] = name
@@ -255,7 +257,10 @@ class Scanner:
         if self._network:
             return set()
         still = set(staged.values())
-        return {name for name, inode in inodes.items() if before.staged.get(inode, b"") not in (still | {b""})}
+        return {
+            name for name, inode in inodes.items()
+            if name in renamed or before.staged.get(inode, b"") not in (still | {b""})
+        }
 
     # -- one folder -----------------------------------------------------------------------------------------------
 
@@ -412,14 +417,26 @@ def _folder_times(folder: Path, inner: tuple[str, ...]) -> int:
 
 
 class Wake(FileSystemEventHandler):
-    """Sets an event when anything happens at the top of the inbox. Touches no file and cannot fail."""
+    """Sets an event when anything happens at the top of the inbox. Touches no file and cannot fail.
+
+    ``renamed`` collects the names of folders that had a temporary one before. It is a hint: what a scan finds decides.
+    """
 
     def __init__(self, event: threading.Event) -> None:
         self._event = event
+        self.renamed: set[bytes] = set()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Wake the scanner; what happened is for the scan to find out."""
+        if isinstance(event, DirMovedEvent):
+            before, after = (os.path.basename(os.fsencode(path)) for path in (event.src_path, event.dest_path))
+            if _is_temporary(before) and after and len(self.renamed) < _SHARED_MOST:
+                self.renamed.add(after)
         self._event.set()
+
+
+def _is_temporary(name: bytes) -> bool:
+    return name.startswith(b".") or is_blocker(os.fsdecode(name))
 
 
 class Watcher:
@@ -449,6 +466,11 @@ class Watcher:
             self._observer = observer
         except OSError as error:
             log.warning("no wake-ups from the file system; scanning on schedule", error=str(error))
+
+    def renamed(self) -> set[bytes]:
+        """Names that took the place of temporary ones since this was last asked."""
+        found, self._handler.renamed = self._handler.renamed, set()
+        return found
 
     def stop(self) -> None:
         """End its threads."""

@@ -98,6 +98,8 @@ class Service:
         self._holds: dict[str, str] = {}
         self._told, self._told_at = (-1, 0), 0.0
         self._asked: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._suspects: list[Job] = []
+        self._suspects_tried = threading.Event()
         self._to_read: Handover[Job] = Handover(from_both_ends=True)
         self._to_finish: Handover[Job] = Handover()
         network = network_type(share.places.root)
@@ -132,7 +134,9 @@ class Service:
         if control is None:
             return
         for job in self._insist(Recovery(self._share, self._jobs, self._settings).run, once=once) or []:
-            if job.state is State.CLAIMING:
+            if _is_suspect(job):
+                self._suspects.append(job)
+            elif job.state is State.CLAIMING:
                 self._to_read.put(job)
             elif job.state is not State.QUEUED:
                 self._to_finish.put(job)
@@ -196,7 +200,7 @@ class Service:
         while not self._stop.is_set():
             try:
                 # One attempt may wait to be measured while the next one runs; more would only pile up.
-                self._show(self._loop.turn(accept=self._to_finish.open <= 1))
+                self._show(self._loop.turn(accept=self._suspects_tried.is_set() and self._to_finish.open <= 1))
                 self._unhold("loop")
             except OSError as error:
                 self._hold("loop", str(error))
@@ -296,6 +300,9 @@ class Service:
     # -- reading and finishing threads ----------------------------------------------------------------------------
 
     def _read_for_ever(self) -> None:
+        while not self._suspects_tried.wait(_TURN_S):
+            if self._stop.is_set():
+                return
         for job in self._to_read.until(self._stop):
             self._gate.let_pass()
             self._patiently(job, "unreadable", self._to_read)
@@ -303,11 +310,30 @@ class Service:
             self._news.set()
 
     def _finish_for_ever(self) -> None:
+        self._try_suspects()
         for job in self._to_finish.until(self._stop):
             self.board.finish(job)
             self._patiently(job, "results", self._to_finish)
             self.board.finish(None)
             self._news.set()
+
+    def _try_suspects(self) -> None:
+        """Jobs that were in hand when the service or the machine went down come first, each alone: if one of them was
+        the cause, no other is blamed for its next try.
+        """
+        for job in self._suspects:
+            if self._stop.is_set():
+                return
+            try:
+                self._settle(job)
+            except Stopping:
+                return
+            except DatabaseDamaged:
+                raise
+            except Exception as error:
+                log.warning("will be tried again", job=job.short_id, reason=str(error))
+                (self._to_read if job.state is State.CLAIMING else self._to_finish).put(job)
+        self._suspects_tried.set()
 
     def _settle(self, job: Job) -> None:
         job = self._settle_cancelled(self._advance.to_rest(self._jobs.get(job.id)))
@@ -400,3 +426,8 @@ class Service:
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         # Strays of a dead worker become our children and can be collected.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _is_suspect(job: Job) -> bool:
+    """Whether reading or measuring this job was begun and never came to an end."""
+    return job.ingest_tries > 0 if job.state is State.CLAIMING else job.state is State.RUNNING and job.finish_tries > 0

@@ -156,3 +156,23 @@ def test_a_root_may_have_any_name(rig: Callable[..., Rig], ball: Path, tmp_path:
     assert here.run_once() == 0, here.log()
     assert here.places.database.exists()
     assert [job.name for job in here.jobs()] == [b"ball"]
+
+
+@pytest.mark.parametrize("task", ["inspect", "run", "measure"])
+def test_a_capture_that_takes_the_service_down_is_the_only_one_to_be_blamed(
+    light_rig: Callable[..., Rig], ball: Path, task: str
+) -> None:
+    """Its neighbours are read and measured at the very moments when it kills; each of them is delivered."""
+    here = light_rig(LIGHT_STAGE_S="0.3")
+    names = [f"good-{number}" for number in range(4)]
+    for name in [*names[:2], f"poison-{task}-daemon", *names[2:]]:
+        here.drop(ball, name)
+    codes = [here.run_once(timeout=240)]
+    while codes[-1] != 0:
+        assert codes[-1] == -signal.SIGKILL, here.log()
+        assert len(codes) <= 4, here.log()
+        codes.append(here.run_once(timeout=240))
+    assert sorted(folder.name for folder in here.places.outbox.iterdir() if folder.is_dir()) == names
+    why = json.loads((here.places.failed / f"poison-{task}-daemon" / "failure.json").read_text())
+    assert why["code"] == ("unreadable" if task == "inspect" else "poison")
+    here.assert_at_rest()

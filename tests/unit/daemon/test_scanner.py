@@ -296,6 +296,31 @@ def test_a_whole_folder_that_gets_its_name_last_is_taken_after_two_looks(
     assert states(scanner) == {b"a": "ready"}
 
 
+def test_a_temporary_name_that_no_scan_met_is_known_from_its_event(
+    scanner: Scanner, inbox: Path, hands: Hands, ball: Path
+) -> None:
+    shutil.copytree(ball, inbox / "a")
+    list(scanner.scan({b"a", b"gone"}))
+    hands.seconds = 1
+    assert states(scanner) == {b"a": "ready"}
+
+
+def test_only_a_folder_that_gives_up_a_temporary_name_is_called_renamed(inbox: Path) -> None:
+    woken = threading.Event()
+    watcher = Watcher(inbox, woken)
+    watcher.ensure()
+    for name in (".a.part", "b", "c.tmp"):
+        (inbox / name).mkdir()
+    for before, after in ((".a.part", "a"), ("b", "b2"), ("c.tmp", "c")):
+        (inbox / before).rename(inbox / after)
+    found: set[bytes] = set()
+    while not found >= {b"a", b"c"}:
+        assert woken.wait(10)
+        found |= watcher.renamed()
+    assert found == {b"a", b"c"}
+    watcher.stop()
+
+
 def test_a_folder_that_changes_after_it_got_its_name_settles_like_any_other(
     scanner: Scanner, inbox: Path, hands: Hands, ball: Path
 ) -> None:
