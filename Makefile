@@ -16,7 +16,7 @@ VALIDATOR := $(GLTF)/node_modules/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev test lint types lock lock-check clean
+.PHONY: help demo install install-dev test torture lint types lock lock-check clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
@@ -31,6 +31,9 @@ install-dev: $(VENV)/.installed-dev  ## the same and the tools for tests, lint a
 test: install-dev $(VALIDATOR)  ## run the tests
 	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
 	  $(BIN)/python -m pytest $(ARGS)
+
+torture: install-dev  ## disturb the service in every way there is, an hour or two (PART=cuts: only that; ARGS=--help)
+	@$(BIN)/python -m tests.torture --results build/torture.jsonl $(PART) $(ARGS)
 
 lint: install-dev  ## look for mistakes with ruff
 	@$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from db.engine import reader
 from db.records import Job, recent_jobs
 from models.cameras import CANONICAL_VIEWS, canonical_camera
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 ENGINES = Path(__file__).parent / "faults" / "engines.py"
 COLOUR = (200, 90, 40)
 
@@ -59,11 +60,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @dataclass
 class Rig:
-    """A root, its settings as environment variables, and the daemon on it as a real process."""
+    """A root, its settings as environment variables, and the daemon on it as a real process.
+
+    ``light`` starts it with stand-ins for the worker processes (``tests.light``): the same service, a second per run.
+    """
 
     root: Path
     cache: Path
     settings: dict[str, str] = field(default_factory=dict)
+    light: bool = False
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
+
+    @property
+    def log_file(self) -> Path:
+        """Where the daemon's log goes: beside the root."""
+        return self.root.parent / f"{self.root.name}.log"
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -80,15 +91,24 @@ class Rig:
             "MESHDROP_CUSTOM_MODELS": json.dumps(classes), "MESHDROP_MIN_FREE_MB": "1",
         }  # fmt: skip
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
-        return {**clean, **defaults, **self.settings, **extra}
+        path = {"PYTHONPATH": str(REPOSITORY)} if self.light else {}
+        return {**clean, **path, **defaults, **self.settings, **extra}
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
-        """Start ``meshdrop run`` with these arguments; its log goes to ``daemon.log`` beside the root."""
-        log = open(self.root.parent / f"{self.root.name}.log", "ab")  # noqa: SIM115 - the child keeps it
-        return subprocess.Popen(
-            [sys.executable, "-m", "daemon.cli", "run", *arguments],
+        """Start ``meshdrop run`` with these arguments; its log goes to ``log_file``."""
+        log = open(self.log_file, "ab")  # noqa: SIM115 - the child keeps it
+        self.started.append(subprocess.Popen(
+            [sys.executable, "-m", "tests.light" if self.light else "daemon.cli", "run", *arguments],
             env=self.environment(**extra), stdout=log, stderr=log, cwd=self.root.parent,
-        )
+        ))  # fmt: skip
+        return self.started[-1]
+
+    def end(self) -> None:
+        """Kill every daemon of this rig that still runs."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def run_once(self, timeout: float = 120, **extra: str) -> int:
         """Run until nothing is left to do; returns the exit code (negative: killed by that signal)."""
@@ -108,7 +128,7 @@ class Rig:
 
     def log(self) -> str:
         """Everything the daemon has logged so far."""
-        return (self.root.parent / f"{self.root.name}.log").read_text(errors="replace")
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def status_page(self) -> str:
         """STATUS.txt as it is now, empty before the first."""
