@@ -96,7 +96,6 @@ class Service:
         self._keep_memory_flat()
         self._queue_due, self._queue_seen = 0.0, -1
         self._holds: dict[str, str] = {}
-        self._told, self._told_at = (-1, 0), 0.0
         self._asked: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._suspects: list[Job] = []
         self._suspects_tried = threading.Event()
