@@ -57,7 +57,7 @@ def contradictions(folder: Path, snapshot: Snapshot, manifest: str, limits: Capt
     return tuple(wrong or [name for name, digest in listed.items() if _sha256(folder / name) != digest])
 
 
-def png_state(path: Path, most: int) -> State:
+def png_state(path: str, most: int) -> State:
     """Whether a file that ends like a PNG is one throughout: ``whole``, ``damaged`` when a checksum fails, or ``hole``
     when a stretch of zeros lies in it besides, as where a copy program has not been yet. Ones larger than ``most``
     count as whole: they are refused for their size. Raises ``OSError`` when it cannot be read.
@@ -108,7 +108,7 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _plain(path: Path) -> Iterator[BufferedReader]:
+def _plain(path: str | Path) -> Iterator[BufferedReader]:
     """A plain file, open; neither follows a link nor waits for a pipe's other end."""
     with open(os.open(path, _OPEN), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

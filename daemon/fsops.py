@@ -15,7 +15,7 @@ import shutil
 import stat
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,32 @@ def sync_file(path: Path) -> None:
     finally:
         os.close(descriptor)
     _record("sync_file", path)
+
+
+def sync_below(top: Path, files: Iterable[str], folders: Iterable[str]) -> None:
+    """Flush these files and then these folders below ``top``, as ``sync_file`` and ``sync_dir`` do. Paths are relative;
+    "" is ``top`` itself. Opened relative to ``top``: a folder of thousands is flushed without building a path for each.
+    """
+    held = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for flags, names, operation in (
+            (os.O_NOFOLLOW | os.O_NONBLOCK, files, "sync_file"), (os.O_DIRECTORY, folders, "sync_dir")
+        ):  # fmt: skip
+            for name in names:
+                if observer is not None:
+                    _observe(operation, top / name)
+                descriptor = os.open(name or ".", os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=held)
+                try:
+                    os.fsync(descriptor)
+                except OSError as error:
+                    if operation == "sync_file" or error.errno not in _SYNC_UNSUPPORTED:
+                        raise
+                finally:
+                    os.close(descriptor)
+                if recorder is not None:
+                    _record(operation, top / name)
+    finally:
+        os.close(held)
 
 
 def sync_dir(path: Path) -> None:

@@ -154,11 +154,8 @@ class Intake:
 
     def _flush(self, folder: Path, snapshot: Snapshot) -> None:
         """I2: the rig's own writes reach the disk before we vouch for them."""
-        for fact in snapshot.facts:
-            if fact.kind == "file":
-                fsops.sync_file(folder / fact.path)
-        for inner in reversed(snapshot.folders):
-            fsops.sync_dir(folder / inner)
+        files = (fact.path for fact in snapshot.facts if fact.kind == "file")
+        fsops.sync_below(folder, files, reversed(snapshot.folders))
 
     def _flush_claim(self) -> None:
         """The move out of the inbox reaches the disk before anything is built upon it."""

@@ -46,12 +46,13 @@ def look(
     snapshot = Snapshot(facts, expectation, marked=marked)
     if expectation.missing:
         return snapshot
+    top = os.fspath(folder)
     unfinished: list[str] = []
     doubtful: list[str] = []
     writing: list[str] = []
     # Before a folder is refused nobody may be writing to any of its files; before it is taken, to those of the set.
     for name in files if expectation.problems else expectation.required:
-        with _opened(folder / name) as descriptor:
+        with _opened(f"{top}/{name}") as descriptor:
             if descriptor is None:
                 continue
             if name.lower().endswith(".png") and not tail_is_complete(descriptor):
@@ -123,10 +124,11 @@ def read_contents(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Co
 
     A copy program that writes a file's end before its middle leaves a PNG that looks finished to ``look``.
     """
+    top = os.fspath(folder)
     found: dict[str, list[str]] = {"whole": [], "hole": [], "damaged": []}
     for name in snapshot.expectation.required:
         if name.lower().endswith(".png") and name not in snapshot.doubtful:
-            found[png_state(folder / name, limits.max_file_bytes)].append(name)
+            found[png_state(f"{top}/{name}", limits.max_file_bytes)].append(name)
     contradicted = None
     if snapshot.manifest is not None:
         contradicted = contradictions(folder, snapshot, snapshot.manifest, limits)
@@ -201,7 +203,7 @@ def has_writer(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
+def _opened(path: str) -> Iterator[int | None]:
     """A descriptor of a plain file, or None when it vanished or may not be read (the claim will say so)."""
     try:
         descriptor = os.open(path, _OPEN)

@@ -20,7 +20,7 @@ log = get_logger()
 
 #: Limits of one call of ``FolderPages.write``: the main loop never waits long for a slow share, and when ten thousand
 #: folders are taken at once, their pages do not hold that up.
-_PAGES_A_CALL, _SECONDS_A_CALL = 300, 0.05
+_PAGES_A_CALL, _SECONDS_A_CALL = 300, 0.02
 #: A name that is neither in the inbox nor a job may just be on its way from one to the other.
 _GONE_AFTER_S = 2.0
 _PAGE_MOST_BYTES = 65_536
