@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO   ?= demo
+# Files side by side: most tests wait for a daemon. PARALLEL= runs one after the other.
+PARALLEL ?= -n 3 --dist loadfile
 
 # --custom-compile-command keeps the two headers the same wherever the locks are made.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -30,7 +32,7 @@ install-dev: $(VENV)/.installed-dev  ## the same and the tools for tests, lint a
 
 test: install-dev $(VALIDATOR)  ## run the tests
 	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
-	  $(BIN)/python -m pytest $(ARGS)
+	  $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 torture: install-dev  ## disturb the service in every way there is, an hour or two (PART=cuts: only that; ARGS=--help)
 	@$(BIN)/python -m tests.torture --results build/torture.jsonl $(PART) $(ARGS)

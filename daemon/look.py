@@ -204,10 +204,10 @@ def has_writer(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int | None]:
-    """A descriptor of a plain file, or None when it vanished or may not be read (the claim will say so)."""
+    """A descriptor of a plain file, or None when it vanished."""
     try:
         descriptor = os.open(path, _OPEN)
-    except (FileNotFoundError, PermissionError):
+    except FileNotFoundError:
         yield None
         return
     try:

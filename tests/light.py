@@ -22,6 +22,7 @@ import json
 import os
 import signal
 import struct
+import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -227,8 +228,11 @@ def noise_png(width: int, seed: str) -> bytes:
 
 
 def install() -> None:
-    """Put the stand-in in place; call it before any module of the service that starts workers is imported."""
-    process.WorkerProcess = LightWorker  # type: ignore[assignment,misc]
+    """Put the stand-in in place for the rest of this process, wherever the real one is known by its name already."""
+    real = process.WorkerProcess
+    for module in list(sys.modules.values()):
+        if vars(module).get("WorkerProcess") is real:
+            module.WorkerProcess = LightWorker  # type: ignore[attr-defined]
 
 
 def main() -> None:

@@ -12,9 +12,11 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +138,9 @@ def test_a_picture_that_smbd_still_holds_open_is_waited_for(
     daemon = here.start()
     last = "views/view_05.png"
     content = pictures[last].read_bytes()
-    whole = content[:-12] + b"\0" * (PIECE - len(content)) + content[-12:]
+    text = b"tEXt" + b"Comment\0" + b"x" * (PIECE - len(content) - 20)
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    whole = content[:-12] + chunk + content[-12:]
     server.put({name: file for name, file in pictures.items() if name != last}, "slow")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -10,13 +10,10 @@ import time
 import traceback
 from dataclasses import dataclass, field
 
+from daemon import cli, crash, service  # noqa: F401 - imported here for the forks
 from tests import light
-
-light.install()
-
-from daemon import cli, crash, service  # noqa: E402, F401 - after install(); imported here for the forks
-from tests.rig import Rig  # noqa: E402
-from tests.torture import mutations, recorder  # noqa: E402
+from tests.rig import Rig
+from tests.torture import mutations, recorder
 
 #: No run takes more than two seconds on an idle machine; one that takes this long hangs.
 PATIENCE_S = 120.0
@@ -103,6 +100,7 @@ def _become(environment: dict[str, str], arguments: tuple[str, ...], log: int, g
         os.chdir("/")
         if gate is not None:
             os.read(gate, 1)  # the end of the pipe is the word to go
+        light.install()
         crash.arm(os.environ)
         mutations.apply(os.environ.get("LIGHT_WITHOUT", ""))
         recorder.attach(os.environ.get("LIGHT_RECORD"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from daemon import page_files
-from daemon.page_files import FolderPages
+from daemon.page_files import _SECONDS_A_CALL, FolderPages
 from daemon.pages import Page, Working, ended_page, job_page, told_place, waiting_page
 from daemon.places import page_name
 from daemon.settle import Judgement
@@ -267,7 +267,7 @@ def test_a_slow_share_ends_a_call_early(shelf: Shelf) -> None:
     compose = shelf.compose
 
     def slow(name: bytes) -> dict[str, Any] | None:
-        shelf.seconds += 0.025
+        shelf.seconds += 0.6 * _SECONDS_A_CALL
         return compose(name)
 
     shelf.files = FolderPages(shelf.folder, slow, lambda: shelf.seconds)
