@@ -254,7 +254,7 @@ def _idle_beside(wish: argparse.Namespace, count: int) -> list[Line]:
         subject.start()
         first = subject.wait(lambda: subject.seen() >= count, 300)
         say(f"idle: all seen after {first:.0f} s, waiting until they are old")
-        time.sleep(ACTIVE_S + 30 if count else 10)
+        time.sleep(2.5 * ACTIVE_S if count else 10)
         cpu, begun = subject.cpu_s(), time.monotonic()
         time.sleep(wish.idle_s)
         share = 100 * (subject.cpu_s() - cpu) / (time.monotonic() - begun)

@@ -57,6 +57,7 @@ def main() -> int:
     try:
         return _run(options, scratch)
     finally:
+        disks.unmount_below(scratch)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

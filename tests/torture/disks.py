@@ -97,6 +97,14 @@ class Disk:
         self.path.rmdir()
 
 
+def unmount_below(folder: Path) -> None:
+    """Unmount what cases have left mounted below a folder, so that it can be deleted."""
+    for line in reversed(Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()):
+        where = line.split(" ")[1]
+        if where.startswith(f"{folder}/"):
+            subprocess.run(["umount", "-l", where], check=False, capture_output=True)
+
+
 def _is_attached(device: str, image: Path) -> bool:
     try:
         return Path("/sys/block", device, "loop/backing_file").read_text().strip() == str(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,9 +109,9 @@ class Ground:
                     self.forget(disk)
                 raise
 
-    def drop(self, rig: Rig) -> None:
-        """A good and a bad capture, written as a rig writes: nothing is flushed."""
-        for name, capture in self.captures.items():
+    def drop(self, rig: Rig, captures: Mapping[str, Path] | None = None) -> None:
+        """A good and a bad capture (or these), written as a rig writes: nothing is flushed."""
+        for name, capture in (captures or self.captures).items():
             rig.drop(capture, name)
 
 

@@ -32,6 +32,7 @@ class Crash(Case):
     """Crash at each of ``points`` in turn (the second while recovering from the first), then recover and look.
 
     ``taken``: a consumer moves every result away at once. ``occupied``: the names that the results want are taken.
+    ``alone``: only the good capture, so that nobody else's flushes come to its help.
     """
 
     how: How
@@ -41,11 +42,12 @@ class Crash(Case):
     without: str = ""
     taken: bool = False
     occupied: bool = False
+    alone: bool = False
 
     @property
     def id(self) -> str:
         """Unique, readable, and enough to run it again."""
-        layout = f"{self.kind or 'here'}{'-two' if self.split else ''}"
+        layout = f"{self.kind or 'here'}{'-two' if self.split else ''}{'-alone' if self.alone else ''}"
         return "/".join(filter(None, (self.part, self.without, layout, self.how, "+".join(self.points))))
 
     def run(self, ground: Ground) -> str:
@@ -60,7 +62,8 @@ class Crash(Case):
         if self.occupied:
             for shelf in (rig.places.outbox, rig.places.failed):
                 (shelf / shelf.name).write_text("a stranger's\n")
-        ground.drop(rig)
+        captures = {"outbox": ground.captures["outbox"]} if self.alone else ground.captures
+        ground.drop(rig, captures)
         reached, before = 0, None
         for point in self.points:
             code = self._start(rig, MESHDROP_CRASH_AT=point)
@@ -78,9 +81,9 @@ class Crash(Case):
         assert code == 0, f"the start after the crash ended with {code}"
         assert before is not None
         if self.taken:
-            check_taken(rig, taken(rig), ground.captures, before.accepted(ground.captures), cut=self.how != "kill")
+            check_taken(rig, taken(rig), captures, before.accepted(captures), cut=self.how != "kill")
         else:
-            check_at_rest(rig, ground.captures, before)
+            check_at_rest(rig, captures, before)
         return MISSED if reached < len(self.points) else ""
 
     def _start(self, rig: Rig, **extra: str) -> int:
@@ -164,9 +167,11 @@ def doubles(passed: Counter[str], count: int, kinds: Sequence[FileSystem | None]
 
 def sensitivity(names: Sequence[str], points: Sequence[str], kind: FileSystem = "ext4") -> list[Crash]:
     """Cuts of both kinds with one flush taken away, on one and two file systems: some must break the promise."""
+    ways: tuple[How, ...] = ("cut", "cut+log")
     return [
-        Crash("sensitivity", how, (point,), kind, split, name)
-        for name in names for point in points for split in (False, True) for how in ("cut", "cut+log")
+        Crash("sensitivity", how, (point,), kind, split, name, alone=alone)
+        for name in names for split, alone in ((False, False), (True, False), (True, True)) for how in ways
+        for point in points
     ]  # fmt: skip
 
 
