@@ -115,6 +115,7 @@ class Delivery:
         failing = state is State.FAILING
         bundle = self._failure_bundle(job) if failing else result_bundle(job, places, self.settings)
         bundle.write(places.staging / job.id, job)
+        self.share.check()  # what seemed to be missing may only have been away
         crashpoint("D1")
         marker = {"state": state, "name": job.name.hex(), "dest": publishable(job.name).hex(), "facts": dict(facts)}
         fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)

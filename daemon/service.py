@@ -332,6 +332,7 @@ class Service:
             except Exception as error:
                 log.warning("will be tried again", job=job.short_id, reason=str(error))
                 (self._to_read if job.state is State.CLAIMING else self._to_finish).put(job)
+        self._gate.returned()  # one may have been put back
         self._suspects_tried.set()
 
     def _settle(self, job: Job) -> None:
