@@ -354,7 +354,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=10_000, help="hostile copies (default: %(default)s)")
     parser.add_argument("--settle", type=float, default=2.0, help="settle window of early (default: %(default)s s)")
     parser.add_argument("--at-once", type=int, default=150, help="copiers at a time (default: %(default)s)")
-    parser.add_argument("--patience", type=float, default=600, help="seconds for the service to read what it took")
+    parser.add_argument("--patience", type=float, default=3600, help="seconds for the service to read what it took")
     parser.add_argument("--drops", type=int, default=500, help="drops for latency (default: %(default)s)")
     parser.add_argument("--stops", type=int, default=100, help="stops (default: %(default)s)")
     parser.add_argument("--idle-s", type=float, default=120, help="seconds of idle (default: %(default)s)")
