@@ -28,9 +28,11 @@ def test_no_hostile_copier_has_its_folder_taken_before_its_last_operation(light_
     count = 2 * len(COPIERS)
     outcomes = drive(here.places.inbox, count, count, SETTLE_S, seed=20, tell=lambda _: None)
     whole = {one.copy.name for one in outcomes if one.finished is not None}
-    wait_for(
-        lambda: whole <= {name for name, claims in claims_in(here.places.database).items() if claims[-1].read}, PATIENCE_S
-    )
+
+    def all_are_read() -> bool:
+        return whole <= {name for name, claims in claims_in(here.places.database).items() if claims[-1].read}
+
+    wait_for(all_are_read, PATIENCE_S)
     found = [(one.copier, one.copy.name, verdict(one, claims_in(here.places.database))) for one in outcomes]
     # A copy whose short pauses this machine stretched beyond the window proves nothing: "void".
     assert [one for one in found if one[2] not in ("good", "void")] == []
