@@ -71,11 +71,7 @@ def _record(operation: str, *paths: Path) -> None:
 def sync_file(path: Path) -> None:
     """Flush a file's content to disk. Does not follow links and does not block on pipes."""
     _observe("sync_file", path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _flush(path, os.O_NOFOLLOW | os.O_NONBLOCK)
     _record("sync_file", path)
 
 
@@ -85,20 +81,13 @@ def sync_below(top: Path, files: Iterable[str], folders: Iterable[str]) -> None:
     """
     held = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for flags, names, operation in (
-            (os.O_NOFOLLOW | os.O_NONBLOCK, files, "sync_file"), (os.O_DIRECTORY, folders, "sync_dir")
+        for operation, names, flags in (
+            ("sync_file", files, os.O_NOFOLLOW | os.O_NONBLOCK), ("sync_dir", folders, os.O_DIRECTORY)
         ):  # fmt: skip
             for name in names:
                 if observer is not None:
                     _observe(operation, top / name)
-                descriptor = os.open(name or ".", os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=held)
-                try:
-                    os.fsync(descriptor)
-                except OSError as error:
-                    if operation == "sync_file" or error.errno not in _SYNC_UNSUPPORTED:
-                        raise
-                finally:
-                    os.close(descriptor)
+                _flush(name or ".", flags, held)
                 if recorder is not None:
                     _record(operation, top / name)
     finally:
@@ -108,15 +97,19 @@ def sync_below(top: Path, files: Iterable[str], folders: Iterable[str]) -> None:
 def sync_dir(path: Path) -> None:
     """Flush a directory's entries to disk; silently nothing where the file system cannot."""
     _observe("sync_dir", path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _flush(path, os.O_DIRECTORY)
+    _record("sync_dir", path)
+
+
+def _flush(path: Path | str, flags: int, parent: int | None = None) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=parent)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _SYNC_UNSUPPORTED:
+        if not flags & os.O_DIRECTORY or error.errno not in _SYNC_UNSUPPORTED:
             raise
     finally:
         os.close(descriptor)
-    _record("sync_dir", path)
 
 
 def sync_tree(top: Path) -> None:

@@ -156,11 +156,6 @@ def _nothing(_: str) -> bytes:
     return b""
 
 
-def nothing_seen(limits: CaptureLimits) -> Snapshot:
-    """The snapshot of a folder of which nothing is known."""
-    return Snapshot((), expect((), _nothing, limits))
-
-
 def is_awaited(descriptor: int) -> bool:
     """Whether a picture may still be arriving: empty, zero-filled ahead of its content, or a PNG without its end.
 

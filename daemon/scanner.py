@@ -7,6 +7,7 @@ when either has changed, or when a limit of theirs has come.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -38,6 +39,8 @@ from models.layout import is_blocker, is_litter
 from models.limits import CaptureLimits
 
 log = get_logger()
+# It warns of events that came too late or were too many; neither matters here, and people would read it in the log.
+logging.getLogger("watchdog").setLevel(logging.ERROR)
 
 #: A folder that changed this recently is looked at on every pass.
 _ACTIVE_S = 60.0
@@ -138,7 +141,6 @@ class Scanner:
         self._marker = marker
         self._seen: dict[bytes, _Seen] = {}
         self._taken: dict[bytes, tuple[str, float]] = {}
-        self._turned_away: set[bytes] = set()
         #: Equal values are kept once: thousands of folders wait for the same file.
         self._shared: dict[Any, Any] = {}
         self.listing = Listing()

@@ -169,11 +169,11 @@ def _missing_problems(snapshot: Snapshot) -> tuple[Problem, ...]:
     expected = snapshot.expectation
     found = [*expected.awaited()]
     found += [
-        Problem("incomplete", name, "stops in the middle.", "Copy this file again.")
+        Problem("incomplete", name, "The file stops in the middle.", "Copy it again.")
         for name in snapshot.unfinished
     ]
     found += [
-        Problem("set", name, f"does not match {snapshot.manifest}.", "Copy it again, or correct that list.")
+        Problem("set", name, f"The file does not match {snapshot.manifest}.", "Copy it again, or correct that list.")
         for name in snapshot.contradicted or ()
     ]
     if not found:
