@@ -21,7 +21,7 @@ from models.cameras import Camera, canonical_camera, nearest_rotation, opengl_ca
 from models.folder import CaptureFolder
 from models.layout import Expectation, Sidecar, ViewFiles, expect
 from models.limits import CaptureLimits
-from models.masks import background_colour, mask_from_border, mask_from_depth, straight_colour
+from models.masks import background_colour, mask_from_border, mask_from_depth, soft_edges, straight_colour
 from models.png import Kind, PngInfo, check_png, pixels_only
 from models.problem import CaptureError, Problem
 from models.sidecar import Frame, Intrinsics
@@ -324,6 +324,9 @@ class _Reader:
             mask, source, name = keyed, "border", files.image
         if not self._mask_shows_object(mask, source, name):
             return None
+        background = background_colour(rgb) if source in ("depth", "border") else None
+        if background is not None:
+            mask = soft_edges(mask, rgb, background, centres_known=source == "depth")
         return self._straight(rgb, mask, source, files), mask, source
 
     def _mask_shows_object(self, mask: NDArray[np.float32], source: MaskSource, name: str | None) -> bool:
@@ -351,7 +354,7 @@ class _Reader:
                     f"{files.image}: edge colours were blended with {blended} (alpha should be straight); undone."
                 )
             return colours
-        background = background_colour(rgb) if source == "file" else None
+        background = background_colour(rgb)
         if background is None:
             return rgb
         colours, _ = straight_colour(rgb, mask, {"backdrop": background})

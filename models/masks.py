@@ -25,6 +25,11 @@ GAP_PIXELS = 64
 SPECK_SHARE = 0.005
 #: Edge pixels below this coverage say too little about the object's colour.
 THIN_COVERAGE = 0.1
+#: Pixels this close to a hard outline may be covered in part; those this deep inside show the object alone.
+RIM_PIXELS = 1.0
+DEEP_PIXELS = 2.5
+#: Object and background must differ by this many levels for the share of each in a pixel to be told.
+CONTRAST_LEVELS = 40
 #: Empty pixels this close to the object take its colour, so that filtering at the edge finds no foreign one.
 BLEED_PIXELS = 3
 
@@ -78,6 +83,35 @@ def mask_from_border(rgb: Rgb) -> Mask | None:
     fill = np.bincount(gaps.ravel(), minlength=count + 1) <= GAP_PIXELS
     fill[0] = False
     return _coverage(keyed | fill[gaps])
+
+
+def soft_edges(mask: Mask, rgb: Rgb, background: NDArray[np.float64], centres_known: bool) -> Mask:
+    """A hard mask with the coverage of its outline's pixels, read from how much of ``background`` (3,) shows in them.
+
+    Each pixel at the outline is taken as a mixture of the background and the nearest colour from deeper inside (the
+    compositing equation of Porter and Duff 1984, solved for alpha along the line between the two). Where they are
+    too much alike, or nothing lies deeper inside, the mask stays as it is. ``centres_known`` says that the mask comes
+    from a measurement at the pixels' centres, as depth does: then no pixel changes sides.
+    """
+    soft = mask.copy()
+    near = _window(mask > 0, BLEED_PIXELS)
+    object_ = mask[near] >= 0.5
+    depth = ndimage.distance_transform_edt(object_)
+    deep = depth > DEEP_PIXELS
+    if not deep.any() or object_.all():
+        return soft
+    rim = np.where(object_, depth, ndimage.distance_transform_edt(~object_)) <= RIM_PIXELS
+    away, nearest = ndimage.distance_transform_edt(~deep, return_indices=True)
+    rim &= away <= DEEP_PIXELS + 2 * RIM_PIXELS
+    colours = rgb[near].astype(np.float64)
+    towards = colours[nearest[0][rim], nearest[1][rim]] - background
+    contrast = (towards**2).sum(axis=1)
+    share = ((colours[rim] - background) * towards).sum(axis=1) / np.maximum(contrast, 1.0)
+    told = contrast >= CONTRAST_LEVELS**2
+    least = np.where(object_[rim], 0.5, 0.0) if centres_known else np.zeros(len(share))
+    most = np.where(object_[rim], 1.0, 0.499) if centres_known else np.ones(len(share))
+    soft[near][rim] = np.where(told, np.clip(share, least, most), soft[near][rim])
+    return soft
 
 
 def _without_specks(region: NDArray[np.bool_]) -> NDArray[np.bool_]:

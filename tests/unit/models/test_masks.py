@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from models.capture import read_capture
-from models.masks import background_colour, mask_from_border, mask_from_depth, straight_colour
+from models.masks import background_colour, mask_from_border, mask_from_depth, soft_edges, straight_colour
 from tests.captures import ground_truth
 
 SIDE = 96
@@ -70,6 +70,32 @@ def test_a_busy_border_cannot_be_keyed() -> None:
 
 SOFT = np.clip(30.5 - RADIUS, 0, 1).astype(np.float32)
 TRUE = np.stack([90 + X, 60 + Y, 100 + 0 * X], axis=-1).astype(np.float64)
+
+
+@pytest.mark.parametrize("centres_known", [True, False])
+def test_a_hard_mask_gets_the_coverage_of_its_outline_from_the_background(centres_known: bool) -> None:
+    background = np.full(3, 255.0)
+    blended = np.rint(TRUE * SOFT[..., None] + background * (1 - SOFT[..., None])).astype(np.uint8)
+    hard = (SOFT >= 0.5).astype(np.float32)
+    soft = soft_edges(hard, blended, background, centres_known)
+    edge = (SOFT > 0) & (SOFT < 1)
+    assert np.abs(soft - SOFT)[edge].mean() < 0.03
+    assert np.abs(hard - SOFT)[edge].mean() > 0.2
+    assert np.abs(soft - SOFT)[~edge].max() < 0.05  # the object's own colours vary
+    if centres_known:
+        assert np.array_equal(soft >= 0.5, hard >= 0.5)
+
+
+def test_an_outline_like_its_background_stays_hard() -> None:
+    rgb = picture(DISC, colour=(240, 240, 240))
+    hard = DISC.astype(np.float32)
+    assert np.array_equal(soft_edges(hard, rgb, np.full(3, 255.0), False), hard)
+
+
+def test_a_thread_without_a_core_stays_as_it_is() -> None:
+    thread = np.abs(X - 48) < 2
+    hard = thread.astype(np.float32)
+    assert np.array_equal(soft_edges(hard, picture(thread), np.full(3, 255.0), False), hard)
 
 
 @pytest.mark.parametrize(("name", "level"), [("black", 0.0), ("white", 255.0)])
