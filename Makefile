@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO   ?= demo
+# Not in the lock files: which build of it is right depends on the machine and its driver.
+TORCH  ?= torch==2.13.0
 # Files side by side: most tests wait for a daemon. PARALLEL= runs one after the other.
 PARALLEL ?= -n 3 --dist loadfile
 
@@ -18,7 +20,7 @@ VALIDATOR := $(GLTF)/node_modules/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev test torture lint types lock lock-check clean
+.PHONY: help demo install install-dev torch test torture lint types lock lock-check clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
@@ -30,6 +32,8 @@ demo: install  ## make a folder, drop a sample capture into it and watch it beco
 install: $(VENV)/.installed  ## set up .venv with what the service needs
 install-dev: $(VENV)/.installed-dev  ## the same and the tools for tests, lint and types
 
+torch: $(VENV)/.torch  ## add torch, for nvdiffrec and its tests, which are skipped without (TORCH=FILE_OR_VERSION)
+
 test: install-dev $(VALIDATOR)  ## run the tests
 	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
 	  $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
@@ -40,7 +44,7 @@ torture: install-dev  ## disturb the service in every way there is, an hour or t
 lint: install-dev  ## look for mistakes with ruff
 	@$(BIN)/ruff check .
 
-types: install-dev  ## check the types with mypy
+types: install-dev torch  ## check the types with mypy, which must see torch's
 	@$(BIN)/mypy
 
 lock: install-dev  ## write both lock files anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
@@ -84,6 +88,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
 $(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/.made
 	$(call install_locked,requirements-dev.lock)
 	@touch $(VENV)/.installed
+
+$(VENV)/.torch: | $(VENV)/.installed
+	@echo "installing $(TORCH) into $(VENV)"
+	@$(PIP) install $(TORCH)
+	@touch $@
 
 $(GLTF)/node_modules/.installed: $(GLTF)/package-lock.json
 	@npm ci --prefix $(GLTF) --no-audit --no-fund --loglevel=error
