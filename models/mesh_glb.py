@@ -25,12 +25,26 @@ LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
 
 
 @dataclass(frozen=True)
+class GlbMaterial:
+    """What a full metallic-roughness material adds to the base colour.
+
+    ``orm`` (occlusion, roughness, metallic) and ``normal`` are encoded pictures of the same MIME type as the base
+    colour; ``tangents`` (V, 4) float32, unit vectors with a fourth value of 1 or -1 (glTF 2.0 section 3.7.2.1).
+    """
+
+    orm: bytes
+    normal: bytes
+    tangents: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class GlbContent:
     """What one Meshdrop GLB holds.
 
     ``positions`` and ``normals`` (V, 3) float32; ``texcoords`` (V, 2) float32 with **v down** (glTF: (0, 0) is
     the upper left corner of the image); ``indices`` (F, 3) uint32; ``image`` the encoded picture, ``image_type``
-    its MIME type; ``asset`` goes into ``asset.extras``.
+    its MIME type; ``asset`` goes into ``asset.extras``. Without ``material`` the picture is all there is to the
+    surface, with its two factors.
     """
 
     positions: NDArray[np.float32]
@@ -42,6 +56,7 @@ class GlbContent:
     roughness: float
     metallic: float
     asset: Mapping[str, Any]
+    material: GlbMaterial | None = None
 
 
 def encode_glb(content: GlbContent) -> bytes:
@@ -54,8 +69,16 @@ def encode_glb(content: GlbContent) -> bytes:
         (content.indices.astype(index_type).tobytes(), ELEMENT_ARRAY_BUFFER),
         (content.image, None),
     ]
+    if content.material is not None:
+        blobs += [
+            (content.material.tangents.astype("<f4").tobytes(), ARRAY_BUFFER),
+            (content.material.orm, None),
+            (content.material.normal, None),
+        ]
     views, binary = _lay_out(blobs)
     document = _document(content, views, len(binary), 5123 if index_type is np.uint16 else 5125)
+    if content.material is not None:
+        _add_material(document, content)
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     total = 12 + 8 + len(text) + 8 + len(binary)
@@ -135,3 +158,18 @@ def _document(content: GlbContent, views: list[dict[str, int]], length: int, ind
             {"bufferView": 3, "componentType": index_type, "count": content.indices.size, "type": "SCALAR"},
         ],
     }  # fmt: skip
+
+
+def _add_material(document: dict[str, Any], content: GlbContent) -> None:
+    """Name what ``encode_glb`` laid behind the base colour: view 5 holds tangents, 6 and 7 the two pictures."""
+    document["accessors"].append(
+        {"bufferView": 5, "componentType": 5126, "count": len(content.positions), "type": "VEC4"}
+    )
+    document["meshes"][0]["primitives"][0]["attributes"]["TANGENT"] = 4
+    for index, name in enumerate(("orm", "normal"), start=1):
+        document["images"].append({"name": name, "bufferView": 5 + index, "mimeType": content.image_type})
+        document["textures"].append({"source": index, "sampler": 0})
+    surface = document["materials"][0]
+    surface["pbrMetallicRoughness"]["metallicRoughnessTexture"] = {"index": 1}
+    surface["occlusionTexture"] = {"index": 1}
+    surface["normalTexture"] = {"index": 2}
