@@ -41,11 +41,12 @@ def main(count: int = 1000) -> None:
             )
         started = time.monotonic()
         first = wait(rig.places.outbox / "good", started)
+        print(f"the good capture after {first:.1f} s", flush=True)
         while len(os.listdir(rig.places.failed)) < count:
             time.sleep(0.2)
         everything = time.monotonic() - started
         stop(daemon, timeout=120)
-    print(f"the good capture after {first:.1f} s, all {count:,} bad ones after {everything:.1f} s")
+    print(f"all {count:,} bad ones after {everything:.1f} s")
 
 
 def wait(folder: Path, started: float) -> float:
