@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from models.capture import Capture
     from models.mesh import TexturedMesh
 
+#: ``write(path, extras)``: makes one whole file at ``path``; ``extras`` (plain JSON values) say which program and model
+#: made it, for formats that have room for that.
+Writer = Callable[[Path, Mapping[str, Any]], None]
 #: ``report(percent, step)``: percent of the whole model run in 0..100, step as a short name for people.
 Progress = Callable[[float, str], None]
 
@@ -36,13 +39,17 @@ class ModelResult:
 
     ``figures`` holds plain JSON values: seconds per stage, settings used, counts. ``notes`` are sentences for
     the operator ("no depth: shape from silhouettes"). ``unseen_fraction`` is the share of textured surface
-    area, 0..1, that no camera saw and that was filled in.
+    area, 0..1, that no camera saw and that was filled in. ``made_by`` names the model whose mesh this is when the
+    model that ran could not better it. ``extra_files`` are delivered beside the mesh's own files; their names are
+    those of ``models.mesh_pbr.MATERIAL_FILES``, all or none.
     """
 
     mesh: TexturedMesh
     figures: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unseen_fraction: float = 0.0
+    made_by: str | None = None
+    extra_files: Mapping[str, Writer] = field(default_factory=dict)
 
 
 class ReconstructionModel(ABC):

@@ -72,13 +72,14 @@ def measure(
     out_dir: Path,
     report_progress: Progress,
     held_out: Mapping[str, Collection[str]] | None = None,
+    listed: Mapping[str, Collection[str]] | None = None,
 ) -> Measurement:
     """Read every model's files back, compare them with the capture and draw the previews.
 
     ``model_dirs`` maps a model's name to the folder that ``write_all`` filled; ``held_out`` names the views that a
-    model was not fitted to. Writes into ``out_dir/previews``: ``capture.png``, ``contact.png`` and per model
-    ``<model>/turntable_00.png`` ... and ``<model>/clay.png``. Bad files end in that model's ``error``; errors of
-    this machine (a full disk) are raised.
+    model was not fitted to, ``listed`` the files that its answer vouches for. Writes into ``out_dir/previews``:
+    ``capture.png``, ``contact.png`` and per model ``<model>/turntable_00.png`` ... and ``<model>/clay.png``. Bad files
+    end in that model's ``error``; errors of this machine (a full disk) are raised.
     """
     previews = out_dir / "previews"
     previews.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,8 @@ def measure(
             report_progress(100.0 * (index + share) / (len(model_dirs) + 0.1), f"{name}: {step}")
 
         not_fitted = frozenset((held_out or {}).get(name, ()))
-        results[name], cells = _measure_model(folder, capture, not_fitted, previews / name, report_share)
+        vouched = (listed or {}).get(name)
+        results[name], cells = _measure_model(folder, vouched, capture, not_fitted, previews / name, report_share)
         if cells:
             sheets[name] = cells
     if sheets:
@@ -103,12 +105,13 @@ def measure(
 
 
 def _measure_model(
-    folder: Path, capture: Capture, held_out: Collection[str], previews: Path, report_share: Progress
+    folder: Path, listed: Collection[str] | None, capture: Capture, held_out: Collection[str], previews: Path,
+    report_share: Progress,
 ) -> tuple[ModelMeasurement, list[Tiles]]:
     """One model's figures and its cells of the contact sheet (none when its files are bad)."""
     try:
         report_share(0.0, "reading the files back")
-        files, mesh = check_files(folder)
+        files, mesh = check_files(folder, listed)
     except MeshError as error:
         return ModelMeasurement(error=error.to_json()), []
     shape = topology(mesh.vertices, mesh.faces)

@@ -1,13 +1,13 @@
 """The reload check: every delivered mesh file is read again from disk, by readers that are not the writers.
 
 GLB is read by trimesh; OBJ, MTL and PLY by the small parsers below, which know the formats and
-nothing of ``models/mesh_obj.py`` and ``models/mesh_ply.py``.
+nothing of ``models/mesh_obj.py`` and ``models/mesh_ply.py``. A material and its light are read by their own readers.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from models.mesh import MESH_FILES, MeshError, TexturedMesh, decode_picture, welded_mesh
 from models.mesh_glb_reader import GlbMesh, decode_glb
+from models.mesh_pbr import MATERIAL_FILES, read_material
+from models.radiance_hdr import HdrError, read_hdr
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -76,19 +78,21 @@ class _Surface:
         return np.stack([self.corners.min(axis=(0, 1)), self.corners.max(axis=(0, 1))])
 
 
-def check_files(folder: Path) -> tuple[MeshFacts, TexturedMesh]:
+def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[MeshFacts, TexturedMesh]:
     """Read every file of ``MESH_FILES`` in ``folder`` again and prove that they hold one textured surface: this one.
 
-    The mesh is what ``mesh.glb`` and ``texture_seen.png`` hold. Raises ``MeshError`` naming the file and what is wrong:
+    The mesh is what ``mesh.glb`` and ``texture_seen.png`` hold. Where there is a material, ``MATERIAL_FILES`` are read
+    too: the same surface, its textures and a light. ``listed`` are the names that the model's answer vouches for:
+    each must be known, and none that lies there may be missing. Raises ``MeshError`` naming the file and what is wrong:
     missing or unreadable files, non-finite numbers, indices or uv out of range, too little of the area textured, a
     constant texture, references that lead nowhere, fewer than 1,000 vertices, a GLB under 1 KB, or formats that
     disagree with each other.
     """
-    raw = {name: _read(folder / name) for name in MESH_FILES}
+    raw = {name: _read(folder / name) for name in _expected(folder, listed)}
     if len(raw["mesh.glb"]) <= MIN_GLB_BYTES:
         raise MeshError(f"mesh.glb has only {len(raw['mesh.glb'])} bytes")
     content = decode_glb(raw["mesh.glb"], "mesh.glb")
-    glb = _surface(content)
+    glb = _surface(content, "mesh.glb")
     obj, library = _parsed("mesh.obj", _read_obj, raw["mesh.obj"])
     ply = _parsed("mesh.ply", _read_ply, raw["mesh.ply"])
     _check_references(library, raw)
@@ -98,6 +102,8 @@ def check_files(folder: Path) -> tuple[MeshFacts, TexturedMesh]:
     for name, surface in (("mesh.glb", glb), ("mesh.obj", obj), ("mesh.ply", ply)):
         _check_surface(name, surface)
         _check_agreement(name, surface, glb)
+    if "pbr.glb" in raw:
+        _check_material(folder, raw["pbr.glb"], glb)
     places = min(obj.vertices, ply.vertices)
     if places <= MIN_VERTICES:
         raise MeshError(f"the mesh has {places} vertices; a real surface has more than {MIN_VERTICES:,}")
@@ -114,6 +120,33 @@ def check_files(folder: Path) -> tuple[MeshFacts, TexturedMesh]:
         asset=content.extras,
     )
     return facts, welded_mesh(content, seen)
+
+
+def _expected(folder: Path, listed: Collection[str] | None) -> tuple[str, ...]:
+    """The files to read; raises ``MeshError`` when the list is not of those, or not of all of those, that lie there."""
+    there = [name for name in MATERIAL_FILES if name in (listed or ()) or (folder / name).exists()]
+    names = MESH_FILES + (MATERIAL_FILES if there else ())
+    if listed is not None:
+        if strange := sorted(set(listed) - set(names)):
+            raise MeshError(f"the model lists {strange[0]!r}, which is no file that models deliver")
+        if missing := [name for name in names if name not in listed]:
+            raise MeshError(f"{missing[0]} belongs to the files here, but the model does not list it")
+    return names
+
+
+def _check_material(folder: Path, lit: bytes, reference: _Surface) -> None:
+    """``pbr.glb`` is the same surface with a whole material, ``probe.hdr`` a picture of the whole sphere with light."""
+    surface = _surface(decode_glb(lit, "pbr.glb"), "pbr.glb")
+    _check_surface("pbr.glb", surface)
+    _check_agreement("pbr.glb", surface, reference)
+    read_material(folder / "pbr.glb").check()
+    try:
+        light = read_hdr(folder / "probe.hdr")
+    except HdrError as error:
+        raise MeshError(f"probe.hdr cannot be read back ({error})") from error
+    height, width = light.shape[:2]
+    if width != 2 * height or not light.max() > 0:
+        raise MeshError(f"probe.hdr is {width}x{height}, at most {light.max():.3g} bright: no light from all around")
 
 
 def _read(path: Path) -> bytes:
@@ -133,8 +166,8 @@ def _parsed(name: str, read: Callable[[bytes], T], raw: bytes) -> T:
         raise MeshError(f"{name} cannot be read back ({type(error).__name__}: {error})") from error
 
 
-def _surface(content: GlbMesh) -> _Surface:
-    faces, vertices = _in_range("mesh.glb", content.indices.astype(np.int64), content.positions.astype(np.float64))
+def _surface(content: GlbMesh, name: str) -> _Surface:
+    faces, vertices = _in_range(name, content.indices.astype(np.int64), content.positions.astype(np.float64))
     return _Surface(vertices[faces], content.texcoords.astype(np.float64)[faces], len(vertices))
 
 

@@ -25,6 +25,10 @@ from models.mesh_tangents import tangent_frames
 
 Picture = NDArray[np.uint8]
 
+#: What a model with a material delivers beside ``models.mesh.MESH_FILES``: the lit mesh, and the light under which it
+#: was found (``models/radiance_hdr.py``). Both or neither.
+MATERIAL_FILES = ("pbr.glb", "probe.hdr")
+
 
 @dataclass(frozen=True)
 class Material:

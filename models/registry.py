@@ -26,7 +26,7 @@ BUILT_IN: dict[str, ModelEntry] = {
     entry.name: entry
     for entry in (
         ModelEntry("fusion", "depth fusion and baked photographs; any CPU", "models.fusion.model:Fusion"),
-        ModelEntry("nvdiffrec", "inverse rendering; needs CUDA", None),
+        ModelEntry("nvdiffrec", "inverse rendering; needs CUDA", "models.nvdiffrec.model:Nvdiffrec"),
         ModelEntry("reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA", None),
     )
 }

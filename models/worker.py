@@ -169,8 +169,8 @@ def run(request: Request, line: Line) -> dict[str, Any]:
         model.cleanup()
     line.progress(93, "writing the files")
     versions = software_versions()
-    extras = {"generator": f"meshdrop {versions['meshdrop']}", "model": request.model}
-    files = write_all(result.mesh, output, extras)
+    extras = {"generator": f"meshdrop {versions['meshdrop']}", "model": result.made_by or request.model}
+    files = [*write_all(result.mesh, output, extras), *_write_extra(result, output, extras)]
     answer = _run_answer(request, result, files, versions)
     return answer | {
         "held_out": list(held_out),
@@ -179,11 +179,25 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     }
 
 
+def _write_extra(result: ModelResult, folder: Path, extras: Mapping[str, Any]) -> list[Path]:
+    """Write what the model delivers beside its mesh; a name that nobody would check is its mistake."""
+    if not result.extra_files:
+        return []
+    from models.mesh_pbr import MATERIAL_FILES  # noqa: PLC0415
+
+    if strange := [name for name in result.extra_files if name not in MATERIAL_FILES]:
+        raise ValueError(f"no file called {strange[0]!r} can be delivered; there are {', '.join(MATERIAL_FILES)}")
+    for name, write in result.extra_files.items():
+        write(folder / name, extras)
+    return [folder / name for name in result.extra_files]
+
+
 def _run_answer(
     request: Request, result: ModelResult, files: list[Path], versions: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
         "model": request.model,
+        "made_by": result.made_by or request.model,
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "peak_vram_mib": result.figures.get("peak_vram_mib"),
         "figures": dict(result.figures),
@@ -206,13 +220,13 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     if request.output is None or request.models is None:
         raise ValueError("measuring needs an output folder and the models' folders")
     capture = read_capture(request.capture, request.limits)
-    held_out = {name: _held_out_by(folder) for name, folder in request.models.items()}
-    return measure_models(capture, request.models, request.output, line.progress, held_out).to_json()
-
-
-def _held_out_by(folder: Path) -> list[str]:
-    """Views that the model in ``folder`` was not fitted to, by its own answer."""
-    return list(json.loads((folder / "result.json").read_text(encoding="utf-8")).get("held_out", []))
+    answers = {
+        name: json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        for name, folder in request.models.items()
+    }  # fmt: skip
+    held_out = {name: answer.get("held_out", []) for name, answer in answers.items()}
+    listed = {name: list(answer["files"]) for name, answer in answers.items()}
+    return measure_models(capture, request.models, request.output, line.progress, held_out, listed).to_json()
 
 
 TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {"inspect": inspect, "run": run, "measure": measure}

@@ -64,58 +64,71 @@ class Fusion(ReconstructionModel):
             field, blocks = tsdf.fuse(views, grid)
         with run.stage("surface", 45):
             shape = surface.extract(field, self.options.max_faces)
-        with run.stage("charts", 65):
-            layout = charts.unwrap(shape.vertices, shape.faces, self.options.texture_size)
-        vertices = grid.world(shape.vertices)
-        with run.stage("texture", 75):
-            texture, seen, unseen_fraction, gains = self._bake(capture, views, vertices, shape.faces, layout)
-        self.report_progress(100, "done")
-        mesh = TexturedMesh(
-            vertices.astype(np.float32), shape.faces,
-            (layout.corners / self.options.texture_size * [1, -1] + [0, 1]).astype(np.float32), texture, seen,
+        mesh, unseen_fraction, facts = dress(
+            capture, views, grid.world(shape.vertices), shape.faces, self.options.texture_size,
+            self.options.solve_passes, run,
         )
+        self.report_progress(100, "done")
         figures = {
             "seconds": run.seconds, "cpu_seconds": run.cpu_seconds, "settings": asdict(self.options),
             "voxel_m": grid.voxel, "grid": list(grid.shape), "blocks_computed": blocks,
             "depth_noise_m": [view.noise for view in views],
-            "faces_extracted": shape.extracted_faces, "faces": len(shape.faces), "vertices": len(vertices),
-            "simplify_cost_voxels4": shape.cost, "charts": layout.count,
-            "view_gains": [[round(float(g), 4) for g in row] for row in gains],
+            "faces_extracted": shape.extracted_faces, "faces": len(shape.faces), "vertices": len(shape.vertices),
+            "simplify_cost_voxels4": shape.cost, **facts,
         }
         return ModelResult(mesh, figures, _notes(capture, views), unseen_fraction)
 
-    def _bake(
-        self, capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-        layout: charts.Charts,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, Floats]:
-        """Texture, seen map, unseen share of the surface's area, view gains."""
-        size = self.options.texture_size
-        spots = atlas.texels(layout.corners, size)
-        points = atlas.at_texels(vertices, faces, spots.face, spots.bary)
-        normals = atlas.at_texels(vertex_normals(vertices, faces), faces, spots.face, spots.bary)
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        sights = [
-            bake.sight(view, prepared, vertices, faces)
-            for view, prepared in zip(capture.views, views, strict=True)
+
+def dress(
+    capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
+    size: int, solve_passes: int, run: Stages,
+) -> tuple[TexturedMesh, float, dict[str, Any]]:
+    """A closed surface with charts and a texture baked from the photographs.
+
+    ``vertices`` (V, 3) metres, ``faces`` (F, 3) outward; ``size`` texels a side. Returns the mesh, the unseen share of
+    its surface 0..1, and ``charts`` (how many) and ``view_gains`` (N, 3) as facts.
+    """
+    with run.stage("charts", 65):
+        layout = charts.unwrap(vertices, faces, size)
+    with run.stage("texture", 75):
+        texture, seen, unseen_fraction, gains = _bake(capture, views, vertices, faces, layout, size, solve_passes)
+    uv = (layout.corners / size * [1, -1] + [0, 1]).astype(np.float32)
+    mesh = TexturedMesh(vertices.astype(np.float32), faces, uv, texture, seen)
+    rounded = [[round(float(gain), 4) for gain in row] for row in gains]
+    return mesh, unseen_fraction, {"charts": layout.count, "view_gains": rounded}
+
+
+def _bake(
+    capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
+    layout: charts.Charts, size: int, solve_passes: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, Floats]:
+    """Texture, seen map, unseen share of the surface's area, view gains."""
+    spots = atlas.texels(layout.corners, size)
+    points = atlas.at_texels(vertices, faces, spots.face, spots.bary)
+    normals = atlas.at_texels(vertex_normals(vertices, faces), faces, spots.face, spots.bary)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    sights = [
+        bake.sight(view, prepared, vertices, faces)
+        for view, prepared in zip(capture.views, views, strict=True)
+    ]
+    thin = np.arange(0, len(points), max(1, len(points) // 10_000))
+    gains = bake.view_gains(sights, points[thin], normals[thin])
+    colours, weight = bake.blend(sights, points, normals, gains)
+    known = weight > 0
+    bake.fill_unseen(points, normals, colours, known)
+    # the fourth channel says whether a camera saw the texel: gutters continue it like a colour
+    image, painted = np.zeros((size, size, 4), np.float32), np.zeros((size, size), np.bool_)
+    image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([colours, known]), True
+    if solve_passes:
+        rows = [
+            texture_solve.equations(view, gain, vertices, faces, layout.corners.astype(np.float32))
+            for view, gain in zip(sights, gains, strict=True)
         ]
-        thin = np.arange(0, len(points), max(1, len(points) // 10_000))
-        gains = bake.view_gains(sights, points[thin], normals[thin])
-        colours, weight = bake.blend(sights, points, normals, gains)
-        known = weight > 0
-        bake.fill_unseen(points, normals, colours, known)
-        # the fourth channel says whether a camera saw the texel: gutters continue it like a colour
-        image, painted = np.zeros((size, size, 4), np.float32), np.zeros((size, size), np.bool_)
-        image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([colours, known]), True
-        if self.options.solve_passes:
-            rows = [
-                texture_solve.equations(view, gain, vertices, faces, layout.corners.astype(np.float32))
-                for view, gain in zip(sights, gains, strict=True)
-            ]
-            image = texture_solve.solve(image, rows, self.options.solve_passes)
-        atlas.fill_gutters(image, painted)
-        area = _texel_area(vertices, faces, layout)[spots.face[spots.inner]]
-        unseen = float(area[~known[spots.inner]].sum() / max(area.sum(), 1e-300))
-        return np.round(image[..., :3]).astype(np.uint8), image[..., 3] > 0, unseen, gains
+        image = texture_solve.solve(image, rows, solve_passes)
+    atlas.fill_gutters(image, painted)
+    area = _texel_area(vertices, faces, layout)[spots.face[spots.inner]]
+    unseen = float(area[~known[spots.inner]].sum() / max(area.sum(), 1e-300))
+    return np.round(image[..., :3]).astype(np.uint8), image[..., 3] > 0, unseen, gains
 
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> NDArray[np.float64]:

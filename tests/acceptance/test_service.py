@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from models.mesh import MESH_FILES
+from models.mesh_pbr import MATERIAL_FILES
 from samples.broken import CASES, make_broken
 from tests.captures import ground_truth
 from tests.rig import Rig, assert_whole, contents, stop, wait_for, write_ball
@@ -53,6 +55,18 @@ def test_a_real_capture_becomes_a_measured_mesh(rig: Callable[..., Rig]) -> None
     assert "<script" not in (folder / "report.html").read_text().lower()
     assert (here.places.outbox / "spot.done").read_text().strip() == report["job"]["id"]
     here.assert_at_rest()
+
+
+def test_a_material_and_its_light_are_published_beside_the_mesh(rig: Callable[..., Rig], ball: Path) -> None:
+    here = rig(MESHDROP_MODELS='["lit_ball"]')
+    here.drop(ball)
+    assert here.run_once() == 0, here.log()
+    folder = here.places.outbox / "ball"
+    assert_whole(folder)
+    files = (*MESH_FILES, *MATERIAL_FILES)
+    assert {path.name for path in (folder / "lit_ball").iterdir()} == set(files)
+    report = json.loads((folder / "report.json").read_text())
+    assert tuple(report["models"]["lit_ball"]["measured"]["files"]["file_bytes"]) == files
 
 
 def test_captures_dropped_one_by_one_into_a_running_daemon_all_arrive(

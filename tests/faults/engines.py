@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ import numpy as np
 from models.base import ModelResult, ModelUnavailable, ReconstructionModel
 from models.capture import Capture
 from models.mesh import TexturedMesh
+from models.mesh_pbr import Material, write_pbr_glb
+from models.radiance_hdr import write_hdr
 
 
 def ball_mesh(colour: tuple[int, int, int], radius: float = 0.5, rings: int = 40) -> TexturedMesh:
@@ -58,6 +61,33 @@ class Ball(ReconstructionModel):
         inside = np.concatenate([view.rgb[view.mask > 0.99] for view in capture.views])
         red, green, blue = (int(value) for value in np.median(inside, axis=0))
         return ModelResult(ball_mesh((red, green, blue)))
+
+
+class LitBall(Ball):
+    """A ball with a material and a light of its own."""
+
+    name = "lit_ball"
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """The ball, half rough, in a white room."""
+        result = super().inference(capture, output_dir)
+        orm, normal = (np.full_like(result.mesh.texture, level) for level in ((255, 128, 0), (128, 128, 255)))
+        material = Material(result.mesh.texture, orm, normal)
+        return replace(result, extra_files={
+            "pbr.glb": lambda path, extras: write_pbr_glb(result.mesh, material, path, extras),
+            "probe.hdr": lambda path, extras: write_hdr(path, np.ones((4, 8, 3), np.float32)),
+        })  # fmt: skip
+
+
+class Stowaway(Ball):
+    """Wants a file delivered that nobody knows."""
+
+    name = "stowaway"
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """The ball and something else."""
+        result = super().inference(capture, output_dir)
+        return replace(result, extra_files={"notes.txt": lambda path, extras: None})
 
 
 class WrongBall(Ball):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from daemon.process import (
     worker_request,
 )
 from models.limits import CaptureLimits
+from models.mesh_pbr import MATERIAL_FILES
 from tests.rig import ENGINES
 
 PATIENT = Limits(run_s=60, stall_s=60, grace_s=1)
@@ -58,9 +62,47 @@ def test_a_good_model_answers_with_files_that_are_there(start: Callable[..., Wor
     assert ended.cpu_seconds > 0
 
 
+def test_a_material_and_its_light_are_vouched_for_and_read_back(
+    start: Callable[..., WorkerProcess], ball: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    """Two real workers: one delivers the files, one measures them; a broken one or one not listed is an error."""
+    ended = end(start("LitBall"))
+    assert ended.error_class is None, ended.reason
+    assert ended.answer is not None
+    folder = tmp_path / "a1" / "LitBall"
+    for name in MATERIAL_FILES:
+        facts, content = ended.answer["files"][name], (folder / name).read_bytes()
+        assert facts == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def measured(name: str) -> dict[str, Any]:
+        output = tmp_path / "measured" / name
+        request = worker_request(
+            "measure", ball, output / "measurement.json", CaptureLimits(), models={"LitBall": str(folder)},
+            output=output,
+        )
+        home = Home(tmp_path, kernel_cache)
+        answer = end(WorkerProcess(f"test-{os.getpid()}-{name}", request, output, home, PATIENT)).answer
+        assert answer is not None
+        model: dict[str, Any] = answer["models"]["LitBall"]
+        return model
+
+    whole = measured("whole")
+    assert whole["error"] is None
+    assert set(MATERIAL_FILES) <= set(whole["files"]["file_bytes"])
+    light = (folder / "probe.hdr").read_bytes()
+    (folder / "probe.hdr").write_bytes(light[:-9])
+    assert "probe.hdr" in measured("cut")["error"]["message"]
+    (folder / "probe.hdr").write_bytes(light)
+    answer = json.loads((folder / "result.json").read_text())
+    del answer["files"]["pbr.glb"]
+    (folder / "result.json").write_text(json.dumps(answer))
+    assert "pbr.glb" in measured("unlisted")["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("engine", "kind", "says"),
     [
+        ("Stowaway", "error", "no file called 'notes.txt' can be delivered"),
         ("Crash", "crash", "SIGSEGV"),
         ("Raises", "error", "ArithmeticError: the sum does not add up"),
         ("Liar", "garbage", "no valid result"),

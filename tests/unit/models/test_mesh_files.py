@@ -14,6 +14,8 @@ from PIL import Image
 
 from models.mesh import MESH_FILES, MeshError, write_all, write_glb
 from models.mesh_files import check_files
+from models.mesh_pbr import MATERIAL_FILES, Material, write_pbr_glb
+from models.radiance_hdr import write_hdr
 from tests import meshes
 
 
@@ -117,3 +119,66 @@ def test_a_fault_is_found_and_named(fault: str, good: Path, tmp_path: Path) -> N
     spoil(folder)
     with pytest.raises(MeshError, match=says):
         check_files(folder)
+
+
+# -- a material and its light ------------------------------------------------------------------------------------------
+
+BOTH = (*MESH_FILES, *MATERIAL_FILES)
+
+
+def write_lit(folder: Path, minor: float = 0.1) -> None:
+    picture = meshes.torus().texture
+    write_pbr_glb(meshes.torus(minor=minor), Material(picture, picture, picture), folder / "pbr.glb", {})
+
+
+@pytest.fixture(scope="module")
+def lit(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lit") / "model"
+    shutil.copytree(good, folder)
+    write_lit(folder)
+    write_hdr(folder / "probe.hdr", np.ones((4, 8, 3), np.float32))
+    return folder
+
+
+def test_a_material_and_its_light_pass_with_their_sizes(lit: Path, good: Path) -> None:
+    for listed in (BOTH, None):
+        facts, _ = check_files(lit, listed)
+        assert tuple(facts.file_bytes) == BOTH
+    facts, _ = check_files(good, MESH_FILES)
+    assert tuple(facts.file_bytes) == MESH_FILES
+
+
+LIT_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"{name} cannot be read") for name in BOTH},
+    "glb cut": (lambda folder: cut(folder / "pbr.glb"), r"pbr\.glb"),
+    "another surface": (lambda folder: write_lit(folder, minor=0.11), r"pbr\.glb and mesh\.glb disagree"),
+    "no material": (lambda folder: write_glb(meshes.torus(), folder / "pbr.glb", {}), r"pbr\.glb: no metallic-rough"),
+    "light cut": (lambda folder: cut(folder / "probe.hdr"), r"probe\.hdr"),
+    "light garbage": (lambda folder: (folder / "probe.hdr").write_bytes(b"\0" * 99), r"probe\.hdr"),
+    "no light": (lambda folder: write_hdr(folder / "probe.hdr", np.zeros((4, 8, 3), np.float32)), "no light"),
+    "half of a light": (lambda folder: write_hdr(folder / "probe.hdr", np.ones((4, 4, 3), np.float32)), "4x4"),
+}
+
+
+@pytest.mark.parametrize("fault", LIT_FAULTS)
+def test_a_fault_of_the_material_is_found_and_named(fault: str, lit: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(lit, folder)
+    spoil, says = LIT_FAULTS[fault]
+    spoil(folder)
+    with pytest.raises(MeshError, match=says):
+        check_files(folder, BOTH)
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        (MESH_FILES, r"pbr\.glb belongs .* does not list"),
+        ((*MESH_FILES, "pbr.glb"), r"probe\.hdr belongs .* does not list"),
+        (BOTH[1:], r"mesh\.glb belongs .* does not list"),
+        ((*BOTH, "notes.txt"), r"lists 'notes\.txt'"),
+    ],
+)
+def test_the_model_s_list_and_its_folder_must_agree(lit: Path, listed: tuple[str, ...], says: str) -> None:
+    with pytest.raises(MeshError, match=says):
+        check_files(lit, listed)

@@ -1,0 +1,199 @@
+"""nvdiffrec as the worker meets it: settings, refusals, stages, and which mesh is delivered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.base import ModelUnavailable
+from models.nvdiffrec import model as module
+from models.nvdiffrec.judge import Standing, objection
+from models.nvdiffrec.model import Nvdiffrec
+from models.nvdiffrec.settings import NvdiffrecSettings
+from models.nvdiffrec.stages import StageLog
+from models.registry import load_class
+from tests.meshes import torus
+from tests.photographs import photographed
+
+QUICK = {"device": "cpu", "iterations": 12, "preset": "small", "texture_size": 128, "search_resolution": 24}
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The photographs are small enough for the finest drawing, and these tests need none: 3 x 3 samples a pixel."""
+    monkeypatch.setattr(module, "SAMPLES", dict.fromkeys(module.SAMPLES, 400_000))
+
+
+def silent(percent: float, step: str) -> None:
+    """Nobody watches."""
+
+
+def needs_torch() -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+
+
+# -- settings and refusals ---------------------------------------------------------------------------------------------
+
+
+def test_the_registry_knows_the_class() -> None:
+    assert load_class("nvdiffrec", {}) is Nvdiffrec
+
+
+def test_every_wrong_setting_is_named() -> None:
+    with pytest.raises(ValueError, match="iterations = 0") as caught:
+        NvdiffrecSettings.from_mapping(
+            {"iterations": 0, "texture_size": "big", "preset": "huge", "speed": 3, "start": "noise"}
+        )
+    said = ("texture_size must be a whole number", "preset must be one of fine, normal, small", "'speed'", "start must")
+    assert [part for part in said if part not in str(caught.value)] == []
+
+
+def test_without_nvdiffrast_it_says_what_is_missing_and_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = module.importlib.util.find_spec
+    monkeypatch.setattr(
+        module.importlib.util, "find_spec", lambda name: None if name == "nvdiffrast" else find(name)
+    )
+    with pytest.raises(ModelUnavailable) as caught:
+        Nvdiffrec({}, silent)
+    assert "nvdiffrast" in caught.value.reason
+    assert "research and evaluation" in caught.value.fix
+
+
+def test_without_a_driver_it_points_to_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(module.ctypes, "CDLL", nothing)
+    with pytest.raises(ModelUnavailable) as caught:
+        Nvdiffrec({}, silent)
+    assert "driver" in caught.value.reason
+    assert "doctor" in caught.value.fix
+
+
+def test_without_torch_the_probe_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelUnavailable, match="torch"):
+        Nvdiffrec.probe()
+
+
+# -- stages ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stage_that_fails_says_so_and_nothing_is_complete(tmp_path: Path) -> None:
+    log = StageLog(tmp_path)
+    with log.stage("draft"):
+        assert stages(tmp_path)["stages"][0]["status"] == "running"
+
+    def fail() -> None:
+        with log.stage("pass 2", 500) as stage:
+            stage.iterations = 3
+            raise RuntimeError("the lamp fell over")
+
+    with pytest.raises(RuntimeError, match="lamp"):
+        fail()
+    told = stages(tmp_path)
+    assert [one["status"] for one in told["stages"]] == ["done", "failed"]
+    assert told["stages"][1]["reason"] == "RuntimeError: the lamp fell over"
+    assert told["stages"][1]["asked"] == 500
+    assert told["complete"] is False
+    log.finish()
+    assert stages(tmp_path)["complete"] is True
+
+
+def stages(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "stages.json").read_text())
+
+
+# -- which mesh --------------------------------------------------------------------------------------------------------
+
+DRAFT = Standing(30.0, 0.99, 0.70)
+
+
+@pytest.mark.parametrize(
+    ("refined", "says"),
+    [
+        (Standing(31.0, 0.99, 0.70), None),
+        (Standing(31.0, 0.99, 0.706), None),  # within the sensor's noise
+        (Standing(31.0, 0.99, None), None),
+        (Standing(30.0, 0.99, 0.60), "photographs"),
+        (Standing(31.0, 0.97, 0.60), "silhouettes"),
+        (Standing(31.0, 0.99, 0.72), "depth"),
+        (Standing(float("nan"), 0.99, 0.60), "photographs"),
+    ],
+)
+def test_the_refined_mesh_must_win_on_photographs_and_lose_nowhere(refined: Standing, says: str | None) -> None:
+    found = objection(refined, DRAFT)
+    assert (found is None) if says is None else (found is not None and says in found)
+
+
+def test_a_run_on_the_cpu_betters_the_draft_and_accounts_for_itself(tmp_path: Path) -> None:
+    needs_torch()
+    steps: list[str] = []
+    runner = Nvdiffrec(QUICK | {"iterations": 60}, lambda percent, step: steps.append(step))
+    result = runner.inference(photographed(torus()), tmp_path)
+    runner.cleanup()
+    standing = result.figures["standing"]
+    assert result.made_by is None
+    assert standing["refined"]["psnr_masked_db"] > standing["draft"]["psnr_masked_db"] + 0.5
+    result.mesh.check()
+    told = stages(tmp_path)
+    assert told["complete"] is True
+    assert [one["name"] for one in told["stages"]] == ["draft", "pass 2", "verify", "materials"]
+    assert told["stages"][1]["asked"] == told["stages"][1]["iterations"] == 60
+    assert any("pass 2, step 50 of 60: loss" in step and "dB" in step and "left" in step for step in steps)
+
+
+def test_a_worse_result_is_not_delivered_and_the_draft_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_torch()
+    keep = module._mesh
+    monkeypatch.setattr(
+        module, "_mesh", lambda draft, refined: replace(keep(draft, refined), texture=np.zeros_like(draft.texture))
+    )
+    result = Nvdiffrec(QUICK, silent).inference(photographed(torus()), tmp_path)
+    assert result.made_by == "fusion"
+    assert result.mesh.texture.any()
+    assert "this is fusion's mesh" in result.notes[-1]
+    assert [one["status"] for one in stages(tmp_path)["stages"][-2:]] == ["not better", "skipped"]
+
+
+def test_when_the_gpu_is_full_the_next_smaller_preset_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_torch()
+    import torch  # noqa: PLC0415
+
+    tried: list[str] = []
+    refine = Nvdiffrec._refine_with
+
+    def full(self: Nvdiffrec, preset: str, *rest: object) -> object:
+        tried.append(preset)
+        if len(tried) == 1:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return refine(self, preset, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Nvdiffrec, "_refine_with", full)
+    result = Nvdiffrec(QUICK | {"preset": "normal"}, silent).inference(photographed(torus()), tmp_path)
+    assert tried == ["normal", "small"]
+    assert result.figures["preset"] == "small"
+    assert [one["status"] for one in stages(tmp_path)["stages"]][1:3] == ["failed", "done"]
+
+    tried.clear()
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        Nvdiffrec(QUICK, silent).inference(photographed(torus()), tmp_path)
+    assert stages(tmp_path)["complete"] is False
+
+
+def test_without_depth_the_surface_is_searched_for(tmp_path: Path) -> None:
+    needs_torch()
+    result = Nvdiffrec(QUICK, silent).inference(photographed(torus(), depth=False), tmp_path)
+    told = stages(tmp_path)
+    assert [one["name"] for one in told["stages"]] == ["draft", "pass 1", "dress", "pass 2", "verify", "materials"]
+    assert told["complete"] is True
+    assert result.figures["search"]["iou"] > 0.9
