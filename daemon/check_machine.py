@@ -148,5 +148,5 @@ def licences() -> Finding:
     """Which optional parts may not be used for everything?"""
     return Finding(
         "licences", "ok", "everything that fusion uses is free for any use",
-        "nvdiffrec and nvdiffrast, if you add them, are under NVIDIA's own licences: research and evaluation only",
+        "nvdiffrast, which nvdiffrec needs, is under NVIDIA's own licence: research and evaluation only",
     )

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,10 @@ from db.jobs import Jobs
 from db.records import Job
 from db.states import State
 from models import pictures
-from models.fusion.settings import LIMITS as FUSION_OPTIONS
+from models.fusion.settings import FusionSettings
 from models.measure import measure
 from models.mesh import write_all
+from models.nvdiffrec.settings import NvdiffrecSettings
 from models.registry import BUILT_IN
 from models.worker import TASKS
 from tests import meshes
@@ -242,9 +243,10 @@ def test_every_setting_in_the_table_exists_with_its_default() -> None:
         assert (list(found) if isinstance(found, tuple) else found) == value, name
 
 
-def test_the_options_of_fusion_are_all_named() -> None:
+def test_the_options_of_the_models_are_all_named() -> None:
     [told] = [meaning for name, _, meaning in table(section(README, "Settings")) if name == "model_settings"]
-    assert set(quoted(told)) == set(FUSION_OPTIONS)
+    options = [field.name for settings in (FusionSettings, NvdiffrecSettings) for field in fields(settings)]
+    assert sorted(quoted(told)) == sorted(options)
 
 
 @pytest.mark.parametrize("name", NAMES)
