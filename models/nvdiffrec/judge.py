@@ -19,6 +19,8 @@ from models.raster.render import render
 SAMPLES = 3
 #: The error against measured depth is mostly the sensor's noise: a change below this share of it is none.
 DEPTH_SLACK = 0.01
+#: So much of the silhouettes' overlap may go: a draft without depth is carved along them and has it by construction.
+SILHOUETTE_SLACK = 0.005
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def objection(refined: Standing, draft: Standing) -> str | None:
             f"the photographs are matched at {refined.psnr_masked_db:.2f} dB, by the draft at "
             f"{draft.psnr_masked_db:.2f} dB"
         )
-    if refined.silhouette_iou < draft.silhouette_iou - 0.002:
+    if refined.silhouette_iou < draft.silhouette_iou - SILHOUETTE_SLACK:
         return f"the silhouettes overlap by {refined.silhouette_iou:.4f}, the draft's by {draft.silhouette_iou:.4f}"
     if refined.depth_median_mm is not None and draft.depth_median_mm is not None:
         limit = (1 + DEPTH_SLACK) * draft.depth_median_mm
