@@ -56,6 +56,8 @@ T = TypeVar("T")
 
 #: Seconds between turns while a model runs, and while nothing does (a queued job or a command ends that wait).
 _TURN_S, _IDLE_TURN_S = 0.1, 1.0
+#: The record is asked at least so often, for jobs whose pause is over.
+_READ_EVERY_S = 5.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 30.0
 _RUN_LEAST_S, _RUN_MOST_S, _RUN_FACTOR = 600.0, 3600.0, 5.0
 _RETENTION_EVERY_S = 3600.0
@@ -96,6 +98,7 @@ class Service:
         self._take_signals()
         self._keep_memory_flat()
         self._queue_due, self._queue_seen = 0.0, -1
+        self._database, self._read_at_write, self._read_due = database, -1, 0.0
         self._holds: dict[str, str] = {}
         self._asked: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._suspects: list[Job] = []
@@ -196,11 +199,12 @@ class Service:
     def _turn_for_ever(
         self, pages: StatusPages, control: ControlSocket, *, once: bool, on_turn: Callable[[Board], None] | None
     ) -> None:
-        next_retention, next_trim = 0.0, self._clock.monotonic() + _TRIM_EVERY_S
+        next_retention, next_trim, news = 0.0, self._clock.monotonic() + _TRIM_EVERY_S, True
         while not self._stop.is_set():
             try:
-                # One attempt may wait to be measured while the next one runs; more would only pile up.
-                self._show(self._loop.turn(accept=self._suspects_tried.is_set() and self._to_finish.open <= 1))
+                if once or news or self._is_due():
+                    # One attempt may wait to be measured while the next one runs; more would only pile up.
+                    self._show(self._loop.turn(accept=self._suspects_tried.is_set() and self._to_finish.open <= 1))
                 self._unhold("loop")
             except OSError as error:
                 self._hold("loop", str(error))
@@ -223,8 +227,19 @@ class Service:
                 on_turn(self.board)
             if once and self._nothing_left():
                 return
-            self._news.wait(_TURN_S if self._loop.running or once or more else _IDLE_TURN_S)
+            news = self._news.wait(_TURN_S if self._loop.running or once or more else _IDLE_TURN_S)
             self._news.clear()
+
+    def _is_due(self) -> bool:
+        """Whether the record may have something new: it was written to, a model runs, or nobody has looked for long.
+
+        Asking it costs more than everything else that an idle service does.
+        """
+        now, written = self._clock.monotonic(), self._database.written
+        if not self._loop.running and written == self._read_at_write and now < self._read_due:
+            return False
+        self._read_at_write, self._read_due = written, now + _READ_EVERY_S
+        return True
 
     def _show(self, reports: list[Report]) -> None:
         found = {report.key: report for report in reports}
@@ -237,6 +252,8 @@ class Service:
             self._show_queue()
             # Without news this is next to nothing; with them a long queue takes a twentieth of the time at most.
             self._queue_due = now + 20 * (self._clock.monotonic() - now)
+        else:
+            self._read_at_write = -1
 
     def _show_queue(self) -> None:
         """Put the live jobs on the board, if anything was recorded since the last time."""
