@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 #: Seconds between turns while a model runs, and while nothing does (a queued job or a command ends that wait).
 _TURN_S, _IDLE_TURN_S = 0.1, 1.0
-#: The record is asked at least so often, for jobs whose pause is over.
+#: Seconds after which the record is asked though nothing was written: a job's pause may be over.
 _READ_EVERY_S = 5.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 30.0
 _RUN_LEAST_S, _RUN_MOST_S, _RUN_FACTOR = 600.0, 3600.0, 5.0
@@ -253,7 +253,7 @@ class Service:
             # Without news this is next to nothing; with them a long queue takes a twentieth of the time at most.
             self._queue_due = now + 20 * (self._clock.monotonic() - now)
         else:
-            self._read_at_write = -1
+            self._read_due = now  # at the next turn: the board still shows an older queue
 
     def _show_queue(self) -> None:
         """Put the live jobs on the board, if anything was recorded since the last time."""
