@@ -143,7 +143,7 @@ def one(label: str, model: str, capture: Capture, truth: Path, settings: dict[st
         label, model if result.made_by is None else f"{model} ({result.made_by}'s)", psnr, ssim, masked,
         depth_error_px(mesh, truth), f5,
         bool(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight), seconds,
-        result.figures.get("peak_vram_mib"), result.figures.get("refine", {}).get("done"),
+        result.figures.get("peak_vram_mib"), sum(one["done"] for one in result.figures.get("refine", [])) or None,
     )  # fmt: skip
 
 

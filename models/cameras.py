@@ -67,10 +67,8 @@ class Camera:
         safe = np.where(z == 0, np.nan, z)
         return self.cx + self.fx * local[:, 0] / safe, self.cy - self.fy * local[:, 1] / safe, z
 
-    def unproject(self, depth: NDArray[np.floating]) -> Array:
-        """Planar depth (H, W) in metres -> world points (H, W, 3) at the pixel centres. Depth 0 maps to the centre."""
-        v, u = np.mgrid[0 : self.height, 0 : self.width] + 0.5
-        z = depth.astype(np.float64)
+    def unproject(self, u: Array, v: Array, z: Array) -> Array:
+        """What ``project`` undoes: pixels u, v and planar depth z in metres, each (...), -> world points (..., 3)."""
         local = np.stack([(u - self.cx) / self.fx * z, (self.cy - v) / self.fy * z, -z], axis=-1)
         return local @ self.c2w[:3, :3].T + self.centre
 

@@ -120,24 +120,24 @@ def write_all(mesh: TexturedMesh, folder: Path, extras: Mapping[str, Any]) -> li
     """
     mesh = mesh.cleaned()
     folder.mkdir(parents=True, exist_ok=True)
-    normals, picture = mesh.vertex_normals(), _png(mesh.texture)
+    normals, picture = mesh.vertex_normals(), encode_picture(mesh.texture)
     (folder / "mesh.glb").write_bytes(_glb(mesh, normals, picture, extras))
     _write_obj(mesh, normals, picture, folder, "mesh")
     (folder / "mesh.ply").write_bytes(_ply(mesh, normals))
-    (folder / "texture_seen.png").write_bytes(_png(mesh.seen))
+    (folder / "texture_seen.png").write_bytes(encode_picture(mesh.seen))
     return [folder / name for name in MESH_FILES]
 
 
 def write_glb(mesh: TexturedMesh, path: Path, extras: Mapping[str, Any]) -> None:
     """Write one binary glTF file: metres, +Y up, the texture inside as PNG (lossless at any size)."""
     mesh = mesh.cleaned()
-    path.write_bytes(_glb(mesh, mesh.vertex_normals(), _png(mesh.texture), extras))
+    path.write_bytes(_glb(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), extras))
 
 
 def write_obj(mesh: TexturedMesh, folder: Path, stem: str = "mesh") -> list[Path]:
     """Write ``stem.obj``, ``stem.mtl`` and ``texture.png`` into ``folder``; returns the three paths."""
     mesh = mesh.cleaned()
-    return _write_obj(mesh, mesh.vertex_normals(), _png(mesh.texture), folder, stem)
+    return _write_obj(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), folder, stem)
 
 
 def write_ply(mesh: TexturedMesh, path: Path) -> None:
@@ -257,8 +257,10 @@ def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return vectors / np.where(lengths > 0, lengths, 1.0)
 
 
-def _png(pixels: NDArray[Any]) -> bytes:
-    """Lossless; run-length matches alone pack an atlas (speckle of many small charts) better and faster than deflate's
+def encode_picture(pixels: NDArray[Any]) -> bytes:
+    """A picture (H, W) or (H, W, 3) uint8, or bool, as PNG.
+
+    Lossless; run-length matches alone pack an atlas (speckle of many small charts) better and faster than deflate's
     own search does: 690 kB in 0.12 s instead of 751 kB in 0.29 s for 1024 x 1024 texels of a cow.
     """
     stream = io.BytesIO()

@@ -6,7 +6,6 @@ material and the tangents that its normals are meant in.
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 from collections.abc import Mapping
@@ -16,9 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from models.mesh import TexturedMesh, decode_picture
+from models.mesh import TexturedMesh, decode_picture, encode_picture
 from models.mesh_errors import MeshError
 from models.mesh_glb import GlbContent, GlbMaterial, encode_glb
 from models.mesh_tangents import tangent_frames
@@ -67,12 +65,12 @@ def write_pbr_glb(mesh: TexturedMesh, material: Material, path: Path, extras: Ma
         normals=normals[frames.vertex],
         texcoords=down,
         indices=frames.faces.astype(np.uint32),
-        image=_png(material.kd),
+        image=encode_picture(material.kd),
         image_type="image/png",
         roughness=1.0,
         metallic=1.0,
         asset={"units": "metre", "up_axis": "+Y", **extras},
-        material=GlbMaterial(orm=_png(material.orm), normal=_png(material.normal), tangents=frames.tangent),
+        material=GlbMaterial(encode_picture(material.orm), encode_picture(material.normal), frames.tangent),
     )
     path.write_bytes(encode_glb(content))
 
@@ -107,9 +105,3 @@ def _image(document: dict[str, Any], binary: bytes, texture: int) -> bytes:
     view = document["bufferViews"][image["bufferView"]]
     start = int(view.get("byteOffset", 0))
     return binary[start : start + int(view["byteLength"])]
-
-
-def _png(pixels: Picture) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
+
+from models.options import checked
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,7 @@ class FusionSettings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> FusionSettings:
         """Settings from plain values; raises ``ValueError`` naming every unknown, mistyped or out-of-range one."""
-        problems = [
-            f"fusion has no setting {name!r}; it knows {', '.join(LIMITS)}" for name in values if name not in LIMITS
-        ]
-        for name, (low, high) in LIMITS.items():
-            value = values.get(name, low)
-            if isinstance(value, bool) or not isinstance(value, int):
-                problems.append(f"{name} must be a whole number, not {value!r}")
-            elif not low <= value <= high:
-                problems.append(f"{name} = {value} is outside {low}..{high}")
-        if problems:
-            raise ValueError("fusion settings: " + "; ".join(problems))
-        return cls(**values)
+        return checked("fusion", cls, values, LIMITS)
 
 
 LIMITS: dict[str, tuple[int, int]] = {
@@ -45,5 +36,3 @@ LIMITS: dict[str, tuple[int, int]] = {
     "texture_size": (64, 8192),
     "solve_passes": (0, 50),
 }
-if set(LIMITS) != {field.name for field in fields(FusionSettings)}:
-    raise TypeError("every fusion setting needs its limits")

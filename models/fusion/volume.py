@@ -95,12 +95,11 @@ def _measured_points(views: Sequence[RangeView]) -> Array:
 
 def _unproject(view: RangeView, step: int) -> Array:
     """The measured pixels of every ``step``-th row and column as world points, (N, 3) metres."""
-    camera, thin = view.camera, view.depth[::step, ::step]
+    thin = view.depth[::step, ::step]
     rows, columns = np.nonzero(thin > 0)
-    z = thin[rows, columns].astype(np.float64)
-    u, v = columns * step + 0.5, rows * step + 0.5
-    local = np.stack([(u - camera.cx) / camera.fx * z, (camera.cy - v) / camera.fy * z, -z], axis=-1)
-    return local @ camera.c2w[:3, :3].T + camera.centre
+    depth = thin[rows, columns].astype(np.float64)
+    u, v = (indices.astype(np.float64) * step + 0.5 for indices in (columns, rows))
+    return view.camera.unproject(u, v, depth)
 
 
 def _outline_at(view: RangeView, points: Array) -> Array:

@@ -118,13 +118,6 @@ def greyness(radiance_map: Tensor) -> Tensor:
     return (radiance_map - radiance_map.mean(dim=-1, keepdim=True)).abs().mean()
 
 
-def texel_directions(height: int, width: int) -> Tensor:
-    """The unit directions (H, W, 3) float64 at the texel centres of a map."""
-    theta = (torch.arange(height, dtype=torch.float64) + 0.5) * (math.pi / height)
-    phi = (torch.arange(width, dtype=torch.float64) + 0.5) * (2 * math.pi / width) - math.pi
-    return _direction(theta[:, None], phi[None, :])
-
-
 # -- look-ups ---------------------------------------------------------------------------------------------------------
 
 

@@ -15,25 +15,22 @@ from numpy.typing import NDArray
 
 from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer
 from models.capture import Capture
-from models.fusion.model import Fusion, Stages, dress
+from models.fusion.model import Fusion
 from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
 from models.fusion.range_view import RangeView, prepare
 from models.fusion.simplify import simplify
 from models.fusion.surface import COST
-from models.mesh import TexturedMesh
 from models.nvdiffrec import judge
-from models.nvdiffrec.settings import CHOICES, NvdiffrecSettings
+from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
 from models.nvdiffrec.stages import StageLog
 
 if TYPE_CHECKING:
     from models.nvdiffrec.materials import Contest
-    from models.nvdiffrec.refine import Look, Refined
+    from models.nvdiffrec.rounds import Outcome
     from models.nvdiffrec.search import Progress as Searched
     from models.raster.differentiable import Raster
 
 LICENCE = "nvdiffrast is under NVIDIA's licence: research and evaluation only"
-#: Samples of all pictures together that a preset may draw at once.
-SAMPLES = {"fine": 16_000_000, "normal": 6_000_000, "small": 2_000_000}
 #: Shading keeps more of every sample than a look-up does: materials get this fraction of the samples.
 MATERIAL_SHARE = 4
 MOST_FACES = 40_000
@@ -91,20 +88,23 @@ class Nvdiffrec(ReconstructionModel):
             views = [prepare(view) for view in capture.views]
         draft, notes, figures = fused, list(fused.notes), dict[str, Any]()
         if self.options.start == "silhouettes" or (self.options.start == "auto" and not capture.has_depth):
+            capture = replace(capture, views=tuple(replace(view, depth=None) for view in capture.views))
+            views = [prepare(view) for view in capture.views]
             draft, figures["search"] = self._search(capture, views, log)
-        preset, refined = self._refine(capture, views, draft, log)
+        outcome = self._refine(capture, views, draft, "search" in figures, log)
+        draft = outcome.result
         with log.stage("verify") as stage:
             self.report_progress(AT["verify"], "verifying")
-            mesh = _mesh(draft.mesh, refined)
+            mesh = draft.mesh
             before, after = judge.standing(fused.mesh, capture.views), judge.standing(mesh, capture.views)
             objection = judge.objection(after, before)
             if objection is not None:
                 stage.status, stage.reason = "not better", objection
-        contest = self._materials(capture, views, draft, mesh, preset, objection, log)
+        contest = self._materials(capture, views, draft, outcome.preset, objection, log)
         log.finish()
         figures |= {
-            "preset": preset, "standing": {"draft": before.to_json(), "refined": after.to_json()},
-            "refine": _told(refined), "stages": log.to_json()["stages"], "peak_vram_mib": self._peak_vram_mib(),
+            "preset": outcome.preset, "standing": {"draft": before.to_json(), "refined": after.to_json()},
+            "refine": outcome.to_json(), "stages": log.to_json()["stages"], "peak_vram_mib": self._peak_vram_mib(),
             "faces": len(mesh.faces), "vertices": len(mesh.vertices),
             "materials": None if contest is None else contest.to_json(),
         }
@@ -124,6 +124,7 @@ class Nvdiffrec(ReconstructionModel):
     def _search(self, capture: Capture, views: list[RangeView], log: StageLog) -> tuple[ModelResult, dict[str, Any]]:
         """Pass 1: a surface from the silhouettes and the photographs, dressed like fusion's."""
         from models.nvdiffrec.passes import search_surface  # noqa: PLC0415 - torch takes seconds
+        from models.nvdiffrec.rounds import dressed  # noqa: PLC0415
 
         def report(found: Searched) -> None:
             share = found.step / max(found.steps, 1)
@@ -133,66 +134,33 @@ class Nvdiffrec(ReconstructionModel):
                 f"pass 1, step {found.step} of {found.steps}: loss {found.loss:.4g}, {found.psnr:.1f} dB{left}",
             )
 
-        blind = replace(capture, views=tuple(replace(view, depth=None) for view in capture.views))
-        outlines = [prepare(view) for view in blind.views]
         with log.stage("pass 1", self.options.iterations) as stage:
             found = search_surface(
-                self._device(), blind.views, outlines, self.options.search_resolution, self.options.iterations, report
+                self._device(), capture.views, views, self.options.search_resolution, self.options.iterations, report
             )
             stage.iterations, stage.best_step = found.done, found.best_step
             stage.reason = "; ".join(found.rolled_back)
-        with log.stage("dress"):
-            self.report_progress(AT["dress"], "charts and colours")
-            vertices, faces = _simplified(found.vertices, found.faces)
-            mesh, unseen, facts = dress(
-                blind, outlines, vertices, faces, self.options.texture_size, 3, Stages(_silent)
-            )
+        self.report_progress(AT["dress"], "charts and colours")
+        draft = dressed(capture, views, *_simplified(found.vertices, found.faces), self.options.texture_size, log)
         told = {"psnr": found.psnr, "iou": found.iou, "start_psnr": found.start_psnr, "start_iou": found.start_iou}
-        return ModelResult(mesh, facts, (), unseen), told
+        return draft, told
 
     def _refine(
-        self, capture: Capture, views: list[RangeView], draft: ModelResult, log: StageLog
-    ) -> tuple[str, Refined]:
-        """Pass 2; when the GPU is full, once more with the next smaller preset."""
-        import torch  # noqa: PLC0415 - takes seconds
+        self, capture: Capture, views: list[RangeView], draft: ModelResult, searched: bool, log: StageLog
+    ) -> Outcome:
+        """Pass 2."""
+        from models.nvdiffrec.rounds import ROUNDS, refine  # noqa: PLC0415 - torch takes seconds
 
-        presets = CHOICES["preset"][CHOICES["preset"].index(self.options.preset):][:2]
-        for preset in presets:
-            with log.stage("pass 2", self.options.iterations) as stage:
-                try:
-                    refined = self._refine_with(preset, capture, views, draft)
-                except torch.cuda.OutOfMemoryError:
-                    if preset == presets[-1]:
-                        raise
-                    stage.status, stage.reason = "failed", f"the GPU's memory does not hold preset {preset}"
-                    torch.cuda.empty_cache()
-                    continue
-                stage.iterations, stage.best_step, stage.reason = refined.done, refined.step, refined.why
-                return preset, refined
-        raise AssertionError("a preset either works or raises")
+        def tell(share: float, what: str) -> None:
+            self.report_progress(AT["refine"] + share * (AT["verify"] - AT["refine"]), what)
 
-    def _refine_with(
-        self, preset: str, capture: Capture, views: list[RangeView], draft: ModelResult
-    ) -> Refined:
-        from models.nvdiffrec.passes import refine_mesh  # noqa: PLC0415 - torch takes seconds
-
-        def report(look: Look) -> None:
-            share = look.step / self.options.iterations
-            left = look.seconds / look.step * (self.options.iterations - look.step) if look.step else 0.0
-            self.report_progress(
-                AT["refine"] + share * (AT["verify"] - AT["refine"]),
-                f"pass 2, step {look.step} of {self.options.iterations}: loss {look.loss:.4g}, {look.psnr:.1f} dB"
-                + (f", {left:.0f} s left" if look.step else ""),
-            )
-
-        gains = np.array(draft.figures["view_gains"], np.float32)
-        return refine_mesh(
-            self._device(), capture.views, views, gains, draft.mesh, SAMPLES[preset], self.options.iterations, report
+        return refine(
+            self._device(), capture, views, draft, 1 if searched else ROUNDS, self.options, log, tell
         )
 
     def _materials(
-        self, capture: Capture, views: list[RangeView], draft: ModelResult, mesh: TexturedMesh, preset: str,
-        objection: str | None, log: StageLog,
+        self, capture: Capture, views: list[RangeView], draft: ModelResult, preset: str, objection: str | None,
+        log: StageLog,
     ) -> Contest | None:
         """Whether a material and a light explain the photographs better; None when that was not found out."""
         import torch  # noqa: PLC0415 - takes seconds
@@ -219,7 +187,7 @@ class Nvdiffrec(ReconstructionModel):
             gains = np.array(draft.figures["view_gains"], np.float32)
             try:
                 contest = decompose(
-                    self._device(), capture, views, gains, mesh, SAMPLES[preset] // MATERIAL_SHARE, steps, report
+                    self._device(), capture, views, gains, draft.mesh, SAMPLES[preset] // MATERIAL_SHARE, steps, report
                 )
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
@@ -266,27 +234,6 @@ def _simplified(
     whole = ClosedMesh(vertices / edge, faces, opposite_corners(faces, len(vertices)))
     simple, _ = simplify(without_crumbs(whole), COST, MOST_FACES)
     return simple.vertices * edge, simple.faces
-
-
-def _mesh(draft: TexturedMesh, refined: Refined) -> TexturedMesh:
-    """The draft with the refined vertices and texture."""
-    return replace(
-        draft,
-        vertices=refined.draft.vertices.cpu().numpy().astype(np.float32),
-        texture=np.round(refined.draft.texture.cpu().numpy() * 255).astype(np.uint8),
-    )
-
-
-def _told(refined: Refined) -> dict[str, Any]:
-    """Pass 2 as plain values."""
-    return {
-        "best_step": refined.step, "done": refined.done, "rolled_back": refined.rolled_back, "why": refined.why,
-        "looks": [
-            {"step": look.step, "psnr": round(look.psnr, 3), "seconds": round(look.seconds, 3),
-             **{name: round(value, 1) for name, value in look.parts.items()}}
-            for look in refined.looks
-        ],
-    }  # fmt: skip
 
 
 def _silent(percent: float, step: str) -> None:

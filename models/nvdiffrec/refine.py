@@ -22,7 +22,7 @@ FIRST_PROBES, PROBE_EVERY, PROBE_SHARE = 8, 5, 0.05
 #: Steps between two looks at the figures. Only there does the host wait for the device.
 CHECK_EVERY = 50
 #: Steps before which no run begins to end: noisy depth gains little at first.
-FEWEST_STEPS = 150
+FEWEST_STEPS = 100
 #: After this many failed attempts at going on from the last good state, that state is the result.
 MOST_ROLLBACKS = 3
 
@@ -63,11 +63,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Refined:
-    """The best state found: ``draft``, the ``step`` it belongs to and how many were ``done``, every ``Look`` on the
-    way, how often the run was ``rolled_back``, and ``why`` it ended."""
+    """The best state found: ``draft``, the ``step`` and masked ``psnr`` in dB that belong to it, how many steps were
+    ``done``, every ``Look`` on the way, how often the run was ``rolled_back``, and ``why`` it ended."""
 
     draft: Draft
     step: int
+    psnr: float
     done: int
     looks: tuple[Look, ...]
     rolled_back: int
@@ -123,7 +124,7 @@ class Refinement:
                 break
             self._step(step, off, parts)
             step += 1
-        return Refined(best[1], max(best[0], 0), step, tuple(looks), rolled_back, why)
+        return Refined(best[1], max(best[0], 0), most, step, tuple(looks), rolled_back, why)
 
     def _take_up(self, draft: Draft) -> None:
         """Go on from ``draft`` with no memory of earlier steps."""

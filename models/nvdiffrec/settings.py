@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
+
+from models.options import checked
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,7 @@ class NvdiffrecSettings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> NvdiffrecSettings:
         """Settings from plain values; raises ``ValueError`` naming every unknown, mistyped or out-of-range one."""
-        names = [field.name for field in fields(cls)]
-        problems = [f"there is no {name!r}; there are {', '.join(names)}" for name in values if name not in names]
-        for name, (low, high) in LIMITS.items():
-            value = values.get(name, low)
-            if isinstance(value, bool) or not isinstance(value, int):
-                problems.append(f"{name} must be a whole number, not {value!r}")
-            elif not low <= value <= high:
-                problems.append(f"{name} = {value} is outside {low}..{high}")
-        for name, choices in CHOICES.items():
-            if values.get(name, choices[0]) not in choices:
-                problems.append(f"{name} must be one of {', '.join(choices)}, not {values[name]!r}")
-        if problems:
-            raise ValueError("nvdiffrec settings: " + "; ".join(problems))
-        return cls(**values)
+        return checked("nvdiffrec", cls, values, LIMITS, CHOICES)
 
 
 LIMITS: dict[str, tuple[int, int]] = {
@@ -57,5 +46,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("cuda", "cpu"),
     "materials": ("auto", "never"),
 }
-if set(LIMITS) | set(CHOICES) != {field.name for field in fields(NvdiffrecSettings)}:
-    raise TypeError("every nvdiffrec setting needs its limits or choices")
+#: Samples of all pictures together that a preset may draw at once.
+SAMPLES = {"fine": 16_000_000, "normal": 6_000_000, "small": 2_000_000}

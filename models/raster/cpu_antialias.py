@@ -25,7 +25,7 @@ NEVER = -3.4e38
 def blend(colour, fragments, clip, faces, opposite, out):  # type: ignore[no-untyped-def]
     """Add to ``out`` (a copy of ``colour``, (H, W, C)) the blends along the silhouettes.
 
-    ``opposite`` (F, 3) is ``edges.opposite_corners``. Returns what was blended: pairs (P, 5) int32 (row, column,
+    ``opposite`` (F, 3) is ``edges.far_corners``. Returns what was blended: pairs (P, 5) int32 (row, column,
     1 if the neighbour is the one below and not the one to the right, 1 if the triangle is the neighbour's, edge: the
     corner it lies opposite to) and the weights (P,) float64, > 0 where the first pixel changes, < 0 where the
     neighbour does.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int32]
 
 
-def opposite_corners(faces: Indices) -> Indices:
+def far_corners(faces: Indices) -> Indices:
     """For every face (F, 3) and edge k (opposite to corner k): the far corner of the face beyond it, or -1.
 
     -1 stands for "nothing beyond": the edge has one face only, two faces with the same far corner, or more faces than

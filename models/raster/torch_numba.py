@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from models.raster import contract, cpu_antialias, cpu_interpolate, cpu_rasterize, cpu_texture
-from models.raster.edges import opposite_corners
+from models.raster.edges import far_corners
 
 Array = NDArray[Any]
 
@@ -57,7 +57,7 @@ class NumbaRaster:
         contract.check_antialias(colour, fragments, clip, faces, FLOATS)
         _check_range(faces, clip.shape[1])
         if faces not in self._opposite:
-            self._opposite[faces] = opposite_corners(_array(faces))
+            self._opposite[faces] = far_corners(_array(faces))
         return _apply(_Antialias, colour, fragments, clip, faces, self._opposite[faces])
 
 

@@ -118,6 +118,12 @@ def write_canonical(folder: Path, scene: Scene = ANIMAL, size: int = 64, sidecar
     return folder
 
 
+def points_of(camera: Camera, depth: Array) -> Array:
+    """World points (H, W, 3) at the pixel centres of a depth picture; depth 0 gives the camera's centre."""
+    v, u = np.indices(depth.shape) + 0.5
+    return camera.unproject(u, v, depth.astype(np.float64))
+
+
 def photograph(depth: Array, index: int = 0) -> NDArray[np.uint8]:
     """(H, W, 3): the object in a grey that tells the views apart, on white."""
     grey = np.where(depth > 0, 60 + 15 * index, 255)

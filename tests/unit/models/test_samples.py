@@ -15,6 +15,7 @@ from models.inspection import inspect
 from samples.broken import BY_NAME, CASES, make_broken
 from samples.make_sample import render_view
 from samples.snail_shape import distances
+from tests.unit.models.synthetic import points_of
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 SAMPLE = SAMPLES / "snail"
@@ -39,7 +40,7 @@ def test_the_samples_depth_lies_on_the_samples_shape(snail: Capture) -> None:
     spiral meet in a seam and the distance jumps."""
     for view in snail.views:
         assert view.depth is not None
-        points = view.camera.unproject(view.depth)[(view.depth > 0) & (view.mask >= 1)]
+        points = points_of(view.camera, view.depth)[(view.depth > 0) & (view.mask >= 1)]
         found = np.abs(distances(np.ascontiguousarray(points[::97])))
         assert np.median(found) < 0.001
         assert np.quantile(found, 0.97) < 0.004
@@ -63,7 +64,7 @@ def test_the_truth_bounds_the_sample(snail: Capture) -> None:
     truth = json.loads((SAMPLES / "snail.truth.json").read_text())
     low, high = np.array(truth["bounding_box_m"])
     points = [
-        view.camera.unproject(view.depth)[(view.depth > 0) & (view.mask >= 1)]
+        points_of(view.camera, view.depth)[(view.depth > 0) & (view.mask >= 1)]
         for view in snail.views
         if view.depth is not None
     ]

@@ -17,9 +17,9 @@ from models.nvdiffrec.light import (  # noqa: E402
     LightFilter,
     greyness,
     radiance,
-    texel_directions,
     uniform_light,
 )
+from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
 X, Y, Z = (torch.eye(3, dtype=torch.float64)[k] for k in range(3))
 

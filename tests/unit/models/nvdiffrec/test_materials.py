@@ -25,7 +25,6 @@ from models.nvdiffrec import materials, samples  # noqa: E402
 from models.nvdiffrec import model as module  # noqa: E402
 from models.nvdiffrec.appearance import Colouring, Delivered, Lit, Optics, Painted, draw  # noqa: E402
 from models.nvdiffrec.appearance_fit import Gallery, back_projected  # noqa: E402
-from models.nvdiffrec.light import texel_directions  # noqa: E402
 from models.nvdiffrec.losses import Weights  # noqa: E402
 from models.nvdiffrec.material import from_file  # noqa: E402
 from models.nvdiffrec.materials import Contest, decompose, too_few_views  # noqa: E402
@@ -33,10 +32,12 @@ from models.nvdiffrec.model import Nvdiffrec  # noqa: E402
 from models.nvdiffrec.samples import samples_of  # noqa: E402
 from models.nvdiffrec.scene import build_scene  # noqa: E402
 from models.radiance_hdr import read_hdr  # noqa: E402
+from models.raster.differentiable import Raster  # noqa: E402
 from models.raster.render import render  # noqa: E402
 from models.raster.torch_numba import NumbaRaster  # noqa: E402
 from tests.meshes import torus  # noqa: E402
 from tests.photographs import photographed  # noqa: E402
+from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
 SIZE, VIEWS, STEPS = 32, 12, 40
 THING = torus(0.3, 0.12, 40, 28).cleaned()
@@ -99,11 +100,12 @@ def pasted() -> Colouring:
     return Painted(torch.from_numpy(THING.texture.astype(np.float32) / 255), Weights())
 
 
-def contest(capture: Capture, steps: int = STEPS) -> Contest:
+def contest(capture: Capture, steps: int = STEPS, raster: Raster | None = None) -> Contest:
     ready = [prepare(view) for view in capture.views]
     gains = np.ones((len(ready), 3), np.float32)
     samples = 4 * SIZE * SIZE * len(ready)
-    return decompose(NumbaRaster(), capture, ready, gains, THING, samples, steps, lambda what, fits, step, loss: None)
+    drawer = raster or NumbaRaster()
+    return decompose(drawer, capture, ready, gains, THING, samples, steps, lambda what, fits, step, loss: None)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +175,18 @@ def test_what_gleams_is_taken_apart(world: Contest) -> None:
     assert upper.mean() < lower.mean() - 0.03  # the truth is 0.25 and 0.45, the start 0.5
     bright = np.unravel_index(world.found.radiance.sum(axis=2).argmax(), (16, 32))
     assert texel_directions(16, 32).numpy()[bright] @ LAMP > math.cos(math.radians(25))
+
+
+@pytest.mark.gpu
+def test_a_gpu_comes_to_the_same_verdict(world: Contest) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    from models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - absent without a GPU
+
+    found = contest(photographs(gleaming(attached=False)), raster=NvdiffrastRaster())
+    assert found.colours_db == pytest.approx(world.colours_db, abs=0.5)
+    assert found.material_db == pytest.approx(world.material_db, abs=1.0)
+    assert (found.attached, found.found is None) == (False, False)
 
 
 def test_a_lamp_on_the_camera_is_told_from_a_fixed_one() -> None:

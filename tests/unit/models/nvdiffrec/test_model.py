@@ -13,7 +13,7 @@ from models.base import ModelUnavailable
 from models.nvdiffrec import model as module
 from models.nvdiffrec.judge import Standing, objection
 from models.nvdiffrec.model import Nvdiffrec
-from models.nvdiffrec.settings import NvdiffrecSettings
+from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
 from models.nvdiffrec.stages import StageLog
 from models.registry import load_class
 from tests.meshes import torus
@@ -25,7 +25,8 @@ QUICK = {"device": "cpu", "iterations": 12, "preset": "small", "texture_size": 1
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The photographs are small enough for the finest drawing, and these tests need none: 3 x 3 samples a pixel."""
-    monkeypatch.setattr(module, "SAMPLES", dict.fromkeys(module.SAMPLES, 400_000))
+    for preset in SAMPLES:
+        monkeypatch.setitem(SAMPLES, preset, 400_000)
 
 
 def silent(percent: float, step: str) -> None:
@@ -134,7 +135,7 @@ def test_the_refined_mesh_must_win_on_photographs_and_lose_nowhere(refined: Stan
 def test_a_run_on_the_cpu_betters_the_draft_and_accounts_for_itself(tmp_path: Path) -> None:
     needs_torch()
     steps: list[str] = []
-    runner = Nvdiffrec(QUICK | {"iterations": 60}, lambda percent, step: steps.append(step))
+    runner = Nvdiffrec(QUICK | {"iterations": 120}, lambda percent, step: steps.append(step))
     result = runner.inference(photographed(torus()), tmp_path)
     runner.cleanup()
     standing = result.figures["standing"]
@@ -143,18 +144,22 @@ def test_a_run_on_the_cpu_betters_the_draft_and_accounts_for_itself(tmp_path: Pa
     result.mesh.check()
     told = stages(tmp_path)
     assert told["complete"] is True
-    assert [one["name"] for one in told["stages"]] == ["draft", "pass 2", "verify", "materials"]
-    assert told["stages"][1]["asked"] == told["stages"][1]["iterations"] == 60
-    assert any("pass 2, step 50 of 60: loss" in step and "dB" in step and "left" in step for step in steps)
+    assert [one["name"] for one in told["stages"]] == ["draft", "pass 2", "dress", "pass 2", "verify", "materials"]
+    for round_ in (told["stages"][1], told["stages"][3]):
+        assert round_["asked"] == round_["iterations"] == 60
+    assert [len(one["looks"]) for one in result.figures["refine"]] == [3, 3]
+    assert any("round 2 of 2, step 50 of 60: loss" in step and "dB" in step and "left" in step for step in steps)
 
 
 def test_a_worse_result_is_not_delivered_and_the_draft_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_torch()
-    keep = module._mesh
+    from models.nvdiffrec import rounds  # noqa: PLC0415 - needs torch
+
+    keep = rounds._mesh
     monkeypatch.setattr(
-        module, "_mesh", lambda draft, refined: replace(keep(draft, refined), texture=np.zeros_like(draft.texture))
+        rounds, "_mesh", lambda draft, refined: replace(keep(draft, refined), texture=np.zeros_like(draft.texture))
     )
     result = Nvdiffrec(QUICK, silent).inference(photographed(torus()), tmp_path)
     assert result.made_by == "fusion"
@@ -169,18 +174,22 @@ def test_when_the_gpu_is_full_the_next_smaller_preset_is_tried_once(
     needs_torch()
     import torch  # noqa: PLC0415
 
-    tried: list[str] = []
-    refine = Nvdiffrec._refine_with
+    from models.nvdiffrec import rounds  # noqa: PLC0415
 
-    def full(self: Nvdiffrec, preset: str, *rest: object) -> object:
-        tried.append(preset)
+    tried: list[int] = []
+    refine = rounds.refine_mesh
+    for number, preset in enumerate(SAMPLES):
+        monkeypatch.setitem(SAMPLES, preset, 400_000 + number)
+
+    def full(*given: object) -> object:
+        tried.append(given[5])  # type: ignore[arg-type]
         if len(tried) == 1:
             raise torch.cuda.OutOfMemoryError("no room")
-        return refine(self, preset, *rest)  # type: ignore[arg-type]
+        return refine(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Nvdiffrec, "_refine_with", full)
+    monkeypatch.setattr(rounds, "refine_mesh", full)
     result = Nvdiffrec(QUICK | {"preset": "normal"}, silent).inference(photographed(torus()), tmp_path)
-    assert tried == ["normal", "small"]
+    assert tried == [SAMPLES["normal"], SAMPLES["small"], SAMPLES["small"]]
     assert result.figures["preset"] == "small"
     assert [one["status"] for one in stages(tmp_path)["stages"]][1:3] == ["failed", "done"]
 

@@ -17,10 +17,10 @@ from models.nvdiffrec.light import (  # noqa: E402
     LightFilter,
     greyness,
     radiance,
-    texel_directions,
     uniform_light,
 )
 from models.nvdiffrec.shading import brdf_table, linear_to_srgb, shade  # noqa: E402
+from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
 SIZE, STEPS = 32, 120
 HEIGHT, WIDTH = 16, 32

@@ -27,7 +27,7 @@ from models.nvdiffrec.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  #
 from models.raster.differentiable import best_raster, choose  # noqa: E402
 from models.raster.torch_numba import NumbaRaster  # noqa: E402
 from models.topology import topology  # noqa: E402
-from tests.unit.models.synthetic import ANIMAL, BALL, Scene, canonical_rig  # noqa: E402
+from tests.unit.models.synthetic import ANIMAL, BALL, Scene, canonical_rig, points_of  # noqa: E402
 
 CPU = torch.device("cpu")
 SIZE, SUPERSAMPLED = 64, 4
@@ -48,7 +48,7 @@ def photograph(scene: Scene, name: str, camera: Camera) -> View:
     hit = (depth > 0)[..., None]
     blocks = (SIZE, SUPERSAMPLED, SIZE, SUPERSAMPLED, -1)
     mask = hit.reshape(blocks).mean(axis=(1, 3))
-    sums = (colours(fine.unproject(depth)) * hit).reshape(blocks).mean(axis=(1, 3))
+    sums = (colours(points_of(fine, depth)) * hit).reshape(blocks).mean(axis=(1, 3))
     rgb = np.round(255 * sums / np.maximum(mask, 1e-9)).astype(np.uint8)
     return View(name, camera, rgb, mask[..., 0].astype(np.float32), None, "file")
 

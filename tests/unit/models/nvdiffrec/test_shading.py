@@ -13,7 +13,7 @@ from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
 from models.mesh_tangents import tangent_frames  # noqa: E402
-from models.nvdiffrec.light import Environment, LightFilter, radiance, texel_directions, uniform_light  # noqa: E402
+from models.nvdiffrec.light import Environment, LightFilter, radiance, uniform_light  # noqa: E402
 from models.nvdiffrec.shading import (  # noqa: E402
     brdf_table,
     decode_normal,
@@ -24,6 +24,7 @@ from models.nvdiffrec.shading import (  # noqa: E402
     shading_normal,
     srgb_to_linear,
 )
+from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
 FLAT = torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64)
 UP = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)

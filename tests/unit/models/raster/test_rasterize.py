@@ -21,6 +21,7 @@ from tests.unit.models.raster.scenes import (  # noqa: E402
     to_clip,
     triangles,
 )
+from tests.unit.models.synthetic import points_of  # noqa: E402
 
 SIZE = (24, 32)
 #: The whole picture and more, as one triangle in pixels.
@@ -139,7 +140,7 @@ def test_a_floor_through_the_camera_plane_is_seen_up_to_the_horizon(name: str, c
     fragments = raster.rasterize(clip, indices, SIZE)
     seen = raster.interpolate(torch.tensor(floor, dtype=torch.float32, device=raster.device), fragments, indices)
 
-    rays = camera.unproject(np.ones(SIZE)) - camera.centre
+    rays = points_of(camera, np.ones(SIZE)) - camera.centre
     with np.errstate(divide="ignore"):
         reach = -1.0 / rays[..., 1]
     hits = camera.centre + reach[..., None] * rays
