@@ -74,6 +74,7 @@ MEASURED = {
 OK = {
     "state": "ok", "verdict": "normal", "reason": None, "fix": None, "seconds": 14.2, "cpu_seconds": 20.1,
     "peak_rss_mib": 800, "peak_vram_mib": None, "unseen_fraction": 0.02, "figures": {"grid": 256}, "files": {},
+    "made_by": "fusion",
     "settings": {"preset": "fast"}, "versions": {"python": "3.11.9"}, "notes": ["Ran on the CPU."],
 }  # fmt: skip
 SKIPPED = {"state": "skipped", "reason": "No CUDA device.", "fix": "Run it on a machine with an NVIDIA GPU."}
@@ -357,6 +358,12 @@ def test_the_better_of_two_models_is_marked_in_its_direction() -> None:
     assert [cell.leading for cell in table["Depth error, median"]] == [False, True]
     assert [cell.leading for cell in table["SSIM on the object"]] == [False, False]
     assert "Volume" not in table  # nobody has it, so there is no row
+
+
+def test_a_mesh_of_another_model_is_named_as_such(previews: Path) -> None:
+    page = render_html(build_report(facts(models={"fusion": OK, "nvdiffrec": OK})), previews)
+    assert "<h3>nvdiffrec: the mesh of fusion</h3>" in page
+    assert "<h3>fusion</h3>" in page
 
 
 def test_a_figure_that_was_not_taken_is_a_dash() -> None:
