@@ -107,6 +107,9 @@ class Assessor:
         figures = measured["models"].get(name, {})
         if error := figures.get("error"):
             return {**facts, "verdict": "failure", "reason": error["message"], "fix": error["fix"]}
+        if figures.get("quality") is None:
+            # it does not stand in the capture's frame: nobody can tell
+            return {**facts, "verdict": "warning", "psnr_masked_db": None}
         mean = figures["quality"]["mean"]
         return {**facts, "verdict": grade(mean["psnr_masked_db"], mean["ssim_masked"]),
                 "psnr_masked_db": mean["psnr_masked_db"]}  # fmt: skip

@@ -7,7 +7,13 @@ import os
 import sys
 from typing import Any, TextIO
 
-import structlog
+# structlog prints exceptions with rich where it is installed. That would load a syntax highlighter, 2 MB of memory in
+# every service, which writes JSON. None stands for "cannot be imported"; exceptions then look as Python prints them.
+sys.modules.setdefault("rich.traceback", None)  # type: ignore[arg-type]
+import structlog  # noqa: E402
+
+if sys.modules["rich.traceback"] is None:
+    del sys.modules["rich.traceback"]
 
 #: The one way to a logger: ``log = get_logger(); log.info("claimed", job=job.short_id)``.
 get_logger = structlog.stdlib.get_logger

@@ -8,7 +8,8 @@ taken::
                  depth_unit_m, probe, problems: [{code, file, message, fix}], warnings: [text]}
     models       {name: {state: ok | failed | skipped, verdict: normal | warning | failure | None, reason, fix, seconds,
                  cpu_seconds, peak_rss_mib, peak_vram_mib, unseen_fraction, figures, files: {file: {size, sha256}},
-                 settings, versions, notes: [text], made_by: whose mesh it is when its own was no better}}
+                 settings, versions, notes: [text], made_by: whose mesh it is when its own was no better,
+                 registered: whether it stands in the capture's frame}}
                                                                        in the order of the page
     measurement  what the measuring process answered: {models: {name: {error, files, topology, quality, pictures}},
                  pictures: [name under previews/]}
@@ -220,6 +221,7 @@ def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Jso
         "peak_vram_mib": model.get("peak_vram_mib"),
         "unseen_fraction": model.get("unseen_fraction"),
         "made_by": model.get("made_by"),
+        "registered": model.get("registered"),
         "notes": list(model.get("notes") or []),
         "figures": dict(model.get("figures") or {}),
         "settings": dict(model.get("settings") or {}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import queue
 import signal
 import threading
@@ -439,6 +440,8 @@ class Service:
         if hasattr(libc, "mallopt"):
             for parameter, value in _MALLOPT:
                 libc.mallopt(parameter, value)
+        gc.collect()  # what importing has left behind
+        Service._trim()
 
     @staticmethod
     def _trim() -> None:

@@ -40,8 +40,9 @@ class ModelResult:
     ``figures`` holds plain JSON values: seconds per stage, settings used, counts. ``notes`` are sentences for
     the operator ("no depth: shape from silhouettes"). ``unseen_fraction`` is the share of textured surface
     area, 0..1, that no camera saw and that was filled in. ``made_by`` names the model whose mesh this is when the
-    model that ran could not better it. ``extra_files`` are delivered beside the mesh's own files; their names are
-    those of ``models.mesh_pbr.MATERIAL_FILES``, all or none.
+    model that ran could not better it. ``registered`` is False for a mesh that could not be brought into the capture's
+    frame: it is delivered, but not compared with the photographs. ``extra_files`` are delivered beside the mesh's own
+    files; their names are those of ``models.mesh_pbr.MATERIAL_FILES``, all or none.
     """
 
     mesh: TexturedMesh
@@ -49,6 +50,7 @@ class ModelResult:
     notes: tuple[str, ...] = ()
     unseen_fraction: float = 0.0
     made_by: str | None = None
+    registered: bool = True
     extra_files: Mapping[str, Writer] = field(default_factory=dict)
 
 

@@ -73,13 +73,15 @@ def measure(
     report_progress: Progress,
     held_out: Mapping[str, Collection[str]] | None = None,
     listed: Mapping[str, Collection[str]] | None = None,
+    elsewhere: Collection[str] = (),
 ) -> Measurement:
     """Read every model's files back, compare them with the capture and draw the previews.
 
     ``model_dirs`` maps a model's name to the folder that ``write_all`` filled; ``held_out`` names the views that a
-    model was not fitted to, ``listed`` the files that its answer vouches for. Writes into ``out_dir/previews``:
-    ``capture.png``, ``contact.png`` and per model ``<model>/turntable_00.png`` ... and ``<model>/clay.png``. Bad files
-    end in that model's ``error``; errors of this machine (a full disk) are raised.
+    model was not fitted to, ``listed`` the files that its answer vouches for. Models in ``elsewhere`` do not stand
+    in the capture's frame: their ``quality`` is None, and they are not on the contact sheet. Writes into
+    ``out_dir/previews``: ``capture.png``, ``contact.png`` and per model ``<model>/turntable_00.png`` ... and
+    ``<model>/clay.png``. Bad files end in that model's ``error``; errors of this machine (a full disk) are raised.
     """
     previews = out_dir / "previews"
     previews.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,8 @@ def measure(
 
         not_fitted = frozenset((held_out or {}).get(name, ()))
         vouched = (listed or {}).get(name)
-        results[name], cells = _measure_model(folder, vouched, capture, not_fitted, previews / name, report_share)
+        compared = None if name in elsewhere else capture
+        results[name], cells = _measure_model(folder, vouched, compared, not_fitted, previews / name, report_share)
         if cells:
             sheets[name] = cells
     if sheets:
@@ -105,17 +108,19 @@ def measure(
 
 
 def _measure_model(
-    folder: Path, listed: Collection[str] | None, capture: Capture, held_out: Collection[str], previews: Path,
-    report_share: Progress,
+    folder: Path, listed: Collection[str] | None, capture: Capture | None, held_out: Collection[str],
+    previews: Path, report_share: Progress,
 ) -> tuple[ModelMeasurement, list[Tiles]]:
-    """One model's figures and its cells of the contact sheet (none when its files are bad)."""
+    """One model's figures and its cells of the contact sheet (none when its files are bad or there is no capture)."""
     try:
         report_share(0.0, "reading the files back")
         files, mesh = check_files(folder, listed)
     except MeshError as error:
         return ModelMeasurement(error=error.to_json()), []
     shape = topology(mesh.vertices, mesh.faces)
-    quality, cells = _compare_views(mesh, capture, held_out, report_share)
+    quality, cells = None, list[Tiles]()
+    if capture is not None:
+        quality, cells = _compare_views(mesh, capture, held_out, report_share)
     report_share(0.75, "turntable")
     pictures = _draw(mesh, previews)
     return ModelMeasurement(files=files, topology=shape, quality=quality, pictures=pictures), cells

@@ -198,6 +198,7 @@ def _run_answer(
     return {
         "model": request.model,
         "made_by": result.made_by or request.model,
+        "registered": result.registered,
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "peak_vram_mib": result.figures.get("peak_vram_mib"),
         "figures": dict(result.figures),
@@ -226,7 +227,10 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     }  # fmt: skip
     held_out = {name: answer.get("held_out", []) for name, answer in answers.items()}
     listed = {name: list(answer["files"]) for name, answer in answers.items()}
-    return measure_models(capture, request.models, request.output, line.progress, held_out, listed).to_json()
+    elsewhere = [name for name, answer in answers.items() if not answer.get("registered", True)]
+    return measure_models(
+        capture, request.models, request.output, line.progress, held_out, listed, elsewhere
+    ).to_json()
 
 
 TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {"inspect": inspect, "run": run, "measure": measure}

@@ -137,7 +137,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     for name, content in files.items():
         (output / name).write_bytes(content)
     return {
-        "model": request["model"], "made_by": request["model"], "figures": {}, "notes": [],
+        "model": request["model"], "made_by": request["model"], "registered": True, "figures": {}, "notes": [],
         "peak_rss_mib": 1, "peak_vram_mib": None,
         "unseen_fraction": 0.0, "settings": {}, "versions": {}, "held_out": [], "seconds": 0.0, "cpu_seconds": 0.0,
         "files": {

@@ -84,8 +84,8 @@ class Rig:
     def environment(self, **extra: str) -> dict[str, str]:
         """The daemon's environment: quick to settle, the test engines by name, kernels compiled only once."""
         engines = [
-            "ball", "lit_ball", "wrong_ball", "crash", "raises", "fails_once", "hang", "slow", "chatty", "liar",
-            "absent",
+            "ball", "lit_ball", "astray_ball", "wrong_ball", "crash", "raises", "fails_once", "hang", "slow", "chatty",
+            "liar", "absent",
         ]  # fmt: skip
         classes = {name: f"{ENGINES}:{''.join(part.title() for part in name.split('_'))}" for name in engines}
         defaults = {

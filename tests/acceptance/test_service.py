@@ -69,6 +69,25 @@ def test_a_material_and_its_light_are_published_beside_the_mesh(rig: Callable[..
     assert tuple(report["models"]["lit_ball"]["measured"]["files"]["file_bytes"]) == files
 
 
+def test_a_mesh_in_a_frame_of_its_own_is_published_without_figures(rig: Callable[..., Rig], ball: Path) -> None:
+    """Alone it is a usable mesh with a warning; beside a measured one it is never the one to take."""
+    here = rig(MESHDROP_MODELS='["astray_ball"]')
+    here.drop(ball, "alone")
+    assert here.run_once() == 0, here.log()
+    report = json.loads((here.places.outbox / "alone" / "report.json").read_text())
+    assert (report["verdict"], report["best"]) == ("warning", "astray_ball")
+    assert report["headline"] == "Usable mesh, with warnings: take astray_ball."
+    model = report["models"]["astray_ball"]
+    assert (model["registered"], model["measured"]["quality"]) == (False, None)
+    page = (here.places.outbox / "alone" / "report.html").read_text()
+    assert "could not be brought into the capture" in page
+    beside = rig(MESHDROP_MODELS='["astray_ball", "ball"]')
+    beside.drop(ball, "both")
+    assert beside.run_once() == 0, beside.log()
+    report = json.loads((beside.places.outbox / "both" / "report.json").read_text())
+    assert (report["verdict"], report["best"]) == ("normal", "ball")
+
+
 def test_captures_dropped_one_by_one_into_a_running_daemon_all_arrive(
     rig: Callable[..., Rig], ball: Path, tmp_path: Path
 ) -> None:

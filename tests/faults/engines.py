@@ -79,6 +79,17 @@ class LitBall(Ball):
         })  # fmt: skip
 
 
+class AstrayBall(Ball):
+    """A ball in a frame of its own."""
+
+    name = "astray_ball"
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """The ball, nobody knows where."""
+        note = "it could not be registered: no turn of it fits the silhouettes"
+        return replace(super().inference(capture, output_dir), registered=False, notes=(note,))
+
+
 class Stowaway(Ball):
     """Wants a file delivered that nobody knows."""
 

@@ -143,3 +143,10 @@ def test_the_check_would_notice(source: str) -> None:
 )  # fmt: skip
 def test_the_check_lets_harmless_programs_be(source: str) -> None:
     assert hazards(source) == []
+
+
+def test_the_service_loads_no_syntax_highlighter() -> None:
+    """2 MB of memory, by way of structlog and rich, for tracebacks that go into JSON."""
+    program = "import sys, daemon.cli, daemon.service; print([n for n in ('pygments', 'jinja2') if n in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"

@@ -28,11 +28,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     write_all(mesh, root / "broken", {})
     (root / "broken" / "mesh.glb").write_bytes((root / "broken" / "mesh.glb").read_bytes()[:4000])
     reported: list[tuple[float, str]] = []
-    folders = {name: root / name for name in ("broken", "exact", "large")}
+    write_all(mesh, root / "astray", {})
+    folders = {name: root / name for name in ("broken", "exact", "large", "astray")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "STILL_PX", 60)  # the turntable itself is tested elsewhere
         facts = measure(
-            capture, folders, root / "out", lambda percent, step: reported.append((percent, step)), {"exact": ["top"]}
+            capture, folders, root / "out", lambda percent, step: reported.append((percent, step)), {"exact": ["top"]},
+            elsewhere=["astray"],
         )
     return root / "out", facts.to_json(), reported
 
@@ -74,6 +76,13 @@ def test_bad_files_are_an_error_and_spoil_nothing_else(measured: tuple[Path, dic
     assert broken["error"]["fix"]
     assert broken["quality"] is None
     assert measured[1]["models"]["large"]["quality"] is not None
+
+
+def test_a_mesh_in_another_frame_is_shown_but_not_compared(measured: tuple[Path, dict, object]) -> None:
+    astray = measured[1]["models"]["astray"]
+    assert (astray["error"], astray["quality"]) == (None, None)
+    assert astray["topology"]["watertight"]
+    assert "astray/clay.png" in astray["pictures"]
 
 
 def test_every_named_picture_is_there_and_opens(measured: tuple[Path, dict, object]) -> None:
