@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,9 @@ from models.fusion.settings import FusionSettings
 from models.mesh import TexturedMesh
 
 Floats = NDArray[np.float32]
+#: ``paint(points, normals, colours, seen)``: colours 0..255 of the surface points that nobody saw, in place; arrays
+#: (N, 3), ``seen`` (N,).
+Paint = Callable[[Floats, Floats, Floats, NDArray[np.bool_]], None]
 
 
 class Stages:
@@ -81,17 +84,20 @@ class Fusion(ReconstructionModel):
 
 def dress(
     capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-    size: int, solve_passes: int, run: Stages,
+    size: int, solve_passes: int, run: Stages, paint: Paint = bake.fill_unseen,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """A closed surface with charts and a texture baked from the photographs.
 
-    ``vertices`` (V, 3) metres, ``faces`` (F, 3) outward; ``size`` texels a side. Returns the mesh, the unseen share of
-    its surface 0..1, and ``charts`` (how many) and ``view_gains`` (N, 3) as facts.
+    ``vertices`` (V, 3) metres, ``faces`` (F, 3) outward; ``size`` texels a side; ``paint`` colours what no camera saw.
+    Returns the mesh, the unseen share of its surface 0..1, and ``charts`` (how many) and ``view_gains`` (N, 3) as
+    facts.
     """
     with run.stage("charts", 65):
         layout = charts.unwrap(vertices, faces, size)
     with run.stage("texture", 75):
-        texture, seen, unseen_fraction, gains = _bake(capture, views, vertices, faces, layout, size, solve_passes)
+        texture, seen, unseen_fraction, gains = _bake(
+            capture, views, vertices, faces, layout, size, solve_passes, paint
+        )
     uv = (layout.corners / size * [1, -1] + [0, 1]).astype(np.float32)
     mesh = TexturedMesh(vertices.astype(np.float32), faces, uv, texture, seen)
     rounded = [[round(float(gain), 4) for gain in row] for row in gains]
@@ -100,7 +106,7 @@ def dress(
 
 def _bake(
     capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-    layout: charts.Charts, size: int, solve_passes: int,
+    layout: charts.Charts, size: int, solve_passes: int, paint: Paint,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, Floats]:
     """Texture, seen map, unseen share of the surface's area, view gains."""
     spots = atlas.texels(layout.corners, size)
@@ -115,7 +121,7 @@ def _bake(
     gains = bake.view_gains(sights, points[thin], normals[thin])
     colours, weight = bake.blend(sights, points, normals, gains)
     known = weight > 0
-    bake.fill_unseen(points, normals, colours, known)
+    paint(points, normals, colours, known)
     # the fourth channel says whether a camera saw the texel: gutters continue it like a colour
     image, painted = np.zeros((size, size, 4), np.float32), np.zeros((size, size), np.bool_)
     image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([colours, known]), True
