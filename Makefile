@@ -38,7 +38,7 @@ test: install-dev $(VALIDATOR)  ## run the tests
 	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
 	  $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-torture: install-dev  ## disturb the service in every way there is, an hour or two (PART=cuts: only that; ARGS=--help)
+torture: install-dev  ## disturb the service in every way there is, about an hour (PART=cuts: only that; ARGS=--help)
 	@$(BIN)/python -m tests.torture --results build/torture.jsonl $(PART) $(ARGS)
 
 lint: install-dev  ## look for mistakes with ruff
