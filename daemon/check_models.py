@@ -63,10 +63,13 @@ class Question:
 
 
 @contextmanager
-def asked(models: Mapping[str, Mapping[str, Any]], custom: Mapping[str, str]) -> Iterator[list[Question]]:
+def asked(
+    models: Mapping[str, Mapping[str, Any]], custom: Mapping[str, str], weights: Path | None
+) -> Iterator[list[Question]]:
     """Start asking every model (name -> its settings) at once; whatever still runs at the end is killed."""
     with tempfile.TemporaryDirectory(prefix="meshdrop-doctor-") as name:
-        questions = [Question(model, _ask(model, options, custom, Path(name))) for model, options in models.items()]
+        home = Home(Path(name), Path(name, "cache"), weights)
+        questions = [Question(model, _ask(model, options, custom, home)) for model, options in models.items()]
         try:
             yield questions
         finally:
@@ -75,11 +78,11 @@ def asked(models: Mapping[str, Mapping[str, Any]], custom: Mapping[str, str]) ->
                 question.process.communicate()
 
 
-def _ask(model: str, options: Mapping[str, Any], custom: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+def _ask(model: str, options: Mapping[str, Any], custom: Mapping[str, str], home: Home) -> subprocess.Popen[bytes]:
     text = json.dumps([model, dict(options), dict(custom)])
     return subprocess.Popen(
         [sys.executable, "-I", "-c", _ASK, text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=worker_environment(f"doctor-{os.getpid()}", folder, Home(folder, folder / "cache")),
+        stderr=subprocess.PIPE, env=worker_environment(f"doctor-{os.getpid()}", home.state, home),
     )  # fmt: skip
 
 

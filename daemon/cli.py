@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from daemon import cli_weights
+from daemon.cli_options import Config, Root, out
 from daemon.errors import ConfigurationError, ExitCode, MeshdropError
 from daemon.places import SENTINEL, Places, shown
 
@@ -31,11 +33,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
 )
-out = Console(highlight=False)
+app.add_typer(cli_weights.app, name="weights")
 err = Console(stderr=True, highlight=False)
 
-Root = Annotated[Path | None, typer.Option("--root", help="The Meshdrop folder (default: here, or MESHDROP_ROOT).")]
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: ROOT/.meshdrop/config.toml).")]
 JobName = Annotated[str, typer.Argument(help="A job's id (or its beginning), or the name of its folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for programs.")]
 

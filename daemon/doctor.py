@@ -38,7 +38,8 @@ def examine(root: Path | None, config: Path | None, machine: Machine | None = No
     models = _DEFAULT_MODELS if about_settings.result == "warn" else {}
     if settings is not None:
         models = check_models.configured(settings)
-    with check_models.asked(models, settings.custom_models if settings else {}) as questions:
+    custom, weights = (settings.custom_models, settings.places.weights) if settings else ({}, None)
+    with check_models.asked(models, custom, weights) as questions:
         findings = _made(_machine_checks(machine, list(models)))
         findings.append(about_settings)
         if settings is not None:

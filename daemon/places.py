@@ -29,6 +29,8 @@ class Places:
     state: Path
     #: Compiled kernels, shared by all worker processes; losing it costs time only.
     cache: Path
+    #: One folder of weights for each model that has some; made and filled by `meshdrop weights fetch`.
+    weights: Path
 
     @property
     def inbox(self) -> Path:

@@ -23,6 +23,7 @@ from typing import Any
 
 from daemon.errors import RUN_FAILURES
 from models.limits import CaptureLimits
+from models.weights import WEIGHTS_KEY
 
 RUN_KEY = "MESHDROP_RUN"
 OWNER_KEY = "MESHDROP_STATE"
@@ -62,10 +63,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Home:
-    """Whose process it is: the daemon's state folder marks it, the cache keeps its compiled kernels."""
+    """Whose process it is: the daemon's state folder marks it, the cache keeps its compiled kernels, ``weights`` holds
+    those of the models; None for processes that run no model."""
 
     state: Path
     cache: Path
+    weights: Path | None = None
 
 
 class WorkerProcess:
@@ -218,6 +221,8 @@ def run_to_end(process: WorkerProcess, stopping: Callable[[], bool], every_s: fl
 def worker_environment(key: str, folder: Path, home: Home) -> dict[str, str]:
     """Only what is on the list reaches a worker; home and temporary files are its own, the network is off."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+    if home.weights is not None:
+        passed[WEIGHTS_KEY] = str(home.weights)
     private = folder / "tmp"
     private.mkdir(exist_ok=True)
     return {

@@ -426,9 +426,10 @@ class Service:
             typical = self._jobs.typical_seconds(model)
             return min(max(_RUN_FACTOR * (typical or 0.0), _RUN_LEAST_S), _RUN_MOST_S)
 
+        places = self._settings.places
         return RunRules(
             run_s, self._settings.stall_limit_s, self._settings.stop_grace_s, self._settings.limits,
-            Home(self._settings.places.state, self._settings.places.cache),
+            Home(places.state, places.cache, places.weights),
         )
 
     @staticmethod

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     state_dir: Path | None = None
     #: Compiled kernels; several roots may share one, and an image can bring it along.
     cache_dir: Path | None = None
+    #: Weights of the models that have some; several roots may share one. A local disk, since each job reads gigabytes.
+    weights_dir: Path | None = None
 
     #: Your own models: name = "package.module:Class" or "/path/to/file.py:Class" of a ReconstructionModel.
     custom_models: dict[str, str] = {}
@@ -84,7 +86,10 @@ class Settings(BaseSettings):
         """The folders these settings lead to."""
         private = self.root / ".meshdrop"
         state = self.state_dir or private / "state"
-        return Places(self.root, self.spool_dir or private / "spool", state, self.cache_dir or state / "cache")
+        return Places(
+            self.root, self.spool_dir or private / "spool", state, self.cache_dir or state / "cache",
+            self.weights_dir or state / "weights",
+        )
 
     @property
     def limits(self) -> CaptureLimits:

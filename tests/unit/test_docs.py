@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -74,10 +75,19 @@ def blocks(text: str, language: str) -> list[str]:
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
+def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that call it, those of groups included."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
 def usage() -> Iterator[str]:
     """One table row for each command, as the program itself describes it."""
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        words = ["meshdrop", name]
+    for names, command in commands(typer.main.get_command(app)):
+        words = ["meshdrop", *names]
         for parameter in command.params:
             if parameter.param_type_name == "argument":
                 words.append(parameter.name.upper() if parameter.required else f"[{parameter.name.upper()}]")

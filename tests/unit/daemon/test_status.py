@@ -43,7 +43,7 @@ class Desk:
     """A board, its pages on a real folder, a real record, and a clock moved by hand."""
 
     def __init__(self, root: Path) -> None:
-        self.places = Places(root, root / "spool", root / "state", root / "cache")
+        self.places = Places(root, root / "spool", root / "state", root / "cache", root / "weights")
         for folder in (self.places.status, self.places.state):
             folder.mkdir(parents=True)
         self.database = Database(self.places.database)

@@ -24,7 +24,7 @@ from db.records import ModelRun
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     """Folders with a record in which jobs wait, run, are tried again and have ended."""
-    places = Places(tmp_path, tmp_path / "spool", tmp_path / "state", tmp_path / "cache")
+    places = Places(*(tmp_path / name for name in ("", "spool", "state", "cache", "weights")))
     for folder in (places.status, places.state):
         folder.mkdir()
     database = Database(places.database)
