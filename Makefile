@@ -20,7 +20,7 @@ VALIDATOR := $(GLTF)/node_modules/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev torch test torture lint types lock lock-check clean
+.PHONY: help demo install install-dev torch weights test torture lint types lock lock-check clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
@@ -33,6 +33,8 @@ install: $(VENV)/.installed  ## set up .venv with what the service needs
 install-dev: $(VENV)/.installed-dev  ## the same and the tools for tests, lint and types
 
 torch: $(VENV)/.torch  ## add torch, for nvdiffrec and its tests, which are skipped without (TORCH=FILE_OR_VERSION)
+
+weights: $(VENV)/.weights  ## add what fetching weights over a network needs (copying them from a disk needs nothing)
 
 test: install-dev $(VALIDATOR)  ## run the tests
 	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
@@ -47,16 +49,18 @@ lint: install-dev  ## look for mistakes with ruff
 types: install-dev torch  ## check the types with mypy, which must see torch's
 	@$(BIN)/mypy
 
-lock: install-dev  ## write both lock files anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
+lock: install-dev  ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
 	$(COMPILE) $(UPGRADE) -o requirements.lock
-	$(COMPILE) $(UPGRADE) --group dev -o requirements-dev.lock
+	$(COMPILE) $(UPGRADE) --extra weights -o requirements-weights.lock
+	$(COMPILE) $(UPGRADE) --extra weights --group dev -o requirements-dev.lock
 
 # The present locks are the starting point, so that a newer release somewhere is no difference.
 lock-check: install-dev  ## fail when a lock file does not belong to pyproject.toml
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp requirements.lock requirements-dev.lock "$$folder" && \
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp requirements*.lock "$$folder" && \
 	$(COMPILE) -o "$$folder/requirements.lock" >/dev/null && \
-	$(COMPILE) --group dev -o "$$folder/requirements-dev.lock" >/dev/null && \
-	for lock in requirements.lock requirements-dev.lock; do \
+	$(COMPILE) --extra weights -o "$$folder/requirements-weights.lock" >/dev/null && \
+	$(COMPILE) --extra weights --group dev -o "$$folder/requirements-dev.lock" >/dev/null && \
+	for lock in requirements.lock requirements-weights.lock requirements-dev.lock; do \
 	  sed '/^#/d' "$$lock" >"$$folder/here"; sed '/^#/d' "$$folder/$$lock" >"$$folder/wanted"; \
 	  diff -u --label "$$lock" --label "$$lock from pyproject.toml" "$$folder/here" "$$folder/wanted" \
 	    || { echo "$$lock does not belong to pyproject.toml: run 'make lock' and commit it"; exit 1; }; \
@@ -92,6 +96,10 @@ $(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/.made
 $(VENV)/.torch: | $(VENV)/.installed
 	@echo "installing $(TORCH) into $(VENV)"
 	@$(PIP) install $(TORCH)
+	@touch $@
+
+$(VENV)/.weights: requirements-weights.lock | $(VENV)/.installed
+	@$(PIP) install --require-hashes --requirement requirements-weights.lock
 	@touch $@
 
 $(GLTF)/node_modules/.installed: $(GLTF)/package-lock.json

@@ -241,7 +241,7 @@ def test_the_pictures_are_pictures_and_small() -> None:
 
 def test_every_setting_in_the_table_exists_with_its_default() -> None:
     places = Settings(root=Path("/ROOT")).places
-    derived = {"spool_dir": places.spool, "state_dir": places.state}
+    derived = {"spool_dir": places.spool, "state_dir": places.state, "weights_dir": places.weights}
     rows = table(section(README, "Settings"))
     assert len(rows) > 10
     for name, default, _ in rows:

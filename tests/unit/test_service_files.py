@@ -166,7 +166,7 @@ def test_an_old_python_is_refused_with_the_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-weights.lock", "requirements-dev.lock"])
 def test_the_locks_are_hashed_and_name_no_package_server(lock: str) -> None:
     text = (PROJECT / lock).read_text(encoding="utf-8")
     assert "://" not in text
