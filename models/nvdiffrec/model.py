@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer
 from models.capture import Capture
+from models.cuda import need_cuda
 from models.fusion.model import Fusion
 from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
 from models.fusion.range_view import RangeView, prepare
@@ -52,7 +52,8 @@ class Nvdiffrec(ReconstructionModel):
         super().__init__(settings, progress)
         self.options = NvdiffrecSettings.from_mapping(settings)
         if self.options.device == "cuda":
-            _need_cuda()
+            _need_nvdiffrast()
+            need_cuda(self.name, ', or set `device = "cpu"`')
         self._raster: Raster | None = None
 
     @classmethod
@@ -209,21 +210,12 @@ class Nvdiffrec(ReconstructionModel):
         return torch.cuda.max_memory_reserved() >> 20 if self.options.device == "cuda" else None
 
 
-def _need_cuda() -> None:
-    """Raise ``ModelUnavailable`` when nvdiffrast or a CUDA device is missing; imports neither it nor torch."""
+def _need_nvdiffrast() -> None:
+    """Raise ``ModelUnavailable`` when it is missing; imports neither it nor torch."""
     if importlib.util.find_spec("nvdiffrast") is None:
         raise ModelUnavailable(
             "nvdiffrec needs nvdiffrast, which is not installed", f"install it; see README, Models ({LICENCE})"
         )
-    count = ctypes.c_int(0)
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        raise ModelUnavailable(
-            "nvdiffrec needs an NVIDIA GPU, and there is no driver", 'see `meshdrop doctor`, or set `device = "cpu"`'
-        ) from None
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        raise ModelUnavailable("nvdiffrec needs an NVIDIA GPU, and CUDA finds none", "see `meshdrop doctor`")
 
 
 def _simplified(

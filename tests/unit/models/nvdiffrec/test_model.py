@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import cuda
 from models.base import ModelUnavailable
 from models.nvdiffrec import model as module
 from models.nvdiffrec.judge import Standing, objection
@@ -69,7 +70,7 @@ def test_without_a_driver_it_points_to_the_doctor(monkeypatch: pytest.MonkeyPatc
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(module.ctypes, "CDLL", nothing)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", nothing)
     with pytest.raises(ModelUnavailable) as caught:
         Nvdiffrec({}, silent)
     assert "driver" in caught.value.reason
