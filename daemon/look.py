@@ -165,7 +165,8 @@ def is_awaited(descriptor: int) -> bool:
     if tail_is_complete(descriptor):
         return False
     head = os.pread(descriptor, len(SIGNATURE), 0)
-    if len(head) < len(SIGNATURE) or not any(head):
+    # the signature has no zeros: what stands before them has been written, and be it only a part of it
+    if len(head) < len(SIGNATURE) or (head != SIGNATURE and SIGNATURE.startswith(head.rstrip(b"\0"))):
         return True
     return head == SIGNATURE and not _ends_early(descriptor)
 

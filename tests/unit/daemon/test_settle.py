@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.look import look
+from daemon.look import is_awaited, look
 from daemon.settle import Fact, Snapshot, Window, judge
 from models.layout import expect
 from models.limits import CaptureLimits
@@ -105,6 +105,18 @@ def test_a_preallocated_file_of_zeros_is_still_arriving(ball: Path, tmp_path: Pa
     target = folder / VIEWS[1]
     target.write_bytes(bytes(target.stat().st_size))
     assert look(folder, LIMITS).unfinished == (VIEWS[1],)
+
+
+def test_reserved_space_that_is_filled_from_the_front_is_awaited_to_the_last_byte(ball: Path, tmp_path: Path) -> None:
+    whole = (ball / VIEWS[1]).read_bytes()
+    target = tmp_path / "picture.png"
+    for cut in range(len(whole)):
+        target.write_bytes(whole[:cut] + bytes(len(whole) - cut))
+        with target.open("rb") as file:
+            assert is_awaited(file.fileno()), cut
+    target.write_bytes(whole)
+    with target.open("rb") as file:
+        assert not is_awaited(file.fileno())
 
 
 @pytest.mark.parametrize("keep", [0, 20, 200, -1])
