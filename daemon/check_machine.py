@@ -10,6 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from daemon.finding import Finding
 from daemon.machine import Machine, gpu_seen, user_name
+from models.registry import BUILT_IN
 
 DISTRIBUTION = "meshdrop"
 #: Models that compute with CUDA and nothing else.
@@ -146,7 +147,5 @@ def gpu(machine: Machine, models: Collection[str]) -> Finding:
 
 def licences() -> Finding:
     """Which optional parts may not be used for everything?"""
-    return Finding(
-        "licences", "ok", "everything that fusion uses is free for any use",
-        "nvdiffrast, which nvdiffrec needs, is under NVIDIA's own licence: research and evaluation only",
-    )
+    parts = [f"{entry.name}: {line}" for entry in BUILT_IN.values() for line in entry.licences]
+    return Finding("licences", "ok", "everything that fusion uses is free for any use", "; ".join(parts))

@@ -85,6 +85,7 @@ class RunFailure:
 
 RUN_FAILURES: dict[str, RunFailure] = {
     "bad_input": RunFailure(0, "the model refused the capture", "read the reason and mend the capture"),
+    "no_result": RunFailure(0, "the model came to no usable object", "set another `seed`, or take it out of `models`"),
     "error": RunFailure(2, "the model stopped with an error", "see the end of the log in this folder"),
     "crash": RunFailure(2, "the model's process died", "see the end of the log; run `meshdrop doctor`"),
     "gpu_memory": RunFailure(1, "the GPU ran out of memory", "free the GPU or choose a smaller preset"),

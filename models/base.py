@@ -33,6 +33,10 @@ class ModelUnavailable(Exception):
         self.fix = fix
 
 
+class NoResult(Exception):
+    """A model came to its end without a usable object, and would again. The message is a sentence."""
+
+
 @dataclass(frozen=True)
 class ModelResult:
     """One model's outcome before it is written: the mesh and the facts that only the model knows.

@@ -15,19 +15,31 @@ from models.base import ModelUnavailable, ReconstructionModel
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model: ``target`` is "package.module:Class"; None stands for a model that this release does not contain."""
+    """One model: ``target`` is "package.module:Class", ``licences`` one line for each part that may not be used for
+    everything."""
 
     name: str
     says: str
-    target: str | None
+    target: str
+    licences: tuple[str, ...] = ()
 
 
 BUILT_IN: dict[str, ModelEntry] = {
     entry.name: entry
     for entry in (
         ModelEntry("fusion", "depth fusion and baked photographs; any CPU", "models.fusion.model:Fusion"),
-        ModelEntry("nvdiffrec", "inverse rendering; needs CUDA", "models.nvdiffrec.model:Nvdiffrec"),
-        ModelEntry("reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA", None),
+        ModelEntry(
+            "nvdiffrec", "inverse rendering; needs CUDA", "models.nvdiffrec.model:Nvdiffrec",
+            ("nvdiffrast: NVIDIA's own licence, research and evaluation only",),
+        ),
+        ModelEntry(
+            "reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA and weights",
+            "models.reconviagen.model:Reconviagen",
+            (
+                "VGGT's weights, and what was derived from them: CC BY-NC 4.0, no commercial use",
+                "upstream's own export (not used here) needs nvdiffrast and diff-gaussian-rasterization: research only",
+            ),
+        ),
     )
 }
 
@@ -43,8 +55,7 @@ def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel
     target = custom.get(name) or (entry.target if entry else None)
     if target is None:
         raise ModelUnavailable(
-            f"{name} is not part of this release" if entry else f"there is no model called {name}",
-            "take it out of `models` in capture.json or in the settings",
+            f"there is no model called {name}", "take it out of `models` in capture.json or in the settings"
         )
     place, _, attribute = target.rpartition(":")
     try:

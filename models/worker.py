@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.base import ModelResult, ModelUnavailable
+from models.base import ModelResult, ModelUnavailable, NoResult
 from models.limits import CaptureLimits
 from models.problem import CaptureError
 from models.registry import load_class
@@ -275,6 +275,8 @@ def classify(error: BaseException) -> tuple[str, str, str]:
         return "bad_input", str(first), first.fix
     if isinstance(error, ModelUnavailable):
         return "unavailable", error.reason, error.fix
+    if isinstance(error, NoResult):
+        return "no_result", str(error), "set another `seed` for the model, or take it out of `models`"
     if isinstance(error, MemoryError):
         return "host_memory", "the machine ran out of memory", "add memory or lower the model's resolution"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):

@@ -1,0 +1,192 @@
+"""A generated mesh in the capture's metric frame: the similarity that places it, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.capture import Capture
+from models.registration import rotations
+from models.registration.agreement import Agreement, agreement
+from models.registration.cloud import Cloud, seen_from_outside
+from models.registration.drawable import Mesh, simpler
+from models.registration.icp import Matcher
+from models.registration.search import hills
+from models.registration.sight import Sight, chosen, sights_of
+from models.registration.similarity import Similarity, angle_between
+from models.registration.target import Target
+from models.registration.vote import Answer, distinct, fitted, ranked
+
+Array = NDArray[np.float64]
+
+#: The gate: silhouettes agree at least this well, and half of the depth lies this near, as a share of the size.
+LEAST_IOU = 0.90
+MOST_DEPTH_SHARE = 0.015
+#: Points of either cloud in the coarse search and in ICP.
+SEARCH_POINTS, ICP_POINTS = 1000, 700
+#: Less than this many pixels of a mesh, in all pictures from outside, are no surface.
+FEWEST_POINTS = 50
+#: Starts taken from the coarse search, and rounds of ICP for each; the best of those go on for as many more.
+STARTS, CLOSEST, ROUNDS = 20, 10, 6
+#: Pixels of a view's cut, of the vote, of the last refinement and of the final figures.
+VOTE_PX, FINE_PX, FIGURES_PX = 72, 144, 288
+#: How many answers are drawn, for how many steps: all that are different, the better half, the last two.
+DRAWN, FIRST_STEPS = 6, 2
+KEPT, MORE_STEPS = 3, 4
+LAST, FINE_STEPS = 2, 4
+#: Cells along the mesh's longest side: details that the vote, and the last refinement, need not draw.
+VOTE_CELLS, FINE_CELLS = 36, 100
+#: The search looks at this many views at most; the final figures at all of them.
+VIEWS = 8
+#: Answers that agree about as well as each other, to this much, make the pose a guess.
+AMBIGUOUS = 0.01
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where the mesh stands and how sure that is.
+
+    ``matrix`` (4, 4) float64 takes the generated mesh's coordinates to the capture's metres: a similarity without
+    mirroring, the best one found also when ``status`` is "unregistered". ``reason`` says why in a sentence.
+
+    ``iou``: mean silhouette IoU over all cameras, 0..1. ``depth_median_m`` and ``depth_median_share``: the median
+    distance of drawn to measured depth, in metres and as a share of the object's size (the diagonal of its measured
+    points' box); None without depth. ``runner_up_iou``: that of the best other answer, ``runner_up_degrees`` the turn
+    between the two. ``margin``: how much less the other one agrees, silhouettes and depth together
+    (``Agreement.share``); near 0 the shape alone cannot tell, below 0 the photographs decided against it. All three
+    are None when every start ended in one answer. ``likeness`` and ``runner_up_likeness``: correlation with the
+    photographs, -1..1, where it was asked. ``target``: what the mesh was matched to.
+    """
+
+    matrix: Array
+    status: Literal["registered", "unregistered"]
+    reason: str
+    iou: float
+    depth_median_m: float | None
+    depth_median_share: float | None
+    runner_up_iou: float | None
+    runner_up_degrees: float | None
+    margin: float | None
+    likeness: float | None
+    runner_up_likeness: float | None
+    target: Literal["depth", "hull"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values under the names above; the matrix as four rows."""
+        facts = {name: value for name, value in vars(self).items() if name != "matrix"}
+        return {"matrix": [[float(value) for value in row] for row in self.matrix], **facts}
+
+
+def register(
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], capture: Capture, target: Target, up_known: bool,
+    colours: NDArray[np.floating] | None = None,
+) -> Registration:
+    """Place a mesh of unknown scale, rotation and position in the frame of ``capture``.
+
+    ``vertices`` (V, 3) in any unit, ``faces`` (F, 3), closed or not; ``target`` is that capture's
+    (``target.target_of``). With ``up_known`` the mesh's +Y is the world's to a few degrees and its yaw is searched,
+    else any rotation. ``colours`` (V, 3) 0..1, where the mesh has some, choose between poses that its shape fits about
+    as well. Same input, same answer. Raises ``ValueError`` for a mesh without triangles, without any surface or with
+    vertices that are not finite.
+    """
+    whole = _checked(vertices, faces, colours)
+    fine, coarse = simpler(whole, FINE_CELLS), simpler(whole, VOTE_CELLS)
+    starts = rotations.yaws() if up_known else rotations.super_fibonacci()
+    poses, size_m = _matched(_surface(fine), target, starts), target.size_m
+
+    few = chosen(capture.views, VIEWS)
+    near, nearer = (_sights(capture, target, few, side) for side in (VOTE_PX, FINE_PX))
+    answers = ranked([fitted(near, coarse, pose, size_m, FIRST_STEPS) for pose in poses], coarse, near)[:KEPT]
+    answers = ranked([fitted(near, coarse, one.pose, size_m, MORE_STEPS) for one in answers], coarse, near)[:LAST]
+    answers = ranked([fitted(nearer, fine, one.pose, size_m, FINE_STEPS) for one in answers], fine, nearer)
+
+    everywhere = _sights(capture, target, range(len(capture.views)), FIGURES_PX)
+    figures = [agreement(everywhere, whole.vertices, whole.faces, one.pose, size_m) for one in answers]
+    return _registration(answers, figures, size_m, target.source)
+
+
+def _checked(
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], colours: NDArray[np.floating] | None
+) -> Mesh:
+    points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int32)
+    if not len(triangles):
+        raise ValueError("the mesh to register has no triangles")
+    if not np.isfinite(points).all():
+        raise ValueError("the mesh to register has vertices that are not finite numbers")
+    if not np.ptp(points[triangles.ravel()], axis=0).max() > 0:
+        raise ValueError("the mesh to register has no extent: all its corners lie in one place")
+    return Mesh(points, triangles, None if colours is None else np.asarray(colours, np.float64))
+
+
+def _surface(mesh: Mesh) -> Cloud:
+    cloud = seen_from_outside(mesh.vertices, mesh.faces)
+    if len(cloud.points) < FEWEST_POINTS:
+        raise ValueError("the mesh to register has no surface: all its triangles are seen edge-on from everywhere")
+    return cloud
+
+
+def _matched(mesh: Cloud, target: Target, starts: Array) -> list[Similarity]:
+    """The few different poses at which mesh and target lie closest, best first."""
+    found = hills(mesh.spread(SEARCH_POINTS), target.outside.spread(SEARCH_POINTS), starts, STARTS)
+    matcher = Matcher(mesh.spread(ICP_POINTS), target.cloud.spread(ICP_POINTS))
+    first = matcher.fits(found, ROUNDS)
+    second = matcher.fits([fit.pose for fit in first[:CLOSEST]], ROUNDS)
+    return distinct([fit.pose for fit in second + first], DRAWN)
+
+
+def _sights(capture: Capture, target: Target, which: Sequence[int], side: int) -> list[Sight]:
+    return sights_of([capture.views[k] for k in which], [target.views[k] for k in which], side)
+
+
+def _registration(
+    answers: Sequence[Answer], figures: Sequence[Agreement], size_m: float, source: Literal["depth", "hull"]
+) -> Registration:
+    best, found = answers[0], figures[0]
+    depth_share = None if found.depth_m is None else found.depth_m / size_m
+    complaint = _complaint(found.iou, depth_share)
+    other = answers[1] if len(answers) > 1 else None
+    degrees = None if other is None else angle_between(best.pose.rotation, other.pose.rotation)
+    margin = None if other is None else best.agreement.share - other.agreement.share
+    return Registration(
+        matrix=best.pose.matrix(),
+        status="unregistered" if complaint else "registered",
+        reason=complaint or _praise(found.iou, depth_share) + _doubt(best, margin, degrees),
+        iou=found.iou,
+        depth_median_m=found.depth_m,
+        depth_median_share=depth_share,
+        runner_up_iou=None if other is None else figures[1].iou,
+        runner_up_degrees=degrees,
+        margin=margin,
+        likeness=best.likeness,
+        runner_up_likeness=None if other is None else other.likeness,
+        target=source,
+    )
+
+
+def _complaint(iou: float, depth_share: float | None) -> str:
+    """What the gate has against a pose; nothing when it passes."""
+    faults = []
+    if iou < LEAST_IOU:
+        faults.append(f"its silhouettes agree with the masks only to {iou:.3f} (at least {LEAST_IOU:.2f} is needed)")
+    if depth_share is not None and depth_share > MOST_DEPTH_SHARE:
+        faults.append(
+            f"half of the measured depth is off by {100 * depth_share:.1f} % of the object's size or more "
+            f"(at most {100 * MOST_DEPTH_SHARE:.1f} % is allowed)"
+        )
+    return f"In the best pose found for the mesh {' and '.join(faults)}." if faults else ""
+
+
+def _praise(iou: float, depth_share: float | None) -> str:
+    depth = "" if depth_share is None else f", half of the depth to {100 * depth_share:.2f} % of the object's size"
+    return f"Silhouettes agree to {iou:.3f}{depth}."
+
+
+def _doubt(best: Answer, margin: float | None, degrees: float | None) -> str:
+    if margin is None or degrees is None or margin >= AMBIGUOUS:
+        return ""
+    other = f" Another pose, turned by {degrees:.0f} degrees, fits the shape about as well"
+    return f"{other}; the photographs chose this one." if best.likeness is not None else f"{other}."

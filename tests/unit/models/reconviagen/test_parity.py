@@ -1,0 +1,110 @@
+"""Our conductor against upstream's own ``run``: same weights, same pictures, same seed, same object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from PIL import Image  # noqa: E402
+
+from models.reconviagen import weights  # noqa: E402
+from models.reconviagen.checks import Limits  # noqa: E402
+from models.reconviagen.generated import Generated  # noqa: E402
+from models.reconviagen.pipeline import Generator  # noqa: E402
+from models.reconviagen.presets import Sampling  # noqa: E402
+from models.reconviagen.upstream import Upstream  # noqa: E402
+from tests.unit.models.reconviagen import tiny  # noqa: E402
+from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu  # noqa: E402
+
+SEED = 11
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, tiny.SIDE, tiny.SIDE, 4), dtype=np.uint8)
+
+
+def asked(sampling: Sampling) -> dict[str, Any]:
+    """A sampling in the words of upstream's ``run``."""
+    return {
+        "steps": sampling.steps, "cfg_strength": sampling.strength, "cfg_interval": sampling.interval,
+        "guidance_rescale": sampling.rescale, "rescale_t": sampling.rescale_t,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def theirs(upstream: Upstream, weights_folder: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """What upstream's own pipeline makes of the pictures: its outputs and its coordinates."""
+    places = weights.paths(weights_folder)
+    maker = upstream.module("trellis.pipelines")
+    real = maker.TrellisVGGTTo3DPipeline
+    with upstream_on_cpu(upstream), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(real, "default_image_resolution", tiny.SIDE)
+        line = real()
+        line.models = {
+            name: upstream.module("trellis.models").from_pretrained(str(places.trellis / "ckpts" / file)).eval()
+            for name, (file, _, _) in tiny.NETWORKS.items()
+        }
+        line.sparse_structure_vggt_cond = line.models["sparse_structure_vggt_cond"]
+        line.slat_vggt_cond = line.models["slat_vggt_cond"]
+        dino = torch.hub.load(str(places.dinov2_source), "dinov2_vitl14_reg", source="local", pretrained=False)
+        dino.load_state_dict(torch.load(places.dinov2_checkpoint, weights_only=True))
+        line.models["image_cond_model"] = dino
+        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+        line.image_cond_model_transform = lambda picture: (picture - mean) / deviation
+        line.VGGT_model = SimpleNamespace(aggregator=tiny.trunk_builder(upstream, weights_folder)["aggregator"]())
+        line.VGGT_dtype = torch.bfloat16
+        line.low_vram = False
+        line._device = torch.device("cpu")
+        sampler = upstream.module("trellis.pipelines.samplers").FlowEulerGuidanceIntervalSampler(sigma_min=1e-5)
+        line.sparse_structure_sampler = line.slat_sampler = sampler
+        line.sparse_structure_sampler_params = line.slat_sampler_params = {}
+        line.slat_normalization = {"mean": [0.1] * 8, "std": [1.5] * 8}
+        with torch.no_grad():
+            outputs, coords, _ = line.run(
+                [Image.fromarray(picture) for picture in PICTURES], seed=SEED, preprocess_image=False,
+                formats=["gaussian", "mesh"], sparse_structure_sampler_params=asked(tiny.PRESET.structure),
+                slat_sampler_params=asked(tiny.PRESET.latents),
+            )  # fmt: skip
+        yield outputs, coords
+
+
+@pytest.fixture(scope="module", params=["staged", "tiny", "resident"])
+def ours(request: pytest.FixtureRequest, upstream: Upstream, weights_folder: Path) -> Generated:
+    """The same by our own conductor."""
+    line = Generator(
+        upstream, weights_folder, tiny.PRESET, request.param, "cpu", limits=Limits(20, 511, 100),
+        builders=tiny.trunk_builder(upstream, weights_folder),
+    )  # fmt: skip
+    return line.generate(line.condition(PICTURES, lambda *_: None), lambda *_: None, SEED)
+
+
+def test_the_same_cells_are_occupied(theirs: tuple[dict[str, Any], Any], ours: Generated) -> None:
+    assert ours.voxels == len(theirs[1])
+
+
+def test_the_gaussians_are_the_same(theirs: tuple[dict[str, Any], Any], ours: Generated) -> None:
+    told = theirs[0]["gaussian"][0]
+    np.testing.assert_allclose(ours.gaussians.positions, told.get_xyz.numpy(), atol=1e-5)
+    np.testing.assert_allclose(ours.gaussians.colours, told.get_color.numpy(), atol=1e-4)
+    np.testing.assert_allclose(ours.gaussians.opacity, told.get_opacity[:, 0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(ours.gaussians.scales, told.get_scaling.numpy(), rtol=1e-3)
+    np.testing.assert_allclose(ours.gaussians.rotations, told.get_rotation.numpy(), atol=1e-4)
+
+
+def test_the_mesh_is_the_same(theirs: tuple[dict[str, Any], Any], ours: Generated) -> None:
+    """Upstream's extraction on dense grids, ours on the cells of the surface: the same vertices in the same order."""
+    told = theirs[0]["mesh"][0]
+    np.testing.assert_array_equal(ours.faces, told.faces.numpy())
+    np.testing.assert_allclose(ours.vertices, told.vertices.numpy(), atol=1e-4)
+    assert ours.vertex_colours is not None
+    np.testing.assert_allclose(ours.vertex_colours, told.vertex_attrs[:, :3].numpy(), atol=1e-4)
+
+
+def test_the_comparison_is_not_between_constants(theirs: tuple[dict[str, Any], Any]) -> None:
+    told = theirs[0]["gaussian"][0]
+    assert told.get_color.numpy().std() > 0.01
+    assert told.get_opacity.numpy().std() > 0.01
