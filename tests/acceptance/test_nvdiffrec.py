@@ -52,6 +52,6 @@ def test_on_the_cpu_it_betters_fusion(rig: Callable[..., Rig]) -> None:
     assert told["best"] == "nvdiffrec"
     better = [models[name]["measured"]["quality"]["mean"]["psnr_masked_db"] for name in ("nvdiffrec", "fusion")]
     assert better[0] > better[1] + 0.3
-    stages = {stage["name"]: stage for stage in models["nvdiffrec"]["figures"]["stages"]}
-    assert stages["pass 2"]["iterations"] == 12
-    assert stages["verify"]["status"] == "done"
+    stages = models["nvdiffrec"]["figures"]["stages"]
+    assert [stage["iterations"] for stage in stages if stage["name"] == "pass 2"] == [6, 6]
+    assert [stage["status"] for stage in stages if stage["name"] == "verify"] == ["done"]

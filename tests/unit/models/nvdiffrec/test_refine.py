@@ -248,7 +248,7 @@ def test_a_run_that_gains_nothing_ends_early(capture: Capture, monkeypatch: pyte
     run = a_run(capture, TRUE, 400)
     monkeypatch.setattr(Refinement, "_step", lambda self, *rest: None)
     found = run.run(lambda look: None)
-    assert found.done == 200
+    assert found.done == refine_module.FEWEST_STEPS + refine_module.CHECK_EVERY
     assert found.why == "nothing more was gained"
 
 
