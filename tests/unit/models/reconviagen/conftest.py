@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from models.base import ModelUnavailable
+from tests.threads import one_thread  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from models.reconviagen.upstream import Upstream
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads would only wait for each other."""
-    if importlib.util.find_spec("torch") is None:
-        yield
-        return
-    import torch  # noqa: PLC0415 - the tests that need it skip themselves where it is absent
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
