@@ -19,7 +19,7 @@ from models.registration.search import hills
 from models.registration.sight import Sight, chosen, sights_of
 from models.registration.similarity import Similarity, angle_between
 from models.registration.target import Target
-from models.registration.vote import Answer, distinct, fitted, ranked
+from models.registration.vote import Answer, distinct, fitted, promising, ranked
 
 Array = NDArray[np.float64]
 
@@ -27,19 +27,19 @@ Array = NDArray[np.float64]
 LEAST_IOU = 0.90
 MOST_DEPTH_SHARE = 0.015
 #: Points of either cloud in the coarse search and in ICP.
-SEARCH_POINTS, ICP_POINTS = 1000, 700
+SEARCH_POINTS, ICP_POINTS = 1000, 500
 #: Less than this many pixels of a mesh, in all pictures from outside, are no surface.
 FEWEST_POINTS = 50
 #: Starts taken from the coarse search, and rounds of ICP for each; the best of those go on for as many more.
-STARTS, CLOSEST, ROUNDS = 20, 10, 6
-#: Pixels of a view's cut, of the vote, of the last refinement and of the final figures.
-VOTE_PX, FINE_PX, FIGURES_PX = 72, 144, 288
-#: How many answers are drawn, for how many steps: all that are different, the better half, the last two.
-DRAWN, FIRST_STEPS = 6, 2
-KEPT, MORE_STEPS = 3, 4
-LAST, FINE_STEPS = 2, 4
-#: Cells along the mesh's longest side: details that the vote, and the last refinement, need not draw.
-VOTE_CELLS, FINE_CELLS = 36, 100
+STARTS, CLOSEST, ROUNDS = 40, 16, 6
+#: Ends of ICP go to the vote when their distance is at most this many times the smallest, and so many in any case.
+FARTHER, FEWEST = 1.6, 6
+#: The vote has three rounds, for everyone, for those at most BEHIND in agreement, and for the best two. Of each: pixels
+#: of a view's cut, cells along the mesh's longest side (finer details are not drawn), steps of refinement.
+FIRST, SECOND, LAST = (40, 28, 3), (72, 36, 4), (144, 100, 4)
+BEHIND = 0.06
+#: Pixels of the final figures, which the mesh itself is drawn for.
+FIGURES_PX = 288
 #: The search looks at this many views at most; the final figures at all of them.
 VIEWS = 8
 #: Answers that agree about as well as each other, to this much, make the pose a guess.
@@ -94,19 +94,17 @@ def register(
     vertices that are not finite.
     """
     whole = _checked(vertices, faces, colours)
-    fine, coarse = simpler(whole, FINE_CELLS), simpler(whole, VOTE_CELLS)
     starts = rotations.yaws() if up_known else rotations.super_fibonacci()
-    poses, size_m = _matched(_surface(fine), target, starts), target.size_m
+    poses = _matched(_surface(simpler(whole, LAST[1])), target, starts)
 
     few = chosen(capture.views, VIEWS)
-    near, nearer = (_sights(capture, target, few, side) for side in (VOTE_PX, FINE_PX))
-    answers = ranked([fitted(near, coarse, pose, size_m, FIRST_STEPS) for pose in poses], coarse, near)[:KEPT]
-    answers = ranked([fitted(near, coarse, one.pose, size_m, MORE_STEPS) for one in answers], coarse, near)[:LAST]
-    answers = ranked([fitted(nearer, fine, one.pose, size_m, FINE_STEPS) for one in answers], fine, nearer)
+    answers = _voted(poses, FIRST, whole, capture, target, few)
+    answers = _voted([one.pose for one in promising(answers, BEHIND)], SECOND, whole, capture, target, few)
+    answers = _voted([one.pose for one in answers[:2]], LAST, whole, capture, target, few)
 
     everywhere = _sights(capture, target, range(len(capture.views)), FIGURES_PX)
-    figures = [agreement(everywhere, whole.vertices, whole.faces, one.pose, size_m) for one in answers]
-    return _registration(answers, figures, size_m, target.source)
+    figures = [agreement(everywhere, whole.vertices, whole.faces, one.pose, target.size_m) for one in answers]
+    return _registration(answers, figures, target.size_m, target.source)
 
 
 def _checked(
@@ -130,12 +128,24 @@ def _surface(mesh: Mesh) -> Cloud:
 
 
 def _matched(mesh: Cloud, target: Target, starts: Array) -> list[Similarity]:
-    """The few different poses at which mesh and target lie closest, best first."""
+    """The different poses at which mesh and target lie close, the closest first."""
     found = hills(mesh.spread(SEARCH_POINTS), target.outside.spread(SEARCH_POINTS), starts, STARTS)
     matcher = Matcher(mesh.spread(ICP_POINTS), target.cloud.spread(ICP_POINTS))
     first = matcher.fits(found, ROUNDS)
     second = matcher.fits([fit.pose for fit in first[:CLOSEST]], ROUNDS)
-    return distinct([fit.pose for fit in second + first], DRAWN)
+    most = FARTHER * min(fit.distance for fit in second)
+    near = distinct([fit.pose for fit in second + first if fit.distance <= most])
+    return near if len(near) >= FEWEST else distinct([fit.pose for fit in second + first])[:FEWEST]
+
+
+def _voted(
+    poses: Sequence[Similarity], effort: tuple[int, int, int], whole: Mesh, capture: Capture, target: Target,
+    which: Sequence[int],
+) -> list[Answer]:
+    """The poses refined with one round's pixels, cells and steps, the best first."""
+    side, cells, steps = effort
+    sights, mesh = _sights(capture, target, which, side), simpler(whole, cells)
+    return ranked([fitted(sights, mesh, pose, target.size_m, steps) for pose in poses], mesh, sights)
 
 
 def _sights(capture: Capture, target: Target, which: Sequence[int], side: int) -> list[Sight]:

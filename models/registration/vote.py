@@ -25,6 +25,8 @@ APART_DEGREES = 25.0
 UNDECIDED = 0.03
 #: ... if those differ by more than this.
 TELLING = 0.05
+#: Never fewer answers than these go on.
+FEWEST = 3
 #: Neither silhouettes nor depth (as a share of the size) may get worse by more than this in a refinement: less is
 #: beyond what drawing at this size can tell.
 NO_WORSE = 0.001
@@ -39,11 +41,11 @@ class Answer:
     likeness: float | None = None
 
 
-def distinct(poses: Sequence[Similarity], most: int) -> list[Similarity]:
-    """The first ``most`` poses that are well apart from all those before."""
+def distinct(poses: Sequence[Similarity]) -> list[Similarity]:
+    """The poses that are well apart from all those before."""
     kept: list[Similarity] = []
     for pose in poses:
-        if len(kept) < most and all(_apart(pose, one) > APART_DEGREES for one in kept):
+        if all(_apart(pose, one) > APART_DEGREES for one in kept):
             kept.append(pose)
     return kept
 
@@ -57,6 +59,13 @@ def fitted(sights: Sequence[Sight], mesh: Mesh, start: Similarity, size_m: float
     found = refined(sights, mesh.vertices, mesh.faces, start, size_m, steps)
     best = max((step for step in found if _no_worse(step, found[0], size_m)), key=lambda step: step.agreement.share)
     return Answer(best.pose, best.agreement)
+
+
+def promising(answers: Sequence[Answer], behind: float) -> list[Answer]:
+    """The answers that agree best: at least FEWEST, and all that agree by at most ``behind`` less than the best."""
+    order = sorted(answers, key=lambda answer: -answer.agreement.share)
+    least = order[0].agreement.share - behind
+    return [one for rank, one in enumerate(order) if rank < FEWEST or one.agreement.share >= least]
 
 
 def ranked(answers: Sequence[Answer], mesh: Mesh, sights: Sequence[Sight]) -> list[Answer]:
