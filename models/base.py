@@ -24,6 +24,10 @@ Writer = Callable[[Path, Mapping[str, Any]], None]
 Progress = Callable[[float, str], None]
 
 
+def silent(percent: float, step: str) -> None:
+    """Progress of a part whose share of the bar is too small to show."""
+
+
 class ModelUnavailable(Exception):
     """A model cannot run on this machine. ``reason`` says why, ``fix`` is the command or step that cures it."""
 

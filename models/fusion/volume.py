@@ -88,7 +88,7 @@ def _measured_points(views: Sequence[RangeView]) -> Array:
         points = _unproject(view, step)
         for other in views:
             if other is not view and len(points):
-                points = points[_outline_at(other, points) < 2.0]
+                points = points[outline_at(other, points) < 2.0]
         kept.append(points)
     return np.concatenate(kept)
 
@@ -102,7 +102,7 @@ def _unproject(view: RangeView, step: int) -> Array:
     return view.camera.unproject(u, v, depth)
 
 
-def _outline_at(view: RangeView, points: Array) -> Array:
+def outline_at(view: RangeView, points: Array) -> Array:
     """Outline distance of the pixel that each point falls into; -inf where the view says nothing."""
     u, v, z = view.camera.project(points)
     height, width = view.outline.shape

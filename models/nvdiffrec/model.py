@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer
+from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer, silent
 from models.capture import Capture
 from models.cuda import need_cuda
 from models.fusion.model import Fusion
@@ -22,7 +22,7 @@ from models.fusion.simplify import simplify
 from models.fusion.surface import COST
 from models.nvdiffrec import judge
 from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
-from models.nvdiffrec.stages import StageLog
+from models.stages import StageLog
 
 if TYPE_CHECKING:
     from models.nvdiffrec.materials import Contest
@@ -85,7 +85,7 @@ class Nvdiffrec(ReconstructionModel):
         log = StageLog(output_dir)
         with log.stage("draft"):
             self.report_progress(AT["draft"], "draft")
-            fused = Fusion({"texture_size": self.options.texture_size}, _silent).inference(capture, output_dir)
+            fused = Fusion({"texture_size": self.options.texture_size}, silent).inference(capture, output_dir)
             views = [prepare(view) for view in capture.views]
         draft, notes, figures = fused, list(fused.notes), dict[str, Any]()
         if self.options.start == "silhouettes" or (self.options.start == "auto" and not capture.has_depth):
@@ -226,7 +226,3 @@ def _simplified(
     whole = ClosedMesh(vertices / edge, faces, opposite_corners(faces, len(vertices)))
     simple, _ = simplify(without_crumbs(whole), COST, MOST_FACES)
     return simple.vertices * edge, simple.faces
-
-
-def _silent(percent: float, step: str) -> None:
-    """Progress of a part whose share of the bar is too small to show."""

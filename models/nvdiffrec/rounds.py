@@ -14,24 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.base import ModelResult
+from models.base import ModelResult, silent
 from models.capture import Capture
 from models.fusion.model import Stages, dress
 from models.fusion.range_view import RangeView
+from models.fusion.settings import FusionSettings
 from models.mesh import TexturedMesh
 from models.mesh_cleaning import degenerate
 from models.nvdiffrec.passes import refine_mesh
 from models.nvdiffrec.refine import Look, Refined
 from models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
-from models.nvdiffrec.stages import StageLog
 from models.raster.differentiable import Raster
+from models.stages import StageLog
 
 Floats = NDArray[np.float32]
 
 #: Rounds on a surface that depth has measured. One that was searched for is off by more than colours can tell.
 ROUNDS = 2
-#: Passes of the texture solve, as many as fusion's default.
-SOLVE_PASSES = 3
 
 #: Told the share of the work that is done, 0..1, and what is being done.
 Tell = Callable[[float, str], None]
@@ -56,7 +55,7 @@ def dressed(
 ) -> ModelResult:
     """A closed surface with charts and the photographs' colours, as fusion makes them; ``size`` texels a side."""
     with log.stage("dress"):
-        mesh, unseen, facts = dress(capture, views, vertices, faces, size, SOLVE_PASSES, Stages(_silent))
+        mesh, unseen, facts = dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, Stages(silent))
     return ModelResult(mesh, facts, (), unseen)
 
 
@@ -150,7 +149,3 @@ def _told(refined: Refined) -> dict[str, Any]:
             for look in refined.looks
         ],
     }  # fmt: skip
-
-
-def _silent(percent: float, step: str) -> None:
-    """Progress of a part whose share of the bar is too small to show."""

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from models.base import silent
 from models.capture import Capture
 from models.fusion.model import Stages, dress
 from models.fusion.range_view import RangeView
+from models.fusion.settings import FusionSettings
 from models.mesh import TexturedMesh
 
 Floats = NDArray[np.float32]
 
-#: Passes of the texture solve, as many as fusion's default.
-SOLVE_PASSES = 3
 #: A point's colour is that of so many Gaussians around it.
 NEIGHBOURS = 8
 #: The Gaussians may be this much darker or brighter than the photographs and are corrected; beyond lies another fault.
@@ -76,7 +76,7 @@ def placed(
     size: int,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """The mesh of a closed surface that stands in the capture's frame, in metres: see ``models.fusion.model.dress``."""
-    return dress(capture, views, vertices, faces, size, SOLVE_PASSES, Stages(_silent), splats.paint)
+    return dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, Stages(silent), splats.paint)
 
 
 def astray(
@@ -84,8 +84,4 @@ def astray(
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """The mesh of a closed surface whose place is unknown: no photograph is looked at, all of it counts as unseen."""
     blind = replace(capture, views=())
-    return dress(blind, [], vertices, faces, size, 0, Stages(_silent), splats.paint)
-
-
-def _silent(percent: float, step: str) -> None:
-    """Progress of a part whose share of the bar is too small to show."""
+    return dress(blind, [], vertices, faces, size, 0, Stages(silent), splats.paint)

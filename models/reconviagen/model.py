@@ -16,7 +16,6 @@ from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionM
 from models.capture import Capture
 from models.cuda import need_cuda
 from models.fusion.range_view import RangeView, prepare
-from models.nvdiffrec.stages import StageLog
 from models.reconviagen import upstream, weights
 from models.reconviagen.closing import NothingSolid, solid
 from models.reconviagen.export import Splats, astray, placed
@@ -26,6 +25,7 @@ from models.reconviagen.presets import PRESETS
 from models.reconviagen.settings import ReconviagenSettings
 from models.registration.register import Registration, register
 from models.registration.target import target_of
+from models.stages import StageLog
 
 if TYPE_CHECKING:
     from models.reconviagen.pipeline import Generator
@@ -99,11 +99,15 @@ class Reconviagen(ReconstructionModel):
             vertices, faces = self._closed(made)
         with log.stage("registration") as stage:
             self.report_progress(AT["registration"], "finding its place")
-            found = register(vertices, faces, capture, target_of(capture, views), self._upright(capture))
+            splats = _splats(made).moved(_in_homogeneous(UPRIGHT))
+            colours = np.clip(splats.at(vertices.astype(np.float32)) / 255, 0, 1)
+            found = register(
+                vertices, faces, capture, target_of(capture, views), self._upright(capture), colours
+            )
             stage.status, stage.reason = "done" if found.status == "registered" else "not better", found.reason
         with log.stage("export"):
             self.report_progress(AT["export"], "charts and colours")
-            result = self._exported(capture, views, vertices, faces, made, found)
+            result = self._exported(capture, views, vertices, faces, splats, found)
         log.finish()
         return ModelResult(
             result[0],
@@ -148,10 +152,9 @@ class Reconviagen(ReconstructionModel):
 
     def _exported(
         self, capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-        made: Generated, found: Registration,
+        splats: Splats, found: Registration,
     ) -> tuple[Any, float, dict[str, Any]]:
         """Mesh, unseen share and facts, in the capture's frame where that is known."""
-        splats = _splats(made).moved(_in_homogeneous(UPRIGHT))
         if found.status != "registered":
             return astray(capture, vertices, faces, splats, self.options.texture_size)
         there = vertices @ found.matrix[:3, :3].T + found.matrix[:3, 3]

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from models.capture import Capture
 from models.fusion import isosurface, tsdf
 from models.fusion.range_view import RangeView, prepare
-from models.fusion.volume import EmptyCapture, object_grid
+from models.fusion.volume import EmptyCapture, object_grid, outline_at
 from models.registration.cloud import Cloud, seen_from_outside
 from models.registration.pixels import points_at
 
@@ -83,7 +83,7 @@ def _measured(views: Sequence[RangeView]) -> Cloud:
         part = _of_view(view)
         for other in views:
             if other is not view:
-                part = _kept(part, _outline_at(other, part.points) < OUTSIDE_PX)
+                part = _kept(part, outline_at(other, part.points) < OUTSIDE_PX)
         parts.append(part)
     whole = Cloud(np.concatenate([part.points for part in parts]), np.concatenate([part.normals for part in parts]))
     return _kept(whole, _in_company(whole.points))
@@ -119,16 +119,6 @@ def _normals(
     length = np.linalg.norm(normal, axis=1)
     known &= length > 0
     return normal / np.maximum(length, 1e-300)[:, None], known
-
-
-def _outline_at(view: RangeView, points: Array) -> Array:
-    """Outline distance in pixels where each point is seen; -inf where the view does not look."""
-    u, v, z = view.camera.project(points)
-    height, width = view.outline.shape
-    seen = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    out = np.full(len(points), -np.inf)
-    out[seen] = view.outline[v[seen].astype(int), u[seen].astype(int)]
-    return out
 
 
 def _in_company(points: Array) -> NDArray[np.bool_]:

@@ -424,3 +424,9 @@ def test_weights_are_on_the_disk_of_the_state_unless_said_otherwise(
     assert load(tmp_path, state_dir=Path("/var/lib/x")).places.weights == Path("/var/lib/x/weights")
     monkeypatch.setenv("MESHDROP_WEIGHTS_DIR", "/data/weights")
     assert load(tmp_path).places.weights == Path("/data/weights")
+
+
+def test_where_the_published_code_lies_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHDROP_TRELLIS", "/opt/reconviagen")
+    told = worker_environment("key", tmp_path, Home(tmp_path, tmp_path / "cache"))
+    assert told["MESHDROP_TRELLIS"] == "/opt/reconviagen"

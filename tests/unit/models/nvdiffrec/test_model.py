@@ -15,8 +15,8 @@ from models.nvdiffrec import model as module
 from models.nvdiffrec.judge import Standing, objection
 from models.nvdiffrec.model import Nvdiffrec
 from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
-from models.nvdiffrec.stages import StageLog
 from models.registry import load_class
+from models.stages import StageLog
 from tests.meshes import torus
 from tests.photographs import photographed
 

@@ -22,8 +22,8 @@ from models.nvdiffrec.passes import draft_of  # noqa: E402
 from models.nvdiffrec.refine import Refined  # noqa: E402
 from models.nvdiffrec.rounds import Outcome, refine, unfolded  # noqa: E402
 from models.nvdiffrec.settings import NvdiffrecSettings  # noqa: E402
-from models.nvdiffrec.stages import StageLog  # noqa: E402
 from models.raster.torch_numba import NumbaRaster  # noqa: E402
+from models.stages import StageLog  # noqa: E402
 from tests.meshes import torus  # noqa: E402
 from tests.photographs import photographed  # noqa: E402
 
