@@ -13,14 +13,21 @@ PARALLEL ?= -n 3 --dist loadfile
 # --custom-compile-command keeps the two headers the same wherever the locks are made.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --custom-compile-command 'make lock' pyproject.toml --group build
-
-GLTF := tests/gltf
-ifneq ($(and $(wildcard $(GLTF)/package-lock.json),$(shell command -v npm)),)
-VALIDATOR := $(GLTF)/node_modules/.installed
-endif
+# What most installations do without, each with a lock of its own: pyproject.toml's optional dependencies.
+EXTRAS := weights notify validate usd
+LOCKS  := requirements.lock $(EXTRAS:%=requirements-%.lock) requirements-gpu.lock requirements-gpu-build.lock \
+          requirements-dev.lock
+# What an image has beside the program: usd would add 160 MB to it.
+IMAGE  := --extra weights --extra notify --extra validate --group gpu
+# $(call compile_locks,FOLDER/,OPTIONS) writes every lock into FOLDER, starting from those that lie there.
+compile_locks = $(COMPILE) $(2) -o $(1)requirements.lock >/dev/null && \
+  $(foreach extra,$(EXTRAS),$(COMPILE) $(2) --extra $(extra) -o $(1)requirements-$(extra).lock >/dev/null &&) \
+  $(COMPILE) $(2) $(IMAGE) -o $(1)requirements-gpu.lock >/dev/null && \
+  $(COMPILE) $(2) $(IMAGE) --group gpu-build -o $(1)requirements-gpu-build.lock >/dev/null && \
+  $(COMPILE) $(2) $(EXTRAS:%=--extra %) --group dev -o $(1)requirements-dev.lock >/dev/null
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev torch weights test torture lint types lock lock-check clean
+.PHONY: help demo install install-dev torch $(EXTRAS) test torture lint types lock lock-check units image machine clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
@@ -36,9 +43,14 @@ torch: $(VENV)/.torch  ## add torch, for nvdiffrec and its tests, which are skip
 
 weights: $(VENV)/.weights  ## add what fetching weights over a network needs (copying them from a disk needs nothing)
 
-test: install-dev $(VALIDATOR)  ## run the tests
-	@$(if $(VALIDATOR),,echo "npm is not here: the tests that use the Khronos glTF validator are skipped";) \
-	  $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+notify: $(VENV)/.notify  ## add what mail and chat messages need (webhook, ping and metrics need nothing)
+
+validate: $(VENV)/.validate  ## add an engine for the Khronos glTF validator (a machine with Node needs none)
+
+usd: $(VENV)/.usd  ## add what writing USDZ files needs
+
+test: install-dev  ## run the tests
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 torture: install-dev  ## disturb the service in every way there is, about an hour (PART=cuts: only that; ARGS=--help)
 	@$(BIN)/python -m tests.torture --results build/torture.jsonl $(PART) $(ARGS)
@@ -50,24 +62,29 @@ types: install-dev torch  ## check the types with mypy, which must see torch's
 	@$(BIN)/mypy
 
 lock: install-dev  ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
-	$(COMPILE) $(UPGRADE) -o requirements.lock
-	$(COMPILE) $(UPGRADE) --extra weights -o requirements-weights.lock
-	$(COMPILE) $(UPGRADE) --extra weights --group dev -o requirements-dev.lock
+	$(call compile_locks,,$(UPGRADE))
 
 # The present locks are the starting point, so that a newer release somewhere is no difference.
 lock-check: install-dev  ## fail when a lock file does not belong to pyproject.toml
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp requirements*.lock "$$folder" && \
-	$(COMPILE) -o "$$folder/requirements.lock" >/dev/null && \
-	$(COMPILE) --extra weights -o "$$folder/requirements-weights.lock" >/dev/null && \
-	$(COMPILE) --extra weights --group dev -o "$$folder/requirements-dev.lock" >/dev/null && \
-	for lock in requirements.lock requirements-weights.lock requirements-dev.lock; do \
+	$(call compile_locks,"$$folder"/) && for lock in $(LOCKS); do \
 	  sed '/^#/d' "$$lock" >"$$folder/here"; sed '/^#/d' "$$folder/$$lock" >"$$folder/wanted"; \
 	  diff -u --label "$$lock" --label "$$lock from pyproject.toml" "$$folder/here" "$$folder/wanted" \
 	    || { echo "$$lock does not belong to pyproject.toml: run 'make lock' and commit it"; exit 1; }; \
 	done; echo "the lock files belong to pyproject.toml"
 
+units: install  ## write the files in systemd/ anew from daemon/templates, after a change there
+	@$(BIN)/python -c 'from daemon.site import Site; from pathlib import Path; \
+	  [Path("systemd", name).write_text(text) for name, text in Site().shipped().items()]'
+
+image: install-dev  ## build the CPU image in plain folders, without Docker, and try it (root; ARGS=--help)
+	@$(BIN)/python -m tests.image build/image $(ARGS)
+
+machine: install-dev  ## follow docs/operations.md on a bare Debian in a container, half an hour (root; ARGS=--help)
+	@$(BIN)/python -m tests.machine build/machine $(ARGS)
+
 clean:  ## remove .venv and everything that was built; captures and results stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis $(GLTF)/node_modules
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -98,10 +115,6 @@ $(VENV)/.torch: | $(VENV)/.installed
 	@$(PIP) install $(TORCH)
 	@touch $@
 
-$(VENV)/.weights: requirements-weights.lock | $(VENV)/.installed
-	@$(PIP) install --require-hashes --requirement requirements-weights.lock
-	@touch $@
-
-$(GLTF)/node_modules/.installed: $(GLTF)/package-lock.json
-	@npm ci --prefix $(GLTF) --no-audit --no-fund --loglevel=error
+$(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: requirements-%.lock | $(VENV)/.installed
+	@$(PIP) install --require-hashes --requirement $<
 	@touch $@

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from daemon import fsops
+from daemon import fsops, gltf_validation
 from daemon.clock import Clock
 from daemon.errors import FAILURES, Stopping
 from daemon.places import shown
@@ -67,7 +67,11 @@ class Assessor:
         attempt = self.share.places.attempt(job.id, job.attempt)
         finished = [name for name, outcome in outcomes.items() if outcome["state"] == "ok"]
         measured = self._measure(job, attempt, finished) if finished else {"models": {}, "pictures": []}
-        models = {name: self._model_facts(attempt, name, outcomes[name], measured) for name in outcomes}
+        validated = self._validate(job, attempt, finished)
+        models = {
+            name: with_validation(self._model_facts(attempt, name, outcomes[name], measured), validated.get(name))
+            for name in outcomes
+        }
         assessment = judge(models)
         self._record(job, models)
         self._write_report(job, attempt, models, measured, assessment)
@@ -96,6 +100,10 @@ class Assessor:
             return self._measure(job, attempt, finished, again=False)
         error = {"code": ended.error_class, "message": f"measuring failed: {ended.reason}", "fix": ended.fix}
         return {"models": {name: {"error": error} for name in finished}, "pictures": []}
+
+    def _validate(self, job: Job, attempt: Path, finished: list[str]) -> dict[str, dict[str, Any]]:
+        folders = {name: attempt / name for name in finished}
+        return gltf_validation.validate(job.id, folders, attempt / "measure", self.settings, self.stopping)
 
     def _model_facts(
         self, attempt: Path, name: str, outcome: Mapping[str, Any], measured: Mapping[str, Any]
@@ -131,7 +139,8 @@ class Assessor:
         assessment: Assessment,
     ) -> None:
         # Loaded with the first report: its templates take memory that a service which only watches need not have.
-        from daemon.report import build_report, render_html  # noqa: PLC0415
+        from daemon.report import build_report  # noqa: PLC0415
+        from daemon.report_page import render_html  # noqa: PLC0415
 
         report = build_report({
             "job": {
@@ -149,22 +158,32 @@ class Assessor:
             },
         })  # fmt: skip
         fsops.write_file(attempt / "report.json", json.dumps(report, indent=1, ensure_ascii=True).encode())
-        fsops.write_file(attempt / "report.html", render_html(report, attempt / "measure" / "previews").encode())
+        fsops.write_pieces(attempt / "report.html", render_html(report, attempt))
 
 
 def _utc(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
+def with_validation(facts: Mapping[str, Any], validation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A model's facts with what the glTF validator said; a file with errors makes it a warning at best."""
+    told = {**facts, "validation": validation}
+    broken = gltf_validation.objection(validation)
+    if broken is not None:
+        told["notes"] = [*facts.get("notes", ()), broken]
+        told["verdict"] = "warning" if facts["verdict"] == "normal" else facts["verdict"]
+    return told
+
+
 def judge(models: Mapping[str, Mapping[str, Any]]) -> Assessment:
-    """The best verdict of any model decides; among equals the higher masked PSNR names the best model."""
+    """The best verdict of any model decides; among equals a valid GLB and then the higher masked PSNR name the best."""
     finished = {name: facts for name, facts in models.items() if facts["state"] == "ok"}
     if not finished:
         skipped = all(facts["state"] == "skipped" for facts in models.values())
         code = "no_model" if skipped else "models"
         reasons = "\n".join(f"{name}: {facts['reason']}" for name, facts in models.items())
         return Assessment("failure", None, code, reasons)
-    best = max(finished, key=lambda n: (_ORDER[finished[n]["verdict"]], finished[n].get("psnr_masked_db") or 0.0))
+    best = max(finished, key=lambda name: _standing(finished[name]))
     verdict: Verdict = finished[best]["verdict"]
     if verdict != "failure":
         return Assessment(verdict, best)
@@ -173,3 +192,8 @@ def judge(models: Mapping[str, Mapping[str, Any]]) -> Assessment:
     psnr = finished[best]["psnr_masked_db"]
     reason = f"{best} reaches {psnr:.1f} dB on the object; a usable mesh has at least {GRADES[-1][1]:.0f} dB."
     return Assessment("failure", None, "quality", reason)
+
+
+def _standing(facts: Mapping[str, Any]) -> tuple[int, bool, float]:
+    valid = gltf_validation.objection(facts.get("validation")) is None
+    return _ORDER[facts["verdict"]], valid, facts.get("psnr_masked_db") or 0.0

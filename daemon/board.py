@@ -83,6 +83,8 @@ class Board:
         self._working_name = b""
         self._finishing: tuple[str, str] | None = None
         self._holds: dict[str, str] = {}
+        self._paused: float | None = None
+        self._draining = False
         self._stopped = False
 
     # -- what is told to the board --------------------------------------------------------------------------------
@@ -170,6 +172,19 @@ class Board:
             self._holds = reasons
             self._tell([line.job.name for line in self._lines or () if line.job.id in touched])
 
+    def pause(self, since: float | None) -> None:
+        """Since when nothing new is taken or started, because somebody wished so; None when that is not so."""
+        with self._lock:
+            if since != self._paused:
+                self._paused = since
+                self._tell()
+
+    def drain(self) -> None:
+        """The service ends by itself once what runs is finished."""
+        with self._lock:
+            self._draining = True
+            self._tell()
+
     def publish(self, job: Job) -> None:
         """A job came to rest: its folder is in outbox/ or failed/."""
         problems = (job.inspection or {}).get("problems", ())
@@ -235,6 +250,16 @@ class Board:
             return list(reversed(list(self._finished.values())[-_FINISHED_SHOWN:]))
 
     @property
+    def is_held(self) -> bool:
+        """Whether something outside keeps work from going on."""
+        return bool(self._holds)
+
+    @property
+    def paused_since(self) -> float | None:
+        """Since when nothing new is begun; None when there is no pause."""
+        return self._paused
+
+    @property
     def working_name(self) -> bytes:
         """The folder that what runs came from."""
         return self._working_name
@@ -273,7 +298,8 @@ class Board:
                     by_stage[stage].append(line)
             return {
                 "schema": SCHEMA, "at": self._now(), "pid": os.getpid(), "stopped": self._stopped,
-                "held": list(self._holds.values()),
+                "held": list(self._holds.values()), "paused_since": self._paused,
+                "draining": self._draining,
                 "working": None if self._working is None else asdict(self._working),
                 **{stage: [self._brief(line) for line in found[:_JOBS_SHOWN]] for stage, found in by_stage.items()},
                 **{f"{stage}_total": len(found) for stage, found in by_stage.items()},

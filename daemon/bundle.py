@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 import time
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from db.records import Job, ModelRun
 from models.entries import take_facts
 from models.layout import is_own_output
 from models.problem import Problem, printable
+from models.rig_profile import FILE as RIG_FILE
+from models.rig_profile import SCHEMA as RIG_SCHEMA
+from models.rig_profile import rig_of
 
 RECEIPT = "receipt.json"
 LOG_TAIL_BYTES = 65_536
@@ -93,6 +97,10 @@ def failure_bundle(
         _add_received(bundle, places.claimed / job.id, settings)
     if log := _log_tail(places.work(job.id), attempt):
         bundle.texts["log.txt"] = log
+    if b"/" in job.name:
+        rig = rig_of(os.fsdecode(job.name))
+        # Moved back into the inbox itself, the folder must not be read with other cameras.
+        bundle.texts[RIG_FILE] = json.dumps({"schema": RIG_SCHEMA, "rig": rig}).encode()
     bundle.texts["WHY.txt"] = why_text(job, runs, bundle.left_out).encode("utf-8", "backslashreplace")
     bundle.texts["failure.json"] = json.dumps(_failure_facts(job, runs, bundle.left_out), indent=1).encode()
     return bundle

@@ -1,33 +1,31 @@
-"""What the doctor looks at in the folders: share, private folders, record. Moves one empty folder, no more."""
+"""What the doctor looks at in the folders: are they there, whose are they, and do folders move between them?
+
+Moves one empty folder through the share, as the service will, and takes it away again; changes nothing else.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import pwd
+import re
 import shlex
-import sqlite3
-import time
+import stat
+import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.machine import Machine, user_name
 from daemon.places import SENTINEL, Places
-from daemon.record import last_restored, newest_sound
-from daemon.settings import Settings
 from daemon.share import probe_rename
-from db.schema import HEAD, REVISIONS
-from db.soundness import trouble_of
+from models.problem import printable
 
-#: One job makes about a hundred files, on the share and in its working folder.
-INODES_LEAST, INODES_GOOD = 1_000, 10_000
-#: The service wants this many times the size of a capture before it takes it.
-CAPTURES_FREE = 3
-#: How long the doctor tells that the record was put back.
-_RESTORED_TOLD_S = 7 * 86_400.0
+_OTHERS = 0o077
+#: `path =` of smb.conf, and the first word of a line of /etc/exports.
+_SMB_PATH = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_NFS_PATH = re.compile(r'^\s*(?:"([^"]+)"|([^#\s"]\S*))\s', re.MULTILINE)
 
 
 def root_folder(places: Places) -> Finding:
@@ -47,6 +45,11 @@ def public_folders(places: Places) -> Finding:
     missing = [folder.name for folder in places.public() if not folder.is_dir()]
     if not missing:
         return Finding("folders", "ok", ", ".join(folder.name for folder in places.public()))
+    if blocked := [folder for folder in places.public() if folder.name in missing and os.path.lexists(folder)]:
+        return Finding(
+            "folders", "fail", f"{blocked[0]} is there and is no folder", "the service refuses to start without it",
+            f"mv {shlex.quote(str(blocked[0]))} {shlex.quote(str(blocked[0]) + '.old')}, then meshdrop doctor --fix",
+        )  # fmt: skip
     return Finding(
         "folders", "fail", f"{places.root} lacks {', '.join(missing)}", "the service refuses to start without them",
         f"meshdrop init {shlex.quote(str(places.root))}",
@@ -60,7 +63,7 @@ def user(places: Places, machine: Machine) -> Finding:
     owner = account_of(places.state)
     return Finding(
         "user", "warn", f"{places.state} belongs to {owner}, and this is {user_name()}",
-        "the lines about folders tell what this user may do, not what the service may",
+        "what the service may do in the folders, and how it is, cannot be found out as somebody else",
         f"sudo -u {owner} meshdrop doctor --root {shlex.quote(str(places.root))}",
     )  # fmt: skip
 
@@ -72,6 +75,120 @@ def account_of(path: Path) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"'#{number}'"
+
+
+def permissions(places: Places) -> Finding:
+    """Can what people put into the public folders be taken out again by the service?"""
+    for folder in places.public():
+        mode = folder.stat().st_mode
+        if mode & stat.S_ISVTX and folder != places.status:
+            return Finding(
+                "permissions", "warn", f"{folder} has the sticky bit",
+                "the kernel then lets only its owner move a folder out of it: captures of other users are never taken",
+                f"chmod -t {shlex.quote(str(folder))}",
+            )  # fmt: skip
+    if not os.access(places.status, os.W_OK | os.X_OK):
+        return Finding(
+            "permissions", "warn", f"{user_name()} may not write to {places.status}",
+            "the people at the share see nothing of what happens to their captures",
+            f"sudo chown {user_name()} {shlex.quote(str(places.status))} && chmod u+rwx "
+            f"{shlex.quote(str(places.status))}",
+        )  # fmt: skip
+    if loose := [folder for folder in places.public() if _is_loose(folder.stat().st_mode)]:
+        return Finding(
+            "permissions", "warn",
+            f"the group may write to {', '.join(folder.name for folder in loose)}, without setgid",
+            "what one person puts there belongs to his own group, and neither the others nor the service may move it",
+            f"chmod g+s {' '.join(shlex.quote(str(folder)) for folder in loose)}",
+        )  # fmt: skip
+    return Finding("permissions", "ok", "as they should be")
+
+
+def _is_loose(mode: int) -> bool:
+    return bool(mode & stat.S_IWGRP) and not mode & (stat.S_ISGID | stat.S_IWOTH)
+
+
+def _obstacle(places: Places) -> tuple[Path, str] | None:
+    """What in the private folders is of the wrong kind, or closed to this user, and what it is."""
+    for folder in (places.spool, places.claimed, places.staging, places.kept, places.state / "work", places.backups):
+        if os.path.lexists(folder):
+            if not folder.is_dir():
+                return folder, "is there and is no folder"
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                return folder, f"may not be used by {user_name()}"
+    for file in (places.lock, places.spool / "lock", places.live_status):
+        if os.path.lexists(file):
+            if not file.is_file():
+                return file, "is there and is no file"
+            if not os.access(file, os.R_OK | os.W_OK):
+                return file, f"may not be used by {user_name()}"
+    return None
+
+
+def private_folders(places: Places) -> Finding:
+    """Are spool and state out of reach of the people at the share?"""
+    if (inside := inside_public(places)) is not None:
+        private, public, setting = inside
+        return Finding(
+            "private folders", "fail", f"{private} lies inside {public}",
+            "people at the share could delete or change captures that were accepted; the service refuses to start",
+            f"move it with the setting {setting}, to a folder that nobody exports",
+        )  # fmt: skip
+    if (obstacle := _obstacle(places)) is not None:
+        path, says = obstacle
+        quoted = shlex.quote(str(path))
+        cure = f"sudo chown -R {user_name()} {quoted} && chmod u+rwX {quoted}"
+        return Finding(
+            "private folders", "fail", f"{path} {says}", "the service cannot be started, or stops when it comes there",
+            cure if "may not" in says else f"mv {quoted} {quoted}.old (a start makes what it needs)",
+        )  # fmt: skip
+    open_ones = [
+        folder for folder in (places.spool, places.state) if folder.is_dir() and folder.stat().st_mode & _OTHERS
+    ]
+    if open_ones:
+        told = " and ".join(f"{folder} ({folder.stat().st_mode & 0o777:o})" for folder in open_ones)
+        return Finding(
+            "private folders", "warn", f"open to other users: {told}",
+            "they could read captures, or change what was accepted",
+            f"chmod 700 {' '.join(shlex.quote(str(folder)) for folder in open_ones)}",
+        )  # fmt: skip
+    return Finding("private folders", "ok", "nobody else may enter")
+
+
+def inside_public(places: Places) -> tuple[Path, Path, str] | None:
+    """A private folder, the public one in which it lies, and the setting that moves it; None when all is well."""
+    for private, setting in ((places.spool, "spool_dir"), (places.state, "state_dir")):
+        real = Path(os.path.realpath(private))
+        for public in places.public():
+            around = Path(os.path.realpath(public))
+            if real == around or around in real.parents:
+                return private, public, setting
+    return None
+
+
+def exports(places: Places, machine: Machine) -> Finding:
+    """Does a file server on this machine show the private folders to everybody?"""
+    for file, pattern in (("etc/samba/smb.conf", _SMB_PATH), ("etc/exports", _NFS_PATH)):
+        try:
+            text = (machine.fs / file).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        for exported in (next(filter(None, found.groups())).strip('"') for found in pattern.finditer(text)):
+            if (shown := _shown_by(Path(exported), places)) is not None:
+                return Finding(
+                    "exports", "warn", f"/{file} exports {printable(exported)}, and {shown} lies in it",
+                    "whoever mounts it can delete captures that were accepted and are nowhere else",
+                    f"export {', '.join(folder.name for folder in places.public())} of {places.root}, each by itself",
+                )  # fmt: skip
+    return Finding("exports", "ok", "no file server here shows the private folders")
+
+
+def _shown_by(exported: Path, places: Places) -> Path | None:
+    if not exported.is_absolute():
+        return None
+    top = Path(os.path.realpath(exported))
+    private = (places.spool, places.state)
+    return next((folder for folder in private if top in (real := Path(os.path.realpath(folder)), *real.parents)), None)
 
 
 def moving(places: Places) -> Finding:
@@ -94,6 +211,39 @@ def _moves(places: Places) -> Iterator[tuple[Path, Path]]:
     yield staging, places.failed
 
 
+def names(places: Places) -> Finding:
+    """Does the share keep names as they are given? Found out with an empty folder in the spool, which is on it."""
+    folder = nearest(places.staging)
+    mark = uuid.uuid4().hex[:8]
+    given = folder / f".probe-{mark}-aé"
+    other = folder / f".probe-{mark}-Aé"
+    try:
+        given.mkdir()
+    except (OSError, UnicodeError) as error:
+        return Finding(
+            "names", "warn", f"{folder} takes no folder with an accent in its name ({error})",
+            "captures with such names cannot be taken", "mount the share with UTF-8 names (CIFS: iocharset=utf8)",
+        )  # fmt: skip
+    try:
+        blind, kept = other.exists(), given.name in os.listdir(folder)
+    finally:
+        with contextlib.suppress(OSError):
+            given.rmdir()
+    if blind:
+        return Finding(
+            "names", "warn", f"{folder} does not tell large letters from small ones",
+            "results of `Chair` and `chair` cannot lie side by side: the second gets a longer name",
+            "nothing, if no rig relies on it; else mount with case-sensitive names (CIFS: without nocase)",
+        )  # fmt: skip
+    if not kept:
+        return Finding(
+            "names", "warn", f"{folder} changes the form of accents in names",
+            "a folder may come back under another spelling than it was dropped with",
+            "mount the share so that it keeps names (ZFS: normalization=none for a new file system)",
+        )  # fmt: skip
+    return Finding("names", "ok", "are kept as they are given")
+
+
 def nearest(path: Path) -> Path:
     """``path``, or the closest folder above it that exists."""
     while not path.exists() and path != path.parent:
@@ -103,8 +253,6 @@ def nearest(path: Path) -> Path:
 
 def waiting(places: Places, machine: Machine) -> Finding:
     """May this user take what lies in the inbox? Moving a folder elsewhere needs the right to write into it."""
-    if not places.inbox.is_dir():
-        return Finding("inbox", "ok", "not there")
     with os.scandir(places.inbox) as entries:
         folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     locked = sorted(folder for folder in folders if not machine.may_use(folder))
@@ -115,161 +263,4 @@ def waiting(places: Places, machine: Machine) -> Finding:
         f"{len(locked)} of {len(folders)} folders may not be moved by {user_name()}, for example {locked[0].name!r}",
         "they stay in the inbox until their permissions are changed; with Samba, `force user` keeps it from happening",
         f"sudo chown -R {user_name()} {shlex.quote(str(places.inbox))}/*",
-    )  # fmt: skip
-
-
-def share_mount(places: Places, machine: Machine) -> Finding:
-    """Does the share lie on a network file system?"""
-    kind = machine.network_type(places.root)
-    if kind is None:
-        return Finding("share", "ok", "on a local file system")
-    return Finding(
-        "share", "warn", f"{places.root} is on {kind}",
-        "folders must be quiet for longer before they are taken (settle_network_s), and what was published survives a "
-        "power cut of the server only if it writes through",
-        "on the server, export with `sync` (NFS) or set `strict sync = yes` (Samba), or run Meshdrop there",
-    )  # fmt: skip
-
-
-def state_disk(places: Places, machine: Machine) -> Finding:
-    """Does the record lie on a local disk that this user can write to?"""
-    folder = nearest(places.state)
-    kind = machine.network_type(folder)
-    if kind is not None:
-        return Finding(
-            "state", "fail", f"{places.state} is on {kind}", "SQLite cannot keep its promises there",
-            f"set state_dir = \"/var/lib/meshdrop\" (or another local folder) in {places.root}/.meshdrop/config.toml",
-        )  # fmt: skip
-    return _writable("state", places.state, "the record could not be written")
-
-
-def kernel_cache(places: Places) -> Finding:
-    """Can compiled kernels be kept?"""
-    return _writable("kernel cache", places.cache, "every model run would compile its kernels again, for a minute")
-
-
-def _writable(name: str, wanted: Path, why: str) -> Finding:
-    folder = nearest(wanted)
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
-        return Finding(name, "ok", str(wanted))
-    if not folder.is_dir():
-        return Finding(name, "fail", f"{folder} is not a folder", why, f"rm {shlex.quote(str(folder))}")
-    return Finding(
-        name, "fail", f"{user_name()} may not write to {folder}", why,
-        f"sudo chown -R {user_name()} {shlex.quote(str(folder))}",
-    )  # fmt: skip
-
-
-def free_space(settings: Settings, machine: Machine) -> Finding:
-    """Is there room for the largest capture that is allowed?"""
-    places = settings.places
-    free = min(machine.room(nearest(folder)).free_bytes for folder in (places.spool, places.state)) / 1e6
-    wanted = max(settings.min_free_mb, CAPTURES_FREE * settings.max_capture_mb)
-    if free >= wanted:
-        return Finding("free space", "ok", f"{free / 1e3:.1f} GB")
-    return Finding(
-        "free space", "fail" if free < settings.min_free_mb else "warn", f"{free:.0f} MB, less than {wanted:.0f} MB",
-        "nothing new is taken from the inbox" if free < settings.min_free_mb else "large captures have to wait",
-        f"take results out of {places.outbox} and {places.failed}, or lower retain_days; "
-        f"du -xsh {shlex.quote(str(places.root))}/* {shlex.quote(str(places.spool))}/* shows what is large",
-    )  # fmt: skip
-
-
-def free_inodes(settings: Settings, machine: Machine) -> Finding:
-    """Is there room for the number of files?"""
-    places = settings.places
-    rooms = [machine.room(nearest(folder)).inodes for folder in (places.spool, places.state)]
-    left = min((inodes for inodes in rooms if inodes is not None), default=None)
-    if left is None or left >= INODES_GOOD:
-        return Finding("free inodes", "ok", "no limit" if left is None else str(left))
-    return Finding(
-        "free inodes", "fail" if left < INODES_LEAST else "warn", f"room for {left} more files",
-        "one capture with its results needs about a hundred",
-        f"take results out of {places.outbox} and {places.failed}; "
-        f"du -x --inodes -s {shlex.quote(str(places.root))}/* shows where the many files are",
-    )  # fmt: skip
-
-
-def instance(places: Places) -> Finding:
-    """Does a service run on these folders?"""
-    try:
-        descriptor = os.open(places.lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return Finding("service", "ok", "not running; `meshdrop run` starts it")
-    try:
-        # Held for an instant: only a service that starts in this very instant would be turned away, and is restarted.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 200).decode("ascii", "replace").split("\n")[0]
-        return Finding("service", "ok", f"running as process {holder or 'unknown'}")
-    finally:
-        os.close(descriptor)
-    return Finding("service", "ok", "not running; `meshdrop run` starts it")
-
-
-def record(places: Places) -> Finding:
-    """Is the database whole, and of a version that this one understands? Only reads; never migrates."""
-    if not places.database.is_file():
-        return Finding("record", "ok", "none yet; it is made at the first start")
-    try:
-        with closing(_read_only(places.database)) as connection:
-            trouble = trouble_of(connection)
-            revision = _revision(connection)
-    except sqlite3.Error as error:
-        return _damaged(places, str(error))
-    if trouble is not None:
-        return _damaged(places, trouble)
-    return _schema(places, revision)
-
-
-def _read_only(database: Path) -> sqlite3.Connection:
-    """Without a log beside it nobody has the record open: then SQLite need not make its own files there to read it."""
-    alone = not database.with_name(database.name + "-wal").exists()
-    return sqlite3.connect(f"{database.as_uri()}?mode=ro{'&immutable=1' if alone else ''}", uri=True, timeout=1.0)
-
-
-def _revision(connection: sqlite3.Connection) -> str | None:
-    """The schema's version; None for a database that has none."""
-    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone():
-        return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return None if row is None else str(row[0])
-
-
-def _schema(places: Places, revision: str | None) -> Finding:
-    if revision == HEAD:
-        return _restored(places) or Finding("record", "ok", f"whole, schema {revision}")
-    if revision is None or revision in REVISIONS:
-        return Finding(
-            "record", "warn", f"whole, schema {revision or 'empty'}; this version has {HEAD}",
-            "the service saves a copy and brings it up to date at the next start",
-            f"meshdrop run --once --root {shlex.quote(str(places.root))}",
-        )  # fmt: skip
-    return Finding(
-        "record", "fail", f"schema {revision} is unknown to this version: a newer Meshdrop wrote it",
-        "the service refuses to start", "install that version again, or put back a backup from " + str(places.backups),
-    )  # fmt: skip
-
-
-def _restored(places: Places) -> Finding | None:
-    """That the service put the record back lately: it said so in its log, which nobody may have read."""
-    restored = last_restored(places)
-    if restored is None or time.time() - restored.at > _RESTORED_TOLD_S:
-        return None
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(restored.at))
-    source = f"from {restored.source}" if restored.source else "from the captures in the spool alone"
-    return Finding(
-        "record", "warn", f"whole, schema {HEAD}; it was put back {source} on {when}", restored.why,
-        f"nothing more is needed; should it happen again, have the disk checked. {restored.aside} holds what was found",
-    )  # fmt: skip
-
-
-def _damaged(places: Places, trouble: str) -> Finding:
-    copy = newest_sound(places)
-    back = f"puts {copy} in its place" if copy else "begins a new one"
-    return Finding(
-        "record", "fail", f"{places.database} is damaged: {trouble}",
-        f"the next start of the service sets it aside and {back}; captures it had accepted are safe in the spool and "
-        "are taken up again",
-        "start the service again: systemctl restart meshdrop",
     )  # fmt: skip

@@ -1,95 +1,42 @@
-"""What the doctor looks at before any folder: versions, kernel limits, the GPU."""
+"""What the doctor looks at of the machine: what the kernel allows, memory, the clock.
+
+Limits are those of the running service where there is one: a person's shell has others.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Collection
-
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from daemon.finding import Finding
-from daemon.machine import Machine, gpu_seen, user_name
-from models.registry import BUILT_IN
+from daemon.machine import Machine
+from daemon.processes import ProcessFacts
 
-DISTRIBUTION = "meshdrop"
-#: Models that compute with CUDA and nothing else.
-NEED_CUDA = frozenset({"nvdiffrec", "reconviagen"})
-
-#: Below it, a rare race between connections in WAL mode can damage the record (sqlite.org/wal.html, "WAL-reset bug").
-SQLITE_GOOD = (3, 51, 3)
 #: Sockets, pipes to a worker, the record and one folder level of a capture, several times over.
 OPEN_FILES_GOOD = 1024
+#: The service has a dozen threads, and numerical libraries start one for each core.
+PROCESSES_GOOD = 256
 #: The service itself needs one instance and a handful of watches; editors and sync clients of the same user share them.
 INOTIFY_GOOD = {"max_user_instances": 16, "max_user_watches": 1024}
-
-_REINSTALL = "run `make install` in the project, or `pip install --require-hashes -r requirements.lock`"
-
-
-def python_version(machine: Machine) -> Finding:
-    """Is this interpreter one that the package was made for?"""
-    try:
-        wanted = machine.metadata(DISTRIBUTION)["Requires-Python"]
-    except importlib.metadata.PackageNotFoundError:
-        return Finding("python", "ok", f"Python {machine.python}")
-    if SpecifierSet(wanted).contains(machine.python, prereleases=True):
-        return Finding("python", "ok", f"Python {machine.python}")
-    return Finding(
-        "python", "fail", f"Python {machine.python}, but Meshdrop needs {wanted}",
-        "it was not tested with this version and may stop anywhere", f"make a new environment with Python {wanted}",
-    )  # fmt: skip
+#: What fusion's worker takes at its default resolution on captures of several megapixels, and the service beside it.
+MEMORY_GOOD_MIB = 2048
+#: What a container gets that nobody gave more: 64 MB, to the last byte.
+SHARED_MEMORY_LEAST = 64 << 20
+#: Limits on single processes that none of ours may have: name in /proc, what it stops, name in a unit, in a shell.
+_NEVER = (
+    ("Max address space", "loading torch reserves far more than it uses", "LimitAS", "ulimit -v"),
+    ("Max file size", "weights and textures are larger", "LimitFSIZE", "ulimit -f"),
+    ("Max cpu time", "the kernel kills the service when it is used up", "LimitCPU", "ulimit -t"),
+    ("Max data size", "models stop with an out-of-memory error", "LimitDATA", "ulimit -d"),
+)
+_FILE_SIZE_GOOD = 8 << 30
 
 
-def packages(machine: Machine) -> Finding:
-    """Do the installed packages have the versions that Meshdrop asks for?"""
-    try:
-        asked = machine.metadata(DISTRIBUTION).get_all("Requires-Dist") or []
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            "packages", "fail", "Meshdrop itself is not installed in this environment",
-            "model processes start isolated and find only installed packages", "pip install --no-deps -e .",
-        )  # fmt: skip
-    requirements = [Requirement(line) for line in asked]
-    wrong = [trouble for each in requirements if (trouble := _wrong_with(each, machine))]
-    if not wrong:
-        return Finding("packages", "ok", f"{len(requirements)} packages have the versions that were asked for")
-    return Finding(
-        "packages", "fail", "; ".join(wrong), "results may differ from what was tested, or models may not start",
-        _REINSTALL,
-    )  # fmt: skip
-
-
-def _wrong_with(asked: Requirement, machine: Machine) -> str | None:
-    if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
-        return None
-    try:
-        version = machine.metadata(asked.name)["Version"]
-    except importlib.metadata.PackageNotFoundError:
-        return f"{asked.name} is missing"
-    if asked.specifier.contains(version, prereleases=True):
-        return None
-    return f"{asked.name} is {version}, not {asked.specifier}"
-
-
-def sqlite_version(machine: Machine) -> Finding:
-    """Is SQLite new enough to be without its known WAL defect?"""
-    version, good = (".".join(map(str, part)) for part in (machine.sqlite, SQLITE_GOOD))
-    if machine.sqlite >= SQLITE_GOOD:
-        return Finding("sqlite", "ok", f"SQLite {version}")
-    return Finding(
-        "sqlite", "warn", f"SQLite {version}, older than {good}",
-        "a rare race in its write-ahead log can damage the record while other programs write to it; the service is the "
-        "only writer and checks the record at each start",
-        f"install into a Python that brings SQLite {good} or newer, for example the newest of "
-        "`uv venv --managed-python`",
-    )  # fmt: skip
-
-
-def open_files(machine: Machine) -> Finding:
-    """May this user open enough files?"""
-    limit = machine.open_files()
-    if limit < 0 or limit >= OPEN_FILES_GOOD:        # RLIM_INFINITY is -1
-        return Finding("open files", "ok", "no limit" if limit < 0 else f"up to {limit}")
+def open_files(service: ProcessFacts) -> Finding:
+    """May the service open enough files?"""
+    limit = service.limits().get("Max open files")
+    if limit is None or limit >= OPEN_FILES_GOOD:
+        return Finding("open files", "ok", "no limit" if limit is None else f"up to {limit}")
     return Finding(
         "open files", "warn", f"only {limit} may be open at once",
         "large captures may fail with `Too many open files`",
@@ -97,55 +44,150 @@ def open_files(machine: Machine) -> Finding:
     )  # fmt: skip
 
 
-def inotify(machine: Machine) -> Finding:
-    """Can the service be woken up by the kernel when something arrives?"""
-    limits = {name: _kernel_number(machine, name) for name in INOTIFY_GOOD}
-    low = [name for name, limit in limits.items() if limit < INOTIFY_GOOD[name]]
-    if not low:
-        says = f"{limits['max_user_instances']} instances, {limits['max_user_watches']} watches"
-        return Finding("inotify", "ok", says)
+def process_limits(machine: Machine, service: ProcessFacts) -> Finding:
+    """Is anything limited that a model run must have?"""
+    limits = service.limits()
+    for name, why, unit, shell in _NEVER:
+        limit = limits.get(name)
+        if limit is not None and not (name == "Max file size" and limit >= _FILE_SIZE_GOOD):
+            return Finding(
+                "process limits", "warn", f"{name.lower()} is limited to {limit}", why,
+                f"{shell} unlimited (or {unit}=infinity in the systemd unit)",
+            )  # fmt: skip
+    threads = min(
+        (limit for limit in (limits.get("Max processes"), _least(machine, service, "pids", "pids.max")) if limit),
+        default=None,
+    )
+    if threads is None or threads >= PROCESSES_GOOD:
+        return Finding("process limits", "ok", "none that matters")
     return Finding(
-        "inotify", "warn", ", ".join(f"fs.inotify.{name} is {limits[name]}" for name in low),
-        "new captures are then noticed by the regular scan only, some seconds later",
-        "sudo sysctl -w " + " ".join(f"fs.inotify.{name}={INOTIFY_GOOD[name]}" for name in low),
+        "process limits", "warn", f"only {threads} processes and threads are allowed",
+        "numerical libraries start one for each core; workers then die with `can't start new thread`",
+        f"ulimit -u {PROCESSES_GOOD} (or TasksMax={PROCESSES_GOOD} in the systemd unit, pids_limit in Docker)",
     )  # fmt: skip
 
 
-def _kernel_number(machine: Machine, name: str) -> int:
+def inotify(machine: Machine, inbox: Path | None) -> Finding:
+    """Can the service be woken up by the kernel when something arrives?"""
+    limits = {name: _number(machine.proc / "sys/fs/inotify" / name) or 0 for name in INOTIFY_GOOD}
+    low = [name for name, limit in limits.items() if limit < INOTIFY_GOOD[name]]
+    why = "new captures are then noticed by the regular scan only, some seconds later"
+    if low:
+        return Finding(
+            "inotify", "warn", ", ".join(f"fs.inotify.{name} is {limits[name]}" for name in low), why,
+            "sudo sysctl -w " + " ".join(f"fs.inotify.{name}={INOTIFY_GOOD[name]}" for name in low),
+        )  # fmt: skip
+    refused = machine.inotify_refused(inbox if inbox is not None and inbox.is_dir() else None)
+    if refused is None:
+        says = f"{limits['max_user_instances']} instances, {limits['max_user_watches']} watches"
+        return Finding("inotify", "ok", says)
+    name = "max_user_instances" if "instance" in refused else "max_user_watches"
+    return Finding(
+        "inotify", "warn", f"the kernel gives this user {refused}: fs.inotify.{name}={limits[name]} is used up", why,
+        f"sudo sysctl -w fs.inotify.{name}={2 * limits[name]}",
+    )  # fmt: skip
+
+
+def memory(machine: Machine, service: ProcessFacts, largest_run_mib: int) -> Finding:
+    """Is there memory for the largest model run so far? ``largest_run_mib`` is 0 where there was none."""
+    wanted = max(MEMORY_GOOD_MIB, largest_run_mib + largest_run_mib // 4)
+    total = _meminfo(machine.proc).get("MemTotal")
+    allowed = _least(machine, service, "memory", "memory.max", "memory.limit_in_bytes")
+    limits = {
+        "this machine has": None if total is None else total // 1024,
+        "its control group (container, systemd unit) may use": None if allowed is None else allowed >> 20,
+    }
+    known = {who: mib for who, mib in limits.items() if mib is not None}
+    if not known:
+        return Finding("memory", "ok", "unknown")
+    who, least = min(known.items(), key=lambda item: item[1])
+    if least >= wanted:
+        return Finding("memory", "ok", f"{least} MiB")
+    because = f"a run here took {largest_run_mib} MiB" if wanted > MEMORY_GOOD_MIB else f"fusion needs {wanted} MiB"
+    return Finding(
+        "memory", "warn", f"{who} {least} MiB, and {because}",
+        "model runs may be killed for memory (host_memory, crash)",
+        f"add memory, or allow more (MemoryMax={wanted}M in the unit, mem_limit in Docker), or lower `resolution`",
+    )  # fmt: skip
+
+
+def shared_memory(machine: Machine, needed: bool) -> Finding:
+    """Has a container room in /dev/shm? ``needed``: whether a model computes with torch."""
+    folder = machine.dev / "shm"
+    if not needed or not machine.in_container or not folder.is_dir():
+        return Finding("shared memory", "ok", "as the machine has it")
+    size = machine.room(folder).total_bytes
+    if size > SHARED_MEMORY_LEAST:
+        return Finding("shared memory", "ok", f"{size >> 20} MiB")
+    return Finding(
+        "shared memory", "warn", f"/dev/shm of this container has {size >> 20} MiB",
+        "torch and the GPU libraries share memory between processes there and stop with `Bus error` when it is full",
+        "shm_size: 1g in docker-compose.yml (or docker run --shm-size=1g)",
+    )  # fmt: skip
+
+
+def clock(machine: Machine) -> Finding:
+    """Is the time right, as far as this machine can know?"""
+    now = machine.now()
+    newest = max((file.stat().st_mtime for file in machine.program.glob("daemon/*.py")), default=0.0)
+    if now < newest - 86_400.0:
+        return Finding(
+            "clock", "fail", "the clock stands before the day on which this program was installed",
+            "originals and copies of the record are kept or deleted by their age, and every page shows a wrong time",
+            "sudo timedatectl set-ntp true (or: sudo date -s 'YYYY-MM-DD HH:MM:SS')",
+        )  # fmt: skip
+    zone = machine.environ.get("TZ", "").lstrip(":")
+    if zone and "/" in zone and not (machine.fs / "usr/share/zoneinfo" / zone.lstrip("/")).exists():
+        return Finding(
+            "clock", "warn", f"TZ names {zone}, which this machine does not know",
+            "times on the terminal are shown as if they were local, and are UTC",
+            "correct TZ, or install the package tzdata",
+        )  # fmt: skip
+    if machine.clock_is_steered() is False:
+        return Finding(
+            "clock", "warn", "nothing keeps this machine's clock right (no NTP)",
+            "times in pages, receipts and logs drift away from those of the rig; nothing is lost by it",
+            "sudo timedatectl set-ntp true (in a container: on the machine that runs it)",
+        )  # fmt: skip
+    return Finding("clock", "ok", "is kept right")
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file of the kernel; None for ``max``, and where there is no such file."""
     try:
-        return int((machine.proc / "sys/fs/inotify" / name).read_text(encoding="ascii"))
+        return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return 0
+        return None
 
 
-def gpu(machine: Machine, models: Collection[str]) -> Finding:
-    """Is there a GPU that this user may compute on, as far as the kernel shows?"""
-    seen = gpu_seen(machine.proc, machine.dev)
-    needed = sorted(NEED_CUDA.intersection(models))
-    if seen.driver is None and not seen.cards:
-        if not needed:
-            return Finding("gpu", "ok", "no NVIDIA GPU: fusion runs on the CPU")
-        return Finding(
-            "gpu", "warn", f"no NVIDIA GPU, but the settings name {', '.join(needed)}",
-            "these models are skipped on this machine",
-            "install the NVIDIA driver (in a container: start it with `--gpus all`), or take them out of `models`",
-        )  # fmt: skip
-    if not seen.cards or not seen.unified_memory:
-        missing = "card" if not seen.cards else "nvidia-uvm"
-        return Finding(
-            "gpu", "warn", f"driver {seen.driver or 'unknown'}, but no device node for the {missing} in {machine.dev}",
-            "CUDA cannot start without it", "sudo nvidia-modprobe -u -c 0 (in a container: start it with `--gpus all`)",
-        )  # fmt: skip
-    locked = [str(card) for card in seen.cards if not machine.may_use(card)]
-    if locked:
-        return Finding(
-            "gpu", "warn", f"{', '.join(locked)} may not be opened by {user_name()}", "CUDA cannot start without it",
-            f"sudo usermod -aG video,render {user_name()}, then log in again",
-        )  # fmt: skip
-    return Finding("gpu", "ok", f"{len(seen.cards)} NVIDIA GPU(s), driver {seen.driver or 'unknown'}")
+def _meminfo(proc: Path) -> Mapping[str, int]:
+    """/proc/meminfo in KiB."""
+    try:
+        lines = (proc / "meminfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split() for line in lines)
+    return {parts[0].rstrip(":"): int(parts[1]) for parts in pairs if len(parts) > 1 and parts[1].isdigit()}
 
 
-def licences() -> Finding:
-    """Which optional parts may not be used for everything?"""
-    parts = [f"{entry.name}: {line}" for entry in BUILT_IN.values() for line in entry.licences]
-    return Finding("licences", "ok", "everything that fusion uses is free for any use", "; ".join(parts))
+def _least(machine: Machine, service: ProcessFacts, controller: str, *names: str) -> int | None:
+    """The tightest limit of a process's control group and those around it; None where there is none."""
+    numbers = [
+        number for folder in _folders(machine, service, controller) for name in names
+        if (number := _number(folder / name)) is not None and number < 1 << 60  # version 1 writes "none" as a huge one
+    ]
+    return min(numbers, default=None)
+
+
+def _folders(machine: Machine, service: ProcessFacts, controller: str) -> Iterator[Path]:
+    """Inside a container the group's own path may not be visible: then its limits stand at the top."""
+    top = machine.fs / "sys/fs/cgroup"
+    for controllers, path in service.cgroups().items():
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = top / controller if controllers else top
+        inner = Path(path.lstrip("/"))
+        yield from (base / part for part in (inner, *inner.parents))

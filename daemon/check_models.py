@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.check_gpu import Wanted
 from daemon.finding import Finding
 from daemon.process import Home, worker_environment
 from daemon.settings import Settings
+from daemon.weights import CATALOGUES, cure
+from models.base import ModelUnavailable
+from models.weights import MANIFEST, verify
 
 #: A healthy model answers within two seconds; one that hangs is a finding, not a wait.
 LIMIT_S = 20.0
@@ -91,16 +95,38 @@ def configured(settings: Settings) -> dict[str, Mapping[str, Any]]:
     return {name: settings.model_settings.get(name, {}) for name in settings.models}
 
 
-def findings(questions: list[Question]) -> list[Finding]:
-    """One line a model. A missing model among others is skipped; when none can run, nothing can be made."""
-    answers = [(question.model, question.answer()) for question in questions]
-    some_work = any(trouble is None for _, trouble in answers)
-    return [_finding(model, trouble, some_work=some_work) for model, trouble in answers]
-
-
-def _finding(model: str, trouble: tuple[str, str] | None, *, some_work: bool) -> Finding:
+def answered(question: Question, wanted: Wanted) -> Finding:
+    """Can this model run here? One that is missing among others is skipped; when none is left, nothing can be made."""
+    name = f"model {question.model}"
+    trouble = question.answer()
     if trouble is None:
-        return Finding(f"model {model}", "ok", "can run here")
-    reason, fix = trouble
-    why = "captures go through the other models without it" if some_work else "no capture can become a mesh"
-    return Finding(f"model {model}", "warn" if some_work else "fail", reason, why, fix)
+        return Finding(name, "ok", "can run here")
+    result, why = wanted.loss_of([question.model])
+    return Finding(name, result, trouble[0], why, trouble[1] or "see README, Models")
+
+
+def weights(model: str, top: Path, wanted: Wanted) -> Finding:
+    """Are the weights of a model here, every file with its size? Every byte is read by `meshdrop weights verify`."""
+    catalogue = CATALOGUES[model]
+    damages = verify(top / model, catalogue, deep=False)
+    if not damages:
+        return Finding(f"weights {model}", "ok", f"{len(list(catalogue.files()))} files in {top / model}")
+    result, why = wanted.loss_of([model])
+    more = f" (and {len(damages) - 1} more)" if len(damages) > 1 else ""
+    if all(damage.kind == "missing" for damage in damages) and not (top / model / MANIFEST).exists():
+        says = f"not in {top / model}"
+    else:
+        says = f"not whole in {top / model}: {damages[0]}{more}"
+    return Finding(f"weights {model}", result, says, why, cure(catalogue, damages))
+
+
+def code(model: str, options: Mapping[str, Any], wanted: Wanted) -> Finding:
+    """Is the published program there that a model calls? Looks at files only."""
+    from models.reconviagen import upstream  # noqa: PLC0415 - only where this model is switched on
+
+    try:
+        root = upstream.probe(Path(options["code"]) if options.get("code") else None)
+    except ModelUnavailable as error:
+        result, why = wanted.loss_of([model])
+        return Finding(f"code {model}", result, error.reason, why, error.fix)
+    return Finding(f"code {model}", "ok", f"{upstream.revision(root)} in {root}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from daemon.settle import Snapshot
+from models.jpeg import JpegInfo, check_jpeg, pixels_only
 from models.limits import CaptureLimits
 from models.png import SIGNATURE
 
@@ -67,6 +68,19 @@ def png_state(path: str, most: int) -> State:
     if len(content) > most or _is_sound(content):
         return "whole"
     return "hole" if _HOLE in bytes(content) else "damaged"
+
+
+def jpeg_state(path: str, limits: CaptureLimits) -> State:
+    """The same of a JPEG, which has no checksums: its segments must lie one behind the other up to its end, and its
+    pixels never hold so many zeros in a row. Raises ``OSError`` when it cannot be read.
+    """
+    with _plain(path) as file:
+        content = file.read(limits.max_file_bytes + 1)
+    if len(content) > limits.max_file_bytes:
+        return "whole"
+    if isinstance(check_jpeg(content, limits), JpegInfo):
+        return "hole" if _HOLE in pixels_only(content) else "whole"  # notes of cameras are full of zeros
+    return "hole" if _HOLE in content else "damaged"
 
 
 def _is_sound(content: memoryview) -> bool:

@@ -10,30 +10,32 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from daemon import cli_weights
-from daemon.cli_options import Config, Root, out
+from daemon import cli_check, cli_config, cli_doctor, cli_help, cli_notify, cli_pause, cli_rig, cli_service, cli_weights
+from daemon.cli_options import Config, Root, out, places_of
 from daemon.errors import ConfigurationError, ExitCode, MeshdropError
-from daemon.places import SENTINEL, Places, shown
+from daemon.places import Places, shown
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
     from db.records import Job
-    from models.limits import CaptureLimits
-    from models.problem import Problem
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
 )
+app.add_typer(cli_config.app, name="config")
+app.add_typer(cli_rig.app, name="rig")
+app.add_typer(cli_service.app, name="service")
 app.add_typer(cli_weights.app, name="weights")
+app.command()(cli_check.check)
+for command in (cli_pause.pause, cli_pause.resume, cli_pause.drain, cli_notify.notify):
+    app.command()(command)
 err = Console(stderr=True, highlight=False)
 
 JobName = Annotated[str, typer.Argument(help="A job's id (or its beginning), or the name of its folder.")]
@@ -67,7 +69,12 @@ def demo(
 
 
 @app.command()
-def init(root: Annotated[Path, typer.Argument(help="The folder to set up, for example /srv/scans.")]) -> None:
+def init(
+    root: Annotated[Path, typer.Argument(help="The folder to set up, for example /srv/scans.")],
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Where the record shall live, on a local disk; a new setting.")
+    ] = None,
+) -> None:
     """Make inbox/, outbox/, failed/, status/ and the private folders; changes nothing that is there."""
     from daemon.settings import config_file, load
     from daemon.share import create_root
@@ -75,10 +82,18 @@ def init(root: Annotated[Path, typer.Argument(help="The folder to set up, for ex
     root = root.absolute()
     root.mkdir(parents=True, exist_ok=True)
     file = config_file(root)
-    settings = load(root)
+    is_new = not file.exists()
+    settings = load(root, state_dir=state.absolute() if state and is_new else None)
+    if state is not None and settings.places.state != state.absolute():
+        raise ConfigurationError(
+            f"{file} is there already and puts the record into {settings.places.state}",
+            "change state_dir there, or leave --state out",
+        )
     create_root(settings.places)
-    if not file.exists():
-        file.write_text(CONFIG_TEMPLATE, encoding="utf-8")
+    if is_new:
+        told = 'state_dir = "/var/lib/meshdrop"'
+        text = CONFIG_TEMPLATE.replace(f"# {told} ", f"state_dir = {json.dumps(str(settings.state_dir))} ")
+        file.write_text(CONFIG_TEMPLATE if state is None else text, encoding="utf-8")
     out.print(f"{root} is ready. Settings: {file}")
     out.print(f"Start the service with: meshdrop run --root {root}")
 
@@ -91,11 +106,14 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Watch the inbox and work until stopped (Ctrl-C or SIGTERM loses nothing)."""
+    import faulthandler
+
     from daemon import log
     from daemon.service import run_service
     from daemon.settings import find_root, load
     from daemon.startup import wait_for_root
 
+    faulthandler.enable()  # systemd's watchdog ends a service that hangs by SIGABRT: the journal then tells where
     log.configure(verbose)
     if not once:
         wait_for_root(find_root(root))
@@ -103,99 +121,44 @@ def run(
 
 
 @app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="A capture folder.")],
-    root: Root = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say everything about a capture folder without running a model: what is there, what is wrong, the camera probe."""
-    from models.inspection import inspect
-
-    if not folder.is_dir():
-        raise MeshdropError(f"there is no folder {folder}", "name the folder that holds views/ or transforms.json")
-    limits = _limits_for(folder, root, config)
-    found = inspect(folder, limits)
-    if more := _what_the_service_awaits(folder, limits, found.problems):
-        found = replace(found, ok=False, problems=(*found.problems, *more))
-    if as_json:
-        print(json.dumps(found.to_json(), indent=1))
-    else:
-        for line in found.lines():
-            out.print(line, markup=False, soft_wrap=True)
-    if not found.ok:
-        raise typer.Exit(ExitCode.PROBLEM)
-
-
-def _what_the_service_awaits(
-    folder: Path, limits: CaptureLimits, known: tuple[Problem, ...]
-) -> tuple[Problem, ...]:
-    """Why the service would not take the folder as it is, beyond what is wrong with its files: locks, checksums."""
-    from daemon.look import look, read_contents
-    from daemon.settle import Window, judge
-
-    try:
-        snapshot = look(folder, limits)
-        if snapshot.manifest is not None:
-            snapshot = replace(snapshot, contradicted=read_contents(folder, snapshot, limits).contradicted)
-    except OSError:
-        return ()  # said already
-    told = {problem.file for problem in known}
-    found = judge(snapshot, float("inf"), Window(0, 0, 0)).problems
-    return tuple(problem for problem in found if problem.file not in told and (problem.file or not known))
-
-
-def _limits_for(folder: Path, root: Path | None, config: Path | None) -> CaptureLimits:
-    """What the service allows that is meant, lies around the folder or is found from here; the defaults without one."""
-    from daemon.settings import find_root, load
-    from models.limits import CaptureLimits
-
-    around = next((parent for parent in folder.absolute().parents if (parent / SENTINEL).is_file()), None)
-    try:
-        found = find_root(root or around)
-    except ConfigurationError:
-        if config is not None:
-            raise
-        return CaptureLimits()
-    return load(found, config).limits
-
-
-@app.command()
 def status(
     root: Root = None,
     config: Config = None,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing, twice a second.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing, every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show what the service is doing, what waits and why, and what was finished last."""
-    from rich.live import Live
-
+    """Show what the service is doing, what waits and why, when it will be done, and what was finished last."""
+    from daemon.gpu_memory import gpu_memory
+    from daemon.settings import load
     from daemon.views import live_facts, status_view
 
-    places = _places(root, config)
+    places, models = places_of(root, config), load(root, config).models
+    if watch:
+        from daemon.watch import watch as keep_showing
+
+        keep_showing(places, models, out, as_json=as_json)
+        return
+    facts = live_facts(places, models) | {"gpus": [vars(gpu) for gpu in gpu_memory()]}
     if as_json:
-        print(json.dumps(live_facts(places)))
-    elif not watch:
-        out.print(status_view(live_facts(places)))
+        print(json.dumps(facts))
     else:
-        with Live(status_view(live_facts(places)), console=out, refresh_per_second=4) as live:
-            while True:
-                time.sleep(0.5)
-                live.update(status_view(live_facts(places)))
+        out.print(status_view(facts))
 
 
 @app.command()
 def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show one job's whole history."""
     from daemon.views import find_one, history_facts, history_view
+    from db.messages import messages_of
     from db.records import events_of, runs_of
 
-    places = _places(root, config)
+    places = places_of(root, config)
     with _record(places)() as session:
         found = find_one(session, job)
         runs, events = runs_of(session, found.id), events_of(session, found.id)
+        told = messages_of(session, found.id)
     if as_json:
-        print(json.dumps(history_facts(found, runs, events)))
+        print(json.dumps(history_facts(found, runs, events, told)))
     else:
         out.print(history_view(found, runs, events))
 
@@ -205,7 +168,7 @@ def retry(job: JobName, root: Root = None, config: Config = None) -> None:
     """Move a failed (or finished) job's folder back into the inbox, which starts it again."""
     from daemon.fsops import rename_new
 
-    places = _places(root, config)
+    places = places_of(root, config)
     source, target = _published_folder(places, job)
     if os.path.lexists(target):
         raise MeshdropError(f"{target} is there already", "wait until it is taken, or rename it")
@@ -219,37 +182,13 @@ def cancel(job: JobName, root: Root = None, config: Config = None) -> None:
     from daemon.control import ask
     from daemon.views import find_one
 
-    places = _places(root, config)
+    places = places_of(root, config)
     with _record(places)() as session:
         found = find_one(session, job)
     out.print(ask(places.control, "cancel", job=found.id))
 
 
-@app.command()
-def doctor(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
-    """Check the machine, the folders and the models; every line that is not ok says what cures it."""
-    from daemon.doctor import examine, findings_view
-
-    findings = examine(root, config)
-    if as_json:
-        print(json.dumps([finding.to_json() for finding in findings]))
-    else:
-        out.print(findings_view(findings))
-    if any(finding.result == "fail" for finding in findings):
-        raise typer.Exit(ExitCode.PROBLEM)
-
-
-def _places(root: Path | None, config: Path | None) -> Places:
-    """The folders of a root that is there and was set up."""
-    from daemon.settings import load
-
-    places = load(root, config).places
-    if not places.sentinel.is_file():
-        raise MeshdropError(
-            f"{places.root} is not a Meshdrop folder, or it is not mounted: it has no {places.sentinel.name}",
-            f"name another with --root, or make it one with `meshdrop init {places.root}`",
-        )
-    return places
+app.command()(cli_doctor.doctor)
 
 
 def _record(places: Places) -> sessionmaker[Session]:
@@ -272,11 +211,15 @@ def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
     for shelf in (places.failed, places.outbox):
         folder = shelf / os.fsdecode(found.dest or b"_")
         if folder.is_dir():
-            return folder, places.inbox / os.fsdecode(found.name)
+            target = places.inbox / os.fsdecode(found.name)
+            return folder, target if target.parent.is_dir() else places.inbox / target.name
     raise MeshdropError(
         f"job {found.short_id} has no folder in failed/ or outbox/: it is {found.state} or was taken away",
         "copy the capture into the inbox again",
     )
+
+
+cli_help.complete(app)
 
 
 def main() -> None:

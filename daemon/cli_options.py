@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from daemon.errors import MeshdropError
+
+if TYPE_CHECKING:
+    from daemon.places import Places
 
 out = Console(highlight=False)
 
 Root = Annotated[Path | None, typer.Option("--root", help="The Meshdrop folder (default: here, or MESHDROP_ROOT).")]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: ROOT/.meshdrop/config.toml).")]
+
+
+def places_of(root: Path | None, config: Path | None) -> Places:
+    """The folders of a root that is there and was set up."""
+    from daemon.settings import load  # noqa: PLC0415 - help and completion must answer at once
+
+    places = load(root, config).places
+    if not places.sentinel.is_file():
+        raise MeshdropError(
+            f"{places.root} is not a Meshdrop folder, or it is not mounted: it has no {places.sentinel.name}",
+            f"name another with --root, or make it one with `meshdrop init {places.root}`",
+        )
+    return places

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.errors import MeshdropError
+from daemon.errors import MeshdropError, NoService
 
 _LINE_MAX = 65_536
 _ANSWER_S = 10.0
@@ -94,7 +94,7 @@ def ask(path: Path, verb: str, **arguments: Any) -> str:
             connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
             answer = json.loads(connection.makefile("rb").readline(_LINE_MAX))
     except (OSError, ValueError) as error:
-        raise MeshdropError(
+        raise NoService(
             f"no running service answers at {path} ({error})", "start it with `meshdrop run`, or as the user it runs as"
         ) from error
     if not answer["ok"]:

@@ -133,6 +133,10 @@ class AnotherInstance(MeshdropError):
     exit_code = ExitCode.ANOTHER_INSTANCE
 
 
+class NoService(MeshdropError):
+    """No running service answers here."""
+
+
 class ShareUnavailable(Exception):
     """The share is not there, not ours or not readable: nothing may be concluded from what is (not) seen."""
 

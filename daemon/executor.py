@@ -14,14 +14,15 @@ from typing import Any, Literal, Protocol
 class Attempt:
     """One attempt at one job. Equal ``recipe`` texts mean: the same models with the same settings.
 
-    ``key`` is "<job id>.<attempt number>". ``src`` is the read-only capture, ``dir`` the only place that the attempt
-    may write to.
+    ``key`` is "<job id>.<attempt number>". ``src`` is the read-only capture, ``digest`` the SHA-256 of its content,
+    ``dir`` the only place that the attempt may write to.
     """
 
     key: str
     recipe: str
     src: str
     dir: str
+    digest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -144,16 +144,21 @@ def rename_new(source: Path, target: Path) -> None:
 
 def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file whole or not at all: a hidden neighbour, flushed, renamed over, directory flushed."""
+    write_pieces(path, (content,), mode)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
+    """The same for a file that is made piece by piece, because the whole is too large to hold."""
     _observe("write_file", path)
     partial = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
     _record("write_file", path)

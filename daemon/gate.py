@@ -14,9 +14,11 @@ from daemon.board import Board
 from daemon.clock import Clock
 from daemon.errors import FAILURES, ShareUnavailable
 from daemon.intake import Intake, NotYet
+from daemon.listing import CANCEL
 from daemon.log import get_logger
 from daemon.places import shown
-from daemon.scanner import CANCEL, Candidate, Scanner, Watcher
+from daemon.rigs import RigShelf
+from daemon.scanner import Candidate, Scanner, Watcher
 from daemon.settings import Settings
 from daemon.share import Share
 from db.engine import DatabaseDamaged
@@ -56,6 +58,8 @@ class Gate:
     take_on: Callable[[Job], None]
     hold: Callable[[str, str], None]
     ask: Asks
+    #: Why nothing may be taken now, because somebody wished so; None otherwise.
+    resting: Callable[[], str | None] = lambda: None
     #: Whether somebody waits for the end (``run --once``).
     to_the_end: bool = False
     #: How often a folder was put back; and its value when the inbox was last found to hold nothing that will be taken.
@@ -73,7 +77,7 @@ class Gate:
         self._pause = min(pause, max(window.settle_s / 3, 0.05))
         self._scanner = Scanner(
             self.share.places.inbox, window, self.settings.limits, self.clock,
-            network=self.intake.network, marker=self.settings.ready_marker,
+            network=self.intake.network, marker=self.settings.ready_marker, rigs=RigShelf(self.share.places.rigs).texts,
         )  # fmt: skip
 
     @property
@@ -138,6 +142,9 @@ class Gate:
 
     def _take(self, found: Candidate) -> bool:
         """Claim a folder that is ready; whether it was taken. The page tells why when it was not."""
+        if (wish := self.resting()) is not None:
+            self._scanner.turn_away(found.name, wish)
+            return False
         try:
             if (reason := self._lacks_room(found)) is not None:
                 self._short_of = reason

@@ -20,6 +20,7 @@ from daemon.log import get_logger
 from daemon.look import look, read_contents
 from daemon.places import shown
 from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.rigs import RigShelf
 from daemon.scanner import Candidate
 from daemon.settings import Settings
 from daemon.settle import Snapshot, Window, judge
@@ -28,6 +29,8 @@ from db.jobs import Jobs, NameBeingClaimed
 from db.records import Job
 from models.entries import take_facts
 from models.problem import CaptureError, Problem
+from models.rig_profile import FILE as RIG_FILE
+from models.rig_profile import Rigs, rig_of
 
 log = get_logger()
 
@@ -72,7 +75,7 @@ class Intake:
             raise NotYet(_NOT_MOVABLE)
         try:
             self._flush(folder, found.snapshot)
-            if self._look(folder, closely=False).fingerprint != found.snapshot.fingerprint:
+            if self._names(folder).fingerprint != found.snapshot.fingerprint:
                 return None
         except FileNotFoundError:
             return None
@@ -121,9 +124,11 @@ class Intake:
             raise
 
     def _read(self, job: Job, claimed: Path) -> Job:
-        self._flush_claim()
+        self._flush_claim(job)
         limits = self.settings.limits
-        snapshot = self._look(claimed)
+        # The profile of the moment of reading holds for this job, whatever is stored under its name later.
+        rigs = Rigs(RigShelf(self.share.places.rigs).texts(), rig_of(os.fsdecode(job.name)))
+        snapshot = look(claimed, limits, by_opening=self.network, rigs=rigs)
         if snapshot.fingerprint != job.fingerprint:
             return self._put_back(job)
         if snapshot.manifest is not None:
@@ -142,13 +147,14 @@ class Intake:
             return self._refuse(job, "capture", error.problems)
         except (fsops.ChangedWhileRead, FileNotFoundError):
             return self._put_back(job)
-        if self._look(claimed, closely=False).fingerprint != job.fingerprint:
+        if self._names(claimed).fingerprint != job.fingerprint:
             return self._put_back(job)
         crashpoint("I5")
         return self._check_content(job, digest, snapshot)
 
-    def _look(self, folder: Path, *, closely: bool = True) -> Snapshot:
-        return look(folder, self.settings.limits, closely=closely, by_opening=self.network)
+    def _names(self, folder: Path) -> Snapshot:
+        """Names, sizes and times only."""
+        return look(folder, self.settings.limits, closely=False, by_opening=self.network)
 
     # -- claiming -------------------------------------------------------------------------------------------------
 
@@ -157,12 +163,22 @@ class Intake:
         files = (fact.path for fact in snapshot.facts if fact.kind == "file")
         fsops.sync_below(folder, files, reversed(snapshot.folders))
 
-    def _flush_claim(self) -> None:
+    def _flush_claim(self, job: Job) -> None:
         """The move out of the inbox reaches the disk before anything is built upon it."""
-        fsops.sync_dir(self.share.places.inbox)
+        self._flush_origin(job)
         crashpoint("I4b")
         fsops.sync_dir(self.share.places.claimed)
         crashpoint("I4")
+
+    def _flush_origin(self, job: Job) -> None:
+        """The folder that a capture came from: the inbox, or a rig's folder in it, which may be gone by now."""
+        inbox = self.share.places.inbox
+        origin = (inbox / os.fsdecode(job.name)).parent
+        if origin != inbox:
+            with contextlib.suppress(FileNotFoundError):
+                fsops.sync_dir(origin)
+                return
+        fsops.sync_dir(inbox)
 
     def _put_back(self, job: Job) -> Job:
         """The folder changed after it was taken: back into the inbox, once; the second time it fails."""
@@ -171,15 +187,19 @@ class Intake:
         places = self.share.places
         job = self.jobs.abandon(job.id, "changed after it was taken", put_back=True)
         crashpoint("I5r")
+        target = places.inbox / os.fsdecode(job.name)
         try:
-            fsops.rename_new(places.claimed / job.id, places.inbox / os.fsdecode(job.name))
+            if target.parent != places.inbox and not target.parent.is_dir():
+                fsops.make_dir_below(places.inbox, target.parent)
+                fsops.sync_dir(places.inbox)
+            fsops.rename_new(places.claimed / job.id, target)
         except FileExistsError:
             return self.jobs.reject(job.id, "changed", FAILURES["changed"].says)
         except OSError:
             self.jobs.adopt(job.id, job.fingerprint)  # still ours, so that the next try finds it
             raise
         fsops.sync_dir(places.claimed)
-        fsops.sync_dir(places.inbox)
+        self._flush_origin(job)
         log.info("put back", job=job.short_id, capture=shown(job.name))
         return job
 
@@ -211,6 +231,9 @@ class Intake:
                 problem = Problem("not_regular", name, "is not a plain file of its own.", "Copy the file itself.")
                 raise CaptureError([problem]) from error
             crashpoint("I5a")
+        if expected.rig is not None and not expected.pinned:
+            fsops.write_file(places.capture(job.id) / RIG_FILE, expected.rig.text)
+            hashes[RIG_FILE] = hashlib.sha256(expected.rig.text).hexdigest()
         identity = {"id": job.id, "name": job.name.hex(), "fingerprint": job.fingerprint, "created_at": job.created_at}
         fsops.write_file(places.work(job.id) / "job.json", json.dumps(identity).encode(), 0o600)
         fsops.sync_tree(places.work(job.id))
@@ -229,6 +252,8 @@ class Intake:
         if not ended["ok"]:
             problems = tuple(Problem(**fields) for fields in ended["problems"])
             return self._refuse(job, "capture", problems, ended)
+        notes = snapshot.expectation.notes  # some are about files that our copy leaves out
+        ended = {**ended, "warnings": list(dict.fromkeys([*notes, *ended.get("warnings", ())]))}
         options = snapshot.expectation.stated.options
         queued = self.jobs.queue(job.id, digest, ended, options.models, options.priority)
         crashpoint("I6")

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon.checksums import contradictions, find_manifest, png_state
+from daemon.checksums import contradictions, find_manifest, jpeg_state, png_state
 from daemon.settle import Snapshot
+from models import jpeg
 from models.entries import take_facts
-from models.layout import PICTURE_FOLDERS, expect, is_blocker
+from models.layout import PICTURE_FOLDERS, expect, is_blocker, most_bytes
 from models.limits import CaptureLimits
 from models.png import SIGNATURE, tail_is_complete
+from models.rig_profile import NO_RIGS, Rigs
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Directory levels that a glance goes down.
@@ -27,14 +29,15 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def look(
-    folder: Path, limits: CaptureLimits, *, closely: bool = True, by_opening: bool = False, marker: str = ".ready"
+    folder: Path, limits: CaptureLimits, *, closely: bool = True, by_opening: bool = False, marker: str = ".ready",
+    rigs: Rigs = NO_RIGS,
 ) -> Snapshot:
     """List a folder and say what it still lacks. Raises ``OSError`` when it cannot be read.
 
     ``closely`` also opens the pictures: their ends are checked, and whether somebody is writing to them. Without it
     only names, sizes and times are looked at, which is enough to compare fingerprints. ``by_opening`` measures each
     file through a descriptor, because a network file system may answer for a name from its memory. ``marker`` is the
-    name of the file by which a rig says that it has finished.
+    name of the file by which a rig says that it has finished. ``rigs`` are the stored profiles and the one asked for.
     """
     # Asked for before the listing: what is listed is then at least as new as the mark.
     marked = os.path.lexists(folder / marker)
@@ -42,7 +45,7 @@ def look(
     if not closely:
         return Snapshot(facts, expect((), _nothing, limits))
     files = [fact.path for fact in facts if fact.kind == "file"]
-    expectation = expect(files, lambda name: _read_head(folder / name, limits.max_sidecar_bytes + 1), limits)
+    expectation = expect(files, lambda name: _read_head(folder / name, most_bytes(name, limits) + 1), limits, rigs)
     snapshot = Snapshot(facts, expectation, marked=marked)
     if expectation.missing:
         return snapshot
@@ -55,10 +58,9 @@ def look(
         with _opened(f"{top}/{name}") as descriptor:
             if descriptor is None:
                 continue
-            if name.lower().endswith(".png") and not tail_is_complete(descriptor):
-                (unfinished if is_awaited(descriptor) else doubtful).append(name)
-            elif name in expectation.sidecars and _is_half_written(descriptor, limits.max_sidecar_bytes):
-                unfinished.append(name)
+            lacks = _lacks(name, descriptor, name in expectation.sidecars, limits)
+            if lacks is not None:
+                (unfinished if lacks else doubtful).append(name)
             if has_writer(descriptor):
                 writing.append(name)
     inner = list(_inner_folders(folder))
@@ -69,6 +71,17 @@ def look(
         unfinished=tuple(unfinished), doubtful=tuple(doubtful), open_files=tuple(writing),
         manifest=find_manifest(snapshot),
     )  # fmt: skip
+
+
+def _lacks(name: str, descriptor: int, is_sidecar: bool, limits: CaptureLimits) -> bool | None:
+    """Whether a file's end is still to come; False when it is there and wrong, None when all is well with it."""
+    if name.lower().endswith(".png"):
+        return None if tail_is_complete(descriptor) else is_awaited(descriptor)
+    if jpeg.is_jpeg_name(name):
+        return None if jpeg.tail_is_complete(descriptor) else is_awaited_jpeg(descriptor, limits.max_file_bytes)
+    if is_sidecar and name.lower().endswith(".json") and _is_half_written(descriptor, most_bytes(name, limits)):
+        return True
+    return None
 
 
 def _inner_folders(folder: Path, prefix: str = "", levels: int = _LEVELS) -> Iterator[tuple[str, bool]]:
@@ -127,8 +140,12 @@ def read_contents(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Co
     top = os.fspath(folder)
     found: dict[str, list[str]] = {"whole": [], "hole": [], "damaged": []}
     for name in snapshot.expectation.required:
-        if name.lower().endswith(".png") and name not in snapshot.doubtful:
+        if name in snapshot.doubtful:
+            continue
+        if name.lower().endswith(".png"):
             found[png_state(f"{top}/{name}", limits.max_file_bytes)].append(name)
+        elif jpeg.is_jpeg_name(name):
+            found[jpeg_state(f"{top}/{name}", limits)].append(name)
     contradicted = None
     if snapshot.manifest is not None:
         contradicted = contradictions(folder, snapshot, snapshot.manifest, limits)
@@ -169,6 +186,16 @@ def is_awaited(descriptor: int) -> bool:
     if len(head) < len(SIGNATURE) or (head != SIGNATURE and SIGNATURE.startswith(head.rstrip(b"\0"))):
         return True
     return head == SIGNATURE and not _ends_early(descriptor)
+
+
+def is_awaited_jpeg(descriptor: int, most: int) -> bool:
+    """The same of a JPEG, which is looked through for its end: phones write notes behind it."""
+    head = os.pread(descriptor, 3, 0)
+    if len(head) < 3 or (head != jpeg.SIGNATURE and jpeg.SIGNATURE.startswith(head.rstrip(b"\0"))):
+        return True
+    if head != jpeg.SIGNATURE or os.fstat(descriptor).st_size > most:
+        return False
+    return not jpeg.ends_early(os.pread(descriptor, most, 0))
 
 
 def _ends_early(descriptor: int, most_chunks: int = 4096) -> bool:
@@ -215,6 +242,6 @@ def _opened(path: str) -> Iterator[int | None]:
 def _read_head(path: Path, most: int) -> bytes:
     descriptor = os.open(path, _OPEN)
     try:
-        return os.read(descriptor, most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        return os.pread(descriptor, most, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.problem import printable
+from models.sidecar import RIG_NAME
 
 SENTINEL = ".meshdrop-id"
 _WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")
@@ -58,6 +59,11 @@ class Places:
         return self.root / SENTINEL
 
     @property
+    def rigs(self) -> Path:
+        """Stored rig profiles: the operator's, like the settings beside them."""
+        return self.root / ".meshdrop" / "rigs"
+
+    @property
     def claimed(self) -> Path:
         """Folders taken out of the inbox, by job id."""
         return self.spool / "claimed"
@@ -91,6 +97,11 @@ class Places:
     def control(self) -> Path:
         """Unix socket for commands to the running daemon."""
         return self.state / "control.sock"
+
+    @property
+    def pause(self) -> Path:
+        """There while nothing new may be begun; holds the time since when."""
+        return self.state / "paused"
 
     @property
     def live_status(self) -> Path:
@@ -135,10 +146,11 @@ def shown(name: bytes) -> str:
 def publishable(name: bytes) -> bytes:
     """A folder name for outbox/ or failed/ that Windows clients can open too, with room for a suffix.
 
+    Of a folder that was dropped for a rig (``@rig1/chair``) it is the folder's own name.
     Device names get a trailing underscore, trailing dots and spaces go, characters that SMB cannot carry become
     underscores, control characters too, and long names are cut between characters.
     """
-    text = os.fsdecode(name)
+    text = os.fsdecode(name).rpartition("/")[2]
     text = "".join("_" if c in '<>:"/\\|?*' or unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
     text = text.rstrip(". ") or "_"
     if text.startswith("."):
@@ -166,13 +178,17 @@ def with_suffix(dest: bytes, short_id: str) -> bytes:
 def page_name(name: bytes) -> str:
     """The file in status/ that tells of the folder ``name``. Two folders never share one.
 
-    A name that any client can open keeps it: ``chair`` is told of in ``chair.json``. One that had to be changed, or
-    is written in decomposed characters, gets a mark of its own bytes, so that it cannot meet the page of another.
+    A name that any client can open keeps it: ``chair`` is told of in ``chair.json``, ``@rig1/chair`` in
+    ``@rig1_chair.json``. One that had to be changed, or is written in decomposed characters, gets a mark of its own
+    bytes, so that it cannot meet the page of another.
     """
     text = os.fsdecode(name)
+    rig, slash, own = text.partition("/")
+    if slash and RIG_NAME.fullmatch(rig[1:]):  # no rig's name holds the underscore, so two pairs never meet
+        return f"{rig}_{page_name(os.fsencode(own))}"
     composed = os.fsencode(unicodedata.normalize("NFC", text))
     stem = "".join("_" if unicodedata.category(char) == "Cs" else char for char in os.fsdecode(publishable(composed)))
-    if stem != text or _MARK.search(stem):
+    if stem != text or _MARK.search(stem) or text.startswith("@"):
         stem = other_page_stem(stem, name)
     return f"{stem}.json"
 

@@ -1,4 +1,4 @@
-"""The quality report: ``report.json`` for programs and one self-contained ``report.html`` for people.
+"""The quality report: ``report.json``, for programs; ``report_page.py`` makes ``report.html`` of it, for people.
 
 ``build_report`` takes the facts of a finished job, plain JSON values throughout; whatever is missing or None was not
 taken::
@@ -9,7 +9,8 @@ taken::
     models       {name: {state: ok | failed | skipped, verdict: normal | warning | failure | None, reason, fix, seconds,
                  cpu_seconds, peak_rss_mib, peak_vram_mib, unseen_fraction, figures, files: {file: {size, sha256}},
                  settings, versions, notes: [text], made_by: whose mesh it is when its own was no better,
-                 registered: whether it stands in the capture's frame}}
+                 registered: whether it stands in the capture's frame, validation: what the glTF validator said, as
+                 models/gltf_validation.py has it}}
                                                                        in the order of the page
     measurement  what the measuring process answered: {models: {name: {error, files, topology, quality, pictures}},
                  pictures: [name under previews/]}
@@ -17,37 +18,21 @@ taken::
     best         name of the model to take, or None
     error        {code, message, fix} when the job itself failed
     input_digest SHA-256 of the capture;  stages {name: seconds};  versions {};  settings {};  notes [text]
-
-Names and messages come from strangers' folders. In the page every one is escaped by the template engine, and
-characters that do not print (control characters, direction overrides) are written as escapes before that.
 """
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import PurePath
 from typing import Any
-from urllib.parse import quote
-
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
-from markupsafe import Markup
 
 from daemon import report_tables as tables
-from models.problem import printable
 
 SCHEMA = "meshdrop.report/1"
-TEMPLATES = Path(__file__).parent / "templates"
-#: Larger pictures are linked instead of carried inside the page.
-MAX_INLINE_BYTES = 12_000_000
 VERDICTS = ("normal", "warning", "failure")
 STATES = ("ok", "failed", "skipped")
-#: Which stills of a turntable the page shows; all of them stay in previews/.
-SHOWN_STILLS = 8
 
 Json = dict[str, Any]
 
@@ -96,120 +81,11 @@ def headline(report: Mapping[str, Any]) -> str:
     return f"{word}: take {best} ({figures})." if figures else f"{word}: take {best}."
 
 
-def render_html(report: Mapping[str, Any], previews_dir: Path) -> str:
-    """The page for people: one file without script and without any address outside of itself.
-
-    ``report`` comes from ``build_report``; ``previews_dir`` holds its pictures, which travel inside the page. A picture
-    that is missing or very large is named instead of shown.
-    """
-    models: Mapping[str, Json] = report["models"]
-    shown = {name: model for name, model in models.items() if model["state"] == "ok" or _has_figures(model)}
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    album = _Album(previews_dir)
-    return _environment().get_template("report.html").render(
-        report=report,
-        style=Markup(style),  # our own file: not to be escaped
-        style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        word={"normal": "Good", "warning": "Usable, with warnings", "failure": "Failed"},
-        shown=shown,
-        idle={name: model for name, model in models.items() if model["state"] != "ok"},
-        figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
-        shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
-        view_figures=tables.VIEW_FIGURES,
-        contact=album.picture("contact.png", report["pictures"]),
-        capture_picture=album.picture("capture.png", report["pictures"]),
-        stills={name: album.stills(model) for name, model in shown.items()},
-        clay={name: album.named(model, "clay.png") for name, model in shown.items()},
-        fine_print=tables.flat({key: report[key] for key in ("versions", "settings", "stages", "input_digest")}),
-    )
-
-
-@functools.cache
-def _environment() -> Environment:
-    """Made once: compiling the template takes longer than filling it."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=ChainableUndefined,  # a fact that is missing is a dash; it must not keep a job from being delivered
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for written in (tables.duration, tables.size, tables.percent, tables.number, tables.flat, _when, _address):
-        environment.filters[written.__name__.strip("_")] = _or_dash(written)
-    environment.globals |= {"dig": tables.dig, "used": tables.used}
-    return environment
-
-
-def _visible(value: Any) -> Any:
-    """What every expression of the template goes through before it is escaped."""
-    if value is None or isinstance(value, Undefined):
-        return tables.NOT_TAKEN
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _or_dash(written: Callable[..., Any]) -> Callable[..., Any]:
-    """The same filter, with a dash for facts that are missing."""
-
-    def filtered(value: Any, *options: Any) -> Any:
-        return tables.NOT_TAKEN if value is None or isinstance(value, Undefined) else written(value, *options)
-
-    return filtered
-
-
-def _address(name: str) -> str:
-    """A file or folder name as one step of a relative address; bytes that are no text cannot be linked to."""
-    return quote(name, safe="", errors="replace")
-
-
-def _when(moment: str) -> str:
-    """An ISO time as ``2026-03-01 12:30:05 UTC``; text that is no time stays as it is."""
-    try:
-        parsed = datetime.fromisoformat(moment)
-    except ValueError:
-        return moment
-    return f"{parsed:%Y-%m-%d %H:%M:%S} {parsed.tzname() or ''}".strip()
-
-
-class _Album:
-    """The pictures of one job as data addresses."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def picture(self, name: str, listed: list[str]) -> Json | None:
-        """``{name, source}`` of a listed picture; ``source`` is None when it cannot travel inside the page."""
-        if name not in listed:
-            return None
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or path.suffix != ".png":
-            return None
-        file = self.folder / path
-        try:
-            if file.is_symlink() or file.stat().st_size > MAX_INLINE_BYTES:
-                return {"name": name, "source": None}
-            content = file.read_bytes()
-        except OSError:
-            return {"name": name, "source": None}
-        return {"name": name, "source": "data:image/png;base64," + base64.b64encode(content).decode()}
-
-    def named(self, model: Json, name: str) -> Json | None:
-        """The picture of a model whose last name is ``name``."""
-        listed = (model["measured"] or {}).get("pictures") or []
-        found = [item for item in listed if PurePosixPath(item).name == name]
-        return self.picture(found[0], listed) if found else None
-
-    def stills(self, model: Json) -> list[Json]:
-        """The turntable of a model, in order."""
-        listed = (model["measured"] or {}).get("pictures") or []
-        names = sorted(item for item in listed if PurePosixPath(item).name.startswith("turntable_"))
-        return [still for name in names[:SHOWN_STILLS] if (still := self.picture(name, listed)) is not None]
-
-
 def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Json:
     measured = tables.dig(facts, "measurement", "models", name)
     if measured is not None:
-        measured = {"error": None, "files": None, "topology": None, "quality": None, "pictures": [], **measured}
+        unmeasured: Json = dict.fromkeys(("error", "files", "topology", "quality", "viewer"))
+        measured = {**unmeasured, "pictures": [], **measured}
     return {
         "state": _one_of(model.get("state"), STATES),
         "verdict": None if model.get("verdict") is None else _one_of(model["verdict"], VERDICTS),
@@ -228,6 +104,7 @@ def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Jso
         "versions": dict(model.get("versions") or {}),
         "files": dict(model.get("files") or {}),
         "measured": measured,
+        "validation": model.get("validation"),
     }
 
 
@@ -241,10 +118,6 @@ def _job(job: Mapping[str, Any]) -> Json:
     fields: Json = {key: job.get(key) for key in ("id", "name", "attempt", "created", "started", "finished")}
     fields["seconds"] = _between(fields["started"], fields["finished"])
     return fields
-
-
-def _has_figures(model: Json) -> bool:
-    return tables.dig(model, "measured", "quality") is not None
 
 
 def _between(start: str | None, end: str | None) -> float | None:

@@ -34,10 +34,13 @@ class RunRules:
     home: Home
 
 
-def write_recipe(models: Sequence[tuple[str, Mapping[str, Any]]], custom_models: Mapping[str, str]) -> str:
+def write_recipe(
+    models: Sequence[tuple[str, Mapping[str, Any]]], custom_models: Mapping[str, str], extra_formats: Sequence[str] = ()
+) -> str:
     """The recipe text of an attempt: canonical JSON, so that equal recipes are equal texts."""
     steps = [{"model": name, "settings": dict(settings)} for name, settings in models]
-    return json.dumps({"steps": steps, "custom_models": dict(custom_models)}, sort_keys=True)
+    recipe = {"steps": steps, "custom_models": dict(custom_models), "extra_formats": list(extra_formats)}
+    return json.dumps(recipe, sort_keys=True)
 
 
 class LocalExecutor:
@@ -91,6 +94,7 @@ class _Run:
         recipe = json.loads(attempt.recipe)
         self._steps: list[dict[str, Any]] = recipe["steps"]
         self._custom: dict[str, str] = recipe["custom_models"]
+        self._extra_formats: list[str] = recipe["extra_formats"]
         self._outcomes: dict[str, dict[str, Any]] = {}
         self._process: WorkerProcess | None = None
         self._began = 0.0
@@ -131,9 +135,10 @@ class _Run:
         request = worker_request(
             "run", Path(self.attempt.src), folder / RESULT, self._rules.limits,
             model=model, settings=step["settings"], custom_models=self._custom, output=folder,
+            digest=self.attempt.digest, extra_formats=self._extra_formats,
         )
         limits = Limits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
-        log.info("model started", run=self.attempt.key, model=model)
+        log.info("model started", job=self.attempt.key[:8], run=self.attempt.key, model=model)
         return WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
 
     def _conclude(self, ended: Ended) -> None:
@@ -152,8 +157,8 @@ class _Run:
             "peak_rss_mib": ended.peak_rss_mib,
             "peak_vram_mib": (ended.answer or {}).get("peak_vram_mib"),
         }  # fmt: skip
-        log.info("model ended", run=self.attempt.key, model=step["model"], state=state, seconds=round(ended.seconds, 2),
-                 reason=ended.reason or None)  # fmt: skip
+        log.info("model ended", job=self.attempt.key[:8], run=self.attempt.key, model=step["model"], state=state,
+                 seconds=round(ended.seconds, 2), reason=ended.reason or None)  # fmt: skip
 
     def _running(self, process: WorkerProcess) -> Report:
         done, model = len(self._outcomes), process.key.rpartition(".")[2]

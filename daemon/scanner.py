@@ -12,8 +12,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from daemon.clock import Clock
+from daemon.listing import Listing, is_temporary, list_inbox
 from daemon.log import get_logger
 from daemon.look import Contents, glance, look, read_contents
 from daemon.places import shown
 from daemon.settle import Judgement, Snapshot, Window, judge
-from models.layout import is_blocker, is_litter
 from models.limits import CaptureLimits
+from models.rig_profile import Rigs, rig_of
 
 log = get_logger()
 # It warns of events that came too late or were too many; neither matters here, and people would read it in the log.
@@ -57,8 +58,7 @@ _TRUSTED_AFTER_NS = 2_000_000_000
 _STEP_S = 5.0
 #: Files that come so soon after a folder of their name was taken are called late.
 _LATE_S = 600.0
-#: A file of this name asks for the folder or job of that name to be cancelled.
-CANCEL = b".cancel"
+_NO_RIGS: Mapping[str, bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +77,6 @@ class Candidate:
     name: bytes
     snapshot: Snapshot
     judgement: Judgement
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The top of the inbox. ``staged`` are folders under a temporary name by their inode; ``cancelled`` the names whose
-    cancellation is asked for; ``strays`` are neither folders nor known."""
-
-    folders: frozenset[bytes] = frozenset()
-    staged: dict[int, bytes] = field(default_factory=dict)
-    inodes: dict[bytes, int] = field(default_factory=dict)
-    cancelled: frozenset[bytes] = frozenset()
-    strays: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -126,12 +114,13 @@ class _Seen:
 class Scanner:
     """Remembers every inbox folder between passes. Not thread-safe: one thread uses it.
 
-    ``network``: files are opened to be measured, and no name on the share proves a rename.
+    ``network``: files are opened to be measured, and no name on the share proves a rename. ``rigs`` gives the texts of
+    the stored profiles, the same object while none has changed.
     """
 
     def __init__(
         self, inbox: Path, window: Window, limits: CaptureLimits, clock: Clock,
-        *, network: bool = False, marker: str = ".ready",
+        *, network: bool = False, marker: str = ".ready", rigs: Callable[[], Mapping[str, bytes]] = lambda: _NO_RIGS,
     ) -> None:
         self._inbox = inbox
         self._window = window
@@ -139,12 +128,15 @@ class Scanner:
         self._clock = clock
         self._network = network
         self._marker = marker
+        self._read_rigs = rigs
+        self._rigs = _NO_RIGS
         self._seen: dict[bytes, _Seen] = {}
         self._taken: dict[bytes, tuple[str, float]] = {}
         #: Equal values are kept once: thousands of folders wait for the same file.
         self._shared: dict[Any, Any] = {}
         self.listing = Listing()
-        self._listed_ns, self._list_again_at = -1, 0.0
+        self._listed: tuple[int, ...] = ()
+        self._list_again_at = 0.0
         self._next_due, self._changed_at = 0.0, float("-inf")
         #: Goes up whenever a finding came, changed or went.
         self.version = 0
@@ -160,6 +152,7 @@ class Scanner:
         nothing.
         """
         begun = self._clock.monotonic()
+        self._take_up_rigs(begun)
         arrived = self._list(begun, renamed)
         seen = self._seen
         due: list[tuple[float, bytes]] = []
@@ -227,33 +220,14 @@ class Scanner:
         An inbox whose own time has not changed since it was last read is not read again for a while. That time counts
         in steps of the kernel's clock, so it is trusted only if it was well past when the inbox was read.
         """
-        changed_ns, wall_ns = os.stat(self._inbox).st_mtime_ns, time.time_ns()
-        if changed_ns == self._listed_ns and now < self._list_again_at and not self._network:
+        times, wall_ns = self._times(), time.time_ns()
+        if times == self._listed and now < self._list_again_at and not self._network:
             return set()
-        self._listed_ns = changed_ns if wall_ns - changed_ns > _TRUSTED_AFTER_NS else -1
+        self._listed = times if wall_ns - max(times) > _TRUSTED_AFTER_NS else ()
         self._list_again_at = now + _LIST_EVERY_S
         known, before = self._seen, self.listing
-        folders, cancelled, strays, staged = set(), set(), [], {}
-        inodes = {}
-        with os.scandir(os.fsencode(self._inbox)) as entries:
-            for entry in entries:
-                name = entry.name
-                if name in known and entry.is_dir(follow_symlinks=False):
-                    folders.add(name)
-                    continue
-                text = os.fsdecode(name)
-                hidden = _is_temporary(name)
-                if entry.is_dir(follow_symlinks=False):
-                    if hidden:
-                        staged[entry.inode()] = name
-                    elif not is_litter(text):
-                        folders.add(name)
-                        inodes[name] = entry.inode()
-                elif name.endswith(CANCEL) and not hidden:
-                    cancelled.add(name[: -len(CANCEL)])
-                elif not hidden and not is_litter(text):
-                    strays.append(name)
-        self.listing = Listing(frozenset(folders), staged, inodes, frozenset(cancelled), tuple(sorted(strays)))
+        self.listing = list_inbox(self._inbox, self._rigs, known)
+        folders, inodes, staged = self.listing.folders, self.listing.inodes, self.listing.staged
         for name in known.keys() - folders:
             self.forget(name)
         if self._network:
@@ -263,6 +237,27 @@ class Scanner:
             name for name, inode in inodes.items()
             if name in renamed or before.staged.get(inode, b"") not in (still | {b""})
         }
+
+    def _times(self) -> tuple[int, ...]:
+        """When the inbox and the rigs' folders in it changed last, nanoseconds; 0 for one that is gone."""
+        found = [os.stat(self._inbox).st_mtime_ns]
+        for name in self.listing.rig_folders:
+            try:
+                found.append(os.stat(self._inbox / os.fsdecode(name)).st_mtime_ns)
+            except OSError:
+                found.append(0)
+        return tuple(found)
+
+    def _take_up_rigs(self, now: float) -> None:
+        """A profile that came, changed or went may change what every folder here lacks."""
+        if (rigs := self._read_rigs()) is self._rigs:
+            return
+        self._rigs, self._listed = rigs, ()
+        for name in [name for name in self._seen if b"/" not in name and rig_of(os.fsdecode(name)) in rigs]:
+            self.forget(name)
+        for entry in self._seen.values():
+            entry.look_at = now
+        self._next_due = now
 
     # -- one folder -----------------------------------------------------------------------------------------------
 
@@ -294,7 +289,8 @@ class Scanner:
         # Times and sizes are read before the look: what comes in between makes the next look come at once.
         glanced = 0 if self._network else glance(folder)
         times = _folder_times(folder, entry.inner) if entry is not None else 0
-        snapshot = look(folder, self._limits, by_opening=self._network, marker=self._marker)
+        rigs = Rigs(self._rigs, rig_of(os.fsdecode(name)))
+        snapshot = look(folder, self._limits, by_opening=self._network, marker=self._marker, rigs=rigs)
         state = hash(snapshot.fingerprint)
         inner = self._shared.setdefault(snapshot.folders, snapshot.folders)
         if entry is None:
@@ -432,13 +428,9 @@ class Wake(FileSystemEventHandler):
         """Wake the scanner; what happened is for the scan to find out."""
         if isinstance(event, DirMovedEvent):
             before, after = (os.path.basename(os.fsencode(path)) for path in (event.src_path, event.dest_path))
-            if _is_temporary(before) and after and len(self.renamed) < _SHARED_MOST:
+            if is_temporary(before) and after and len(self.renamed) < _SHARED_MOST:
                 self.renamed.add(after)
         self._event.set()
-
-
-def _is_temporary(name: bytes) -> bool:
-    return name.startswith(b".") or is_blocker(os.fsdecode(name))
 
 
 class Watcher:

@@ -12,10 +12,12 @@ import ctypes
 import gc
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from daemon import systemd
 from daemon.advance import Advance
 from daemon.assess import Assessor
 from daemon.board import Board, short
@@ -23,8 +25,10 @@ from daemon.clock import Clock
 from daemon.control import Command, ControlSocket
 from daemon.crash import crashpoint
 from daemon.deliver import Delivery
+from daemon.errands import Errands
 from daemon.errors import (
     FAILURES,
+    MeshdropError,
     ShareUnavailable,
     Stopping,
 )
@@ -35,17 +39,19 @@ from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.loop import Loop
 from daemon.pages import FINISHED_KEPT, Working
+from daemon.pause import Pause
 from daemon.places import shown
 from daemon.process import Home
-from daemon.record import Backups
 from daemon.recover import Recovery
 from daemon.retry import was_stopped
 from daemon.runner import LocalExecutor, RunRules, read_manifest
 from daemon.settings import Settings
 from daemon.settle import Window
 from daemon.share import Share, network_type
+from daemon.start_checks import look_around, refuse_what_loses_data
 from daemon.startup import move_in
-from daemon.status import StatusPages, tell_systemd
+from daemon.status import StatusPages
+from daemon.targets import Targets, read_targets
 from db.engine import Database, DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job
@@ -83,14 +89,20 @@ def run_service(
     waited out otherwise.
     """
     with contextlib.ExitStack() as house:
+        refuse_what_loses_data(settings)
+        targets = read_targets(settings)
         share, database = move_in(settings.places, house, patient=not once)
-        Service(settings, share, database, clock or Clock()).run(once=once, on_turn=on_turn)
+        service = Service(settings, share, database, clock or Clock(), targets)
+        look_around(settings)
+        service.run(once=once, on_turn=on_turn)
 
 
 class Service:
     """The running daemon: its parts, its threads and the main loop."""
 
-    def __init__(self, settings: Settings, share: Share, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, share: Share, database: Database, clock: Clock, targets: Targets
+    ) -> None:
         self._settings, self._share, self._clock = settings, share, clock
         self._stop, self._wake, self._news = threading.Event(), threading.Event(), threading.Event()
         self.board = Board(clock.now, self._news.set)
@@ -101,6 +113,7 @@ class Service:
         self._queue_due, self._queue_seen = 0.0, -1
         self._database, self._read_at_write, self._read_due = database, -1, 0.0
         self._holds: dict[str, str] = {}
+        self._pause, self._draining = Pause(share.places.pause), False
         self._asked: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._suspects: list[Job] = []
         self._suspects_tried = threading.Event()
@@ -111,8 +124,10 @@ class Service:
             settings.settle_network_s if network else settings.settle_s,
             settings.no_depth_wait_s, settings.incomplete_after_s,
         )  # fmt: skip
-        self._jobs = Jobs(database, clock.now)
-        self._backups = Backups(database, share.places.backups, clock.monotonic())
+        self._errands = Errands(
+            settings, share, database, self.board, clock, targets, self._guarded, self._stop.is_set
+        )
+        self._jobs = Jobs(database, clock.now, self._errands.bodies)
         intake = Intake(share, self._jobs, settings, window, self._stop.is_set, network is not None)
         self._delivery = Delivery(share, self._jobs, settings)
         assessor = Assessor(share, self._jobs, settings, clock, self._stop.is_set)
@@ -121,7 +136,7 @@ class Service:
         self._loop = Loop(share.places, self._jobs, settings, executor, hand_on=self._to_finish.put)
         self._gate = Gate(
             share, self._jobs, settings, clock, intake, self.board, self._stop, self._wake,
-            take_on=self._to_read.put, hold=self._hold, ask=self._ask_main,
+            take_on=self._to_read.put, hold=self._hold, ask=self._ask_main, resting=self._rests,
         )  # fmt: skip
         log.info("starting", root=str(share.places.root), models=list(settings.models), network=network)
 
@@ -134,6 +149,8 @@ class Service:
     def run(self, *, once: bool, on_turn: Callable[[Board], None] | None) -> None:
         """Recover, start the threads, turn the loop; close everything in order whatever happens."""
         pages = self._pages
+        if once and self._pause.since is not None:
+            raise MeshdropError("the service is paused, so nothing would be taken", "end that with `meshdrop resume`")
         control = self._insist(lambda: ControlSocket(self._share.places.control, self._news.set), once=once)
         if control is None:
             return
@@ -157,11 +174,12 @@ class Service:
             self.board.publish(job)
         for thread in threads:
             thread.start()
-        tell_systemd("READY=1")
+        self._errands.start(self._jobs)
+        systemd.ready()
         try:
             self._turn_for_ever(pages, control, once=once, on_turn=on_turn)
         finally:
-            tell_systemd("STOPPING=1")
+            systemd.stopping()
             self.stop()
             with contextlib.suppress(OSError):  # the next start finds what could not be written down
                 self._loop.stop()
@@ -169,6 +187,8 @@ class Service:
                 thread.join(self._settings.stop_grace_s + 5)
             with contextlib.suppress(OSError):
                 self._give_back_unfinished()
+            failed = self._broken is not None or sys.exc_info()[0] is not None
+            self._errands.close(flush=once or self._draining, failed=failed)
             control.close()
             with contextlib.suppress(OSError):
                 self._show_queue()
@@ -188,7 +208,7 @@ class Service:
                     raise
                 self._hold("start", f"the start is held up: {error}")
                 self._pages.write(self._clock.monotonic(), self._clock.now())
-                tell_systemd(f"READY=1\nWATCHDOG=1\nSTATUS=waiting: {error}")
+                systemd.waiting(str(error))
                 self._stop.wait(_RETRY_S)
             else:
                 self._unhold("start")
@@ -202,10 +222,12 @@ class Service:
     ) -> None:
         next_retention, next_trim, news = 0.0, self._clock.monotonic() + _TRIM_EVERY_S, True
         while not self._stop.is_set():
+            self._look_at_pause()
             try:
                 if once or news or self._is_due():
                     # One attempt may wait to be measured while the next one runs; more would only pile up.
-                    self._show(self._loop.turn(accept=self._suspects_tried.is_set() and self._to_finish.open <= 1))
+                    ready = self._suspects_tried.is_set() and self._to_finish.open <= 1
+                    self._show(self._loop.turn(accept=ready and self._rests() is None))
                 self._unhold("loop")
             except OSError as error:
                 self._hold("loop", str(error))
@@ -215,8 +237,8 @@ class Service:
                     self._obey_safely(waiting.get())
             now = self._clock.monotonic()
             more = pages.write(now, self._clock.now())
-            tell_systemd("WATCHDOG=1")
-            self._backups.turn(now)
+            systemd.alive()
+            self._errands.turn(now)
             if now >= next_trim:
                 next_trim = now + _TRIM_EVERY_S
                 self._trim()
@@ -226,7 +248,7 @@ class Service:
                     self._delivery.drop_expired(self._clock.now())
             if on_turn is not None:
                 on_turn(self.board)
-            if once and self._nothing_left():
+            if (once and self._nothing_left()) or (self._draining and self._nothing_runs()):
                 return
             news = self._news.wait(_TURN_S if self._loop.running or once or more else _IDLE_TURN_S)
             self._news.clear()
@@ -262,9 +284,28 @@ class Service:
             self._queue_seen, jobs = line_up
             self.board.see_jobs(jobs)
 
+    def _look_at_pause(self) -> None:
+        """Anybody of this user may begin or end a pause at any time, whether or not the service runs."""
+        if (since := self._pause.since) != self.board.paused_since:
+            log.info("going on" if since is None else "paused")
+            self.board.pause(since)
+            self._read_due = 0.0
+            self._wake.set()
+
+    def _rests(self) -> str | None:
+        """Why nothing new may be taken or started, although nothing is wrong."""
+        if self._draining:
+            return "the service is about to end: it is taken when it is started again"
+        return None if self.board.paused_since is None else "the service is paused: it is taken when that is over"
+
+    def _nothing_runs(self) -> bool:
+        return self._suspects_tried.is_set() and not (self._loop.running or self._to_finish.open)
+
     def _nothing_left(self) -> bool:
-        idle = self._gate.is_settled and not (self._to_read.open or self._to_finish.open or self._loop.running)
-        return idle and not self._jobs.live()
+        # what was put back while suspects were tried is known to the gate only when they all have been
+        idle = self._suspects_tried.is_set() and self._gate.is_settled
+        idle = idle and not (self._to_read.open or self._to_finish.open or self._loop.running)
+        return idle and (self._rests() is not None or not self._jobs.live())
 
     def _obey_safely(self, command: Command) -> None:
         try:
@@ -277,6 +318,14 @@ class Service:
             command.answer(True, "running")
         elif command.verb == "cancel":
             command.answer(*self._cancel(str(command.arguments.get("job"))))
+        elif command.verb == "look":
+            self._look_at_pause()
+            command.answer(True, "it is paused" if self._rests() else "it works")
+        elif command.verb == "drain":
+            self._draining = True
+            self.board.drain()
+            log.info("draining")
+            command.answer(True, "it ends when what runs is finished")
         else:
             command.answer(False, f"this version does not know the command {command.verb}")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.errors import ConfigurationError
@@ -17,6 +18,7 @@ from models.limits import CaptureLimits
 from models.registry import known
 
 Seconds = Annotated[float, Field(ge=0)]
+Most = Annotated[float, Field(gt=0)] | None
 
 
 class Settings(BaseSettings):
@@ -59,10 +61,34 @@ class Settings(BaseSettings):
     check_limit_s: Annotated[float, Field(gt=0)] = 120.0
     stop_grace_s: Annotated[float, Field(gt=0, le=60)] = 10.0
 
+    #: Formats beside GLB, OBJ and PLY.
+    extra_formats: tuple[Literal["usdz"], ...] = ()
     #: Put the capture beside its results in outbox/.
     deliver_capture: bool = True
     #: How long originals are kept in the private spool after publishing; 0 deletes them at once.
     retain_days: Annotated[float, Field(ge=0)] = 7.0
+    #: Finished folders that are older, and the oldest ones beyond so many megabytes, are deleted; None keeps all.
+    outbox_days: Most = None
+    outbox_mb: Most = None
+    failed_days: Most = None
+    failed_mb: Most = None
+    retain_mb: Most = None
+
+    #: Prometheus metrics are served at this port; None serves none.
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_address: str = "127.0.0.1"
+    #: Addresses and the key may be given in a file instead, as secrets often are; see daemon/targets.py.
+    webhook_url: SecretStr | None = None
+    webhook_url_file: Path | None = None
+    webhook_secret: SecretStr | None = None
+    webhook_secret_file: Path | None = None
+    notify_urls: tuple[SecretStr, ...] = ()
+    notify_urls_file: Path | None = None
+    #: When the daily digest is sent, by this machine's clock; "" sends none.
+    digest_at: Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")] = "07:00"
+    ping_url: SecretStr | None = None
+    ping_url_file: Path | None = None
+    ping_every_s: Annotated[float, Field(ge=10)] = 300.0
 
     @field_validator("models")
     @classmethod
@@ -72,6 +98,14 @@ class Settings(BaseSettings):
         if len(set(value)) != len(value):
             raise ValueError("each model may stand in the list once")
         return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _an_address_of_this_machine(cls, value: str) -> str:
+        try:
+            return str(ip_address(value))
+        except ValueError:
+            raise ValueError("an IP address is wanted, for example 127.0.0.1 (this machine alone)") from None
 
     @field_validator("models", "model_settings")
     @classmethod
@@ -90,6 +124,12 @@ class Settings(BaseSettings):
             self.root, self.spool_dir or private / "spool", state, self.cache_dir or state / "cache",
             self.weights_dir or state / "weights",
         )
+
+    @property
+    def deletes_what_is_old(self) -> bool:
+        """Whether finished folders, or originals beyond their days, have any limit."""
+        limits = (self.outbox_days, self.outbox_mb, self.failed_days, self.failed_mb, self.retain_mb)
+        return any(limit is not None for limit in limits)
 
     @property
     def limits(self) -> CaptureLimits:

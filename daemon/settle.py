@@ -128,7 +128,9 @@ def judge(snapshot: Snapshot, quiet_s: float, window: Window, said: str = "") ->
     if lacks and quiet_s < window.no_depth_wait_s:
         left = max(window.no_depth_wait_s - quiet_s, 0)
         return Judgement("settling", f"{count}, but {lacks}; taking it without in {left:.0f} s")
-    settle_s = window.settle_s * (_DOUBT if snapshot.doubtful else 1.0)
+    # Nothing says how many pictures an open-ended set will have: only time can.
+    doubt = snapshot.doubtful or snapshot.expectation.open_ended
+    settle_s = window.settle_s * (_DOUBT if doubt else 1.0)
     return _after(
         quiet_s, settle_s, Judgement("ready", f"{count}; taking it now"),
         Judgement("settling", f"{count}; waiting until nothing has changed for {settle_s:g} s"),
@@ -152,7 +154,7 @@ def _unfinished(snapshot: Snapshot) -> str | None:
         return "the folder is empty"
     if expected.blockers:
         return f"still being copied: {printable(expected.blockers[0])} is there"
-    if expected.missing:
+    if expected.missing or expected.no_cameras:
         return expected.waiting_for()
     if not expected.required:
         return "no photographs found yet"

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from daemon import systemd
 from daemon.errors import ShareMissing
 from daemon.lock import only_instance
 from daemon.log import get_logger
 from daemon.places import Places
 from daemon.record import open_record
 from daemon.share import Share, find_sentinel, open_share
-from daemon.status import tell_systemd
 from db.engine import Database
 
 log = get_logger()
@@ -63,8 +63,8 @@ def _patiently(step: Callable[[], T]) -> T:
             return step()
         except (OSError, ShareMissing) as error:
             log.warning("waiting", reason=str(error), fix=getattr(error, "fix", "it goes on by itself afterwards"))
-            tell_systemd(f"READY=1\nSTATUS=waiting: {error}")
+            systemd.waiting(str(error))
         for _ in range(round(pause / _RETRY_S)):
-            tell_systemd("WATCHDOG=1")
+            systemd.alive()
             time.sleep(_RETRY_S)
         pause = min(2 * pause, _RETRY_MOST_S)

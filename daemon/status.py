@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon import fsops
+from daemon import fsops, systemd
 from daemon.board import Board
 from daemon.page_files import FolderPages
 from daemon.pages import Working
@@ -43,6 +41,12 @@ def status_text(facts: Mapping[str, Any]) -> str:
             f"Meshdrop, {when}.",
             "This page is rewritten every few seconds. If the time above is old, the service is not running.", "",
         ]
+    if facts["paused_since"] is not None and not facts["stopped"]:
+        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts["paused_since"]))
+        lines += [f"PAUSED since {since}: what runs is finished, and nothing new is taken or started until somebody",
+                  "says `meshdrop resume`. Nothing is lost.", ""]  # fmt: skip
+    if facts["draining"] and not facts["stopped"]:
+        lines += ["DRAINING: what runs is finished, then the service ends. What waits goes on at its next start.", ""]
     if facts["held"]:
         lines += [f"HELD: {printable(reason)}" for reason in facts["held"]]
         lines += ["Nothing is lost; work goes on by itself once this is cured.", ""]
@@ -111,6 +115,7 @@ class StatusPages:
     def __init__(self, places: Places, board: Board) -> None:
         self._places = places
         self._board = board
+        self._systemd = systemd.Status()
         self._folders = FolderPages(places.status, board.page_of)
         self._looked = self._last = -_SIGN_OF_LIFE_S
         self._version = -1
@@ -144,21 +149,8 @@ class StatusPages:
 
     def _write_overview(self) -> None:
         facts = self._board.facts()
+        self._systemd.tell(facts)
         with contextlib.suppress(OSError):
             fsops.show_file(self._places.live_status, json.dumps(facts).encode(), 0o600)
         with contextlib.suppress(OSError):
             fsops.show_file(self._places.overview, status_text(facts).encode("utf-8", "backslashreplace"))
-
-
-def tell_systemd(message: str) -> None:
-    """sd_notify(3): one datagram to the socket that systemd named; nothing without one."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        try:
-            notify.sendto(message.encode(), address)
-        except OSError:
-            return

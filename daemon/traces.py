@@ -158,7 +158,7 @@ def read_published(places: Places) -> dict[str, Published]:
     found: dict[str, Published] = {}
     for outcome, shelf in ((State.DONE, places.outbox), (State.FAILED, places.failed)):
         for folder in _folders(shelf):
-            receipt = _read_shared(folder / RECEIPT)
+            receipt = read_shared(folder / RECEIPT)
             job_id = receipt.get("job")
             if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) and job_id not in found:
                 name = _text(receipt.get("name")) or folder.name
@@ -179,15 +179,15 @@ def _folders(shelf: Path) -> Iterator[Path]:
 def _facts_of(folder: Path, outcome: State) -> dict[str, str | None]:
     """How the job ended, for the history."""
     if outcome is State.DONE:
-        report = _read_shared(folder / "report.json")
+        report = read_shared(folder / "report.json")
         verdict = _text(report.get("verdict"))
         usable = verdict if verdict in ("normal", "warning") else None
         return {"verdict": usable, "best_model": _text(report.get("best"))}
-    failure = _read_shared(folder / "failure.json")
+    failure = read_shared(folder / "failure.json")
     return {"reason_code": _text(failure.get("code")), "reason": _text(failure.get("reason"))}
 
 
-def _read_shared(path: Path) -> dict[str, Any]:
+def read_shared(path: Path) -> dict[str, Any]:
     """A JSON object from the share; empty when there is none, or when it is not what we would have written."""
     try:
         with open(os.open(path, _OPEN), "rb") as file:
@@ -198,6 +198,19 @@ def _read_shared(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def read_tail(path: Path, most: int) -> bytes:
+    """The last bytes of a plain file on the share; nothing when there is none."""
+    try:
+        with open(os.open(path, _OPEN), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                return b""
+            file.seek(max(facts.st_size - most, 0))
+            return file.read(most)
+    except OSError:
+        return b""
 
 
 def _text(value: object) -> str | None:

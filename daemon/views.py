@@ -6,6 +6,9 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,8 +19,11 @@ from sqlalchemy.orm import Session
 
 from daemon.board import SCHEMA, Board
 from daemon.errors import MeshdropError
+from daemon.forecast import History, in_words, read_forecast, read_history
 from daemon.pages import ended_page
+from daemon.pause import Pause
 from daemon.places import Places, shown
+from db import messages
 from db.engine import reader
 from db.jobs import AGEING_S
 from db.records import Event, Job, ModelRun, count_by_state, find_jobs, line_up, recent_jobs
@@ -29,10 +35,11 @@ _OF_THE_RECORD = frozenset(
 )
 
 
-def live_facts(places: Places) -> dict[str, Any]:
+def live_facts(places: Places, models: Sequence[str] = (), history: History | None = None) -> dict[str, Any]:
     """The daemon's own picture plus what the record says; ``running`` tells whether the daemon is alive.
 
-    While it is not, jobs are told as the record has them, and the inbox as it was seen last.
+    While it is not, jobs are told as the record has them, and the inbox as it was seen last. ``models`` are those of a
+    job that names none; ``history``, if it was read before, need not be read again.
     """
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(reader(places.database)()) if places.database.is_file() else None
@@ -40,16 +47,30 @@ def live_facts(places: Places) -> dict[str, Any]:
         if session is not None:
             board.see_jobs((line_up(session, AGEING_S) or (0, []))[1])
         facts = board.facts() | {"pid": 0, "at": 0.0} | _last_page(places)
-        facts["running"] = time.time() - facts["at"] < _STALE_S and _alive(facts["pid"]) and not facts["stopped"]
+        facts["running"] = time.time() - facts["at"] < _STALE_S and is_alive(facts["pid"]) and not facts["stopped"]
         if not facts["running"]:
             board.stop()
             facts |= {key: value for key, value in board.facts().items() if key in _OF_THE_RECORD}
-        facts["root"] = str(places.root)
+        facts["root"], facts["paused_since"] = str(places.root), Pause(places.pause).since
         facts["counts"], facts["open"], facts["finished"] = {}, board.live(), []
+        facts["forecast"], facts["messages"] = {}, {}
         if session is not None:
             facts["counts"] = {str(state): count for state, count in count_by_state(session).items()}
             facts["finished"] = [_ended(job) for job in recent_jobs(session, 10)]
+            facts["messages"] = {channel: asdict(found) for channel, found in messages.waiting(session).items()}
+            if facts["running"] and facts["paused_since"] is None:
+                progress = facts["working"]["progress"] if facts["working"] else None
+                past = history or read_history(session)
+                facts["forecast"] = read_forecast(session, past, models, time.time(), progress)
     return facts
+
+
+def past(places: Places) -> History | None:
+    """What things usually take here; None while there is no record."""
+    if not places.database.is_file():
+        return None
+    with reader(places.database)() as session:
+        return read_history(session)
 
 
 def _last_page(places: Places) -> dict[str, Any]:
@@ -61,8 +82,18 @@ def _last_page(places: Places) -> dict[str, Any]:
     return facts if isinstance(facts, dict) and facts.get("schema") == SCHEMA else {}
 
 
-def _alive(pid: int) -> bool:
-    return pid > 0 and os.path.exists(f"/proc/{pid}")
+def service_pid(places: Places) -> int:
+    """Process id of the service that wrote the last page; 0 when there never was one."""
+    return int(_last_page(places).get("pid", 0))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this process runs; one that has ended and waits for its parent does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return pid > 0 and stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _brief(job: Job) -> dict[str, Any]:
@@ -79,31 +110,54 @@ def _ended(job: Job) -> dict[str, Any]:
     return {**_brief(job), "sentence": page.sentence, "fix": page.fix}
 
 
-def status_view(facts: dict[str, Any]) -> RenderableType:
+def status_view(facts: Mapping[str, Any]) -> RenderableType:
     """The status as a terminal page."""
-    state = Text("running", style="green") if facts["running"] else Text("not running", style="yellow")
-    parts: list[RenderableType] = [Text.assemble("Meshdrop on ", facts["root"], ": ", state)]
-    if facts["running"]:
-        parts += [Text(f"held: {reason}", style="red") for reason in facts["held"]]
+    parts: list[RenderableType] = [*_head(facts)]
     if working := facts["working"]:
-        parts.append(Text(f"\n{working['name']}  {working['note']}"))
+        parts.append(Text(f"\n{working['name']}  {working['note']}{_left(facts, working['job'])}"))
         parts.append(ProgressBar(total=1.0, completed=working["progress"], width=50))
     for title, key, most in (
         ("being finished", "finishing", 10), ("in the queue", "queue", 20),
         ("waiting for another attempt", "later", 10), ("being read", "reading", 10), ("in the inbox", "inbox", 40),
     ):  # fmt: skip
         if facts[key]:
-            parts += [Text(""), _told_table(f"{title} ({facts[f'{key}_total']})", facts[key][:most])]
+            heading = f"{title} ({facts[f'{key}_total']})"
+            parts += [Text(""), _told_table(heading, facts[key][:most], facts)]
     parts += [Text(line) for line in ("", "no capture folders:", *facts["litter"][:20]) if facts["litter"]]
     if facts["finished"]:
         parts += [Text(""), _finished_table(facts["finished"])]
     return Group(*parts)
 
 
-def _told_table(title: str, entries: list[dict[str, Any]]) -> Table:
+def _head(facts: Mapping[str, Any]) -> list[RenderableType]:
+    """Whether it works, what keeps it from working, what its GPUs hold, and what could not be told outside."""
+    state = Text("running", style="green") if facts["running"] else Text("not running", style="yellow")
+    lines: list[RenderableType] = [Text.assemble("Meshdrop on ", facts["root"], ": ", state)]
+    if facts["paused_since"] is not None:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(facts["paused_since"]))
+        lines.append(Text(f"paused since {since}: nothing new is begun until `meshdrop resume`", style="yellow"))
+    if facts["running"]:
+        lines += [Text("draining: it ends when what runs is finished", style="yellow")] * facts.get("draining", False)
+        lines += [Text(f"held: {reason}", style="red") for reason in facts["held"]]
+    lines += [
+        Text(f"GPU {gpu['index']}: {gpu['used_mib'] / 1024:.1f} of {gpu['total_mib'] / 1024:.1f} GiB in use")
+        for gpu in facts.get("gpus", ())
+    ]
+    for channel, waits in facts["messages"].items():
+        trouble = f": {waits['trouble']}" if waits["trouble"] else ""
+        lines.append(Text(f"{channel}: {waits['count']} not delivered yet{trouble}", style="yellow"))
+    return lines
+
+
+def _left(facts: Mapping[str, Any], job: str | None) -> str:
+    seconds = facts["forecast"].get(job)
+    return "" if seconds is None else f", {in_words(seconds)} left"
+
+
+def _told_table(title: str, entries: list[dict[str, Any]], facts: Mapping[str, Any]) -> Table:
     table = Table(title, "", box=None, pad_edge=False)
     for entry in entries:
-        table.add_row(Text(entry["name"]), Text(entry["sentence"]))
+        table.add_row(Text(entry["name"]), Text(entry["sentence"] + _left(facts, entry.get("job"))))
     return table
 
 
@@ -130,11 +184,14 @@ def find_one(session: Session, text: str) -> Job:
     return found[0]
 
 
-def history_facts(job: Job, runs: list[ModelRun], events: list[Event]) -> dict[str, Any]:
-    """One job as plain JSON values."""
+def history_facts(
+    job: Job, runs: list[ModelRun], events: list[Event], told: Sequence[messages.Message] = ()
+) -> dict[str, Any]:
+    """One job as plain JSON values, with every message about it word for word."""
     return {
         **_brief(job), "id": job.id, "priority": job.priority, "digest": job.digest, "inspection": job.inspection,
         "runs": [vars(run) for run in runs], "events": [vars(event) for event in events],
+        "messages": [vars(message) for message in told],
     }  # fmt: skip
 
 

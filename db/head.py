@@ -47,6 +47,7 @@ STATEMENTS = (
     )""",
     "CREATE UNIQUE INDEX job_one_claim_per_name ON job (name) WHERE state = 'CLAIMING'",
     "CREATE INDEX job_by_state ON job (state, priority, queued_at)",
+    "CREATE INDEX job_by_end ON job (finished_at)",
     f"""CREATE TRIGGER job_legal_moves BEFORE UPDATE OF state ON job
         WHEN OLD.state <> NEW.state AND NOT ({_LEGAL})
         BEGIN SELECT RAISE(ABORT, 'illegal move of a job'); END""",
@@ -78,4 +79,22 @@ STATEMENTS = (
         FOREIGN KEY(job_id) REFERENCES job (id) ON DELETE CASCADE
     )""",
     "CREATE INDEX event_by_job ON event (job_id, id)",
+    """CREATE TABLE message (
+        id INTEGER NOT NULL,
+        channel VARCHAR NOT NULL,
+        about VARCHAR NOT NULL,
+        job_id VARCHAR,
+        body VARCHAR NOT NULL,
+        created_at DOUBLE NOT NULL,
+        tries INTEGER NOT NULL,
+        not_before DOUBLE NOT NULL,
+        delivered_at DOUBLE,
+        given_up_at DOUBLE,
+        status INTEGER,
+        trouble VARCHAR,
+        PRIMARY KEY (id),
+        FOREIGN KEY(job_id) REFERENCES job (id) ON DELETE CASCADE
+    )""",
+    "CREATE UNIQUE INDEX message_once ON message (channel, about)",
+    "CREATE INDEX message_waiting ON message (channel, id) WHERE delivered_at IS NULL AND given_up_at IS NULL",
 )

@@ -13,6 +13,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from db import messages
 from db.engine import Database
 from db.records import InLine, Job, ModelRun, as_job, line_up, live_jobs, newest_of_name, recent_jobs, runs_of
 from db.states import PUBLISHED, State, check_move
@@ -55,11 +56,19 @@ def new_id() -> str:
 
 
 class Jobs:
-    """The job record behind one writing connection. ``now`` gives Unix seconds."""
+    """The job record behind one writing connection. ``now`` gives Unix seconds.
 
-    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+    ``bodies`` gives what is to be told outside about a job that was published: a text for each channel. It is noted in
+    the transaction that publishes, so that neither is ever without the other.
+    """
+
+    def __init__(
+        self, database: Database, now: Callable[[], float] = time.time,
+        bodies: Callable[[Job], Mapping[str, str]] = lambda _: {},
+    ) -> None:
         self._db = database
         self._now = now
+        self._bodies = bodies
 
     # -- intake ---------------------------------------------------------------------------------------------------
 
@@ -228,7 +237,9 @@ class Jobs:
             new = State.DONE if row.state == State.DELIVERING else State.FAILED
             self._move(session, row, new, "published")
             row.finished_at = self._now()
-            return as_job(row)
+            job = as_job(row)
+            self._announce(session, job)
+            return job
 
         return self._db.write(work)
 
@@ -337,6 +348,8 @@ class Jobs:
         if to.state in PUBLISHED and row.finished_at is None:
             row.finished_at = self._now()
         session.flush()
+        if to.state in PUBLISHED and was not in PUBLISHED:
+            self._announce(session, as_job(row))
         self._tell(session, to.job_id, "restored", was=was, state=to.state)
 
     def _new_row(self, session: Session, job_id: str, name: bytes, state: State, **values: Any) -> JobRow:
@@ -366,8 +379,16 @@ class Jobs:
         row.state = new
         self._tell(session, row.id, kind, **detail)
 
+    def _announce(self, session: Session, job: Job) -> None:
+        messages.add(session, end_of(job), self._bodies(job), self._now(), job.id)
+
     def _tell(self, session: Session, job_id: str, kind: str, **detail: Any) -> None:
         session.add(EventRow(job_id=job_id, at=self._now(), kind=kind, detail=detail or None))
+
+
+def end_of(job: Job) -> str:
+    """A name for the end of a job, the same whenever it is told: its id, and ``done`` or ``failed``."""
+    return f"{job.id}.{'done' if job.state in (State.DONE, State.DONE_CLEAN) else 'failed'}"
 
 
 def _row(session: Session, job_id: str) -> JobRow:

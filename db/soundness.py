@@ -72,8 +72,17 @@ def _is_right(column: Column[object]) -> str:
     if isinstance(column.type, JSON):
         right += f" AND json_valid({name})"
     if isinstance(column.type, LargeBinary):  # names of folders
-        right += f" AND instr({name}, x'2f') = 0 AND instr({name}, x'00') = 0"
+        right += f" AND {_is_folder(name)} AND instr({name}, x'00') = 0"
     return f"({name} IS NULL OR ({right}))" if column.nullable else f"({right})"
+
+
+def _is_folder(column: str) -> str:
+    """No slash; of a name as it stood in the inbox also ``@RIG/NAME``, which lay in a rig's folder there."""
+    plain = f"instr({column}, x'2f') = 0"
+    if column != "name":
+        return plain
+    below = f"substr({column}, instr({column}, x'2f') + 1)"
+    return f"({plain} OR (substr({column}, 1, 1) = x'40' AND length({below}) > 0 AND instr({below}, x'2f') = 0))"
 
 
 def _kind(kind: TypeEngine[object]) -> str:

@@ -28,6 +28,7 @@ class JobRow(Base):
         # Two folders of one name cannot be claimed at once; a queued job does not block a new drop of its name.
         Index("job_one_claim_per_name", "name", unique=True, sqlite_where=text("state = 'CLAIMING'")),
         Index("job_by_state", "state", "priority", "queued_at"),
+        Index("job_by_end", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -101,3 +102,31 @@ class EventRow(Base):
     at: Mapped[float]
     kind: Mapped[str]
     detail: Mapped[dict[str, Any] | None]
+
+
+class MessageRow(Base):
+    """Something that is to be told to a program or a person outside: until it is delivered, or given up."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        Index("message_once", "channel", "about", unique=True),
+        Index("message_waiting", "channel", "id", sqlite_where=text("delivered_at IS NULL AND given_up_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    #: Which receiver: ``webhook``, or ``notify.`` and eight characters that stand for one address.
+    channel: Mapped[str]
+    #: What it tells of, the same at every try: a job's id and its end, or the day of a digest.
+    about: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    #: The very text that is sent.
+    body: Mapped[str]
+    created_at: Mapped[float]
+    tries: Mapped[int] = mapped_column(default=0)
+    #: Not before this Unix time (back-off after a try that failed).
+    not_before: Mapped[float] = mapped_column(default=0.0)
+    delivered_at: Mapped[float | None]
+    given_up_at: Mapped[float | None]
+    #: HTTP status of the last answer, and what was wrong with the last try; never an address.
+    status: Mapped[int | None]
+    trouble: Mapped[str | None]

@@ -50,7 +50,8 @@ class ModelResult:
     area, 0..1, that no camera saw and that was filled in. ``made_by`` names the model whose mesh this is when the
     model that ran could not better it. ``registered`` is False for a mesh that could not be brought into the capture's
     frame: it is delivered, but not compared with the photographs. ``extra_files`` are delivered beside the mesh's own
-    files; their names are those of ``models.mesh_pbr.MATERIAL_FILES``, all or none.
+    files; their names are those of ``models.mesh_pbr.MATERIAL_FILES``, all or none. ``provenance`` holds plain JSON
+    values that travel inside the files: which revision of foreign code and which weights (by SHA-256) made it.
     """
 
     mesh: TexturedMesh
@@ -60,6 +61,7 @@ class ModelResult:
     made_by: str | None = None
     registered: bool = True
     extra_files: Mapping[str, Writer] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ReconstructionModel(ABC):

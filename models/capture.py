@@ -1,15 +1,14 @@
 """A capture in memory: images, masks, depth in metres and cameras, whatever layout it came in.
 
-``read_capture`` is the only way in. It checks bytes before it decodes, decodes PNG only, and reports everything that is
-wrong at once. The layouts and rules are in ``docs/capture-format.md``.
+``read_capture`` is the only way in. It checks bytes before it decodes, decodes PNG and plain JPEG only, and reports
+everything that is wrong at once. The layouts and rules are in ``docs/capture-format.md``.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,25 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.cameras import Camera, canonical_camera, nearest_rotation, opengl_camera_to_world
+from models.cameras import Camera
 from models.folder import CaptureFolder
-from models.layout import Expectation, Sidecar, ViewFiles, expect
+from models.jpeg import JpegInfo, check_jpeg, is_jpeg_name
+from models.jpeg import pixels_only as jpeg_pixels
+from models.layout import Expectation, ViewFiles, expect, most_bytes
 from models.limits import CaptureLimits
 from models.masks import background_colour, mask_from_border, mask_from_depth, soft_edges, straight_colour
 from models.png import Kind, PngInfo, check_png, pixels_only
 from models.problem import CaptureError, Problem
-from models.sidecar import Frame, Intrinsics
+from models.rig_profile import NO_RIGS, Rigs
+from models.stated_camera import CameraError, stated_camera
 
 __all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "View", "read_capture", "read_stated_capture"]
 
 MaskSource = Literal["file", "alpha", "depth", "border"]
 
 DEFAULT_DEPTH_UNIT_M = 0.001
-#: R'R may differ from the identity by this much: poses printed with four digits still pass.
-ROTATION_TOLERANCE = 2e-3
 #: The nearest and farthest that a camera may stand from the others, in metres.
 BASELINE_RANGE_M = (0.01, 100.0)
-FOCAL_PER_SIDE_RANGE = (0.1, 50.0)
 #: A mask with less than this many object pixels, or less than this many background pixels, shows no object.
 FEWEST_MASK_PIXELS = 16
 
@@ -63,11 +62,12 @@ class View:
 class Capture:
     """A whole capture.
 
-    ``warnings`` are sentences for the operator; ``labels`` come from ``capture.json`` as they are.
+    ``layout`` is "canonical" for the standard rig, else the format in which its cameras were stated. ``warnings`` are
+    sentences for the operator; ``labels`` come from ``capture.json`` as they are.
     """
 
     name: str
-    layout: Literal["canonical", "transforms"]
+    layout: str
     views: tuple[View, ...]
     depth_unit_m: float | None
     warnings: tuple[str, ...] = ()
@@ -79,18 +79,21 @@ class Capture:
         return any(view.depth is not None for view in self.views)
 
 
-def read_capture(folder: Path, limits: CaptureLimits | None = None) -> Capture:
+def read_capture(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS) -> Capture:
     """The capture in ``folder``, checked and decoded; raises ``CaptureError`` with everything that is wrong.
 
     Nothing is written. Needs about 20 bytes of memory a pixel and view. The conventions are taken as stated: whether
-    they are *true* is the question of ``models.probe``.
+    they are *true* is the question of ``models.probe``. ``rigs`` are the stored profiles, for a folder as it was
+    dropped; the service's own copy of a capture holds its profile.
     """
-    return read_stated_capture(folder, limits)[0]
+    return read_stated_capture(folder, limits, rigs)[0]
 
 
-def read_stated_capture(folder: Path, limits: CaptureLimits | None = None) -> tuple[Capture, Expectation]:
+def read_stated_capture(
+    folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS
+) -> tuple[Capture, Expectation]:
     """Like ``read_capture``, with what the folder's names and sidecars said."""
-    return _Reader(Path(folder), limits or CaptureLimits()).capture()
+    return _Reader(Path(folder), limits or CaptureLimits(), rigs).capture()
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,10 @@ class _Decoded:
 class _Reader:
     """Reads one capture, collecting problems and warnings on the way."""
 
-    def __init__(self, path: Path, limits: CaptureLimits) -> None:
+    def __init__(self, path: Path, limits: CaptureLimits, rigs: Rigs) -> None:
         self._path = path
         self._limits = limits
+        self._rigs = rigs
         self._problems: list[Problem] = []
         self._warnings: list[str] = []
         self._bytes_left = limits.max_capture_bytes
@@ -118,7 +122,9 @@ class _Reader:
         folder = CaptureFolder(self._path, self._limits)
         self._problems += folder.problems
         expectation = self._expectation(folder)
-        decoded = [self._decode(folder, files, set(expectation.missing)) for files in expectation.views]
+        self._warnings += expectation.notes
+        coarse = expectation.stated.coarse_depth
+        decoded = [self._decode(folder, files, set(expectation.missing), coarse) for files in expectation.views]
         views = [view for view in decoded if view is not None]
         self._refuse_copies(views)
         unit = expectation.stated.depth_unit_m or DEFAULT_DEPTH_UNIT_M
@@ -130,7 +136,7 @@ class _Reader:
         has_depth = any(view.depth is not None for view in whole)
         capture = Capture(
             name=self._path.resolve().name,
-            layout="canonical" if expectation.kind == "canonical" else "transforms",
+            layout=expectation.layout,
             views=whole,
             depth_unit_m=unit if has_depth else None,
             warnings=tuple(self._warnings),
@@ -150,12 +156,12 @@ class _Reader:
     def _expectation(self, folder: CaptureFolder) -> Expectation:
         def read_sidecar(name: str) -> bytes:
             try:
-                return folder.beginning(name, self._limits.max_sidecar_bytes + 1)
+                return folder.beginning(name, most_bytes(name, self._limits) + 1)
             except CaptureError as error:
                 self._problems += error.problems
                 return b""
 
-        expectation = expect(folder.names, read_sidecar, self._limits)
+        expectation = expect(folder.names, read_sidecar, self._limits, self._rigs)
         self._problems += expectation.problems
         blamed = {problem.file for problem in self._problems}
         self._problems += [problem for problem in expectation.awaited() if problem.file not in blamed]
@@ -171,13 +177,17 @@ class _Reader:
             self._raise_if_any()
         return expectation
 
-    def _decode(self, folder: CaptureFolder, files: ViewFiles, missing: set[str]) -> _Decoded | None:
+    def _decode(
+        self, folder: CaptureFolder, files: ViewFiles, missing: set[str], coarse_depth: bool
+    ) -> _Decoded | None:
         before = len(self._problems)
         image = self._pixels(folder, files.image, "image", missing)
         depth = self._pixels(folder, files.depth, "depth", missing)
         mask = self._pixels(folder, files.mask, "mask", missing)
         if image is None or len(self._problems) > before or missing & {files.image, files.depth, files.mask}:
             return None
+        if coarse_depth and depth is not None:
+            depth = _repeated(depth, image.shape[1], image.shape[0])
         for name, other in ((files.depth, depth), (files.mask, mask)):
             if other is not None and other.shape[:2] != image.shape[:2]:
                 self._report(
@@ -191,7 +201,7 @@ class _Reader:
         return _Decoded(files, image, depth, None if mask is None else _coverage(mask))
 
     def _pixels(self, folder: CaptureFolder, name: str | None, kind: Kind, missing: set[str]) -> Any:
-        """The decoded pixels of one PNG, or None after reporting why not."""
+        """The decoded pixels of one picture, or None after reporting why not."""
         if name is None or name in missing:
             return None
         try:
@@ -209,19 +219,21 @@ class _Reader:
                 "Send fewer or smaller pictures, or raise the limit in the settings.",
             )
             self._raise_if_any()
-        verdict = check_png(content, kind, self._limits, name)
+        is_jpeg = kind == "image" and is_jpeg_name(name)
+        verdict = check_jpeg(content, self._limits, name) if is_jpeg else check_png(content, kind, self._limits, name)
         if isinstance(verdict, Problem):
             self._problems.append(verdict)
             return None
         if kind == "image":
             self._count_pixels(name, verdict)
         try:
-            return _decode_png(content, verdict)
+            return _decode_png(content, verdict) if isinstance(verdict, PngInfo) else _decode_jpeg(content)
         except Exception as error:  # whatever a decoder stumbles over, the file is to blame
-            self._report("png_decode", name, f"The PNG cannot be decoded ({error}).", "Copy the file again.")
+            code, what = ("jpeg", "JPEG") if is_jpeg else ("png_decode", "PNG")
+            self._report(code, name, f"The {what} cannot be decoded ({error}).", "Copy the file again.")
             return None
 
-    def _count_pixels(self, name: str, info: PngInfo) -> None:
+    def _count_pixels(self, name: str, info: PngInfo | JpegInfo) -> None:
         """A few kilobytes can hold a picture of the largest size: many of them together must not fill the memory."""
         self._pixels_left -= info.width * info.height
         if self._pixels_left < 0:
@@ -240,8 +252,8 @@ class _Reader:
             if files.name in shapes:
                 height, width = shapes[files.name][:2]
                 try:
-                    cameras[files.name] = _camera(files.name, frame, expectation.stated, width, height)
-                except _CameraError as error:
+                    cameras[files.name] = stated_camera(files.name, frame, expectation.stated, width, height)
+                except CameraError as error:
                     where = (expectation.sidecars or (None,))[-1]
                     self._report("calib", where, f"View {files.name}: {error}", error.fix)
         self._check_baselines(expectation, cameras)
@@ -388,6 +400,23 @@ def _decode_png(content: bytes, info: PngInfo) -> NDArray[Any]:
     return pixels.astype(np.uint16) if info.bit_depth == 16 else pixels
 
 
+def _decode_jpeg(content: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) as the file has it, not turned. The caller has checked the bytes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(jpeg_pixels(content)), formats=("JPEG",)) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def _repeated(depth: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
+    """A sensor's coarse depth in its photograph's size, each measurement repeated; as it is where shapes differ."""
+    rows, columns = depth.shape
+    if rows > height or columns > width or abs(rows * width - columns * height) > max(width, height):
+        return depth
+    down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
+    return np.ascontiguousarray(depth[down[:, None], across])
+
+
 def _coverage(mask: NDArray[Any]) -> NDArray[np.float32]:
     """A mask file as coverage: alpha where it says anything, else brightness."""
     if mask.ndim == 3 and mask.shape[2] == 4 and mask[..., 3].min() < 255:
@@ -400,86 +429,3 @@ def _coverage(mask: NDArray[Any]) -> NDArray[np.float32]:
 def _share(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """0..255 as 0..1."""
     return np.divide(levels, 255, dtype=np.float32)
-
-
-# -- one camera ----------------------------------------------------------------------------------------------------
-
-
-class _CameraError(Exception):
-    def __init__(self, message: str, fix: str) -> None:
-        super().__init__(message)
-        self.fix = fix
-
-
-def _camera(view: str, frame: Frame | None, stated: Sidecar, width: int, height: int) -> Camera:
-    axes, pose = stated.camera_axes or "opengl", stated.pose or "camera_to_world"
-    if frame is None:
-        camera = canonical_camera(view, width, height)
-        said = stated.intrinsics
-        said = replace(said, fl_x=camera.fx) if _says_no_focal(said) else said
-        fx, fy, cx, cy = _intrinsics(said, width, height)
-        return Camera(width, height, fx, fy, cx, cy, _rigid(opengl_camera_to_world(camera.c2w, axes, pose)))
-    fx, fy, cx, cy = _intrinsics(frame.intrinsics, width, height)
-    matrix = np.array(frame.matrix, dtype=np.float64)
-    try:
-        c2w = opengl_camera_to_world(matrix, axes, pose)
-        if stated.applied_transform is not None:
-            c2w = np.linalg.inv(np.array(stated.applied_transform, dtype=np.float64)) @ c2w
-    except np.linalg.LinAlgError:
-        raise _CameraError("the pose matrix is singular.", "Export the poses again.") from None
-    c2w[:3, 3] /= stated.applied_scale
-    return Camera(width, height, fx, fy, cx, cy, _rigid(c2w))
-
-
-def _rigid(c2w: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The pose with its rotation made exact; raises ``_CameraError`` for anything that is no rigid motion."""
-    R = c2w[:3, :3]
-    with np.errstate(over="ignore", invalid="ignore"):  # entries of 1e200 overflow to something that is no rotation
-        is_rotation = np.isfinite(c2w).all() and np.abs(R.T @ R - np.eye(3)).max() <= ROTATION_TOLERANCE
-        lengths = ", ".join(f"{length:.4g}" for length in np.linalg.norm(R, axis=0))
-    if not is_rotation:
-        raise _CameraError(
-            f"the pose is no rotation: its columns have lengths {lengths}, or are not perpendicular.",
-            "Export rigid poses, without scale or shear.",
-        )
-    if np.linalg.det(R) < 0:
-        raise _CameraError(
-            "the pose mirrors the world (determinant -1).", "Export right-handed poses; one axis has a flipped sign."
-        )
-    exact = np.eye(4)
-    exact[:3, :3] = nearest_rotation(R)
-    exact[:3, 3] = c2w[:3, 3]
-    return exact
-
-
-def _intrinsics(stated: Intrinsics, width: int, height: int) -> tuple[float, float, float, float]:
-    """(fx, fy, cx, cy) in pixels of this image; raises ``_CameraError`` where they do not fit it."""
-    for key, said, real in (("w", stated.w, width), ("h", stated.h, height)):
-        if said is not None and said != real:
-            raise _CameraError(
-                f"the intrinsics are for {key} = {said:g}, but the image is {width} x {height}.",
-                "State the intrinsics of this resolution, or send the pictures in the stated one.",
-            )
-    fx = stated.fl_x or _focal(stated.camera_angle_x, width) or stated.fl_y or _focal(stated.camera_angle_y, height)
-    fy = stated.fl_y or _focal(stated.camera_angle_y, height) or fx
-    if fx is None or fy is None:
-        raise _CameraError("no focal length is stated.", "State fl_x (pixels) or camera_angle_x (radians).")
-    low, high = FOCAL_PER_SIDE_RANGE
-    if not (low <= fx / width <= high and low <= fy / height <= high and 0.5 <= fx / fy <= 2):
-        raise _CameraError(f"a focal length of {fx:g} x {fy:g} px is implausible.", "State fl_x and fl_y in pixels.")
-    cx = width / 2 if stated.cx is None else stated.cx
-    cy = height / 2 if stated.cy is None else stated.cy
-    if not (0 < cx < width and 0 < cy < height):
-        raise _CameraError(
-            f"the principal point ({cx:g}, {cy:g}) lies outside the {width} x {height} image.",
-            "State cx and cy in pixels from the top left corner.",
-        )
-    return fx, fy, cx, cy
-
-
-def _says_no_focal(stated: Intrinsics) -> bool:
-    return not any((stated.fl_x, stated.fl_y, stated.camera_angle_x, stated.camera_angle_y))
-
-
-def _focal(angle: float | None, side: int) -> float | None:
-    return None if angle is None or not 0 < angle < math.pi else side / 2 / math.tan(angle / 2)

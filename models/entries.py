@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.layout import is_blocker, is_litter, is_own_output
 from models.limits import CaptureLimits
+from models.names import is_blocker, is_litter, is_own_output
 from models.problem import Problem
 
 Kind = Literal["file", "symlink", "deep", "other"]

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from models.capture import Capture, CaptureError, MaskSource, View, read_stated_
 from models.limits import CaptureLimits
 from models.probe import ProbeResult, probe
 from models.problem import Problem, printable
+from models.rig_profile import NO_RIGS, Rigs
 from models.sidecar import Options
 
 #: Below this share of object pixels with depth, the shape of a view rests on its silhouette.
@@ -45,7 +46,9 @@ class Inspection:
     ok: bool
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...] = ()
-    layout: Literal["canonical", "transforms"] | None = None
+    layout: str | None = None
+    #: The stored rig whose cameras were used, and the version of its profile.
+    rig: tuple[str, str] | None = None
     views: tuple[ViewFacts, ...] = ()
     depth_unit_m: float | None = None
     options: Options = field(default_factory=Options)
@@ -57,6 +60,7 @@ class Inspection:
             "name": printable(self.name),
             "ok": self.ok,
             "layout": self.layout,
+            "rig": None if self.rig is None else {"name": self.rig[0], "version": self.rig[1]},
             "problems": [problem.to_json() for problem in self.problems],
             "warnings": list(self.warnings),
             "views": [asdict(view) for view in self.views],
@@ -75,7 +79,8 @@ class Inspection:
         told += [f"  warning: {printable(warning)}" for warning in self.warnings]
         if self.views:
             unit = "no depth" if self.depth_unit_m is None else f"depth in units of {self.depth_unit_m:.6g} m"
-            told.append(f"  {self.layout} layout, {len(self.views)} views, {unit}")
+            rig = f" {self.rig[0]} (version {self.rig[1]})" if self.rig else ""
+            told.append(f"  {self.layout} layout{rig}, {len(self.views)} views, {unit}")
             told += _view_lines(self.views)
         told += [f"  {line}" for line in _option_lines(self.options)]
         if self.probe is not None:
@@ -83,18 +88,18 @@ class Inspection:
         return told
 
 
-def inspect(folder: Path, limits: CaptureLimits | None = None) -> Inspection:
+def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS) -> Inspection:
     """Everything about the capture in ``folder``; never raises on what is in it.
 
     A contradiction between the stated conventions and the depth maps (``models.probe``) is a problem like any other.
     """
     name = Path(folder).resolve().name
     try:
-        capture, expectation = read_stated_capture(folder, limits)
+        capture, expectation = read_stated_capture(folder, limits, rigs)
     except CaptureError as error:
         return Inspection(name, ok=False, problems=error.problems)
     result = probe(capture, expectation.stated)
-    problems = () if result.problem is None else (result.problem,)
+    problems = () if result.problem is None else (_with_scale(result.problem, capture.layout),)
     facts = tuple(_facts(view) for view in capture.views)
     return Inspection(
         name=name,
@@ -102,11 +107,20 @@ def inspect(folder: Path, limits: CaptureLimits | None = None) -> Inspection:
         problems=problems,
         warnings=(*capture.warnings, *_oddities(capture, facts), *([result.warning] if result.warning else [])),
         layout=capture.layout,
+        rig=None if expectation.rig is None else (expectation.rig.name, expectation.rig.version),
         views=facts,
         depth_unit_m=capture.depth_unit_m,
         options=expectation.stated.options,
         probe=result,
     )
+
+
+def _with_scale(problem: Problem, layout: str) -> Problem:
+    """COLMAP finds cameras up to one factor, which looks like any other contradiction."""
+    if layout != "colmap":
+        return problem
+    cure = "scale it (colmap model_aligner), or state in capture.json how many of its units are a metre"
+    return replace(problem, fix=f"{problem.fix} If the model's unit is not the metre, {cure}: \"applied_scale\".")
 
 
 def _facts(view: View) -> ViewFacts:

@@ -1,8 +1,15 @@
-"""How large and how odd a capture may be. Plain values, so that the daemon can hold them without numpy."""
+"""How large and how odd a capture may be, and how heavy its report.
+
+Plain values, so that the daemon can hold them without numpy.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+#: Larger meshes than this do not travel inside report.html as they are; a lighter copy of at most this size does.
+#: Chromium shows 92 MB too, after 15 to 39 s; phones and mail servers do not.
+VIEWER_BYTES = 25_000_000
 
 
 @dataclass(frozen=True)
@@ -11,9 +18,11 @@ class CaptureLimits:
 
     max_file_bytes: int = 20_000_000
     max_capture_bytes: int = 200_000_000
-    max_entries: int = 400
-    max_depth: int = 2
+    max_entries: int = 1000
+    max_depth: int = 3
     max_sidecar_bytes: int = 65_536
+    #: Of somebody else's file of cameras: a hundred views of Blender's are 110 kB, a thousand of nerfstudio's one MB.
+    max_cameras_bytes: int = 2_097_152
     min_views: int = 3
     min_side: int = 16
     max_side: int = 8192

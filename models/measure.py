@@ -17,12 +17,15 @@ from PIL import Image
 from models.base import Progress
 from models.capture import Capture
 from models.frame import frame_of
+from models.limits import VIEWER_BYTES
 from models.mesh import MeshError, TexturedMesh
 from models.mesh_files import MeshFacts, check_files
+from models.page_pictures import PAGE, save_view
 from models.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
 from models.quality import Quality, compare, summarise
 from models.raster.render import render
 from models.topology import Topology, topology
+from models.viewer_copy import viewer_copy
 
 #: An odd number puts one sample on the pixel's centre, where measured depth belongs.
 SAMPLES = 3
@@ -31,7 +34,9 @@ SAMPLES = 3
 @dataclass(frozen=True)
 class ModelMeasurement:
     """One model's figures, or why there are none. ``error`` is ``{code, message, fix}``; with an error the figures
-    that could not be taken are None. ``pictures`` are paths relative to the previews folder.
+    that could not be taken are None. ``pictures`` are paths relative to the previews folder. ``viewer`` tells of the
+    lighter copy that was made for the page, ``{bytes, faces, texture_size}``; None when ``mesh.glb`` itself will do, or
+    when no copy is light enough.
     """
 
     error: Mapping[str, str] | None = None
@@ -39,6 +44,7 @@ class ModelMeasurement:
     topology: Topology | None = None
     quality: Quality | None = None
     pictures: tuple[str, ...] = ()
+    viewer: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values under the names above."""
@@ -48,6 +54,7 @@ class ModelMeasurement:
             "topology": None if self.topology is None else self.topology.to_json(),
             "quality": None if self.quality is None else self.quality.to_json(),
             "pictures": list(self.pictures),
+            "viewer": None if self.viewer is None else dict(self.viewer),
         }
 
 
@@ -81,7 +88,8 @@ def measure(
     model was not fitted to, ``listed`` the files that its answer vouches for. Models in ``elsewhere`` do not stand
     in the capture's frame: their ``quality`` is None, and they are not on the contact sheet. Writes into
     ``out_dir/previews``: ``capture.png``, ``contact.png`` and per model ``<model>/turntable_00.png`` ... and
-    ``<model>/clay.png``. Bad files end in that model's ``error``; errors of this machine (a full disk) are raised.
+    ``<model>/clay.png``; into ``out_dir/page`` what only the report's page shows (``models/page_pictures.py``).
+    Bad files end in that model's ``error``; errors of this machine (a full disk) are raised.
     """
     previews = out_dir / "previews"
     previews.mkdir(parents=True, exist_ok=True)
@@ -97,7 +105,7 @@ def measure(
         not_fitted = frozenset((held_out or {}).get(name, ()))
         vouched = (listed or {}).get(name)
         compared = None if name in elsewhere else capture
-        results[name], cells = _measure_model(folder, vouched, compared, not_fitted, previews / name, report_share)
+        results[name], cells = _measure_model(name, folder, vouched, compared, not_fitted, out_dir, report_share)
         if cells:
             sheets[name] = cells
     if sheets:
@@ -108,8 +116,8 @@ def measure(
 
 
 def _measure_model(
-    folder: Path, listed: Collection[str] | None, capture: Capture | None, held_out: Collection[str],
-    previews: Path, report_share: Progress,
+    name: str, folder: Path, listed: Collection[str] | None, capture: Capture | None, held_out: Collection[str],
+    out_dir: Path, report_share: Progress,
 ) -> tuple[ModelMeasurement, list[Tiles]]:
     """One model's figures and its cells of the contact sheet (none when its files are bad or there is no capture)."""
     try:
@@ -120,16 +128,26 @@ def _measure_model(
     shape = topology(mesh.vertices, mesh.faces)
     quality, cells = None, list[Tiles]()
     if capture is not None:
-        quality, cells = _compare_views(mesh, capture, held_out, report_share)
+        quality, cells = _compare_views(mesh, capture, held_out, out_dir / PAGE, name, report_share)
     report_share(0.75, "turntable")
-    pictures = _draw(mesh, previews)
-    return ModelMeasurement(files=files, topology=shape, quality=quality, pictures=pictures), cells
+    pictures = _draw(mesh, out_dir / "previews" / name)
+    viewer = _lighter(mesh, out_dir / PAGE / name) if files.file_bytes["mesh.glb"] > VIEWER_BYTES else None
+    return ModelMeasurement(files=files, topology=shape, quality=quality, pictures=pictures, viewer=viewer), cells
+
+
+def _lighter(mesh: TexturedMesh, folder: Path) -> dict[str, Any] | None:
+    copy = viewer_copy(mesh, VIEWER_BYTES)
+    if copy is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mesh.glb").write_bytes(copy.glb)
+    return {"bytes": len(copy.glb), "faces": copy.faces, "texture_size": list(copy.texture_size)}
 
 
 def _compare_views(
-    mesh: TexturedMesh, capture: Capture, held_out: Collection[str], report_share: Progress
+    mesh: TexturedMesh, capture: Capture, held_out: Collection[str], page: Path, name: str, report_share: Progress
 ) -> tuple[Quality, list[Tiles]]:
-    """Render every view once, for its figures and its tiles; a full-size picture never outlives its turn.
+    """Render every view once, for its figures, its tiles and the page's pictures; none of full size outlives its turn.
 
     All the work is done inside the frame around the object and the mesh: outside of it both sides are white.
     """
@@ -144,7 +162,9 @@ def _compare_views(
         around, held = whole.mask.size - frame.pixels, whole.name in held_out
         figures.append(compare(view, picture, held_out=held, size_m=size_m, white_around=around))
         if index in chosen:
-            small.append(tiles(view, picture, squares[index].inside(frame), figures[-1]))
+            window = squares[index].inside(frame)
+            small.append(tiles(view, picture, window, figures[-1]))
+            save_view(view, picture, window, index, page, name)
     return summarise(figures), small
 
 

@@ -21,15 +21,12 @@ from models.mesh_obj import encode_mtl, encode_obj
 from models.mesh_ply import encode_ply
 
 __all__ = [
-    "MESH_FILES", "MeshError", "TexturedMesh", "decode_picture", "read_glb", "read_mesh", "welded_mesh",
-    "write_all", "write_glb", "write_obj", "write_ply",
+    "MESH_FILES", "MeshError", "TexturedMesh", "decode_picture", "glb_with_jpeg", "read_glb", "read_mesh",
+    "welded_mesh", "write_all", "write_glb", "write_obj", "write_ply",
 ]  # fmt: skip
 
 #: Everything ``write_all`` leaves in a model's folder, in this order; the writer and every check use this list.
 MESH_FILES = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.ply", "texture.png", "texture_seen.png")
-
-COMMENTS = ("units: metre", "up axis: +Y")
-
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -115,15 +112,16 @@ class TexturedMesh:
 def write_all(mesh: TexturedMesh, folder: Path, extras: Mapping[str, Any]) -> list[Path]:
     """Write every file of ``MESH_FILES`` into ``folder`` from one cleaned mesh; returns the paths in that order.
 
-    ``extras`` (plain JSON values) goes into the GLB's ``asset.extras``. Raises ``MeshError`` or ``OSError``; no
-    file is ever skipped. The same mesh and extras give the same bytes.
+    ``extras`` (plain JSON values) goes into the GLB's ``asset.extras``; its ``units`` and ``up_axis`` (else metres and
+    +Y) are said in the other formats too. Raises ``MeshError`` or ``OSError``; no file is ever skipped. The same mesh
+    and extras give the same bytes.
     """
     mesh = mesh.cleaned()
     folder.mkdir(parents=True, exist_ok=True)
     normals, picture = mesh.vertex_normals(), encode_picture(mesh.texture)
     (folder / "mesh.glb").write_bytes(_glb(mesh, normals, picture, extras))
-    _write_obj(mesh, normals, picture, folder, "mesh")
-    (folder / "mesh.ply").write_bytes(_ply(mesh, normals))
+    _write_obj(mesh, normals, picture, folder, "mesh", _comments(extras))
+    (folder / "mesh.ply").write_bytes(_ply(mesh, normals, _comments(extras)))
     (folder / "texture_seen.png").write_bytes(encode_picture(mesh.seen))
     return [folder / name for name in MESH_FILES]
 
@@ -137,13 +135,13 @@ def write_glb(mesh: TexturedMesh, path: Path, extras: Mapping[str, Any]) -> None
 def write_obj(mesh: TexturedMesh, folder: Path, stem: str = "mesh") -> list[Path]:
     """Write ``stem.obj``, ``stem.mtl`` and ``texture.png`` into ``folder``; returns the three paths."""
     mesh = mesh.cleaned()
-    return _write_obj(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), folder, stem)
+    return _write_obj(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), folder, stem, _comments({}))
 
 
 def write_ply(mesh: TexturedMesh, path: Path) -> None:
     """Write a binary PLY with normals and vertex colours sampled from the texture."""
     mesh = mesh.cleaned()
-    path.write_bytes(_ply(mesh, mesh.vertex_normals()))
+    path.write_bytes(_ply(mesh, mesh.vertex_normals(), _comments({})))
 
 
 def read_glb(path: Path) -> TexturedMesh:
@@ -184,11 +182,24 @@ def decode_picture(raw: bytes, name: str) -> NDArray[np.uint8]:
         raise MeshError(f"{name}: its picture cannot be decoded ({error})") from error
 
 
-def _ply(mesh: TexturedMesh, normals: NDArray[np.float32]) -> bytes:
-    return encode_ply(mesh.vertices, normals, mesh.vertex_colours(), mesh.faces, COMMENTS)
+def _comments(extras: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a text header says of the positions, for formats that have no place of their own for it."""
+    return f"units: {extras.get('units', 'metre')}", f"up axis: {extras.get('up_axis', '+Y')}"
 
 
-def _glb(mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, extras: Mapping[str, Any]) -> bytes:
+def _ply(mesh: TexturedMesh, normals: NDArray[np.float32], comments: tuple[str, ...]) -> bytes:
+    return encode_ply(mesh.vertices, normals, mesh.vertex_colours(), mesh.faces, comments)
+
+
+def glb_with_jpeg(mesh: TexturedMesh, jpeg: bytes) -> bytes:
+    """A GLB for looking at: a cleaned mesh whose picture is ``jpeg``, of any size, instead of its own texture."""
+    return _glb(mesh, mesh.vertex_normals(), jpeg, {}, "image/jpeg")
+
+
+def _glb(
+    mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, extras: Mapping[str, Any],
+    picture_type: str = "image/png",
+) -> bytes:
     texcoords, corner = _distinct_texcoords(mesh.uv)
     # a glTF vertex is one (position, uv) pair: split where the charts meet, nowhere else
     pair_of_corner = mesh.faces.ravel().astype(np.int64) << 32 | corner.ravel()
@@ -201,7 +212,7 @@ def _glb(mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, extra
         texcoords=down[texcoord],
         indices=indices.reshape(-1, 3).astype(np.uint32),
         image=picture,
-        image_type="image/png",
+        image_type=picture_type,
         roughness=mesh.roughness,
         metallic=mesh.metallic,
         asset={"units": "metre", "up_axis": "+Y", **extras},
@@ -209,7 +220,9 @@ def _glb(mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, extra
     return encode_glb(content)
 
 
-def _write_obj(mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, folder: Path, stem: str) -> list[Path]:
+def _write_obj(
+    mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, folder: Path, stem: str, comments: tuple[str, ...]
+) -> list[Path]:
     texcoords, corner = _distinct_texcoords(mesh.uv)
     paths = [folder / f"{stem}.obj", folder / f"{stem}.mtl", folder / "texture.png"]
     paths[0].write_bytes(
@@ -220,7 +233,7 @@ def _write_obj(mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes,
             faces=mesh.faces,
             corner_texcoords=corner,
             material_file=paths[1].name,
-            comments=COMMENTS,
+            comments=comments,
         )
     )
     paths[1].write_bytes(encode_mtl(paths[2].name, mesh.roughness, mesh.metallic))

@@ -42,13 +42,15 @@ def clean(mesh: Triangles) -> Triangles:
     Never opens the surface: every edge that two triangles shared is still shared afterwards. Idempotent.
     """
     mesh = _without_repeated_corners(weld(mesh))
+    bad = degenerate(mesh.vertices, mesh.faces)
     for _ in range(MAX_PASSES):
-        bad = np.flatnonzero(degenerate(mesh.vertices, mesh.faces))
-        if not len(bad):
+        if not bad.any():
             break
-        mesh = _without_repeated_corners(_mend(mesh, bad))
-    kept = ~degenerate(mesh.vertices, mesh.faces)
-    return _without_unreferenced(Triangles(mesh.vertices, mesh.faces[kept], mesh.uv[kept]))
+        mesh = _without_repeated_corners(_mend(mesh, np.flatnonzero(bad)))
+        bad = degenerate(mesh.vertices, mesh.faces)
+    if bad.any():
+        mesh = Triangles(mesh.vertices, mesh.faces[~bad], mesh.uv[~bad])
+    return _without_unreferenced(mesh)
 
 
 def weld(mesh: Triangles) -> Triangles:
@@ -67,11 +69,19 @@ def degenerate(vertices: NDArray[np.floating], faces: Ints) -> Bools:
     """Which triangles (F,) repeat a corner or are thinner than ``THINNEST`` of the bounding-box diagonal."""
     if not len(faces):
         return np.zeros(0, bool)
-    corners = vertices.astype(np.float64)[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    twice_area = np.linalg.norm(across, axis=1)
-    longest = _edge_lengths(corners).max(axis=1)
-    return np.asarray(twice_area <= longest * THINNEST * _diagonal(vertices))
+    # axis by axis: a third of the time that whole vectors take
+    axes = [np.take(np.ascontiguousarray(axis, np.float64), faces.T) for axis in vertices.T]
+    first, second = ([axis[k] - axis[0] for axis in axes] for k in (1, 2))
+    third = [b - a for a, b in zip(first, second, strict=True)]
+    longest = np.maximum(np.maximum(_squared(first), _squared(second)), _squared(third))
+    (ax, ay, az), (bx, by, bz) = first, second
+    across = _squared([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    return np.asarray(across <= longest * (THINNEST * _diagonal(vertices)) ** 2)
+
+
+def _squared(vector: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    x, y, z = vector
+    return x * x + y * y + z * z
 
 
 def _diagonal(vertices: NDArray[np.floating]) -> float:

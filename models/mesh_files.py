@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.extra_formats import EXTRA_FILES
 from models.mesh import MESH_FILES, MeshError, TexturedMesh, decode_picture, welded_mesh
 from models.mesh_glb_reader import GlbMesh, decode_glb
 from models.mesh_pbr import MATERIAL_FILES, read_material
 from models.radiance_hdr import HdrError, read_hdr
+from models.usdz_package import check_usdz
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -104,6 +106,8 @@ def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[Me
         _check_agreement(name, surface, glb)
     if "pbr.glb" in raw:
         _check_material(folder, raw["pbr.glb"], glb)
+    if "mesh.usdz" in raw:
+        check_usdz(raw["mesh.usdz"], "mesh.usdz")
     places = min(obj.vertices, ply.vertices)
     if places <= MIN_VERTICES:
         raise MeshError(f"the mesh has {places} vertices; a real surface has more than {MIN_VERTICES:,}")
@@ -124,8 +128,11 @@ def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[Me
 
 def _expected(folder: Path, listed: Collection[str] | None) -> tuple[str, ...]:
     """The files to read; raises ``MeshError`` when the list is not of those, or not of all of those, that lie there."""
-    there = [name for name in MATERIAL_FILES if name in (listed or ()) or (folder / name).exists()]
-    names = MESH_FILES + (MATERIAL_FILES if there else ())
+    def is_there(name: str) -> bool:
+        return name in (listed or ()) or (folder / name).exists()
+
+    names = MESH_FILES + (MATERIAL_FILES if any(map(is_there, MATERIAL_FILES)) else ())
+    names += tuple(filter(is_there, EXTRA_FILES))
     if listed is not None:
         if strange := sorted(set(listed) - set(names)):
             raise MeshError(f"the model lists {strange[0]!r}, which is no file that models deliver")

@@ -289,12 +289,17 @@ def _image(pixels: Floats) -> Image.Image:
 
 
 def _tile(pixels: Floats, window: Window) -> Image.Image:
+    return cut_square(pixels, window, TILE_PX)
+
+
+def cut_square(pixels: Floats, window: Window, side: int) -> Image.Image:
+    """The window's part of a picture (H, W, 3), white where it reaches over the edge, ``side`` pixels square."""
     box = (window.left, window.top, window.left + window.side, window.top + window.side)
     height, width = pixels.shape[:2]
     inside = (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height))
     cut = Image.new("RGB", (window.side, window.side), (255, 255, 255))
     cut.paste(_image(pixels[inside[1] : inside[3], inside[0] : inside[2]]), (inside[0] - box[0], inside[1] - box[1]))
-    return cut.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return cut.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _reach(points: NDArray[np.float64], pose: NDArray[np.float64]) -> float:

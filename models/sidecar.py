@@ -1,20 +1,20 @@
 """Read ``capture.json`` and ``transforms.json`` into one checked value. Standard library only.
 
 The daemon's settle rule calls this on files that strangers wrote, perhaps while they are still being written: it
-never raises on content, is bounded by ``CaptureLimits.max_sidecar_bytes``, and answers with plain sentences.
+never raises on content, is bounded by ``most_sidecar_bytes``, and answers with plain sentences.
 The meaning of each key is in ``docs/capture-format.md``.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from models.json_table import Complaints, as_float, is_number, load_object, refuse_non_finite, short, wrong
 from models.limits import CaptureLimits
 from models.problem import CaptureError, Problem
 
@@ -25,23 +25,21 @@ Matrix = tuple[tuple[float, ...], ...]
 #: The rig's view names in the order of their numbers: ``view_00`` is front. `models.cameras` holds their poses.
 CANONICAL_NAMES = ("front", "back", "right", "left", "top", "bottom")
 
-#: Nobody reads a page of thousands of problems.
-MOST_COMPLAINTS = 20
-#: Whoever reads our answers later may be less patient with brackets than Python is.
-DEEPEST = 32
-
 PRIORITY_RANGE = (-100, 100)
 
+OWN_SIDECAR = "capture.json"
 #: Keys of ``capture.json`` that are ours.
 OWN_KEYS = (
     "version", "rig", "views", "frames", "camera_axes", "pose", "depth_unit_m",
-    "depth", "mask", "models", "priority", "labels",
+    "depth", "coarse_depth", "mask", "models", "priority", "labels",
 )  # fmt: skip
 #: Keys of nerfstudio and instant-ngp that carry intrinsics; globally or per frame.
 INTRINSIC_KEYS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
 FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
 #: Lens distortion: read only to refuse it.
 DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+#: Where a number that is none makes an impossible camera.
+CAMERA_KEYS = ("frames", "applied_transform", *INTRINSIC_KEYS)
 #: Other keys of theirs that change what the numbers mean.
 SCALE_KEYS = ("applied_transform", "applied_scale", "depth_unit_scale_factor", "integer_depth_scale")
 #: Keys of theirs that mean nothing here and are passed over.
@@ -50,12 +48,19 @@ PASSED_OVER_KEYS = (
     "enable_depth_loading", "train_filenames", "val_filenames", "test_filenames", "name", "rotation", "up",
 )  # fmt: skip
 KNOWN_KEYS = OWN_KEYS + INTRINSIC_KEYS + DISTORTION_KEYS + SCALE_KEYS + PASSED_OVER_KEYS
-FRAME_KEYS = ("file_path", "depth_file_path", "mask_path", "transform_matrix", *INTRINSIC_KEYS, *DISTORTION_KEYS)
+#: nerfstudio says ``depth_file_path``, instant-ngp ``depth_path``.
+DEPTH_PATH_KEYS = ("depth_file_path", "depth_path")
+FRAME_KEYS = ("file_path", *DEPTH_PATH_KEYS, "mask_path", "transform_matrix", *INTRINSIC_KEYS, *DISTORTION_KEYS)
+#: Endings of photographs; depth and masks are PNG, because JPEG changes values.
+PHOTOGRAPHS = ("png", "jpg", "jpeg")
 
 #: Camera models that are pinholes once their distortion is zero.
 PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL")
 
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+#: A rig's name is part of folder and file names on every system, and ends at the first character that is not here.
+RIG_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+STANDARD_RIG = "canonical"
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -99,9 +104,11 @@ class Sidecar:
 
     ``intrinsics`` are those of all views (the frames have them merged in already).
     ``applied_transform`` (4, 4) and ``applied_scale`` are what nerfstudio did to the original world:
-    ``stored = applied_scale * applied_transform @ original``.
+    ``stored = applied_scale * applied_transform @ original``. ``rig`` names a stored profile that has the cameras.
+    ``coarse_depth``: depth maps of a sensor with fewer pixels than its photographs, and the same field of view.
     """
 
+    rig: str | None = None
     views: tuple[str, ...] | None = None
     frames: tuple[Frame, ...] | None = None
     intrinsics: Intrinsics = field(default_factory=Intrinsics)
@@ -111,30 +118,15 @@ class Sidecar:
     depth: bool | None = None
     mask: bool | None = None
     applied_transform: Matrix | None = None
-    applied_scale: float = 1.0
+    applied_scale: float | None = None
+    coarse_depth: bool = False
     options: Options = field(default_factory=Options)
 
 
-class _Complaints:
-    """Collects the problems of one file: all are counted, the first few are told."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.count = 0
-        self.found: list[Problem] = []
-
-    def add(self, code: str, message: str, fix: str) -> None:
-        self.count += 1
-        if self.count <= MOST_COMPLAINTS:
-            self.found.append(Problem(code, self.file, message, fix))
-
-    def told(self) -> tuple[Problem, ...]:
-        """The problems, and how many more there are."""
-        more = self.count - len(self.found)
-        if not more:
-            return tuple(self.found)
-        rest = Problem("sidecar", self.file, f"The file has {more:,} more problems.", "Correct these first.")
-        return (*self.found, rest)
+def most_sidecar_bytes(file: str, limits: CaptureLimits) -> int:
+    """How large a sidecar may be: ours says little, others list hundreds of cameras."""
+    own = file.rsplit("/", 1)[-1].casefold() == OWN_SIDECAR
+    return limits.max_sidecar_bytes if own else limits.max_cameras_bytes
 
 
 def read_options(sidecar: bytes) -> Options:
@@ -151,15 +143,21 @@ def parse_sidecar(content: bytes, file: str, limits: CaptureLimits) -> tuple[Sid
     ``file`` is its path as it should appear in the problems; a name ending in ``capture.json`` is held to our own
     key list, any other is somebody else's format, whose unknown keys are passed over.
     """
-    complaints = _Complaints(file)
-    table = _load_object(content, complaints, limits)
+    complaints = Complaints(file)
+    table = load_object(content, complaints, most_sidecar_bytes(file, limits))
     if table is None:
         return Sidecar(), complaints.told()
-    _refuse_non_finite(table, complaints)
-    if file.rsplit("/", 1)[-1].casefold() == "capture.json":
+    return state(table, complaints, limits), complaints.told()
+
+
+def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimits) -> Sidecar:
+    """What a table of these keys states."""
+    refuse_non_finite(table, complaints, CAMERA_KEYS)
+    if _is_ours(complaints):
         _refuse_unknown(table, KNOWN_KEYS, "", complaints)
     _refuse_lens(table, "", complaints)
     stated = Sidecar(
+        rig=_rig(table, complaints),
         views=_views(table, complaints),
         frames=_frames(table, complaints, limits),
         intrinsics=_intrinsics(table, "", complaints),
@@ -168,14 +166,15 @@ def parse_sidecar(content: bytes, file: str, limits: CaptureLimits) -> tuple[Sid
         depth_unit_m=_depth_unit(table, complaints),
         depth=_flag(table, "depth", complaints),
         mask=_flag(table, "mask", complaints),
+        coarse_depth=bool(_flag(table, "coarse_depth", complaints)),
         applied_transform=_matrix(table.get("applied_transform"), "applied_transform", complaints)
         if "applied_transform" in table
         else None,
-        applied_scale=_positive(table, "applied_scale", complaints) or 1.0,
+        applied_scale=_positive(table, "applied_scale", complaints),
         options=Options(_models(table, complaints), _priority(table, complaints), _labels(table, complaints)),
     )
-    _rig(table, stated, complaints)
-    return stated, complaints.told()
+    _refuse_two_rigs(table, stated, complaints)
+    return stated
 
 
 def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
@@ -190,7 +189,8 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
         depth=theirs.depth if ours.depth is None else ours.depth,
         mask=theirs.mask if ours.mask is None else ours.mask,
         applied_transform=theirs.applied_transform,
-        applied_scale=theirs.applied_scale,
+        applied_scale=ours.applied_scale or theirs.applied_scale,
+        coarse_depth=ours.coarse_depth or theirs.coarse_depth,
         options=ours.options,
     )
 
@@ -200,90 +200,15 @@ def _overruled(frame: Frame, intrinsics: Intrinsics) -> Frame:
     return replace(frame, intrinsics=replace(frame.intrinsics, **stated))
 
 
-# -- bytes to a table ----------------------------------------------------------------------------------------------
+# -- single keys ---------------------------------------------------------------------------------------------------
 
 
-class _DuplicateKeyError(ValueError):
-    pass
+def _is_ours(complaints: Complaints) -> bool:
+    """Whether the file is held to our own key list."""
+    return complaints.file.rsplit("/", 1)[-1].casefold() == OWN_SIDECAR
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise _DuplicateKeyError(key)
-        table[key] = value
-    return table
-
-
-def _load_object(content: bytes, complaints: _Complaints, limits: CaptureLimits) -> dict[str, Any] | None:
-    fix = "Correct the file and copy the folder again."
-    if len(content) > limits.max_sidecar_bytes:
-        complaints.add(
-            "sidecar",
-            f"The file is larger than {limits.max_sidecar_bytes:,} bytes, the most that a sidecar may have.",
-            "Keep pictures and logs out of it.",
-        )
-        return None
-    if content.startswith(b"\xef\xbb\xbf"):
-        complaints.add("sidecar", "The file starts with a byte order mark.", "Save it as UTF-8 without BOM.")
-        return None
-    try:
-        loaded = json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
-        json.dumps(loaded, ensure_ascii=False).encode("utf-8")  # half surrogates cannot be stored or shown
-    except _DuplicateKeyError as error:
-        complaints.add("sidecar", f"The key {error.args[0]!r:.60} appears twice in one object.", fix)
-    except UnicodeDecodeError as error:
-        complaints.add("sidecar", f"Byte {error.start} is not valid UTF-8.", "Save the file as UTF-8.")
-    except UnicodeEncodeError:
-        complaints.add("sidecar", "A text holds half of a surrogate pair (\\ud800..\\udfff).", fix)
-    except RecursionError:
-        complaints.add("sidecar", "The brackets are nested too deeply.", fix)
-    except json.JSONDecodeError as error:
-        complaints.add("sidecar", f"Not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.", fix)
-    except ValueError:  # an integer with thousands of digits
-        complaints.add("sidecar", "A number has too many digits.", fix)
-    else:
-        if not isinstance(loaded, dict):
-            complaints.add("sidecar", "The file does not hold one JSON object { ... }.", fix)
-        elif _is_deeper_than(loaded, DEEPEST):
-            complaints.add("sidecar", "The brackets are nested too deeply.", fix)
-        else:
-            return loaded
-    return None
-
-
-def _is_deeper_than(value: Any, levels: int) -> bool:
-    """Whether objects and lists lie in each other more than ``levels`` deep, found without recursion."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [
-            inner
-            for outer in layer
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return any(isinstance(value, dict | list) for value in layer)
-
-
-def _refuse_non_finite(table: Mapping[str, Any], complaints: _Complaints) -> None:
-    """One problem for the first NaN or infinite number (1e999 reads as infinity): ``calib`` in camera data."""
-    stack: list[tuple[str, Any]] = [("", table)]
-    while stack:
-        where, value = stack.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            top = where.split(".")[1].split("[")[0]
-            camera = top in ("frames", "applied_transform", *INTRINSIC_KEYS)
-            code = "calib" if camera else "sidecar"
-            complaints.add(code, f"{where[1:]} is {value}, which is not a number.", "Write a finite number there.")
-            return
-        if isinstance(value, dict):
-            stack.extend((f"{where}.{key}", item) for key, item in value.items())
-        elif isinstance(value, list):
-            stack.extend((f"{where}[{index}]", item) for index, item in enumerate(value))
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str, complaints: _Complaints) -> None:
+def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str, complaints: Complaints) -> None:
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, list(known), 1)
@@ -291,59 +216,34 @@ def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str, 
             complaints.add("sidecar", f"{where}{key!r:.60} is not a key that Meshdrop knows.", hint)
 
 
-# -- single keys ---------------------------------------------------------------------------------------------------
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _as_float(value: Any) -> float | None:
-    """A finite float, or None: JSON integers may be larger than any float."""
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _wrong(key: str, value: object, wanted: str, complaints: _Complaints, code: str = "sidecar") -> None:
-    complaints.add(code, f"{key} is {_short(value)}; it must be {wanted}.", "Correct the value or leave the key out.")
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _choice(table: Mapping[str, Any], key: str, allowed: tuple[str, ...], complaints: _Complaints) -> str | None:
+def _choice(table: Mapping[str, Any], key: str, allowed: tuple[str, ...], complaints: Complaints) -> str | None:
     value = table.get(key)
     if value is None or value in allowed:
         return value
-    _wrong(key, value, " or ".join(f'"{name}"' for name in allowed), complaints)
+    wrong(key, value, " or ".join(f'"{name}"' for name in allowed), complaints)
     return None
 
 
-def _flag(table: Mapping[str, Any], key: str, complaints: _Complaints) -> bool | None:
+def _flag(table: Mapping[str, Any], key: str, complaints: Complaints) -> bool | None:
     value = table.get(key)
     if value is None or isinstance(value, bool):
         return value
-    _wrong(key, value, "true or false", complaints)
+    wrong(key, value, "true or false", complaints)
     return None
 
 
-def _positive(table: Mapping[str, Any], key: str, complaints: _Complaints) -> float | None:
+def _positive(table: Mapping[str, Any], key: str, complaints: Complaints) -> float | None:
     value = table.get(key)
     if value is None:
         return None
-    number = _as_float(value) if _is_number(value) else None
+    number = as_float(value) if is_number(value) else None
     if number is not None and 1e-9 < number < 1e9:
         return number
-    _wrong(key, value, "a number above 0", complaints)
+    wrong(key, value, "a number above 0", complaints)
     return None
 
 
-def _depth_unit(table: Mapping[str, Any], complaints: _Complaints) -> float | None:
+def _depth_unit(table: Mapping[str, Any], complaints: Complaints) -> float | None:
     """Metres per depth count. Three spellings exist; two that disagree are refused, not ranked."""
     keys = ("depth_unit_m", "depth_unit_scale_factor", "integer_depth_scale")
     stated = {key: unit for key in keys if (unit := _positive(table, key, complaints)) is not None}
@@ -353,18 +253,18 @@ def _depth_unit(table: Mapping[str, Any], complaints: _Complaints) -> float | No
     return next(iter(stated.values()), None)
 
 
-def _views(table: Mapping[str, Any], complaints: _Complaints) -> tuple[str, ...] | None:
+def _views(table: Mapping[str, Any], complaints: Complaints) -> tuple[str, ...] | None:
     value = table.get("views")
     if value is None:
         return None
     names = tuple(name.casefold() for name in value if isinstance(name, str)) if isinstance(value, list) else ()
     if not names or len(names) != len(value) or set(names) - set(CANONICAL_NAMES) or len(set(names)) < len(names):
-        _wrong("views", value, f"a list of different names out of {', '.join(CANONICAL_NAMES)}", complaints)
+        wrong("views", value, f"a list of different names out of {', '.join(CANONICAL_NAMES)}", complaints)
         return None
     return names
 
 
-def _models(table: Mapping[str, Any], complaints: _Complaints) -> tuple[str, ...] | None:
+def _models(table: Mapping[str, Any], complaints: Complaints) -> tuple[str, ...] | None:
     value = table.get("models")
     if value is None:
         return None
@@ -372,47 +272,60 @@ def _models(table: Mapping[str, Any], complaints: _Complaints) -> tuple[str, ...
         names = [name for name in value if isinstance(name, str) and _MODEL_NAME.fullmatch(name)]
         if len(names) == len(value):
             return tuple(dict.fromkeys(names))
-    _wrong("models", value, 'a list of model names such as ["fusion"]', complaints)
+    wrong("models", value, 'a list of model names such as ["fusion"]', complaints)
     return None
 
 
-def _priority(table: Mapping[str, Any], complaints: _Complaints) -> int:
+def _priority(table: Mapping[str, Any], complaints: Complaints) -> int:
     value = table.get("priority", 0)
-    if not _is_number(value) or (isinstance(value, float) and not value.is_integer()):
-        if _is_number(value) and not math.isfinite(value):
+    if not is_number(value) or (isinstance(value, float) and not value.is_integer()):
+        if is_number(value) and not math.isfinite(value):
             return 0  # complained about already
-        _wrong("priority", value, "a whole number", complaints)
+        wrong("priority", value, "a whole number", complaints)
         return 0
     low, high = PRIORITY_RANGE
     return int(min(max(value, low), high))
 
 
-def _labels(table: Mapping[str, Any], complaints: _Complaints) -> dict[str, Any]:
+def _labels(table: Mapping[str, Any], complaints: Complaints) -> dict[str, Any]:
     value = table.get("labels", {})
     if isinstance(value, dict):
         return value
-    _wrong("labels", value, "a JSON object", complaints)
+    wrong("labels", value, "a JSON object", complaints)
     return {}
 
 
-def _rig(table: Mapping[str, Any], stated: Sidecar, complaints: _Complaints) -> None:
+def _rig(table: Mapping[str, Any], complaints: Complaints) -> str | None:
+    """The name of a stored rig; None for the standard one, which is the default."""
     rig = table.get("rig")
-    if rig is not None and rig != "canonical":
-        _wrong("rig", rig, '"canonical" (other rigs state their cameras under "frames")', complaints)
-    if stated.frames is not None and (rig == "canonical" or stated.views is not None):
+    if rig is None or rig == STANDARD_RIG:
+        return None
+    if isinstance(rig, str) and RIG_NAME.fullmatch(rig.casefold()):
+        return rig.casefold()
+    wrong("rig", rig, '"canonical" or the name of a stored rig (lower-case letters, digits, "-")', complaints)
+    return None
+
+
+def _refuse_two_rigs(table: Mapping[str, Any], stated: Sidecar, complaints: Complaints) -> None:
+    """Cameras come from one place: the file's frames, the standard rig, or a stored one."""
+    named = table.get("rig") == STANDARD_RIG or stated.rig is not None
+    if stated.frames is not None and (named or stated.views is not None):
+        asked = f"the rig {stated.rig}" if stated.rig else "the canonical rig"
         complaints.add(
             "sidecar",
-            "The file states cameras under \"frames\" and asks for the canonical rig too.",
+            f"The file states cameras under \"frames\" and asks for {asked} too.",
             "Keep \"frames\", or keep \"rig\" and \"views\".",
         )
+    elif stated.rig is not None and stated.views is not None:
+        wrong("views", list(stated.views), "left out: the stored rig says which views there are", complaints)
     if table.get("version", 1) != 1:
-        _wrong("version", table["version"], "1", complaints)
+        wrong("version", table["version"], "1", complaints)
 
 
 # -- frames --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_lens(table: Mapping[str, Any], where: str, complaints: _Complaints) -> None:
+def _refuse_lens(table: Mapping[str, Any], where: str, complaints: Complaints) -> None:
     """Meshdrop's camera is a pinhole: anything else is refused, because ignoring it bends the mesh unseen."""
     bent = [key for key in DISTORTION_KEYS if table.get(key) not in (None, 0)]
     model = table.get("camera_model", "PINHOLE")
@@ -420,23 +333,23 @@ def _refuse_lens(table: Mapping[str, Any], where: str, complaints: _Complaints) 
     if bent:
         complaints.add(
             "calib",
-            f"{where}lens distortion is stated ({bent[0]} = {_short(table[bent[0]])}).",
+            f"{where}lens distortion is stated ({bent[0]} = {short(table[bent[0]])}).",
             "Undistort images, depth and masks first (colmap image_undistorter, cv2.undistort), then set it to 0.",
         )
     elif table.get("is_fisheye") is True or model not in PINHOLE_MODELS:
         complaints.add(
             "calib",
-            f"{where}camera model {_short(model)}{fisheye} is no pinhole.",
+            f"{where}camera model {short(model)}{fisheye} is no pinhole.",
             "Undistort the pictures to a pinhole camera first.",
         )
 
 
-def _frames(table: Mapping[str, Any], complaints: _Complaints, limits: CaptureLimits) -> tuple[Frame, ...] | None:
+def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimits) -> tuple[Frame, ...] | None:
     value = table.get("frames")
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(frame, dict) for frame in value):
-        _wrong("frames", value, "a list of JSON objects", complaints)
+        wrong("frames", value, "a list of JSON objects", complaints)
         return ()
     if not limits.min_views <= len(value) <= limits.max_entries:
         complaints.add(
@@ -446,7 +359,7 @@ def _frames(table: Mapping[str, Any], complaints: _Complaints, limits: CaptureLi
         )
         return ()
     # Values that are wrong for all views are complained about once, at the top.
-    shared = {key: table[key] for key in INTRINSIC_KEYS if _is_number(table.get(key)) and _above_zero(key, table[key])}
+    shared = {key: table[key] for key in INTRINSIC_KEYS if is_number(table.get(key)) and _above_zero(key, table[key])}
     needs_focal = not any(key in table for key in FOCAL_KEYS)
     read = [_frame(frame, index, shared, needs_focal, complaints) for index, frame in enumerate(value)]
     frames = tuple(frame for frame in read if frame is not None)
@@ -454,15 +367,15 @@ def _frames(table: Mapping[str, Any], complaints: _Complaints, limits: CaptureLi
 
 
 def _frame(
-    frame: Mapping[str, Any], index: int, shared: Mapping[str, Any], needs_focal: bool, complaints: _Complaints
+    frame: Mapping[str, Any], index: int, shared: Mapping[str, Any], needs_focal: bool, complaints: Complaints
 ) -> Frame | None:
     where = f"frames[{index}]"
     before = complaints.count
-    if complaints.file.rsplit("/", 1)[-1].casefold() == "capture.json":
+    if _is_ours(complaints):
         _refuse_unknown(frame, FRAME_KEYS + PASSED_OVER_KEYS, f"{where}.", complaints)
     _refuse_lens({key: frame[key] for key in DISTORTION_KEYS if key in frame}, f"{where}: ", complaints)
     image = _path(frame, "file_path", where, complaints)
-    depth = _path(frame, "depth_file_path", where, complaints)
+    depth = _path(frame, next((key for key in DEPTH_PATH_KEYS if key in frame), "depth_file_path"), where, complaints)
     mask = _path(frame, "mask_path", where, complaints)
     matrix = _matrix(frame.get("transform_matrix"), f"{where}.transform_matrix", complaints)
     intrinsics = _intrinsics({**shared, **frame}, where, complaints)
@@ -475,64 +388,78 @@ def _frame(
     return Frame(image, depth, mask, matrix, intrinsics)
 
 
-def _path(frame: Mapping[str, Any], key: str, where: str, complaints: _Complaints) -> str | None:
+def _path(frame: Mapping[str, Any], key: str, where: str, complaints: Complaints) -> str | None:
     """A path that stays inside the capture, posix, with a suffix; Blender's files leave ``.png`` out."""
     value = frame.get(key)
     if value is None:
         return None
     name = f"{where}.{key}"
     if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 1024:
-        _wrong(name, value, "a relative path such as \"images/front.png\"", complaints)
+        wrong(name, value, "a relative path such as \"images/front.png\"", complaints)
         return None
-    parts = [part for part in value.split("/") if part not in ("", ".")]
-    if value.startswith("/") or "\\" in value or _DRIVE.match(value) or ".." in parts or not parts:
-        _wrong(name, value, "a path inside the capture: relative, forward slashes, no \"..\"", complaints)
+    parts = _inside(value)
+    if parts is None:
+        wrong(name, value, "a path inside the capture: relative, forward slashes, no \"..\"", complaints)
         return None
     stem, dot, suffix = parts[-1].rpartition(".")
     if not (stem and dot) or suffix.isdigit():
         parts[-1] += ".png"
-    elif suffix.casefold() != "png":
-        complaints.add(
-            "not_png", f"{name} is {_short(value)}; Meshdrop reads PNG only.", "Convert it to PNG and correct the path."
-        )
+    elif suffix.casefold() not in (PHOTOGRAPHS if key == "file_path" else ("png",)):
+        reads = "PNG and JPEG photographs" if key == "file_path" else "depth and masks from PNG only"
+        fix = "Convert it to PNG and correct the path."
+        complaints.add("not_png", f"{name} is {short(value)}; Meshdrop reads {reads}.", fix)
         return None
     return "/".join(parts)
 
 
-def _matrix(value: object, where: str, complaints: _Complaints) -> Matrix | None:
+def clean_path(value: str) -> str | None:
+    """The path of a photograph, tidied; None when it leaves the capture, cannot be shown or is neither PNG nor JPEG."""
+    if not value.isprintable() or len(value) > 1024 or (parts := _inside(value)) is None:
+        return None
+    return "/".join(parts) if parts[-1].rpartition(".")[2].casefold() in PHOTOGRAPHS else None
+
+
+def _inside(value: str) -> list[str] | None:
+    """The parts of a relative posix path that stays where it is."""
+    parts = [part for part in value.split("/") if part not in ("", ".")]
+    leaves = value.startswith("/") or "\\" in value or _DRIVE.match(value) is not None or ".." in parts
+    return None if leaves else parts or None
+
+
+def _matrix(value: object, where: str, complaints: Complaints) -> Matrix | None:
     """A 3x4 or 4x4 affine matrix as (4, 4); its last row must be 0 0 0 1."""
     rows = value if isinstance(value, list) else []
     if len(rows) not in (3, 4) or not all(isinstance(row, list) and len(row) == 4 for row in rows):
-        _wrong(where, value, "4 rows of 4 numbers", complaints, "calib")
+        wrong(where, value, "4 rows of 4 numbers", complaints, "calib")
         return None
-    numbers = [_as_float(item) if _is_number(item) else None for row in rows for item in row]
+    numbers = [as_float(item) if is_number(item) else None for row in rows for item in row]
     if None in numbers:
         if not any(problem.code == "calib" and problem.message.startswith("frames[") for problem in complaints.found):
-            _wrong(where, value, "4 rows of 4 finite numbers", complaints, "calib")
+            wrong(where, value, "4 rows of 4 finite numbers", complaints, "calib")
         return None
     flat = [number for number in numbers if number is not None]
     matrix = tuple(tuple(flat[start : start + 4]) for start in range(0, len(flat), 4))
     if len(matrix) == 3:
         matrix = (*matrix, (0.0, 0.0, 0.0, 1.0))
     if any(abs(got - want) > 1e-6 for got, want in zip(matrix[3], (0, 0, 0, 1), strict=True)):
-        _wrong(f"{where}[3]", list(matrix[3]), "0 0 0 1", complaints, "calib")
+        wrong(f"{where}[3]", list(matrix[3]), "0 0 0 1", complaints, "calib")
         return None
     return matrix
 
 
 def _above_zero(key: str, value: float) -> bool:
-    number = _as_float(value)
+    number = as_float(value)
     return number is not None and (key in ("cx", "cy") or number > 0)
 
 
-def _intrinsics(table: Mapping[str, Any], where: str, complaints: _Complaints) -> Intrinsics:
+def _intrinsics(table: Mapping[str, Any], where: str, complaints: Complaints) -> Intrinsics:
     read: dict[str, float | None] = {}
     for key in INTRINSIC_KEYS:
         value = table.get(key)
-        number = _as_float(value) if _is_number(value) else None
+        number = as_float(value) if is_number(value) else None
         if value is not None and (number is None or not _above_zero(key, number)):
             if not (isinstance(value, float) and not math.isfinite(value)):  # NaN was complained about already
-                _wrong(f"{where}.{key}" if where else key, value, "a number above 0", complaints, "calib")
+                wrong(f"{where}.{key}" if where else key, value, "a number above 0", complaints, "calib")
             number = None
         read[key] = number
     return Intrinsics(**read)

@@ -102,6 +102,12 @@ class Manifest:
     model: str
     files: Mapping[str, Entry]
 
+    @property
+    def digest(self) -> str | None:
+        """One SHA-256 for all files: that of their list as ``sha256sum`` would print it. None without any."""
+        lines = "".join(f"{self.files[path].sha256}  {path}\n" for path in sorted(self.files))
+        return hashlib.sha256(lines.encode()).hexdigest() if lines else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the order of the paths."""
         files = {path: asdict(self.files[path]) for path in sorted(self.files)}

@@ -1,8 +1,8 @@
 """The process entry: one request, one task, then gone. Speaks JSON lines on file descriptor 3.
 
 Started as ``python -I -m models.worker REQUEST.json``. Tasks: ``inspect`` a capture folder, ``run`` one model on it,
-``measure`` finished meshes against it. The answer is a file named by the request, written whole and last; the lines
-on descriptor 3 only say how it goes:
+``measure`` finished meshes against it, ``validate`` their GLBs. The answer is a file named by the request, written
+whole and last; the lines on descriptor 3 only say how it goes:
 
     {"type": "hello", "task": ..., "pid": ...}         once
     {"type": "heartbeat"}                              every 5 seconds
@@ -18,10 +18,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import resource
 import signal
 import sys
@@ -122,6 +120,9 @@ class Request:
     models: Mapping[str, Path] | None = None
     name: str = ""
     memory_mib: int | None = None
+    digest: str | None = None
+    engine: str | None = None
+    extra_formats: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Request:
@@ -152,8 +153,10 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     model_class = load_class(request.model, request.custom_models or {})
     model_class.probe()
     from models.capture import read_capture  # noqa: PLC0415
+    from models.extra_formats import write_extra_formats  # noqa: PLC0415
     from models.holdout import hold_out  # noqa: PLC0415
     from models.mesh import write_all  # noqa: PLC0415
+    from models.provenance import provenance, software_versions  # noqa: PLC0415
 
     started, cpu = time.monotonic(), time.process_time()
     line.progress(0, "reading the capture")
@@ -169,10 +172,13 @@ def run(request: Request, line: Line) -> dict[str, Any]:
         model.cleanup()
     line.progress(93, "writing the files")
     versions = software_versions()
-    extras = {"generator": f"meshdrop {versions['meshdrop']}", "model": result.made_by or request.model}
-    files = [*write_all(result.mesh, output, extras), *_write_extra(result, output, extras)]
-    answer = _run_answer(request, result, files, versions)
+    asset = provenance(request.model, request.settings or {}, request.digest, result, versions)
+    files = [*write_all(result.mesh, output, asset), *_write_extra(result, output, asset)]
+    more, notes = write_extra_formats(output, request.extra_formats)
+    answer = _run_answer(request, result, [*files, *more], versions)
     return answer | {
+        "notes": [*result.notes, *notes],
+        "asset": asset,
         "held_out": list(held_out),
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
@@ -202,7 +208,6 @@ def _run_answer(
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "peak_vram_mib": result.figures.get("peak_vram_mib"),
         "figures": dict(result.figures),
-        "notes": list(result.notes),
         "unseen_fraction": float(result.unseen_fraction),
         "settings": dict(request.settings or {}),
         "versions": dict(versions),
@@ -233,19 +238,19 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     ).to_json()
 
 
-TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {"inspect": inspect, "run": run, "measure": measure}
+def validate(request: Request, line: Line) -> dict[str, Any]:
+    """Let the Khronos validator judge every GLB that the models' answers vouch for."""
+    from models.gltf_validation import validate_models  # noqa: PLC0415
+
+    if request.models is None:
+        raise ValueError("validating needs the models' folders")
+    line.progress(0, "validating")
+    return {name: found.to_json() for name, found in validate_models(request.models, request.engine).items()}
 
 
-def software_versions() -> dict[str, str]:
-    """Versions of what shaped the result, without importing any of it."""
-    names = ("meshdrop", "numpy", "numba", "scipy", "scikit-image", "trimesh", "pillow", "torch")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {
+    "inspect": inspect, "run": run, "measure": measure, "validate": validate,
+}  # fmt: skip
 
 
 def die_with_parent(parent: int) -> None:

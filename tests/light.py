@@ -7,12 +7,14 @@ reconstructed, and the limits, signals and messages of real workers are not exer
 tests/acceptance/test_service.py do that with real ones. All else is the product's own code, unpatched.
 
 The stand-in refuses a capture with a depth map that is no one-channel picture, as the real reader does. A capture
-called ``poison-TASK-HOW`` (more may follow) misbehaves in ``inspect``, ``run`` or ``measure``: HOW is a key of
-``RUN_FAILURES``, ``unavailable``, ``hang`` (until the limits end it) or ``daemon`` (kills the whole service).
+called ``poison-TASK-HOW`` (more may follow) misbehaves in ``inspect``, ``run``, ``measure`` or ``validate``: HOW is a
+key of ``RUN_FAILURES``, ``unavailable``, ``hang`` (until the limits end it) or ``daemon`` (kills the whole service).
 
 Environment, all optional:
 
     LIGHT_STAGE_S=0.5     seconds that each stand-in takes
+    LIGHT_REAL=validate   tasks, between blanks, that real worker processes do
+    LIGHT_GLB=FILE        what every model delivers as its mesh.glb
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ def poison_of(request: Mapping[str, Any]) -> str | None:
     return how if word == "poison" and task == request["task"] else None
 
 
-# -- the three tasks --------------------------------------------------------------------------------------------------
+# -- the four tasks ---------------------------------------------------------------------------------------------------
 
 
 def inspect(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,8 +132,10 @@ def inspect(request: Mapping[str, Any]) -> dict[str, Any]:
 def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """A small tetrahedron in the files that a model leaves, and the answer that vouches for them."""
     output = Path(request["output"])
+    glb = os.environ.get("LIGHT_GLB")
     files = {
-        "mesh.glb": tetrahedron_glb(), "mesh.obj": _OBJ, "mesh.mtl": b"newmtl skin\nmap_Kd texture.png\n",
+        "mesh.glb": Path(glb).read_bytes() if glb else tetrahedron_glb(),
+        "mesh.obj": _OBJ, "mesh.mtl": b"newmtl skin\nmap_Kd texture.png\n",
         "mesh.ply": _PLY, "texture.png": noise_png(48, "texture"),
     }  # fmt: skip
     for name, content in files.items():
@@ -175,7 +179,18 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"models": models, "pictures": ["capture.png", "contact.png"]}
 
 
-TASKS = {"inspect": inspect, "run": run, "measure": measure}
+def validate(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A validator that is content with everything."""
+    return {
+        model: {
+            "status": "passed", "files": ["mesh.glb"], "errors": 0, "warnings": 0, "infos": 0, "hints": 0,
+            "truncated": False, "messages": [], "by": "a stand-in", "version": "0", "reason": None, "fix": None,
+        }
+        for model in request["models"]
+    }  # fmt: skip
+
+
+TASKS = {"inspect": inspect, "run": run, "measure": measure, "validate": validate}
 
 # -- small valid files ------------------------------------------------------------------------------------------------
 
@@ -230,10 +245,17 @@ def noise_png(width: int, seed: str) -> bytes:
 
 def install() -> None:
     """Put the stand-in in place for the rest of this process, wherever the real one is known by its name already."""
-    real = process.WorkerProcess
+    real, wanted = process.WorkerProcess, os.environ.get("LIGHT_REAL", "").split()
+
+    def worker(
+        key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits
+    ) -> LightWorker | process.WorkerProcess:
+        kind = real if request["task"] in wanted else LightWorker
+        return kind(key, request, folder, home, limits)
+
     for module in list(sys.modules.values()):
         if vars(module).get("WorkerProcess") is real:
-            module.WorkerProcess = LightWorker  # type: ignore[attr-defined]
+            module.WorkerProcess = worker  # type: ignore[attr-defined]
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from PIL import Image
 from models.cameras import canonical_camera
 from models.inspection import Inspection, inspect
 from models.worker import _plain, be_modest
+from tests.formats import bop_cameras, cameras_bin, colmap_images, colmap_text_files, images_bin, polycam_camera
 from tests.rig import write_ball
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -363,7 +364,8 @@ def _with_another_value(text: bytes, chance: random.Random) -> bytes:
 
 
 def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
-    """Two small captures of one ball as {name: {path: content}}: three views of the rig, and three with cameras."""
+    """Small captures of one ball as {name: {path: content}}: three views of the rig, and three with cameras in every
+    format, some with JPEG photographs."""
     ball = write_ball(folder / "ball", size=SIDE)
     images = {view: (ball / f"views/view_{number:02d}.png").read_bytes() for view, number in VIEWS.items()}
     depths = {view: (ball / f"depth/depth_{number:02d}.png").read_bytes() for view, number in VIEWS.items()}
@@ -379,10 +381,43 @@ def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
         for place, files in (("views", images), ("depth", depths), ("masks", masks)) for view in VIEWS
     }  # fmt: skip
     framed = {name.replace("views/", "images/"): content for name, content in canonical.items()}
+    rig = [(view, canonical_camera(view, SIDE, SIDE)) for view in VIEWS]
+    profile = {"schema": "meshdrop.rig/1", "rig": "rig1", **transforms()}
     return {
+        "colmap": {
+            **{name.replace(".png", ".jpg") if name.startswith("images/") else name:
+               as_jpeg(content) if name.startswith("images/") else content for name, content in framed.items()},
+            "sparse/0/cameras.bin": cameras_bin(rig), "sparse/0/images.bin": images_bin(colmap_images(rig, "jpg")),
+        },
+        "colmap text": {**framed, **colmap_text_files(rig)},
+        "polycam": {
+            **{f"keyframes/images/{view}.jpg": as_jpeg(images[view]) for view in VIEWS},
+            **{f"keyframes/depth/{view}.png": depths[view] for view in VIEWS},
+            **{f"keyframes/cameras/{view}.json": json.dumps(polycam_camera(camera)).encode() for view, camera in rig},
+        },
+        "bop": {
+            **{f"rgb/{number:06d}.png": images[view] for number, view in enumerate(VIEWS)},
+            **{f"depth/{number:06d}.png": depths[view] for number, view in enumerate(VIEWS)},
+            "scene_camera.json": json.dumps(bop_cameras(rig)).encode(),
+        },
+        "stored rig": {**framed, "rig.json": json.dumps(profile).encode()},
         "rig": {**canonical, "capture.json": json.dumps({"views": list(VIEWS), "depth_unit_m": 0.001}).encode()},
         "cameras": {**framed, "transforms.json": json.dumps(transforms()).encode()},
     }
+
+
+def as_jpeg(png: bytes) -> bytes:
+    """The same picture, without its alpha."""
+    with Image.open(io.BytesIO(png)) as picture:
+        saved = io.BytesIO()
+        picture.convert("RGB").save(saved, format="JPEG", progressive=True)
+    return saved.getvalue()
+
+
+def mutate_bytes(content: bytes, chance: random.Random) -> Mutant:
+    """A file that carries no checksums, damaged in a way that may pass unseen."""
+    how = chance.choice((flip_bits, cut, end_in_zeros, append, insert_or_delete))
+    return Mutant(how(content, chance), how.__name__, fatal=False)
 
 
 def transforms() -> dict[str, Any]:
@@ -424,12 +459,14 @@ class Tally:
 def round_of(
     good: dict[str, bytes], strange: list[bytes], chance: random.Random
 ) -> dict[str, Mutant]:
-    """Which files of one capture to damage: one picture, all pictures, or the sidecar."""
+    """Which files of one capture to damage: one picture, all pictures, or one of the others."""
     pictures = [name for name in good if name.endswith(".png")]
-    (sidecar,) = set(good) - set(pictures)
     kind = chance.random()
     if kind < 0.5:
-        return {sidecar: mutate_json(json.loads(good[sidecar]), chance)}
+        other = chance.choice(sorted(set(good) - set(pictures)))
+        if other.endswith(".json"):
+            return {other: mutate_json(json.loads(good[other]), chance)}
+        return {other: mutate_bytes(good[other], chance)}
     chosen = pictures if kind < 0.7 else [chance.choice(pictures)]
     others = [good[name] for name in pictures]
     return {name: mutate_png(good[name], others, strange, chance) for name in chosen}

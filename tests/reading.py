@@ -6,30 +6,10 @@ decoded by the real ``inspect`` worker in its own limited process; no mesh is ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import os
 
-from daemon import process
-from daemon.process import Home, Limits, WorkerProcess
-from tests.light import LightWorker
-
-
-def worker(
-    key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits
-) -> WorkerProcess | LightWorker:
-    """A real process for the reader, a stand-in for the others."""
-    kind = WorkerProcess if request["task"] == "inspect" else LightWorker
-    return kind(key, request, folder, home, limits)
-
-
-def main() -> None:
-    """``meshdrop``, half of it with stand-ins."""
-    process.WorkerProcess = worker  # type: ignore[assignment,misc]
-    from daemon import cli  # noqa: PLC0415 - after the replacement
-
-    cli.main()
-
+from tests import light
 
 if __name__ == "__main__":
-    main()
+    os.environ["LIGHT_REAL"] = "inspect"
+    light.main()

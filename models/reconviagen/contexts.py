@@ -67,24 +67,27 @@ class KnownContexts(nn.Module):
 
 
 class SparseKnown(KnownContexts):
-    """For upstream's latent flow, which asks view by view: all views are answered at the first, in one attention."""
+    """For upstream's latent flow, which asks view by view: all views are answered at the first, in one attention.
+
+    Of two objects in one tensor the first is answered by the contexts, the second by nothing.
+    """
 
     def __init__(self, attention: Any, contexts: Tensor, *, keep: bool) -> None:
         super().__init__(attention, contexts, keep=keep)
         self._waiting: Tensor | None = None
 
     def forward(self, x: Any, context: Standing) -> Any:
-        """``x`` is upstream's ``SparseTensor`` of one object."""
+        """``x`` is upstream's ``SparseTensor``, of one object or of the same one twice."""
         if not context.positive:
             return x.replace(self._nothing.expand(len(x.feats), -1))
         if context.view == 0:
-            self._waiting = self._answers(x.feats)
+            self._waiting = self._answers(x.feats[x.layout[0]])
         if self._waiting is None:
             raise RuntimeError("views are asked for in order, from the first")
         answer = self._waiting[context.view]
         if context.view == context.views - 1:
             self._waiting = None
-        return x.replace(answer)
+        return x.replace(answer if x.shape[0] == 1 else torch.cat([answer, self._nothing.expand_as(answer)]))
 
 
 class DenseKnown(KnownContexts):

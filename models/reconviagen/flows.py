@@ -31,27 +31,37 @@ def sample_structure(
     sampler: Any, flow: Any, noise: Tensor, context: Tensor, sampling: Sampling, step: Step, *, keep: bool
 ) -> Tensor:
     """Where matter is, as a latent: ``noise`` (1, C, R, R, R) -> the same shape. ``context`` (1, L, D)."""
+    both = _BothAtOnce(flow, lambda x: torch.cat([x, x]), lambda x: (x[:1], x[1:]))
     with known.known_contexts(flow, known.DenseKnown, context, keep=keep):
-        return _sample(sampler, _BothAtOnce(flow), noise, (POSITIVE, NEGATIVE), sampling, step)  # type: ignore[no-any-return]
+        return _sample(sampler, both, noise, (POSITIVE, NEGATIVE), sampling, step)  # type: ignore[no-any-return]
 
 
 def sample_latents(
     sampler: Any, flow: Any, noise: Any, contexts: Tensor, sampling: Sampling, step: Step, *, keep: bool
 ) -> Any:
     """What it looks like: ``noise`` is upstream's ``SparseTensor`` of (N, C). ``contexts`` (V, L, D), one a view."""
+    second = noise.coords.clone()
+    second[:, 0] = 1
+    # made once: what is known of the cells' neighbours is kept with them
+    twice = type(noise)(feats=torch.cat([noise.feats] * 2), coords=torch.cat([noise.coords, second]))
+    both = _BothAtOnce(
+        flow, lambda x: twice.replace(torch.cat([x.feats, x.feats])),
+        lambda x: tuple(noise.replace(half) for half in x.feats.split(len(second))),
+    )  # fmt: skip
     pairs = known.standing_views(len(contexts), positive=True), known.standing_views(len(contexts), positive=False)
     with known.known_contexts(flow, known.SparseKnown, contexts, keep=keep):
-        return _sample(sampler, flow, noise, pairs, sampling, step)
+        return _sample(sampler, both, noise, pairs, sampling, step)
 
 
-def _sample(sampler: Any, flow: Any, x: Any, contexts: tuple[Any, Any], sampling: Sampling, step: Step) -> Any:
+def _sample(
+    sampler: Any, flow: _BothAtOnce, x: Any, contexts: tuple[Any, Any], sampling: Sampling, step: Step
+) -> Any:
     """Upstream's ``sample`` without its lists of every step's tensors, and with a word before each."""
     positive, negative = contexts
     low, high = sampling.interval or (0.0, 1.0)
     for done, (t, t_next) in enumerate(times(sampling)):
         step(done, sampling.steps)
-        if isinstance(flow, _BothAtOnce):
-            flow.guided = low <= t <= high and sampling.strength != 1
+        flow.guided = low <= t <= high and sampling.strength != 1
         x = sampler.sample_once(
             flow, x, t, t_next, positive, neg_cond=negative, cfg_strength=sampling.strength,
             cfg_interval=(low, high), guidance_rescale=sampling.rescale,
@@ -60,23 +70,25 @@ def _sample(sampler: Any, flow: Any, x: Any, contexts: tuple[Any, Any], sampling
 
 
 class _BothAtOnce:
-    """A structure flow that, while ``guided``, computes the negative prediction beside the positive one.
+    """A flow that, while ``guided``, computes the negative prediction beside the positive one: half the launches.
 
-    The sampler asks for the positive and then for the negative prediction of the same input.
+    The sampler asks for the positive and then for the negative prediction of the same input. ``doubled`` makes one
+    input of two, ``halves`` two answers of one.
     """
 
-    def __init__(self, flow: Any) -> None:
+    def __init__(self, flow: Any, doubled: Callable[[Any], Any], halves: Callable[[Any], tuple[Any, ...]]) -> None:
         self._flow = flow
-        self._negative: Tensor | None = None
+        self._doubled, self._halves = doubled, halves
+        self._negative: Any = None
         self.guided = False
 
-    def __call__(self, x: Tensor, t: Tensor, context: Standing) -> Tensor:
-        if context.positive and self.guided:
-            both = self._flow(torch.cat([x, x]), torch.cat([t, t]), context)
-            self._negative = both[1:]
-            return both[:1]  # type: ignore[no-any-return]
-        if context.positive:
-            return self._flow(x, t, context)  # type: ignore[no-any-return]
+    def __call__(self, x: Any, t: Tensor, context: Standing | list[Standing]) -> Any:
+        positive = (context[0] if isinstance(context, list) else context).positive
+        if positive and self.guided:
+            answer, self._negative = self._halves(self._flow(self._doubled(x), torch.cat([t, t]), context))
+            return answer
+        if positive:
+            return self._flow(x, t, context)
         if self._negative is None:
             raise RuntimeError("the sampler asked for the negative prediction first; this is not the pinned revision")
         negative, self._negative = self._negative, None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.capture import View
 from models.problem import CaptureError, Problem
+from models.side_by_side import each
 
 SIDE = 518
 #: The object's box is made this much wider.
@@ -29,7 +30,7 @@ def prepare_views(views: Sequence[View]) -> NDArray[np.uint8]:
     problems = [problem for view in views if (problem := _nothing_to_see(view)) is not None]
     if problems:
         raise CaptureError(problems)
-    return np.stack([prepare(view.rgb, view.mask) for view in views])
+    return np.stack(each(lambda view: prepare(view.rgb, view.mask), views))
 
 
 def prepare(rgb: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionM
 from models.capture import Capture
 from models.cuda import need_cuda
 from models.fusion.range_view import RangeView, prepare
+from models.mesh import TexturedMesh
 from models.reconviagen import upstream, weights
 from models.reconviagen.closing import NothingSolid, solid
 from models.reconviagen.export import Splats, astray, placed
@@ -24,7 +26,7 @@ from models.reconviagen.images import prepare_views
 from models.reconviagen.presets import PRESETS
 from models.reconviagen.settings import ReconviagenSettings
 from models.registration.register import Registration, register
-from models.registration.target import target_of
+from models.registration.target import Target, target_of
 from models.stages import StageLog
 
 if TYPE_CHECKING:
@@ -78,9 +80,8 @@ class Reconviagen(ReconstructionModel):
         profile = self.options.profile
         if profile == "auto":
             profile = profile_for(torch.cuda.get_device_properties(0).total_memory >> 20)
-        self._generator = Generator(
-            upstream.load(self._code), self._folder, PRESETS[self.options.preset], profile, self._device()
-        )
+        code = upstream.load(self._code, to_glb=self.options.export == "to_glb")
+        self._generator = Generator(code, self._folder, PRESETS[self.options.preset], profile, self._device())
         self._generator.load()
 
     def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
@@ -90,24 +91,32 @@ class Reconviagen(ReconstructionModel):
         log = StageLog(output_dir)
         with log.stage("pictures"):
             pictures = prepare_views(capture.views)
-            views = [prepare(view) for view in capture.views]
-        with log.stage("generation") as stage:
-            made = self._generated(pictures)
-            stage.reason = "; ".join(made.notes)
-        with log.stage("closing"):
-            self.report_progress(AT["closing"], "closing the surface")
-            vertices, faces = self._closed(made)
+        theirs = None
+        with ThreadPoolExecutor(1) as beside:
+            measured = beside.submit(_measured, capture)  # on the processor, while the card generates
+            with log.stage("generation") as stage:
+                made = self._generated(pictures)
+                stage.reason = "; ".join(made.notes)
+            coloured = beside.submit(_splats, made)
+            with log.stage("closing"):
+                self.report_progress(AT["closing"], "closing the surface")
+                if self.options.export == "to_glb":
+                    theirs = self._upstreams_own(made)
+                    vertices, faces = theirs.vertices.astype(np.float64), theirs.faces
+                else:
+                    vertices, faces = self._closed(made)
+            (views, target), splats = measured.result(), coloured.result()
         with log.stage("registration") as stage:
             self.report_progress(AT["registration"], "finding its place")
-            splats = _splats(made).moved(_in_homogeneous(UPRIGHT))
-            colours = np.clip(splats.at(vertices.astype(np.float32)) / 255, 0, 1)
-            found = register(
-                vertices, faces, capture, target_of(capture, views), self._upright(capture), colours
-            )
+            colours = np.clip(splats.at(vertices) / 255, 0, 1)
+            found = register(vertices, faces, capture, target, self._upright(capture), colours)
             stage.status, stage.reason = "done" if found.status == "registered" else "not better", found.reason
         with log.stage("export"):
             self.report_progress(AT["export"], "charts and colours")
-            result = self._exported(capture, views, vertices, faces, splats, found)
+            result = (
+                (_moved(theirs, found), 1.0, {}) if theirs is not None
+                else self._exported(capture, views, vertices, faces, splats, found)
+            )  # fmt: skip
         log.finish()
         return ModelResult(
             result[0],
@@ -117,6 +126,7 @@ class Reconviagen(ReconstructionModel):
                 "vertices": len(vertices), **result[2],
             },
             _notes(made, found), result[1], registered=found.status == "registered",
+            provenance={"code_revision": made.revision, "weights_sha256": weights.digest(self._folder)},
         )  # fmt: skip
 
     def cleanup(self) -> None:
@@ -147,6 +157,14 @@ class Reconviagen(ReconstructionModel):
         except NothingSolid as error:
             raise GenerationFailed("mesh", f"Seed {made.seed} gave no usable object: {error}.") from error
 
+    def _upstreams_own(self, made: Generated) -> TexturedMesh:
+        from models.reconviagen.to_glb import exported  # noqa: PLC0415 - torch
+
+        if self._generator is None:
+            raise RuntimeError("load_weights comes before inference")
+        self._generator.close()  # its renderers want the memory
+        return exported(self._generator.upstream, made, self.options.texture_size, made.seed)
+
     def _upright(self, capture: Capture) -> bool:
         return self.options.up == "known" or (self.options.up == "auto" and capture.layout == "canonical")
 
@@ -161,16 +179,27 @@ class Reconviagen(ReconstructionModel):
         return placed(capture, views, there, faces, splats.moved(found.matrix), self.options.texture_size)
 
 
+def _measured(capture: Capture) -> tuple[list[RangeView], Target]:
+    """What the capture itself says of the object: its views prepared, and where it stands."""
+    views = [prepare(view) for view in capture.views]
+    return views, target_of(capture, views)
+
+
 def _splats(made: Generated) -> Splats:
+    """The Gaussians, +Y up, their tree made."""
     gaussians = made.gaussians
     radius = np.cbrt(np.prod(gaussians.scales.astype(np.float64), axis=1)).astype(np.float32)
-    return Splats(gaussians.positions, 255 * gaussians.colours, gaussians.opacity, radius)
+    upright = np.eye(4)
+    upright[:3, :3] = UPRIGHT
+    return Splats(gaussians.positions, 255 * gaussians.colours, gaussians.opacity, radius).moved(upright)
 
 
-def _in_homogeneous(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    return matrix
+def _moved(mesh: TexturedMesh, found: Registration) -> TexturedMesh:
+    """The mesh in the capture's frame where its place there is known, else as it is."""
+    if found.status != "registered":
+        return mesh
+    there = mesh.vertices.astype(np.float64) @ found.matrix[:3, :3].T + found.matrix[:3, 3]
+    return replace(mesh, vertices=there.astype(np.float32))
 
 
 def _peak(made: Generated) -> int | None:

@@ -64,7 +64,7 @@ class Generator:
         builders: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         """``check`` is called between and inside stages and may raise to cancel; ``builders`` replaces single parts."""
-        self._upstream = upstream
+        self.upstream = upstream
         self._preset = preset
         self._limits = limits or Limits()
         self._device = torch.device(device)
@@ -225,7 +225,7 @@ class Generator:
 
     def _latents(self, contexts: Tensor, coords: Tensor, chance: torch.Generator, tell: Tell) -> Any:
         said = self._recipe.samplers["latents"]
-        sparse = self._upstream.module("trellis.modules.sparse")
+        sparse = self.upstream.module("trellis.modules.sparse")
 
         def work(flow: Any) -> Any:
             start = torch.randn(len(coords), flow.in_channels, generator=chance).to(self._device)
@@ -259,7 +259,7 @@ class Generator:
             need_finite("mesh", decoded.feats, by_chance=True)
             self._check()
             tell("mesh", 1, 2)
-            surface = extract(self._upstream, decoder.mesh_extractor, decoded.coords[:, 1:], decoded.feats)
+            surface = extract(self.upstream, decoder.mesh_extractor, decoded.coords[:, 1:], decoded.feats)
             need_surface("mesh", surface.vertices, surface.faces, self._limits)
             return surface
 
@@ -267,7 +267,7 @@ class Generator:
 
     def _sampler(self, said: Mapping[str, Any]) -> Any:
         """Upstream's sampler as pipeline.json names it."""
-        return getattr(self._upstream.module("trellis.pipelines.samplers"), said["name"])(**said["args"])
+        return getattr(self.upstream.module("trellis.pipelines.samplers"), said["name"])(**said["args"])
 
     def _step(self, stage: str, tell: Tell) -> Callable[[int, int], None]:
         def step(done: int, steps: int) -> None:
@@ -280,13 +280,13 @@ class Generator:
         self, found: _Found, conditioning: Conditioning, records: tuple[StageRecord, ...], seed: int,
         faults: list[StageFault],
     ) -> Generated:
-        notes = [*self._upstream.notes, *self._notes]
+        notes = [*self.upstream.notes, *self._notes]
         notes += [f"seed {seed - 1} gave no object ({fault}); seed {seed} was used" for fault in faults]
         surface = found.surface
         return Generated(
             surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy().astype(np.int32),
             None if surface.colours is None else surface.colours.float().cpu().numpy(), found.gaussians, found.voxels,
-            seed, conditioning.records + records, self._upstream.revision, self._preset.name, self.profile.name,
+            seed, conditioning.records + records, self.upstream.revision, self._preset.name, self.profile.name,
             tuple(notes),
         )  # fmt: skip
 

@@ -18,8 +18,9 @@ class ReconviagenSettings:
     memory is spent, "resident", "staged" or "tiny"; "auto" asks the card. ``max_faces``: the mesh is simplified
     towards this many triangles, 1,000..1,000,000; ``texture_size``: side of the square texture in texels, 64..8192.
     ``up``: whether a generated object stands upright, so that only its yaw is searched: "known" or "unknown"; "auto":
-    known on the standard rig, whose +Y is up. ``code``: the folder of ReconViaGen's checkout; empty: where
-    ``upstream.find`` looks.
+    known on the standard rig, whose +Y is up. ``export``: "photographs" colours the mesh from them, and from the
+    Gaussians where no camera saw; "to_glb" is upstream's own function, from the Gaussians alone (``max_faces`` does not
+    reach it). ``code``: the folder of ReconViaGen's checkout; empty: where ``upstream.find`` looks.
     """
 
     preset: str = "gap-main"
@@ -28,6 +29,7 @@ class ReconviagenSettings:
     max_faces: int = 40_000
     texture_size: int = 1024
     up: str = "auto"
+    export: str = "photographs"
     code: str = ""
 
     @classmethod
@@ -45,4 +47,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "preset": tuple(PRESETS),
     "profile": ("auto", "resident", "staged", "tiny"),
     "up": ("auto", "known", "unknown"),
+    "export": ("photographs", "to_glb"),
 }

@@ -122,7 +122,7 @@ def _neighbours(indices: Tensor, kernel_size: int, dilation: int) -> Tensor:
     keys = ((cells + torch.tensor([0, reach, reach, reach], device=cells.device)) * stride).sum(1)
     sorted_keys, rows = keys.sort()
     steps = torch.arange(-reach, reach + 1, dilation, device=cells.device)
-    offsets = torch.cartesian_prod(steps, steps, steps) @ stride[1:]
+    offsets = (torch.cartesian_prod(steps, steps, steps) * stride[1:]).sum(1)  # CUDA multiplies no integer matrices
     found = torch.empty(len(cells), len(offsets), dtype=torch.int32, device=cells.device)
     for at, offset in enumerate(offsets):
         wanted = keys + offset

@@ -130,6 +130,11 @@ def require(folder: Path) -> WeightPaths:
     return paths(folder)
 
 
+def digest(folder: Path) -> str | None:
+    """One SHA-256 for all that was fetched, by the manifest's word; None where there is no manifest."""
+    return weights.read_manifest(folder, MODEL).digest
+
+
 def verify(folder: Path, *, deep: bool, tell: Tell = lambda read: None) -> tuple[Damage, ...]:
     """What is wrong with the files in ``folder``: missing, of another size, with ``deep`` of other bytes."""
     return weights.verify(folder, CATALOGUE, deep=deep, tell=tell)

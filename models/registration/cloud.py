@@ -11,6 +11,7 @@ from models.cameras import Camera, look_at
 from models.raster.numba_raster import rasterize
 from models.registration.pixels import points_at
 from models.registration.thinning import spread_points
+from models.side_by_side import each
 
 Array = NDArray[np.float64]
 
@@ -47,7 +48,8 @@ def seen_from_outside(vertices: NDArray[np.floating], faces: NDArray[np.integer]
     corners = points[faces]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
-    found = [_seen(points, faces, across, _camera(direction, centre, radius)) for direction in directions(SIDES)]
+    cameras = [_camera(direction, centre, radius) for direction in directions(SIDES)]
+    found = each(lambda camera: _seen(points, faces, across, camera), cameras)
     return Cloud(np.concatenate([one.points for one in found]), np.concatenate([one.normals for one in found]))
 
 

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from models.registration.cloud import Cloud
 from models.registration.similarity import Similarity, best_similarity
+from models.side_by_side import each
 
 Array = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class Matcher:
 
     def fits(self, starts: Sequence[Similarity], steps: int) -> list[Fit]:
         """``fit`` from every start, the closest first."""
-        return sorted((self.fit(start, steps) for start in starts), key=lambda fit: fit.distance)
+        return sorted(each(lambda start: self.fit(start, steps), starts), key=lambda fit: fit.distance)
 
     def _pairs(self, pose: Similarity) -> tuple[Array, Array, float]:
         """Matched points of source and target, and their root mean square distance."""

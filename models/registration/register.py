@@ -20,6 +20,7 @@ from models.registration.sight import Sight, chosen, sights_of
 from models.registration.similarity import Similarity, angle_between
 from models.registration.target import Target
 from models.registration.vote import Answer, distinct, fitted, promising, ranked
+from models.side_by_side import each
 
 Array = NDArray[np.float64]
 
@@ -145,7 +146,8 @@ def _voted(
     """The poses refined with one round's pixels, cells and steps, the best first."""
     side, cells, steps = effort
     sights, mesh = _sights(capture, target, which, side), simpler(whole, cells)
-    return ranked([fitted(sights, mesh, pose, target.size_m, steps) for pose in poses], mesh, sights)
+    answers = each(lambda pose: fitted(sights, mesh, pose, target.size_m, steps), poses)
+    return ranked(answers, mesh, sights)
 
 
 def _sights(capture: Capture, target: Target, which: Sequence[int], side: int) -> list[Sight]:

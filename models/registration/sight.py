@@ -13,6 +13,7 @@ from models.cameras import Camera
 from models.capture import View
 from models.fusion.range_view import RangeView
 from models.fusion.silhouette import signed_distance
+from models.side_by_side import each
 
 Floats = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -48,10 +49,8 @@ class Sight:
 
 def sights_of(views: Sequence[View], prepared: Sequence[RangeView], side: int) -> list[Sight]:
     """Every view with about ``side`` pixels on the longer side of its cut; empty masks are left out."""
-    return [
-        _sight(view, ranged, side)
-        for view, ranged in zip(views, prepared, strict=True) if (view.mask >= 0.5).any()
-    ]  # fmt: skip
+    shown = [pair for pair in zip(views, prepared, strict=True) if (pair[0].mask >= 0.5).any()]
+    return each(lambda pair: _sight(*pair, side), shown)
 
 
 def chosen(views: Sequence[View], most: int) -> list[int]:

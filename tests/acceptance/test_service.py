@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -52,7 +53,9 @@ def test_a_real_capture_becomes_a_measured_mesh(rig: Callable[..., Rig]) -> None
     assert mean["silhouette_iou"] > 0.97
     assert report["models"]["fusion"]["measured"]["topology"]["watertight"]
     assert (folder / "previews" / "contact.png").stat().st_size > 10_000
-    assert "<script" not in (folder / "report.html").read_text().lower()
+    page = (folder / "report.html").read_bytes()
+    assert page.count(base64.b64encode((folder / "fusion" / "mesh.glb").read_bytes())) == 1  # the mesh travels in it
+    assert page.count(b"data:image/jpeg;base64,") == 3 * 6  # photograph, render and difference of each view
     assert (here.places.outbox / "spot.done").read_text().strip() == report["job"]["id"]
     here.assert_at_rest()
 

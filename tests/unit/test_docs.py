@@ -37,7 +37,9 @@ from tests import meshes
 from tests.photographs import photographed
 
 PROJECT = Path(__file__).parents[2]
-NAMES = ("README.md", "docs/architecture.md", "docs/ROADMAP.md")
+#: Variables of the tests, of docker-compose.yml and of a model.
+NO_SETTINGS = {"CRASH_AT", "SCANS", "TRELLIS"}
+NAMES = ("README.md", "docs/architecture.md", "docs/ROADMAP.md", "docs/operations.md")
 PAGES = {name: (PROJECT / name).read_text(encoding="utf-8") for name in NAMES}
 README, ARCHITECTURE = PAGES["README.md"], PAGES["docs/architecture.md"]
 SOURCES = {
@@ -265,7 +267,7 @@ def test_the_options_of_the_models_are_all_named() -> None:
 def test_every_setting_mentioned_exists(name: str) -> None:
     mentioned = {word.split(" = ")[0] for word in quoted(PAGES[name])}
     settings = {word for word in mentioned if re.fullmatch(r"[a-z]+(_[a-z]+)*_(s|mb|dir|days|capture)", word)}
-    variables = set(re.findall(r"MESHDROP_([A-Z_]+)", PAGES[name])) - {"CRASH_AT"}
+    variables = set(re.findall(r"MESHDROP_([A-Z_]+)", PAGES[name])) - NO_SETTINGS
     assert settings | {word.lower() for word in variables} <= set(Settings.model_fields)
 
 
@@ -343,7 +345,10 @@ def test_the_threads_and_processes_are_those_of_the_program() -> None:
     threads = {row[0] for row in table(text)} - {"main"}
     named = {
         name
-        for file in ("daemon/service.py", "daemon/control.py", "daemon/lock.py", "daemon/record.py", "db/engine.py")
+        for file in (
+            "daemon/service.py", "daemon/control.py", "daemon/lock.py", "daemon/record.py", "daemon/errands.py",
+            "daemon/retention.py", "db/engine.py",
+        )
         for line in SOURCES[PROJECT / file].splitlines()
         for name in re.findall(r'\("(\w+)", self\._|\bname="(\w+)"|thread_name_prefix="(\w+)"', line)
         for name in name

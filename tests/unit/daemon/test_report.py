@@ -9,14 +9,19 @@ import math
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
-from daemon.report import MAX_INLINE_BYTES, TEMPLATES, build_report, headline, render_html
+from daemon.report import build_report, headline
+from daemon.report_inline import TEMPLATES, VIEWER, viewer_script
+from daemon.report_page import MAX_INLINE_BYTES, render_html
+from daemon.report_pose import AMBIGUOUS, LEAST_IOU, placement
 from daemon.report_tables import (
     MODEL_FIGURES,
     NOT_TAKEN,
@@ -29,8 +34,10 @@ from daemon.report_tables import (
     size,
 )
 from models import pictures
+from models.limits import VIEWER_BYTES
 from models.measure import measure
 from models.mesh import write_all
+from models.registration import register
 from tests import meshes
 from tests.photographs import photographed
 
@@ -108,11 +115,38 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def previews(tmp_path: Path) -> Path:
-    (tmp_path / "fusion").mkdir()
+def attempt(tmp_path: Path) -> Path:
+    """A job's folder with the files that its page is made of."""
+    previews, drawn = tmp_path / "measure" / "previews", tmp_path / "measure" / "page"
+    for folder in (previews / "fusion", drawn / "fusion", tmp_path / "fusion"):
+        folder.mkdir(parents=True)
     for name in ("contact.png", "fusion/turntable_00.png", "fusion/clay.png"):
-        (tmp_path / name).write_bytes(PNG)
+        (previews / name).write_bytes(PNG)
     return tmp_path
+
+
+def with_views(attempt: Path) -> Path:
+    """The same with what the measuring process leaves for the page of two views."""
+    for index in (0, 1):
+        for name in (f"{index:02d}_photo", f"fusion/{index:02d}_render", f"fusion/{index:02d}_difference"):
+            (attempt / "measure" / "page" / f"{name}.jpg").write_bytes(b"jpeg")
+    return attempt
+
+
+def with_mesh(attempt: Path, content: bytes = b"glTF and so on") -> Path:
+    """The same with the delivered mesh."""
+    (attempt / "fusion" / "mesh.glb").write_bytes(content)
+    return attempt
+
+
+def html(report: Mapping[str, Any], attempt: Path) -> str:
+    """The whole page as one text."""
+    return b"".join(render_html(report, attempt)).decode()
+
+
+def without_viewer(page: str) -> str:
+    """The page without the one program in it that is not ours."""
+    return page.replace(viewer_script().decode(), "")
 
 
 FAILED = facts(
@@ -193,8 +227,13 @@ def test_what_the_measuring_process_answers_fits_the_schema(tmp_path: Path, monk
     answer = measure(capture, {"fusion": tmp_path / "fusion"}, tmp_path, lambda *_: None, {"fusion": ["top"]}).to_json()
     report = build_report(facts(measurement=json.loads(json.dumps(answer))))
     assert breaks(SCHEMA, report) == []
-    page = render_html(report, tmp_path / "previews")
-    assert page.count('src="data:image/png;base64,') == 8 + 3  # turntable; contact sheet, clay and the capture
+    for folder in ("previews", "page"):
+        (tmp_path / "measure").mkdir(exist_ok=True)
+        (tmp_path / folder).rename(tmp_path / "measure" / folder)
+    page = html(report, tmp_path)
+    assert page.count('src="data:image/png;base64,') == 8 + 2  # turntable; clay and the capture
+    assert page.count('src="data:image/jpeg;base64,') == 3 * 3  # photograph, render and difference of three views
+    assert page.count('<script type="application/octet-stream"') == 1
 
 
 def test_numbers_that_are_none_become_null() -> None:
@@ -258,19 +297,204 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("job", ALL)
-def test_the_page_reaches_for_nothing_outside_itself(job: str, previews: Path) -> None:
-    text = render_html(build_report(ALL[job]), previews)
+def test_the_page_reaches_for_nothing_outside_itself(job: str, attempt: Path) -> None:
+    text = html(build_report(ALL[job]), attempt)
     page = Page(text)
-    assert "script" not in page.tags
+    assert "script" not in page.tags  # nothing moves in a page without meshes and pictures of the views
     assert not {name for name in page.attributes if name.startswith("on")}
     assert not {"link", "iframe", "object", "embed", "form", "base"} & page.tags
     assert "://" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
     for address in page.addresses:
-        assert address.startswith(("data:image/png;base64,", "fusion/", "previews/", "report.json")), address
+        assert address.startswith(("data:image/png;base64,", "fusion/", "previews/", "report.json", "#")), address
 
 
-def test_the_policy_admits_our_style_and_inline_pictures_only(previews: Path) -> None:
-    text = render_html(build_report(facts()), previews)
+def everything(attempt: Path) -> str:
+    """A page with a 3D view and wipes."""
+    return html(build_report(facts()), with_mesh(with_views(attempt)))
+
+
+def test_a_page_with_everything_reaches_for_nothing_either(attempt: Path) -> None:
+    text = everything(attempt)
+    page = Page(without_viewer(text))
+    assert not {name for name in page.attributes if name.startswith("on")}
+    assert not {"link", "iframe", "object", "embed", "form", "base"} & page.tags
+    licence = (VIEWER / "LICENSE").read_text(encoding="utf-8")
+    assert "://" not in without_viewer(text).replace(str(escape(licence)), "")
+    for address in page.addresses:
+        assert address.startswith(("data:image/", "fusion/", "previews/", "report.json", "#")), address
+    assert [href for href in page.addresses if href.startswith("#") and f'id="{href[1:]}"' not in text] == []
+    assert "sourceMappingURL" not in text
+
+
+def test_every_program_in_the_page_is_ours_and_admitted_by_its_hash(attempt: Path) -> None:
+    text = everything(attempt)
+    programs = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    names = ("report_first.js", "report.js")
+    assert programs == [*((TEMPLATES / name).read_text(encoding="utf-8") for name in names), viewer_script().decode()]
+    hashes = [base64.b64encode(hashlib.sha256(program.encode()).digest()).decode() for program in programs]
+    admitted = " ".join(f"'sha256-{one}'" for one in hashes)
+    policy = Page(text).policy
+    assert policy.startswith("default-src 'none'; img-src data: blob:; style-src 'sha256-")
+    assert f"; script-src {admitted}; connect-src blob:; base-uri 'none'; form-action 'none'" in policy
+    assert "unsafe" not in policy
+    for program in programs:  # a browser would end the script there, or read other bytes than were hashed
+        assert "</script" not in program
+        assert "<script" not in program
+        assert "\r" not in program
+
+
+def test_wipes_alone_need_no_viewer(attempt: Path) -> None:
+    text = html(build_report(facts()), with_views(attempt))
+    assert text.count("<script>") == 2
+    assert "blob:" not in Page(text).policy
+    assert len(text) < 150_000
+
+
+def test_a_page_without_meshes_stays_small(attempt: Path) -> None:
+    assert len(html(build_report(FAILED), attempt)) < 40_000
+
+
+def test_the_mesh_travels_as_it_is(attempt: Path) -> None:
+    content = bytes(range(256)) * 5000  # more than one piece, and not a multiple of three
+    text = html(build_report(facts()), with_mesh(attempt, content))
+    (carried,) = re.findall(r'<script type="application/octet-stream" id="mesh-0">([^<]*)</script>', text)
+    assert base64.b64decode(carried, validate=True) == content
+
+
+def test_of_a_large_mesh_the_lighter_copy_travels_and_the_page_says_so(attempt: Path) -> None:
+    with_mesh(attempt, b"the large one")
+    (attempt / "measure" / "page" / "fusion" / "mesh.glb").write_bytes(b"the light one")
+    copy = {"bytes": 9_500_000, "faces": 123_456, "texture_size": [2048, 2048]}
+    files = {**MEASURED["files"], "file_bytes": {"mesh.glb": 61_000_000}, "faces": 1_200_000}
+    measured = {**MEASURED, "files": files, "viewer": copy}
+    report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": []}))
+    assert breaks(SCHEMA, report) == []
+    text = " ".join(html(report, attempt).split())
+    assert base64.b64encode(b"the light one").decode() in text
+    assert base64.b64encode(b"the large one").decode() not in text
+    assert "lighter copy (9.5 MB, 123,456 of 1,200,000 triangles, colours as JPEG)" in text
+    assert "itself has 61.0 MB" in text
+
+
+def test_a_mesh_too_large_for_any_copy_is_named(attempt: Path) -> None:
+    with (with_mesh(attempt) / "fusion" / "mesh.glb").open("r+b") as file:
+        file.truncate(VIEWER_BYTES + 1)
+    files = {**MEASURED["files"], "file_bytes": {"mesh.glb": VIEWER_BYTES + 1}}
+    report = build_report(facts(measurement={"models": {"fusion": {**MEASURED, "files": files}}, "pictures": []}))
+    text = html(report, attempt)
+    assert "too large for a 3D view inside this page" in text
+    assert "<script" not in text
+    assert "turntable" not in text  # no file name: the stills themselves are there
+    assert text.count("data:image/png") == 2
+
+
+def test_a_mesh_that_could_not_be_read_back_is_not_shown(attempt: Path) -> None:
+    measured = {**MEASURED, "error": {"code": "mesh", "message": "mesh.glb is damaged.", "fix": "Run it again."}}
+    report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": []}))
+    assert "octet-stream" not in html(report, with_mesh(attempt))
+
+
+def test_writing_a_large_page_takes_little_memory(attempt: Path) -> None:
+    """The service makes the page, and its memory is a promise: 25 MB of mesh pass through in pieces."""
+    with_mesh(attempt, bytes(VIEWER_BYTES))
+    report = build_report(facts())
+    with (attempt / "report.html").open("wb") as page:
+        page.writelines(render_html(report, attempt))  # what is made once, the template, is made
+        page.seek(0)
+        tracemalloc.start()
+        try:
+            page.writelines(render_html(report, attempt))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert (attempt / "report.html").stat().st_size > VIEWER_BYTES * 4 / 3
+    assert peak < 5_000_000
+
+
+def test_the_viewer_is_the_published_one_and_its_licence_is_there() -> None:
+    notice = (VIEWER / "NOTICE.md").read_text(encoding="utf-8")
+    for name in ("model-viewer-umd.min.js", "LICENSE"):
+        assert f"| `{name}` | {hashlib.sha256((VIEWER / name).read_bytes()).hexdigest()} |" in notice
+    assert "Apache License" in (VIEWER / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_the_viewer_s_licence_travels_with_it(attempt: Path) -> None:
+    text = everything(attempt)
+    assert "Licensed under the Apache License" in text
+    assert "Apache License" not in html(build_report(FAILED), attempt)
+
+
+def placed(**changes: Any) -> str:
+    """The words of the page about the place of a generated mesh."""
+    found = {
+        "matrix": [], "status": "registered", "reason": "r", "iou": 0.9731, "depth_median_m": 0.00123,
+        "depth_median_share": 0.0011, "runner_up_iou": None, "runner_up_degrees": None, "margin": None,
+        "likeness": None, "runner_up_likeness": None, "target": "depth", **changes,
+    }  # fmt: skip
+    told = placement({"registered": found["status"] == "registered", "figures": {"registration": found}})
+    assert told is not None
+    return " ".join((told.word, *told.sentences))
+
+
+def test_how_sure_a_placed_mesh_is_stands_in_words() -> None:
+    alone = placed()
+    assert alone.startswith("Clear ")
+    assert "overlap by 97.3 %" in alone
+    assert "within 1.23 mm of it, 0.11 % of the object's size" in alone
+    assert "no other one fits" in alone
+    rival = {"runner_up_iou": 0.912, "runner_up_degrees": 90.2}
+    assert placed(**rival, margin=0.05).startswith("Clear ")
+    assert "turned by 90°, agrees 5.0 points less" in placed(**rival, margin=0.05)
+    guess = placed(**rival, margin=0.004)
+    assert guess.startswith("Ambiguous ")
+    assert "only 0.4 points less" in guess
+    assert "Nothing decided between the two" in guess
+    asked = placed(**rival, margin=-0.002, likeness=0.81, runner_up_likeness=0.3)
+    assert "even 0.2 points better" in asked
+    assert "The photographs decided: the colours correlate with them to 0.81 against 0.30" in asked
+    assert "there was no depth" in placed(target="hull", depth_median_m=None, depth_median_share=None)
+
+
+def test_a_mesh_that_was_not_placed_says_why() -> None:
+    words = placed(status="unregistered", reason="Its silhouettes agree only to 0.6.")
+    assert words.startswith("Not placed ")
+    assert "Its silhouettes agree only to 0.6." in words
+    assert placement({"registered": False}) is not None  # a model of somebody else's, without any figures
+    assert placement({"registered": True, "figures": {"grid": 3}}) is None
+    assert placement({"registered": None}) is None
+
+
+def test_the_page_shows_how_sure_a_place_is(attempt: Path) -> None:
+    found = {"status": "registered", "iou": 0.95, "margin": 0.001, "runner_up_degrees": 180.0, "target": "depth"}
+    generated = {**OK, "registered": True, "figures": {"registration": found}}
+    lost = {**OK, "registered": False, "figures": {"registration": {"reason": "<b>It fits nowhere.</b>"}}}
+    models = {"fusion": OK, "reconviagen": generated, "mine": lost}
+    report = build_report(facts(models=models, measurement={"models": dict.fromkeys(models, MEASURED)}))
+    text = " ".join(html(report, attempt).split())
+    assert "Another pose, turned by 180°, agrees only 0.1 points less" in text
+    assert "&lt;b&gt;It fits nowhere.&lt;/b&gt;" in text
+    assert "CC BY-NC 4.0, no commercial use" in text
+    assert "free for any use" in text
+
+
+def test_the_bounds_of_a_placement_are_those_of_registration() -> None:
+    assert (LEAST_IOU, AMBIGUOUS) == (register.LEAST_IOU, register.AMBIGUOUS)
+
+
+def test_what_the_validator_said_is_shown(attempt: Path) -> None:
+    said = {
+        "status": "failed", "files": ["mesh.glb"], "errors": 1, "warnings": 0, "infos": 0, "hints": 2,
+        "truncated": False, "by": "node 20", "version": "2.0.0", "reason": None, "fix": None,
+        "messages": [{"file": "mesh.glb", "severity": "error", "code": "ACCESSOR_MIN", "message": "Too <small>.",
+                      "pointer": "/accessors/0"}],
+    }  # fmt: skip
+    text = " ".join(html(build_report(facts(models={"fusion": {**OK, "validation": said}})), attempt).split())
+    assert "glTF validator 2.0.0: failed, 1 errors, 0 warnings, 0 infos, 2 hints" in text
+    assert "Too &lt;small&gt;." in text
+
+
+def test_the_policy_admits_our_style_and_inline_pictures_only(attempt: Path) -> None:
+    text = html(build_report(facts()), attempt)
     style = text.split("<style>", 1)[1].split("</style>", 1)[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert Page(text).policy == (
@@ -279,8 +503,8 @@ def test_the_policy_admits_our_style_and_inline_pictures_only(previews: Path) ->
     assert "style" not in Page(text).attributes  # the policy would ignore it
 
 
-def test_the_verdict_comes_first(previews: Path) -> None:
-    page = Page(render_html(build_report(facts()), previews))
+def test_the_verdict_comes_first(attempt: Path) -> None:
+    page = Page(html(build_report(facts()), attempt))
     assert page.first["span"] == "Good"
     assert page.first["h1"] == build_report(facts())["headline"]
 
@@ -298,49 +522,52 @@ def poisoned(value: Any) -> Any:
     return EVIL if isinstance(value, str) else value
 
 
-def test_texts_of_strangers_stay_texts(previews: Path) -> None:
+def test_texts_of_strangers_stay_texts(attempt: Path) -> None:
     job = poisoned(facts(error={"code": "c", "message": "m", "fix": "f"}))
     job["capture"]["problems"] = [{"code": EVIL, "file": EVIL, "message": EVIL, "fix": EVIL}]
     job["settings"][EVIL] = EVIL
     job["models"][EVIL] = {**OK, "reason": EVIL}
     job["measurement"]["models"][EVIL] = {**MEASURED, "error": {"code": EVIL, "message": EVIL, "fix": EVIL}}
-    text = render_html(build_report(job), previews)
-    clean = render_html(build_report(facts(error={"code": "c", "message": "m", "fix": "f"})), previews)
+    text = html(build_report(job), attempt)
+    clean = html(build_report(facts(error={"code": "c", "message": "m", "fix": "f"})), attempt)
     page = Page(text)
     assert "script" not in page.tags
     assert "onerror" not in page.attributes
-    assert page.tags <= Page(clean).tags | {"code"}
+    assert page.tags <= Page(clean).tags | {"code", "pre", "script"}
     assert "49" not in text.split("</style>")[1].split("<h2>")[0]  # nothing of it was evaluated
     assert not [char for char in text if not char.isprintable() and char != "\n"]
     assert r"\u202egpj.\x1b[31m\x00\udcff" in text  # visible instead
     text.encode("utf-8")
 
 
-def test_a_missing_or_huge_picture_is_named(previews: Path) -> None:
+def test_a_missing_or_huge_picture_is_named(attempt: Path) -> None:
+    previews = attempt / "measure" / "previews"
     (previews / "contact.png").unlink()
     (previews / "fusion" / "clay.png").write_bytes(b"")
     with (previews / "fusion" / "clay.png").open("r+b") as file:
         file.truncate(MAX_INLINE_BYTES + 1)
-    text = render_html(build_report(facts()), previews)
+    text = html(build_report(facts()), attempt)
     assert "previews/contact.png" in text
     assert "previews/fusion/clay.png" in text
     assert text.count("data:image/png") == 1  # the still
 
 
-def test_a_picture_outside_of_the_folder_is_not_taken(previews: Path) -> None:
+def test_a_picture_outside_of_the_folder_is_not_taken(attempt: Path) -> None:
+    previews = attempt / "measure" / "previews"
     (previews.parent / "secret.png").write_bytes(PNG)
     (previews / "link").mkdir()
     (previews / "link" / "turntable_00.png").symlink_to(previews.parent / "secret.png")
     measured = {**MEASURED, "pictures": ["../secret.png", "fusion/../../clay.png", "link/turntable_00.png"]}
     report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": ["/etc/contact.png"]}))
-    assert "data:image/png" not in render_html(report, previews)
+    assert "data:image/png" not in html(report, attempt)
 
 
-def test_every_figure_has_its_unit_its_direction_and_a_sentence(previews: Path) -> None:
-    text = render_html(build_report(facts()), previews)
+def test_every_figure_has_its_unit_its_direction_and_a_sentence(attempt: Path) -> None:
+    text = html(build_report(facts()), attempt)
     assert "31.2" in text
-    assert "dB ↑" in text
-    assert "mm ↓" in text
+    assert "higher is better </span>↑" in text
+    assert "lower is better </span>↓" in text
+    assert '<td class="text">mm</td>' in text
     assert "No CUDA device." in text
     assert "Run it on a machine with an NVIDIA GPU." in text
     assert "1 min 15 s" in text  # 12:00:05 to 12:01:20
@@ -360,8 +587,8 @@ def test_the_better_of_two_models_is_marked_in_its_direction() -> None:
     assert "Volume" not in table  # nobody has it, so there is no row
 
 
-def test_a_mesh_of_another_model_is_named_as_such(previews: Path) -> None:
-    page = render_html(build_report(facts(models={"fusion": OK, "nvdiffrec": OK})), previews)
+def test_a_mesh_of_another_model_is_named_as_such(attempt: Path) -> None:
+    page = html(build_report(facts(models={"fusion": OK, "nvdiffrec": OK})), attempt)
     assert "<h3>nvdiffrec: the mesh of fusion</h3>" in page
     assert "<h3>fusion</h3>" in page
 
@@ -391,6 +618,7 @@ def test_the_fine_print_is_flat() -> None:
 
 
 def test_reporting_loads_nothing_heavy() -> None:
-    code = "import sys, daemon.report; print([n for n in ('numpy', 'PIL', 'trimesh', 'scipy') if n in sys.modules])"
+    heavy = ("numpy", "PIL", "trimesh", "scipy", "torch")
+    code = f"import sys, daemon.report, daemon.report_page; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

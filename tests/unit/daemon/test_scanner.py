@@ -17,6 +17,7 @@ from daemon.look import look
 from daemon.scanner import Scanner, Watcher
 from daemon.settle import Snapshot, Window
 from models.limits import CaptureLimits
+from tests import formats
 
 
 class Hands:
@@ -154,6 +155,34 @@ def test_a_folder_taken_away_and_put_back_starts_afresh(
     assert states(scanner) == {b"a": "ready"}
     scanner.forget(b"a")
     assert states(scanner) == {b"a": "settling"}
+
+
+def test_a_set_of_which_nothing_says_how_large_it_is_settles_three_times_as_long(
+    scanner: Scanner, inbox: Path, hands: Hands
+) -> None:
+    """Polycam's pictures and cameras arrive in pairs: a smaller scan looks whole at every moment of the copy."""
+    formats.polycam(inbox / "a", formats.odd_rig(size=48), suffix="jpg")
+    assert states(scanner) == {b"a": "settling"}
+    hands.seconds = 14.9
+    assert states(scanner) == {b"a": "settling"}
+    hands.seconds = 15
+    assert states(scanner) == {b"a": "ready"}
+
+
+def test_a_jpeg_with_a_hole_or_without_its_end_is_awaited(scanner: Scanner, inbox: Path, hands: Hands) -> None:
+    """As when a copy program writes a file's end before its middle; a camera's own notes may be full of zeros."""
+    formats.colmap_binary(inbox / "a", formats.odd_rig(size=48), suffix="jpg")
+    picture = inbox / "a/images/v002.jpg"
+    whole = picture.read_bytes()
+    notes = b"\xff\xe1\x08\x02" + bytes(0x800)
+    for content, waits in (
+        (whole[:-300], True), (whole[:400] + bytes(600) + whole[-2:], True), (whole[:2] + notes + whole[2:], False),
+    ):  # fmt: skip
+        picture.write_bytes(content)
+        states(scanner)
+        hands.seconds += 20
+        states(scanner)
+        assert states(scanner) == {b"a": "arriving" if waits else "ready"}, len(content)
 
 
 def test_names_that_are_not_text_are_found(scanner: Scanner, inbox: Path, ball: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from models.camera_formats import FORMATS
 from models.cameras import CANONICAL_DISTANCE_M, CANONICAL_FOCAL_PX, CANONICAL_VIEWS
-from models.layout import _canonical_role, expect, is_blocker, is_litter
+from models.canonical import canonical_role
+from models.layout import expect, is_blocker, is_litter
 from models.limits import CaptureLimits
 from models.probe import CLEAR_DEFEAT, CLEAR_LEAD, DEPTH_UNITS_M, FOCAL_SCALES, LEAST_SCORE
 from models.sidecar import FRAME_KEYS, KNOWN_KEYS, PINHOLE_MODELS, parse_sidecar
@@ -41,7 +43,10 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
 
 def test_every_problem_code_is_documented_and_every_documented_code_is_used() -> None:
     rooms = {
-        "models": ("entries", "layout", "sidecar", "png", "folder", "capture", "probe"),
+        "models": (
+            "entries", "layout", "expectation", "plans", "canonical", "sidecar", "json_table", "png", "jpeg", "folder",
+            "capture", "stated_camera", "probe", "bop", "colmap", "polycam", "poseless", "rig_claims", "rig_profile",
+        ),
         "daemon": ("settle", "intake"),
     }
     sources = [
@@ -58,6 +63,7 @@ def test_the_limits_are_the_defaults() -> None:
     text = section("Limits")
     for number in (
         LIMITS.max_file_bytes, LIMITS.max_capture_bytes, LIMITS.max_sidecar_bytes, LIMITS.max_ancillary_bytes,
+        LIMITS.max_cameras_bytes,
     ):  # fmt: skip
         assert f"{number:,} bytes" in text
     assert f"{LIMITS.max_entries} files, {LIMITS.max_depth} folders deep" in text
@@ -87,8 +93,8 @@ def test_every_listed_name_is_the_front_view() -> None:
     block = re.search(r"```\n(views/view_00.png .*?)```", DOC, re.DOTALL)
     assert block is not None
     images, depths = block.group(1).strip().splitlines()
-    assert [_canonical_role(name) for name in images.split()] == [("image", "front")] * 6
-    assert [_canonical_role(name) for name in depths.split()] == [("depth", "front")] * 6
+    assert [canonical_role(name) for name in images.split()] == [("image", "front")] * 6
+    assert [canonical_role(name) for name in depths.split()] == [("depth", "front")] * 6
 
 
 def test_the_rig_table_is_the_rig() -> None:
@@ -120,6 +126,14 @@ def test_the_probes_thresholds_are_the_documented_ones() -> None:
     assert len(DEPTH_UNITS_M) == 8
     assert len(FOCAL_SCALES) == 10
     assert "eight usual depth units and ten other focal lengths" in " ".join(text.split())
+
+
+def test_the_table_of_formats_is_in_the_order_in_which_they_win() -> None:
+    """nerfstudio and Blender are one reader; capture.json's own frames come before all."""
+    rows = re.findall(r"^\| ([^|]+) \|", section("Frames: your own cameras"), re.MULTILINE)[1:]
+    told = [row.split()[0].strip("`,").casefold() for row in rows]
+    others = [one.name for one in FORMATS if one.name != "transforms"]
+    assert told == ["capture.json", "nerfstudio", "blender", *others]
 
 
 def test_the_pinhole_models_are_listed() -> None:

@@ -308,8 +308,9 @@ def test_two_captures_in_one_folder_are_a_problem() -> None:
 
 
 def test_too_many_and_too_deep_are_problems() -> None:
-    assert look(tuple(f"x{i}.bin" for i in range(401))).problems[0].code == "too_many"
-    assert look((*VIEWS, "a/b/c/d.bin")).problems[0].code == "depth"
+    assert look(tuple(f"x{i}.bin" for i in range(1001))).problems[0].code == "too_many"
+    assert look((*VIEWS, "a/b/c/d/e.bin")).problems[0].code == "depth"
+    assert look((*VIEWS, "a/b/c/d.bin")).complete
 
 
 # -- what is said of files that are awaited ------------------------------------------------------------------------
@@ -363,10 +364,10 @@ def test_a_name_on_the_status_page_carries_no_control_character() -> None:
     assert "\x1b" not in look(tuple(f"\x1b[31m/{name}" for name in VIEWS[:5])).waiting_for()
 
 
-def test_a_folder_of_five_thousand_files_is_not_called_one_of_four_hundred_and_one() -> None:
-    (problem,) = look(tuple(f"x{number}.bin" for number in range(401))).problems
-    assert "more than 400 files" in problem.message
-    assert "401" not in problem.message
+def test_a_folder_of_five_thousand_files_is_not_called_one_of_a_thousand_and_one() -> None:
+    (problem,) = look(tuple(f"x{number}.bin" for number in range(1001))).problems
+    assert "more than 1,000 files" in problem.message
+    assert "1,001" not in problem.message
 
 
 # -- names that block or do not count ------------------------------------------------------------------------------

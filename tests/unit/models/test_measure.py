@@ -101,3 +101,44 @@ def test_progress_only_grows_and_ends_at_a_hundred(measured: tuple[Path, dict, l
     assert percents == sorted(percents)
     assert percents[-1] == 100
     assert any("exact" in step for _, step in measured[2])
+
+
+def test_each_view_is_drawn_for_the_page(measured: tuple[Path, dict, object]) -> None:
+    """Photograph, render and difference, square and of one size; of models in the capture's frame only."""
+    page = measured[0] / "page"
+    drawn = {str(file.relative_to(page)) for file in page.rglob("*.jpg")}
+    kinds = {f"{model}/{index:02d}_{kind}.jpg" for model in ("exact", "large") for index in range(6)
+             for kind in ("render", "difference")}  # fmt: skip
+    assert drawn == kinds | {f"{index:02d}_photo.jpg" for index in range(6)}
+    sizes = set()
+    for name in ("00_photo.jpg", "exact/00_render.jpg", "exact/00_difference.jpg"):
+        with Image.open(page / name) as picture:
+            sizes.add(picture.size)
+    ((width, height),) = sizes
+    assert width == height > 30
+
+    def pixels(name: str) -> np.ndarray:
+        with Image.open(page / name) as picture:
+            return np.asarray(picture).astype(int)
+
+    assert np.abs(pixels("00_photo.jpg") - pixels("exact/00_render.jpg")).mean() < 3  # a perfect mesh
+    assert pixels("exact/00_difference.jpg").mean() > pixels("large/00_difference.jpg").mean()  # white is agreement
+
+
+def test_a_mesh_too_large_for_the_page_gets_a_lighter_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "STILL_PX", 24)
+    mesh = meshes.torus(rows=96, columns=64)
+    write_all(mesh, tmp_path / "fusion", {})
+    delivered = (tmp_path / "fusion" / "mesh.glb").stat().st_size
+    monkeypatch.setattr("models.measure.VIEWER_BYTES", delivered - 1)
+    facts = measure(photographed(mesh, ["front", "top", "right"]), {"fusion": tmp_path / "fusion"}, tmp_path / "out",
+                    lambda *_: None).to_json()["models"]["fusion"]  # fmt: skip
+    copy = tmp_path / "out" / "page" / "fusion" / "mesh.glb"
+    assert facts["viewer"]["bytes"] == copy.stat().st_size < delivered
+    assert facts["viewer"]["faces"] <= facts["files"]["faces"] == 12_288
+    assert (tmp_path / "fusion" / "mesh.glb").stat().st_size == delivered  # what is delivered stays as it is
+    monkeypatch.setattr("models.measure.VIEWER_BYTES", 500)
+    facts = measure(photographed(mesh, ["front", "top", "right"]), {"fusion": tmp_path / "fusion"}, tmp_path / "two",
+                    lambda *_: None).to_json()["models"]["fusion"]  # fmt: skip
+    assert facts["viewer"] is None
+    assert facts["error"] is None

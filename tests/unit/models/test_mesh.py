@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,13 +120,28 @@ def test_writing_does_not_import_trimesh(tmp_path: Path) -> None:
     assert (tmp_path / "mesh.glb").exists()
 
 
+def read_glb_asset(path: Path) -> dict[str, Any]:
+    """The ``asset`` of a GLB."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<I", raw, 12)
+    asset: dict[str, Any] = json.loads(raw[20 : 20 + length])["asset"]
+    return asset
+
+
 def test_the_glb_says_its_units_axis_and_origin(tmp_path: Path) -> None:
     write_glb(meshes.torus(), tmp_path / "m.glb", EXTRAS)
-    raw = (tmp_path / "m.glb").read_bytes()
-    (length,) = struct.unpack_from("<I", raw, 12)
-    asset = json.loads(raw[20 : 20 + length])["asset"]
+    asset = read_glb_asset(tmp_path / "m.glb")
     assert asset["generator"] == "Meshdrop 1.2.3"
     assert asset["extras"] == {"units": "metre", "up_axis": "+Y", **EXTRAS}
+
+
+@pytest.mark.parametrize(("units", "extras"), [("metre", {}), ("arbitrary", {"units": "arbitrary"})])
+def test_every_format_says_the_same_unit_and_axis(tmp_path: Path, units: str, extras: dict[str, str]) -> None:
+    write_all(meshes.torus(), tmp_path, extras)
+    assert read_glb_asset(tmp_path / "mesh.glb")["extras"] == {"units": units, "up_axis": "+Y"}
+    assert (tmp_path / "mesh.obj").read_text().startswith(f"# units: {units}\n# up axis: +Y\n")
+    header = (tmp_path / "mesh.ply").read_bytes().partition(b"end_header")[0].decode()
+    assert f"comment units: {units}\ncomment up axis: +Y\n" in header
 
 
 def test_smooth_normals_of_a_sphere_point_along_its_radii(tmp_path: Path) -> None:

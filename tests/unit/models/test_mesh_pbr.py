@@ -38,10 +38,11 @@ def test_the_validator_finds_no_errors_and_no_warnings(tmp_path: Path) -> None:
     for index, mesh in enumerate(MESHES.values()):
         paths.append(tmp_path / f"{index}.glb")
         write_pbr_glb(mesh, material(mesh.texture), paths[-1], {"generator": "Meshdrop 1.2.3"})
-    for name, report in zip(MESHES, validate(paths), strict=True):
-        assert (report["numErrors"], report["numWarnings"], report["numHints"]) == (0, 0, 0), (name, report["messages"])
+    for name, judgement in zip(MESHES, validate(paths), strict=True):
+        errors, warnings, _, hints = judgement.counts
+        assert (errors, warnings, hints) == (0, 0, 0), (name, judgement.messages)
         allowed = {"IMAGE_NPOT_DIMENSIONS"}  # an information for WebGL 1, which needed powers of two
-        assert {message["code"] for message in report["messages"]} <= allowed, name
+        assert {message["code"] for message in judgement.messages} <= allowed, name
 
 
 def test_the_validator_does_find_tangents_that_are_no_unit_vectors(tmp_path: Path) -> None:
@@ -54,8 +55,8 @@ def test_the_validator_does_find_tangents_that_are_no_unit_vectors(tmp_path: Pat
     raw = path.read_bytes()
     at = len(raw) - len(binary) + start
     path.write_bytes(raw[:at] + struct.pack("<f", 3.0) + raw[at + 4 :])
-    (report,) = validate([path])
-    assert report["numErrors"] > 0
+    (judgement,) = validate([path])
+    assert judgement.counts[0] > 0
 
 
 @pytest.mark.parametrize("mesh", [meshes.torus(), meshes.charts(meshes.sphere())], ids=["torus", "charts"])

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.json_table import MOST_COMPLAINTS
 from models.limits import CaptureLimits
 from models.problem import CaptureError
-from models.sidecar import KNOWN_KEYS, MOST_COMPLAINTS, Options, Sidecar, parse_sidecar, read_options
+from models.sidecar import KNOWN_KEYS, Options, Sidecar, parse_sidecar, read_options
 
 LIMITS = CaptureLimits()
 POSE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -64,7 +65,9 @@ def framed(**changes: Any) -> dict[str, Any]:
         b'{"depth_unit_m": 0.001, "depth_unit_scale_factor": 0.0001}',
         b'{"camera_axes": "opengl "}',
         b'{"pose": "c2w"}',
-        b'{"rig": "other"}',
+        b'{"rig": "no/name"}',
+        b'{"rig": 7}',
+        b'{"rig": "rig1", "views": ["front", "back", "top"]}',
         b'{"version": 2}',
         b'{"views": ["front", "front", "back"]}',
         b'{"views": ["nose"]}',
@@ -108,8 +111,23 @@ def test_paths_are_tidied() -> None:
     assert (stated.frames[1].image, stated.frames[1].depth) == ("images/1.png", "depth/r_1.png")
 
 
-def test_a_jpeg_is_called_so() -> None:
-    assert parse(framed(file_path="images/1.jpg"), "transforms.json")[1] == ("not_png",)
+def test_photographs_may_be_jpeg_depth_and_masks_may_not() -> None:
+    assert parse(framed(file_path="images/1.jpg"), "transforms.json")[1] == ()
+    assert parse(framed(file_path="images/1.tif"), "transforms.json")[1] == ("not_png",)
+    assert parse(framed(depth_file_path="depth/1.jpg"), "transforms.json")[1] == ("not_png",)
+    assert parse(framed(mask_path="masks/1.jpeg"), "transforms.json")[1] == ("not_png",)
+
+
+def test_instant_ngps_name_for_depth_is_known() -> None:
+    stated, codes = parse(framed(depth_path="depth/1.png"), "transforms.json")
+    assert codes == ()
+    assert stated.frames is not None
+    assert stated.frames[1].depth == "depth/1.png"
+
+
+def test_a_rigs_name_is_read_without_regard_to_case() -> None:
+    assert parse(b'{"rig": "Rig-1"}')[0].rig == "rig-1"
+    assert parse(b'{"rig": "canonical"}')[0].rig is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from models.reconviagen import parts, weights
+from models.reconviagen.checkpoints import fill_from_safetensors
 from models.reconviagen.parts import Builder
+from models.reconviagen.surface import CORNERS
 from models.reconviagen.upstream import Upstream
 from tests.unit.models.reconviagen import tiny
 
@@ -100,53 +102,79 @@ def _random(make: Callable[[], nn.Module], upstream: Upstream, device: torch.dev
     return given
 
 
-class Shell(nn.Module):
-    """In place of the occupancy's last layer, after it has done its work: cells between two spheres."""
+#: Signed distances, positive outside, of points (..., 3) in the cube [-1, 1]^3, whose half side is the unit.
+Distance = Callable[[Tensor], Tensor]
 
-    def __init__(self, real: nn.Module) -> None:
+
+def sphere(points: Tensor) -> Tensor:
+    """Distances to a sphere; its shell of cells is of the usual number, about 17,000."""
+    return points.norm(dim=-1) - 22.5 / 32
+
+
+class Shell(nn.Module):
+    """In place of the occupancy's last layer, after it has done its work: cells that are near the surface."""
+
+    def __init__(self, real: nn.Module, distance: Distance) -> None:
         super().__init__()
-        self.real = real
+        self.real, self.distance = real, distance
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, C, 64, 64, 64) -> (1, 1, 64, 64, 64); about 17,000 cells are above 0."""
+        """(1, C, 64, 64, 64) -> (1, 1, 64, 64, 64), above 0 where matter is."""
         answer = self.real(x)
-        axis = torch.arange(64, device=x.device) - 31.5
-        radius = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).sqrt()
-        return (1.35 - (radius - 22.5).abs()).expand_as(answer).to(answer)
+        axis = (torch.arange(64, device=x.device) - 31.5) / 32
+        cells = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+        return (1.35 / 32 - self.distance(cells).abs()).expand_as(answer).to(answer)
 
 
-class Sphere(nn.Module):
-    """In place of the mesh decoder's last layer, after it has done its work: distances to a sphere."""
+class Known(nn.Module):
+    """In place of the mesh decoder's last layer, after it has done its work: distances to the known surface."""
 
-    def __init__(self, real: nn.Module) -> None:
+    def __init__(self, real: nn.Module, distance: Distance) -> None:
         super().__init__()
-        self.real = real
+        self.real, self.distance = real, distance
 
     def forward(self, x: Any) -> Any:
-        """Channels of cells of 256^3."""
+        """Channels of cells of 256^3; the surface is not bent, so that its place is known."""
         answer = self.real(x)
         corners = answer.coords[:, None, 1:] + torch.tensor(CORNERS, device=answer.coords.device)
         features = answer.feats.clamp(-1, 1)
-        features[:, :8] = (corners - 128.0).norm(dim=-1) / 128 - 22.5 / 32
+        features[:, :8] = self.distance(corners / 128 - 1).to(features)
+        features[:, 8:32] = 0
         return answer.replace(features)
 
 
-CORNERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1))
-
-
-def builders(upstream: Upstream, folder: Path, device: torch.device) -> dict[str, Builder]:
+def builders(
+    upstream: Upstream, folder: Path, device: torch.device, distance: Distance = sphere
+) -> dict[str, Builder]:
     """The networks of ``write`` with the known shape at the end of their work."""
     places = weights.paths(folder)
     made = parts.builders(upstream, places, parts.read_recipe(places), device)
 
     def occupancy(real: Builder = made["structure_decoder"]) -> nn.Module:
-        network: Any = real()
-        network.out_layer = Shell(network.out_layer)
-        return network  # type: ignore[no-any-return]
+        network = real()
+        know_cells(network, distance)
+        return network
 
     def mesh(real: Builder = made["mesh_decoder"]) -> nn.Module:
-        network: Any = real()
-        network.out_layer = Sphere(network.out_layer)
-        return network  # type: ignore[no-any-return]
+        network = real()
+        know_surface(network, distance)
+        return network
 
     return {**made, "structure_decoder": occupancy, "mesh_decoder": mesh}
+
+
+def know_cells(structure_decoder: Any, distance: Distance) -> None:
+    """Let a structure decoder end with the cells of a known shape."""
+    structure_decoder.out_layer = Shell(structure_decoder.out_layer, distance)
+
+
+def know_surface(mesh_decoder: Any, distance: Distance) -> None:
+    """Let a mesh decoder end with the distances of a known shape."""
+    mesh_decoder.out_layer = Known(mesh_decoder.out_layer, distance)
+
+
+def trunk(upstream: Upstream, folder: Path, device: torch.device) -> nn.Module:
+    """VGGT's trunk as upstream keeps it, in single precision."""
+    network = parts.built(upstream.module("vggt.models.aggregator").Aggregator)
+    fill_from_safetensors(network, weights.paths(folder).vggt / "model.safetensors", device, prefix="aggregator.")
+    return network

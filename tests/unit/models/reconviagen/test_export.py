@@ -73,7 +73,10 @@ def test_a_point_takes_the_colour_of_what_is_opaque_and_near() -> None:
 
 
 def test_splats_move_with_the_surface() -> None:
+    """By a turn, a shift and twice the size: every place keeps its mixture of colours."""
     turn = np.array([[0, -2.0, 0, 1], [2, 0, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]])
-    moved = Splats(np.float32([[1, 0, 0]]), np.float32([[1, 2, 3]]), np.float32([1]), np.float32([0.1])).moved(turn)
-    assert moved.points[0] == pytest.approx([1, 4, 3])
-    assert moved.radius[0] == pytest.approx(0.2)
+    whole, places = splats(1.0), np.random.default_rng(0).uniform(-0.3, 0.3, (50, 3))
+    moved = whole.moved(turn).moved(np.diag([3.0, 3.0, 3.0, 1.0]))
+    there = 3 * (places @ turn[:3, :3].T + turn[:3, 3])
+    np.testing.assert_allclose(moved.at(there), whole.at(places), atol=0.1)
+    assert np.abs(moved.at(places) - whole.at(places)).max() > 10

@@ -66,7 +66,7 @@ class Pretended:
     """Stands for ``pipeline.Generator``: the networks' part of the work is done before."""
 
     def __init__(self, made: Generated) -> None:
-        self.made, self.closed, self.seeds = made, False, list[int]()
+        self.made, self.closed, self.seeds, self.upstream = made, False, list[int](), None
 
     def condition(self, pictures: np.ndarray, tell: Callable[[str, int, int], None]) -> np.ndarray:
         tell("vggt", 0, 1)
@@ -196,6 +196,28 @@ def test_another_object_is_not_placed(
     assert np.ptp(found.mesh.vertices, axis=0) == pytest.approx([1, 1, 1], abs=0.02)  # the generator's own cube
     assert "not brought into the capture's frame" in found.notes[-1]
     assert not found.mesh.seen.any()
+
+
+def test_upstreams_own_export_is_placed_as_it_is(
+    build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its triangles and its texture, in the capture's metres; no photograph is in it, so all of it counts as unseen."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from models.reconviagen import to_glb  # noqa: PLC0415 - torch
+
+    made = generated()
+    own = replace(TRUE, vertices=(made.vertices @ UPRIGHT.T).astype(np.float32), seen=np.zeros_like(TRUE.seen))
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(to_glb, "exported", lambda *said: asked.append(said) or own)
+    runner = build(made, silent, export="to_glb", texture_size=128)
+    monkeypatch.setattr(runner._generator, "upstream", "the code")
+    found = runner.inference(capture, tmp_path)
+    assert asked == [("the code", made, 128, 42)]
+    assert found.registered
+    assert found.unseen_fraction == 1.0
+    np.testing.assert_array_equal(found.mesh.faces, own.faces)
+    np.testing.assert_array_equal(found.mesh.texture, own.texture)
+    np.testing.assert_allclose(found.mesh.vertices, TRUE.vertices, atol=0.01)
 
 
 def test_a_surface_that_encloses_nothing_is_refused(

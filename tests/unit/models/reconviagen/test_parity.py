@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,55 +13,26 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from PIL import Image  # noqa: E402
 
-from models.reconviagen import weights  # noqa: E402
 from models.reconviagen.checks import Limits  # noqa: E402
 from models.reconviagen.generated import Generated  # noqa: E402
 from models.reconviagen.pipeline import Generator  # noqa: E402
-from models.reconviagen.presets import Sampling  # noqa: E402
 from models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen import tiny  # noqa: E402
 from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu  # noqa: E402
+from tests.unit.models.reconviagen.theirs import asked, pipeline  # noqa: E402
 
 SEED = 11
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, tiny.SIDE, tiny.SIDE, 4), dtype=np.uint8)
 
 
-def asked(sampling: Sampling) -> dict[str, Any]:
-    """A sampling in the words of upstream's ``run``."""
-    return {
-        "steps": sampling.steps, "cfg_strength": sampling.strength, "cfg_interval": sampling.interval,
-        "guidance_rescale": sampling.rescale, "rescale_t": sampling.rescale_t,
-    }  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def theirs(upstream: Upstream, weights_folder: Path) -> Iterator[tuple[dict[str, Any], Any]]:
     """What upstream's own pipeline makes of the pictures: its outputs and its coordinates."""
-    places = weights.paths(weights_folder)
-    maker = upstream.module("trellis.pipelines")
-    real = maker.TrellisVGGTTo3DPipeline
+    real = upstream.module("trellis.pipelines").TrellisVGGTTo3DPipeline
     with upstream_on_cpu(upstream), pytest.MonkeyPatch.context() as patch:
         patch.setattr(real, "default_image_resolution", tiny.SIDE)
-        line = real()
-        line.models = {
-            name: upstream.module("trellis.models").from_pretrained(str(places.trellis / "ckpts" / file)).eval()
-            for name, (file, _, _) in tiny.NETWORKS.items()
-        }
-        line.sparse_structure_vggt_cond = line.models["sparse_structure_vggt_cond"]
-        line.slat_vggt_cond = line.models["slat_vggt_cond"]
-        dino = torch.hub.load(str(places.dinov2_source), "dinov2_vitl14_reg", source="local", pretrained=False)
-        dino.load_state_dict(torch.load(places.dinov2_checkpoint, weights_only=True))
-        line.models["image_cond_model"] = dino
-        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        line.image_cond_model_transform = lambda picture: (picture - mean) / deviation
-        line.VGGT_model = SimpleNamespace(aggregator=tiny.trunk_builder(upstream, weights_folder)["aggregator"]())
-        line.VGGT_dtype = torch.bfloat16
-        line.low_vram = False
-        line._device = torch.device("cpu")
-        sampler = upstream.module("trellis.pipelines.samplers").FlowEulerGuidanceIntervalSampler(sigma_min=1e-5)
-        line.sparse_structure_sampler = line.slat_sampler = sampler
-        line.sparse_structure_sampler_params = line.slat_sampler_params = {}
-        line.slat_normalization = {"mean": [0.1] * 8, "std": [1.5] * 8}
+        trunk = tiny.trunk_builder(upstream, weights_folder)["aggregator"]()
+        line = pipeline(upstream, weights_folder, trunk, torch.device("cpu"))
         with torch.no_grad():
             outputs, coords, _ = line.run(
                 [Image.fromarray(picture) for picture in PICTURES], seed=SEED, preprocess_image=False,

@@ -1,0 +1,200 @@
+"""What the doctor looks at of the service: does it run, does it answer, was it installed as this version ships it?"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import time
+
+from daemon.board import SCHEMA
+from daemon.control import ask
+from daemon.errors import MeshdropError
+from daemon.finding import Finding
+from daemon.lock import STALE_S
+from daemon.machine import Machine
+from daemon.pause import Pause
+from daemon.places import Places
+from daemon.processes import ProcessFacts
+from daemon.programs import NoAnswer, start
+from daemon.settings import Settings
+from daemon.site import UNIT
+from models.problem import printable
+
+_SYSTEMCTL_S = 1.5
+#: A service that was started again so often since the machine came up does not stay up.
+_RESTARTS_MANY = 5
+_SHOWN_FIELDS = ("ActiveState", "Result", "NRestarts", "UnitFileState", "NeedDaemonReload")
+#: What ends a paragraph of the unit that nobody reads: comments and blanks.
+_NO_MATTER = re.compile(r"^\s*(?:[#;].*)?$")
+
+
+def holder(places: Places) -> int | None:
+    """Process of the service that runs on these folders; None when none does. 0 when it cannot be told which.
+
+    Raises ``OSError`` when this user may not know.
+    """
+    try:
+        descriptor = os.open(places.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # Held for an instant: only a service that starts in this very instant would be turned away, and is restarted.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        number = os.read(descriptor, 200).decode("ascii", "replace").split("\n")[0]
+        return int(number) if number.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def instance(places: Places, machine: Machine) -> Finding:
+    """Does a service run on these folders, and does its main loop answer?"""
+    pid = holder(places)
+    if pid is None:
+        return Finding("service", "ok", _not_running(places, machine))
+    try:
+        ask(places.control, "ping")
+    except MeshdropError as error:
+        return Finding(
+            "service", "fail", f"process {pid or 'unknown'} holds the lock and does not answer: {error}",
+            "nothing is taken, run or delivered, and no other service can start", "systemctl restart meshdrop",
+        )  # fmt: skip
+    since = Pause(places.pause).since
+    paused = "" if since is None else time.strftime(", paused since %Y-%m-%d %H:%M UTC", time.gmtime(since))
+    return Finding("service", "ok", f"running as process {pid or 'unknown'}{paused}")
+
+
+def silent() -> Finding:
+    """What is found when there is no answer at all."""
+    return Finding(
+        "service", "fail", "a service holds the lock, and its main loop does not answer",
+        "nothing is taken, run or delivered, and no other service can start; systemd ends it after a minute",
+        "systemctl restart meshdrop (docker compose restart meshdrop)",
+    )  # fmt: skip
+
+
+def _not_running(places: Places, machine: Machine) -> str:
+    """That of a killed service is left behind does no harm: the next one takes its lock over, or waits a minute."""
+    try:
+        spool_lock = places.spool / "lock"
+        left = json.loads(spool_lock.read_text(encoding="ascii") or "null")
+        fresh = machine.now() - spool_lock.stat().st_mtime < STALE_S
+    except (OSError, ValueError):
+        left, fresh = None, False
+    if not isinstance(left, dict):
+        return "not running; `meshdrop run` starts it"
+    whose = f"process {left.get('pid')} on {printable(str(left.get('name')))}"
+    if fresh:
+        return f"not running here; {whose} holds the spool, or was killed within the last minute"
+    return f"not running; it was killed as {whose}, and the next one takes over what it left"
+
+
+def same_program(places: Places, machine: Machine) -> Finding:
+    """Does the running service run what is installed now?"""
+    pid = holder(places)
+    started = ProcessFacts(machine.proc, pid).started_at() if pid else None
+    if started is None:
+        return Finding("running version", "ok", "no service runs")
+    rooms = [file for room in ("daemon", "db", "models") for file in (machine.program / room).rglob("*.py")]
+    newest = max(rooms, key=lambda file: file.stat().st_mtime, default=None)
+    if newest is None or newest.stat().st_mtime <= started + 1.0:
+        return Finding("running version", "ok", "what is installed")
+    return Finding(
+        "running version", "warn", f"the program was changed after the service was started ({newest.name})",
+        "the service still runs the old one, while its workers and this command run the new one",
+        "systemctl restart meshdrop (it ends the running model, takes nothing from it, and begins it again)",
+    )  # fmt: skip
+
+
+def held(places: Places, machine: Machine) -> Finding:
+    """Does the service hold back, and why?"""
+    try:
+        facts = json.loads(places.live_status.read_text(encoding="utf-8"))
+        reasons = [str(reason) for reason in facts["held"]] if facts["schema"] == SCHEMA else []
+        stopped = bool(facts["stopped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        reasons, stopped = [], True
+    if not reasons or stopped or holder(places) is None:
+        return Finding("held", "ok", "nothing holds the service back")
+    return Finding(
+        "held", "warn", "; ".join(printable(reason) for reason in reasons[:3]),
+        "the service waits until this is over, and goes on by itself",
+        f"cure what it names; {shlex.quote(str(places.overview))} shows when it is over",
+    )  # fmt: skip
+
+
+def unit(settings: Settings, machine: Machine) -> Finding:
+    """Is the installed systemd unit the one that this version ships, and is systemd content with it?"""
+    file = machine.fs / UNIT.relative_to("/")
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return Finding("unit", "ok", "none is installed")
+    root = _value(text, r"Environment=MESHDROP_ROOT")
+    if root != str(settings.root):
+        return Finding("unit", "ok", f"the installed one serves {root or 'another folder'}")
+    return _changed(text, settings) or _systemd_says(machine) or Finding("unit", "ok", "as this version ships it")
+
+
+def _value(text: str, key: str) -> str:
+    found = re.search(rf"^{key}=(.*)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
+def _changed(text: str, settings: Settings) -> Finding | None:
+    from daemon.site_install import site_of  # noqa: PLC0415 - makes the text of a unit, which nobody else needs
+
+    user = _value(text, "User") or "meshdrop"
+    here, ours = _lines(text), _lines(site_of(settings.root, user=user).unit())
+    if here == ours:
+        return None
+    different = [line for line in ours if line not in here] or [line for line in here if line not in ours]
+    install = f"sudo meshdrop service install --root {shlex.quote(str(settings.root))} --user {user}"
+    return Finding(
+        "unit", "warn",
+        f"/{UNIT.relative_to('/')} is not the one of this version, for example: {printable(different[0])[:120]}"
+        if different else f"/{UNIT.relative_to('/')} has the lines of this version in another order",
+        "what an update changed about limits, folders or hardening does not take effect",
+        f"{install} (your own changes belong into a drop-in: systemctl edit meshdrop)",
+    )  # fmt: skip
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if not _NO_MATTER.match(line)]
+
+
+def _systemd_says(machine: Machine) -> Finding | None:
+    asked = start("systemctl", "show", UNIT.name, f"--property={','.join(_SHOWN_FIELDS)}", path=machine.path)
+    if asked is None or not (machine.fs / "run/systemd/system").is_dir():
+        return None
+    try:
+        answer = asked.answer(_SYSTEMCTL_S)
+    except NoAnswer:
+        return None
+    told = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
+    restarts = int(told.get("NRestarts", "0")) if told.get("NRestarts", "0").isdigit() else 0
+    if told.get("NeedDaemonReload") == "yes":
+        return Finding(
+            "unit", "warn", "the unit was changed, and systemd has not read it again",
+            "the service runs under the old one", "sudo systemctl daemon-reload && sudo systemctl restart meshdrop",
+        )  # fmt: skip
+    if told.get("ActiveState") == "failed":
+        return Finding(
+            "unit", "fail", f"systemd gave the service up (result {printable(told.get('Result', 'unknown'))})",
+            "nothing is taken until it is started again", "journalctl -u meshdrop -n 50 names the cause and the cure",
+        )  # fmt: skip
+    if told.get("UnitFileState") == "disabled":
+        return Finding(
+            "unit", "warn", "the unit is installed and not enabled", "the service does not start with the machine",
+            "sudo systemctl enable meshdrop",
+        )  # fmt: skip
+    if restarts >= _RESTARTS_MANY:
+        return Finding(
+            "unit", "warn", f"systemd started the service again {restarts} times",
+            "each time a model run was lost and begun again", "journalctl -u meshdrop -p warning tells why it ended",
+        )  # fmt: skip
+    return None

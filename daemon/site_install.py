@@ -1,0 +1,240 @@
+"""Installing Meshdrop as a system service, and taking it away again: first a list of steps, then the steps.
+
+The list can be shown without doing anything, and its files can be written below another folder, so that packages and
+images can be made where no systemd runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from daemon.errors import ConfigurationError, MeshdropError
+from daemon.places import SENTINEL
+from daemon.settings import Settings, config_file, load
+from daemon.share import network_type
+from daemon.site import FOLDERS, UNIT, USERS, Network, Site, usual_places
+
+#: What the unit hides from the service: ProtectHome= and PrivateTmp=.
+_HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))
+#: This program's own code, the environment it lies in, and the Python that this was made from.
+_CODE = (Path(__file__).resolve().parent, Path(sys.prefix), Path(sys.base_prefix))
+#: Settings that make the service open connections to others.
+_SENDERS = (
+    "webhook_url", "webhook_url_file", "notify_urls", "notify_urls_file", "ping_url", "ping_url_file",
+)  # fmt: skip
+_ELSEWHERE = (
+    "install Meshdrop where a service can read it, for example: sudo python3 -m venv /opt/meshdrop/venv, then the two "
+    "`pip install` lines of docs/operations.md, then give this command there"
+)
+
+
+@dataclass(frozen=True)
+class Write:
+    """A file is written. What stood there before is kept beside it, with ``.old`` at its end."""
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"write {self.path}"
+
+
+@dataclass(frozen=True)
+class Remove:
+    """A file is removed, if it is there."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"remove {self.path}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program is run; ``may_fail`` where its failure stops nothing."""
+
+    words: tuple[str, ...]
+    may_fail: bool = False
+
+    def __str__(self) -> str:
+        return f"run {' '.join(self.words)}"
+
+
+Step = Write | Remove | Run
+
+
+def program() -> Path:
+    """The `meshdrop` command of the environment that this runs in."""
+    beside = Path(sys.prefix) / "bin" / "meshdrop"
+    return beside if beside.exists() else Path(sys.argv[0]).absolute()
+
+
+def site_of(root: Path, *, user: str = "meshdrop", state: Path | None = None) -> Site:
+    """The installation for ``root`` on this machine: its settings decide, and the usual ones where it has none yet.
+
+    Raises ``ConfigurationError`` when the settings put the record elsewhere than ``state``.
+    """
+    root = root.absolute()
+    if not (root / SENTINEL).exists() and not config_file(root).exists():
+        places = usual_places(root, (state or Path("/var/lib/meshdrop")).absolute())
+        return Site(program(), places, user, is_local=_is_local(root))
+    settings = load(root)
+    if state is not None and settings.places.state != state.absolute():
+        raise ConfigurationError(
+            f"the settings of {root} put the record into {settings.places.state}, not into {state}",
+            f"leave --state out, or change state_dir in {config_file(root)} and move the record there",
+        )
+    return Site(
+        program(), settings.places, user, _network(settings), settings.stop_grace_s, is_local=_is_local(root)
+    )
+
+
+def _network(settings: Settings) -> Network:
+    """How much network these settings need: metrics stay on this machine, messages go anywhere."""
+    if any(getattr(settings, name) for name in _SENDERS):
+        return "any"
+    if settings.metrics_port is None:
+        return "none"
+    return "loopback" if ip_address(settings.metrics_address).is_loopback else "any"
+
+
+def _is_local(root: Path) -> bool:
+    there = root
+    while not there.exists():
+        there = there.parent
+    return network_type(there) is None
+
+
+def check(site: Site, code: Iterable[Path] = _CODE, hidden: Sequence[Path] = _HIDDEN) -> None:
+    """Raise ``ConfigurationError`` for what a service could not see or use, before anything is written."""
+    for path in (*code, site.program):
+        if _is_below(path, hidden):
+            raise ConfigurationError(
+                f"this Meshdrop lies in {path}, which no service can see: people's own folders are hidden from it",
+                _ELSEWHERE,
+            )
+        if (closed := _closed_to_others(path)) is not None:
+            raise ConfigurationError(
+                f"{closed} may not be read by everybody, so {site.user} could not start {site.program}",
+                f"sudo chmod -R go+rX {closed}",
+            )
+    for path in (site.places.root, *site.writable):
+        if _is_below(path, hidden):
+            raise ConfigurationError(
+                f"{path} lies where no service can see it: people's own and temporary folders are hidden from it",
+                "choose a folder under /srv or a disk of its own; a folder below /home can be bound there: "
+                "sudo mount --bind /home/scans /srv/scans (and the same in /etc/fstab)",
+            )
+
+
+def _is_below(path: Path, tops: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(top) for top in tops)
+
+
+def _closed_to_others(path: Path) -> Path | None:
+    """The first part of the way to ``path`` that only some users may go."""
+    for part in (*reversed(path.parents), path):
+        try:
+            mode = part.stat().st_mode
+        except OSError:
+            return part
+        wanted = stat.S_IXOTH if part != path else stat.S_IROTH | stat.S_IXOTH
+        if mode & wanted != wanted:
+            return part
+    return None
+
+
+def installation(site: Site) -> list[Step]:
+    """Every step, in order. Each can be done again: this is also how a new version is installed."""
+    root, state, user = str(site.places.root), str(site.places.state), site.user
+    # A server decides about the rights on its own folders, and may not let root do anything at all.
+    own = [(root, "0755"), (state, "0700")] if site.is_local else [(state, "0700")]
+    return [
+        Write(USERS, site.users()),
+        Run(("systemd-sysusers", str(USERS))),
+        *(Run(("install", "-d", "-o", user, "-g", user, "-m", mode, folder)) for folder, mode in own),
+        # They may have been used by somebody else until now.
+        Run(("chown", "-hR", f"{user}:{user}", *(folder for folder, _ in own))),
+        Run(("runuser", "-u", user, "--", str(site.program), "init", root, "--state", state)),
+        Write(FOLDERS, site.folders()),
+        Run(("systemd-tmpfiles", "--create", str(FOLDERS))),
+        Write(UNIT, site.unit()),
+        Run(("systemctl", "daemon-reload")),
+        Run(("systemctl", "enable", UNIT.name)),
+        Run(("systemctl", "restart", UNIT.name)),
+    ]
+
+
+def removal() -> list[Step]:
+    """Every step of taking the service away; folders, record and user stay."""
+    return [
+        Run(("systemctl", "disable", "--now", UNIT.name), may_fail=True),
+        *(Remove(path) for path in (UNIT, FOLDERS, USERS)),
+        Run(("systemctl", "daemon-reload")),
+    ]
+
+
+def check_machine(euid: int | None = None, running: Path = Path("/run/systemd/system")) -> None:
+    """Raise ``MeshdropError`` unless the steps can be done here: as root, on a machine that systemd runs."""
+    if not running.is_dir() or shutil.which("systemctl") is None:
+        raise MeshdropError(
+            "systemd does not run this machine",
+            "start the service by what does, with the command `meshdrop run`; --into DIR writes the files without it",
+        )
+    if (os.geteuid() if euid is None else euid) != 0:
+        raise MeshdropError("a service is installed by root", "give the same command with sudo")
+
+
+def perform(steps: Sequence[Step], say: Callable[[str], None]) -> None:
+    """Do the steps. Raises ``MeshdropError`` at the first that fails; those before it stay done, and can be done again.
+    """
+    for step in steps:
+        say(str(step))
+        match step:
+            case Write():
+                write(step.path, step.text)
+            case Remove():
+                step.path.unlink(missing_ok=True)
+            case Run():
+                _run(step)
+
+
+def _run(step: Run) -> None:
+    done = subprocess.run(step.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode and not step.may_fail:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        more = f"journalctl -u {UNIT.stem} -n 30" if step.words[0] == "systemctl" else "mend that"
+        raise MeshdropError(
+            f"{' '.join(step.words)} failed: {' '.join(said[-5:])}", f"{more}, then give the same command again"
+        )
+
+
+def stage(steps: Sequence[Step], top: Path) -> list[Path]:
+    """Write the files, and nothing else, below ``top``; what was written."""
+    written = []
+    for step in steps:
+        if isinstance(step, Write):
+            target = top / step.path.relative_to("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target, step.text)
+            written.append(target)
+    return written
+
+
+def write(path: Path, text: str) -> None:
+    """Put a file in its place in one step, readable for all; another text that stood there is kept as ``.old``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and (before := path.read_text(encoding="utf-8", errors="surrogateescape")) != text:
+        path.with_name(f"{path.name}.old").write_text(before, encoding="utf-8", errors="surrogateescape")
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o644)
+    new.rename(path)

@@ -1,0 +1,40 @@
+"""What a service asks itself when it starts: the doctor's own checks, those that cost milliseconds.
+
+What would lose accepted captures ends the start. Everything else is said in the log and goes on: a service that works
+less well than it could is better than none, and the person who can cure it may come tomorrow.
+"""
+
+from __future__ import annotations
+
+from daemon import check_folders
+from daemon.check_models import configured
+from daemon.checkup import make_plainly
+from daemon.doctor import Surroundings, standing
+from daemon.errors import ConfigurationError
+from daemon.finding import Finding
+from daemon.log import get_logger
+from daemon.machine import Machine
+from daemon.settings import Settings
+
+log = get_logger()
+
+
+def refuse_what_loses_data(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` when people at the share could delete what the service has accepted."""
+    if (inside := check_folders.inside_public(settings.places)) is not None:
+        private, public, setting = inside
+        raise ConfigurationError(
+            f"{private} lies inside {public}: people at the share could delete captures that were accepted",
+            f"move it with the setting {setting}, to a folder that nobody exports",
+        )
+
+
+def look_around(settings: Settings, machine: Machine | None = None) -> list[Finding]:
+    """Make the cheap checks, put into the log what is not in order, and return it. Never raises."""
+    here = Surroundings(machine or Machine(), settings, None, configured(settings))
+    checks = [check for check in standing(here, Finding("settings", "ok", "")) if check.at_start]
+    troubles = [finding for check in checks if (finding := make_plainly(check)).is_trouble]
+    for finding in troubles:
+        tell = log.error if finding.result == "fail" else log.warning
+        tell("check", line=finding.name, says=finding.says, why=finding.why, fix=finding.fix)
+    return troubles

@@ -1,0 +1,130 @@
+"""`meshdrop status --watch` on a real terminal, in a pipe and as JSON, while the service comes and goes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig import Rig, stop, wait_for
+
+COMMAND = [sys.executable, "-m", "daemon.cli", "status", "--watch"]
+
+
+class Terminal:
+    """The command on a terminal of 300 by 40, so that no path is broken; ``seen`` is everything it has written."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 300, 0, 0))
+        self.seen = ""
+        environment = {**rig.environment(), "TERM": "xterm", "PYTHONPATH": os.getcwd()}
+        for name in ("COLUMNS", "LINES"):  # whoever runs the tests may say another size than this terminal has
+            environment.pop(name, None)
+        self.process = subprocess.Popen(
+            COMMAND, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(self._master, 65_536):
+                self.seen += data.decode("utf-8", "replace")
+
+    def forget(self) -> None:
+        """Only what is written from now on counts."""
+        self.seen = ""
+
+    def close(self) -> None:
+        """End the command if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[[Rig], Terminal]]:
+    made: list[Terminal] = []
+
+    def make(rig: Rig) -> Terminal:
+        made.append(Terminal(rig))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_it_goes_on_while_the_service_is_stopped_started_and_loses_its_record(
+    light_rig: Callable[..., Rig], ball: Path, terminal: Callable[[Rig], Terminal]
+) -> None:
+    here = light_rig(LIGHT_STAGE_S="3")
+    screen = terminal(here)
+    wait_for(lambda: "not running" in screen.seen)
+    daemon = here.start()
+    wait_for(lambda: ": \x1b[32mrunning" in screen.seen)
+    here.drop(ball, "chair")
+    here.drop(ball, "table")
+    wait_for(lambda: "ball 50 %: standing in" in screen.seen or "standing in" in screen.seen)
+    wait_for(lambda: "outbox/chair" in screen.seen)
+    # the first is finished: what the second will take is known from it
+    wait_for(lambda: "less than a minute left" in screen.seen)
+    wait_for(lambda: "outbox/table" in screen.seen)
+    assert stop(daemon) == 0
+    screen.forget()
+    wait_for(lambda: "not running" in screen.seen)
+    for file in here.places.state.glob("meshdrop.db*"):
+        file.unlink()
+    again = here.start()
+    screen.forget()
+    wait_for(lambda: ": \x1b[32mrunning" in screen.seen and "outbox/table" in screen.seen)
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.process.wait(10) == 0
+    wait_for(lambda: "\x1b[?1049l" in screen.seen)  # the terminal has its own picture again
+    assert stop(again) == 0
+
+
+def test_sigterm_gives_the_terminal_back_too(
+    light_rig: Callable[..., Rig], terminal: Callable[[Rig], Terminal]
+) -> None:
+    screen = terminal(light_rig())
+    wait_for(lambda: "not running" in screen.seen)
+    screen.process.terminate()
+    assert screen.process.wait(10) == 0
+    wait_for(lambda: "\x1b[?1049l" in screen.seen)
+
+
+def test_in_a_pipe_a_page_is_printed_when_it_changed_and_json_is_a_line_each(light_rig: Callable[..., Rig]) -> None:
+    here = light_rig()
+    daemon = here.start()
+    wait_for(here.places.live_status.exists)
+    for options in ((), ("--json",)):
+        process = subprocess.Popen([*COMMAND, *options], env=here.environment(), stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(2 if options else 1)]
+        if options:
+            told = [json.loads(line) for line in lines]
+            assert [one["running"] for one in told] == [True, True]
+            assert told[0]["trouble"] is None
+            assert told[0]["gpus"] == []
+        else:
+            assert lines[0].endswith(": running\n")
+            assert "\x1b" not in lines[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        process.stdout.close()
+    assert stop(daemon) == 0

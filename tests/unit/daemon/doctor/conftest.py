@@ -1,0 +1,104 @@
+"""A machine and a root on which nothing is wrong, whatever is wrong with the ones that run the tests."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon import check_models, doctor, gltf_validation
+from daemon.checkup import Check
+from daemon.finding import Finding
+from daemon.machine import Machine, Room, Torch
+from daemon.settings import config_file, load
+from daemon.share import create_root
+from db.engine import Database
+from tests.unit.daemon.doctor.ailments import GB, write_smi
+
+LIMITS = """\
+Limit                     Soft Limit           Hard Limit           Units
+Max cpu time              unlimited            unlimited            seconds
+Max file size             unlimited            unlimited            bytes
+Max data size             unlimited            unlimited            bytes
+Max processes             96254                96254                processes
+Max open files            4096                 524288               files
+Max address space         unlimited            unlimited            bytes
+"""
+MOUNTS = """\
+21 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+22 21 0:21 / /proc rw,relatime - proc proc rw
+"""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy this machine is, only what a test has made impatient runs out of time."""
+
+    def patient(*args: Any, **more: Any) -> Check:
+        check = Check(*args, **more)
+        return replace(check, limit_s=max(check.limit_s, 120.0) if check.limit_s > 1 else check.limit_s)
+
+    monkeypatch.setattr(doctor, "Check", patient)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine without a GPU, with files of its own in place of /proc, /dev, /etc and the program's folder."""
+    proc, dev, fs, program = (tmp_path / name for name in ("proc", "dev", "fs", "program"))
+    files = {
+        proc / "sys/fs/inotify/max_user_instances": "128\n", proc / "sys/fs/inotify/max_user_watches": "65536\n",
+        proc / "self/limits": LIMITS, proc / "self/mountinfo": MOUNTS, proc / "self/cgroup": "0::/system.slice/x\n",
+        proc / "meminfo": "MemTotal:       65000000 kB\nMemFree:        1000000 kB\n",
+        proc / "stat": "cpu 1 2 3\nbtime 1700000000\n",
+        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n", program / "daemon/cli.py": "",
+    }  # fmt: skip
+    for file, text in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    os.utime(program / "daemon/cli.py", (time.time() - 10_000,) * 2)
+    dev.mkdir()
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(gltf_validation, "finding", lambda: Finding("glTF validator", "ok", "here"))
+    return Machine(
+        proc=proc, dev=dev, fs=fs, program=program, path=str(tmp_path / "bin"), sqlite=(3, 51, 3), encoding="utf-8",
+        environ={}, torch=lambda: None, network_type=lambda path: None, clock_is_steered=lambda: True,
+        inotify_refused=lambda folder: None, room=lambda path: Room(100 * GB, 1_000_000, 100 * GB),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root as ``meshdrop init`` and a first start leave it, and no settings from outside."""
+    for name in [name for name in os.environ if name.startswith("MESHDROP_")]:
+        monkeypatch.delenv(name)
+    root = tmp_path / "scans"
+    places = load(root).places
+    create_root(places)
+    database = Database(places.database)
+    database.migrate(places.backups)
+    database.close()
+    return root
+
+
+@pytest.fixture
+def quick_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the second that importing a model takes, where a test is about something else."""
+    monkeypatch.setattr(check_models, "_ASK", "print('null')")
+
+
+@pytest.fixture
+def with_gpu(healthy: Machine, root: Path, quick_models: None) -> Machine:
+    """The same machine with a card, its driver and a torch that suits, and settings that use them."""
+    config_file(root).write_text('models = ["fusion", "nvdiffrec"]\n')
+    folder = healthy.proc / "driver/nvidia"
+    folder.mkdir(parents=True)
+    version = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (root)\n"
+    (folder / "version").write_text(version + "GCC version:  gcc version 12.3.0\n")
+    for node in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        (healthy.dev / node).touch()
+    write_smi(healthy)
+    return replace(healthy, torch=lambda: Torch("2.11.0+cu130", "13.0"))

@@ -1,0 +1,228 @@
+"""Faults of settings and models, and what is told when there is no root at all."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from daemon import check_models
+from daemon.doctor import examine
+from daemon.machine import Machine, Torch
+from daemon.settings import config_file, load
+from daemon.weights import CATALOGUES
+from models.reconviagen import upstream
+from models.weights import MANIFEST
+from tests.unit.daemon.doctor.ailments import by_name, changed, troubles
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_settings_are_one_failure_with_all_problems_and_end_the_look_at_folders(
+    root: Path, healthy: Machine
+) -> None:
+    config_file(root).write_text('settle_s = -1\nmodels = ["fusoin"]\nsettel = 3\n')
+    findings = by_name(examine(root, None, healthy))
+    assert troubles(list(findings.values())) == ["settings"]
+    assert "settle_s" in findings["settings"].says
+    assert "settel" in findings["settings"].says
+    assert {findings[name].result for name in ("root", "moving", "record", "service")} == {"skip"}
+    assert not any(name.startswith("model ") for name in findings)
+
+
+def test_settings_that_this_user_may_not_read_name_the_user_who_may(
+    root: Path, healthy: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is forbidden to root, so the refusal of the kernel is raised in its place."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(config_file(root)))
+
+    monkeypatch.setattr("daemon.check_settings.load", refused)
+    findings = by_name(examine(root, None, healthy))
+    assert troubles(list(findings.values())) == ["settings"]
+    assert str(config_file(root)) in findings["settings"].says
+    assert findings["settings"].fix == f"sudo -u {root.owner()} meshdrop doctor --root {root}"
+
+
+def test_without_any_root_the_machine_is_still_examined(
+    tmp_path: Path, healthy: Machine, quick_models: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MESHDROP_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    findings = by_name(examine(None, None, healthy))
+    assert troubles(list(findings.values())) == ["settings"]
+    assert findings["settings"].result == "warn"
+    assert "meshdrop init" in findings["settings"].fix
+    assert findings["gpu"].result == findings["model fusion"].result == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "result"),
+    [("MESHDROP_SETLE_S", "did you mean MESHDROP_SETTLE_S?", "warn"), ("MESHDROP_FOO", "is no setting", "warn"),
+     ("meshdrop_setle_s", "is no setting", "warn"), ("MESHDROP_CRASH_AT", "is set in this shell", "fail")],
+)  # fmt: skip
+def test_a_variable_that_nobody_reads_is_told(
+    root: Path, healthy: Machine, quick_models: None, name: str, says: str, result: str
+) -> None:
+    known = {"MESHDROP_SETTLE_S": "2", "MESHDROP_MODEL_SETTINGS__fusion__resolution": "64", "MESHDROP_TRELLIS": "/x"}
+    fine = replace(healthy, environ=known)
+    found = changed(root, fine, lambda: replace(healthy, environ={**known, name: "1"}))
+    assert (found.name, found.result) == ("environment", result)
+    assert says in found.says
+    assert found.fix.startswith(f"unset {name}")
+
+
+def test_secrets_that_everybody_may_read_are_a_warning(root: Path, healthy: Machine, quick_models: None) -> None:
+    file = config_file(root)
+    file.write_text('webhook_url = "https://example.org/hook/1234"\n')
+    file.chmod(0o640)
+    found = changed(root, healthy, lambda: file.chmod(0o644))
+    assert (found.name, found.result) == ("secrets", "warn")
+    assert "webhook_url" in found.says
+    assert "1234" not in found.says
+
+
+def test_notifications_that_are_not_complete_fail_as_the_service_would(
+    root: Path, healthy: Machine, quick_models: None
+) -> None:
+    fault = 'webhook_secret = "abcdef"\n'
+    found = changed(root, healthy, lambda: (config_file(root).write_text(fault), config_file(root).chmod(0o600)))
+    assert (found.name, found.result) == ("notifications", "fail")
+    assert "abcdef" not in found.says
+
+
+def test_a_port_for_metrics_that_is_taken_fails(root: Path, healthy: Machine, quick_models: None) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = changed(root, healthy, lambda: config_file(root).write_text(f"metrics_port = {port}\n"))
+    assert (found.name, found.result) == ("metrics", "fail")
+    assert troubles(examine(root, None, healthy)) == [], "it is free again"
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_cannot_run_is_a_warning_beside_one_that_can(root: Path, healthy: Machine) -> None:
+    config_file(root).write_text(
+        'models = ["fusion", "mine"]\n[custom_models]\nmine = "no_such_package.model:Mine"\n'
+    )
+    findings = by_name(examine(root, None, healthy))
+    assert findings["model fusion"].result == "ok"
+    assert findings["model mine"].result == "warn"
+    assert "no_such_package" in findings["model mine"].says
+
+
+BROKEN_MODELS = {
+    "it says so itself": ("@classmethod\n    def probe(cls):\n        raise ModelUnavailable('no luck', 'try again')",
+                          "no luck"),
+    "it refuses its settings": ("def __init__(self, settings, progress):\n        raise ValueError('odd size')",
+                                "odd size"),
+    "its process dies": ("@classmethod\n    def probe(cls):\n        import os; os._exit(9)", "code 9"),
+    "it raises anything": ("@classmethod\n    def probe(cls):\n        raise RuntimeError('boom')", "boom"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN_MODELS)
+def test_a_root_whose_only_model_cannot_run_fails_whatever_the_reason(
+    root: Path, healthy: Machine, tmp_path: Path, case: str
+) -> None:
+    body, says = BROKEN_MODELS[case]
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from models.base import ModelUnavailable, ReconstructionModel\n"
+        "print('chatter on stdout')\n"
+        f"class Mine(ReconstructionModel):\n    name = 'mine'\n    {body}\n"
+        "    def inference(self, capture, output_dir): raise NotImplementedError\n"
+    )
+    config_file(root).write_text(f'models = ["mine"]\n[custom_models]\nmine = "{file}:Mine"\n')
+    findings = by_name(examine(root, None, healthy))
+    found = findings.pop("model mine")
+    assert found.result == "fail"
+    assert says in found.says
+    assert {finding.result for finding in findings.values()} == {"ok"}
+
+
+def test_a_model_that_does_not_answer_is_a_finding(
+    root: Path, healthy: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_models, "_ASK", "import time; time.sleep(60)")
+    monkeypatch.setattr(check_models, "LIMIT_S", 0.2)
+    assert troubles(examine(root, None, healthy)) == ["model fusion"]
+
+
+# -- reconviagen: its weights and its published program ----------------------------------------------------------------
+
+
+@pytest.fixture
+def equipped(root: Path, with_gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine that has everything reconviagen wants; weights of three bytes, and a checkout of empty files."""
+    monkeypatch.setattr(upstream, "NEEDED", ())
+    checkout = tmp_path / "checkout"
+    for mark in upstream.MARKS:
+        (checkout / mark).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / mark).touch()
+    config_file(root).write_text(
+        f'models = ["fusion", "reconviagen"]\n[model_settings.reconviagen]\ncode = "{checkout}"\n'
+    )
+    folder, catalogue = load(root).places.weights / "reconviagen", CATALOGUES["reconviagen"]
+    files = {}
+    for resource, file in catalogue.files():
+        target = folder / resource.target(file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"abc")
+        digest = file.sha256 or "0" * 64
+        files[resource.target(file)] = {"bytes": 3, "sha256": digest, "source": resource.source}
+    (folder / MANIFEST).write_text(json.dumps({"schema": 1, "model": "reconviagen", "files": files}))
+    return replace(with_gpu, torch=lambda: Torch("2.11.0+cu130", "13.0"))
+
+
+def one_weight(root: Path) -> Path:
+    """Some file of the weights."""
+    return sorted((load(root).places.weights / "reconviagen/torch").rglob("*.pth"))[0]
+
+
+def manifest(root: Path) -> Path:
+    """What vouches for the weights."""
+    return load(root).places.weights / "reconviagen" / MANIFEST
+
+
+MISSING_PARTS: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
+    "a weight is gone": (lambda root, _: one_weight(root).unlink(), "weights reconviagen", "is missing"),
+    "a weight is cut off": (lambda root, _: one_weight(root).write_bytes(b"ab"), "weights reconviagen", "2 bytes"),
+    "the manifest is gone": (lambda root, _: manifest(root).unlink(), "weights reconviagen", "not in"),
+    "the manifest is torn": (lambda root, _: manifest(root).write_text("{"), "weights reconviagen", "not a manifest"),
+    "the checkout is gone": (
+        lambda _, tmp: (tmp / "checkout").rename(tmp / "elsewhere"), "code reconviagen", "is no checkout",
+    ),
+    "the checkout is another program's": (
+        lambda _, tmp: (tmp / "checkout" / upstream.MARKS[0]).unlink(), "code reconviagen", upstream.MARKS[0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISSING_PARTS)
+def test_a_part_that_is_missing_is_one_line_and_the_model_is_not_blamed(
+    root: Path, equipped: Machine, tmp_path: Path, case: str
+) -> None:
+    fault, name, says = MISSING_PARTS[case]
+    found = changed(root, equipped, lambda: fault(root, tmp_path))
+    assert (found.name, found.result) == (name, "warn")
+    assert says in found.says
+    assert "meshdrop weights fetch reconviagen" in found.fix or "git clone" in found.fix
+
+
+def test_licences_are_told_of_what_is_switched_on(root: Path, equipped: Machine) -> None:
+    found = by_name(examine(root, None, equipped))["licences"]
+    assert "no commercial use" in found.says
+    assert found.why
+    config_file(root).write_text('models = ["fusion"]\n')
+    quiet = by_name(examine(root, None, equipped))["licences"]
+    assert quiet.says.startswith("everything here is free for any use; not so ")
+    assert not quiet.why

@@ -1,0 +1,235 @@
+"""Deleting what is old: what is ours, finished and unchanged, never half, and never published again by a start."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon import fsops
+from daemon.retention import Limit, Retention, Stored, expired
+from daemon.settings import Settings
+from db.records import events_of
+from db.states import State
+from tests.house import Guest, House
+
+DAY = 86_400.0
+
+
+def stored(name: str, at: float, size: int = 1_000_000) -> Stored:
+    return Stored(Path(name), name, at, size)
+
+
+def going(*those: Stored, now: float, **limit: float) -> list[str]:
+    return [one.job_id for one, _ in expired(list(those), Limit(limit.get("days"), limit.get("megabytes")), now)]
+
+
+def test_what_is_older_goes() -> None:
+    assert going(stored("a", 0), stored("b", DAY), stored("c", 2 * DAY), now=2.5 * DAY, days=1) == ["a", "b"]
+
+
+def test_of_what_is_too_much_the_oldest_goes() -> None:
+    those = [stored("new", 3 * DAY), stored("old", DAY), stored("middle", 2 * DAY)]
+    assert going(*those, now=9 * DAY, megabytes=2) == ["old"]
+    assert going(*those, now=9 * DAY, megabytes=1.5) == ["old", "middle"]
+    assert going(*those, now=9 * DAY, megabytes=3) == []
+
+
+def test_what_went_for_its_age_no_longer_counts() -> None:
+    those = [stored("a", 0), stored("b", 5 * DAY), stored("c", 6 * DAY)]
+    assert going(*those, now=7 * DAY, days=3, megabytes=2) == ["a"]
+
+
+def test_nothing_goes_in_its_first_hour() -> None:
+    assert going(stored("a", 0), stored("b", 100), now=3599, days=0.001, megabytes=0.1) == []
+    assert going(stored("a", 0), stored("b", 100), now=3650, days=0.001, megabytes=0.1) == ["a"]
+
+
+def test_a_clock_that_went_back_deletes_nothing() -> None:
+    assert going(stored("a", 10 * DAY), now=DAY, days=1, megabytes=0.1) == []
+
+
+# -- on real folders -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "scans")
+    made.open()
+    made.recover()
+    yield made
+    made.close()
+
+
+def retention(house: House, after_days: float = 10.0, **limits: float) -> Retention:
+    """As the service would have it, so many days later."""
+    settings = house.settings.model_copy(update=limits)
+    newest = max(job.finished_at or 0.0 for job in house.jobs.recent(100))
+    return Retention(house.share, house.jobs, settings, lambda: newest + after_days * DAY, lambda: False)
+
+
+def on_shelf(folder: Path) -> set[str]:
+    return set(os.listdir(folder))
+
+
+def kinds(house: House, guest: Guest) -> list[str]:
+    return [event.kind for event in house.database.read(lambda session: events_of(session, guest.id))]
+
+
+def test_finished_folders_go_with_their_marks_and_the_history_says_so(house: House) -> None:
+    good, bad = house.bring("good", "cleaned"), house.bring("bad", "cleaned", good=False)
+    waits = house.bring("waits", "copied")
+    retention(house, outbox_days=5.0).run()
+    assert (on_shelf(house.places.outbox), on_shelf(house.places.failed)) == (set(), {"bad"})
+    assert kinds(house, good)[-1] == "expired"
+    assert house.jobs.get(good.id).state is State.DONE_CLEAN
+    retention(house, failed_mb=0.000001).run()
+    assert on_shelf(house.places.failed) == set()
+    assert kinds(house, bad)[-1] == "expired"
+    assert on_shelf(house.places.kept) == {good.id, bad.id}, "the originals have a limit of their own"
+    retention(house, retain_mb=0.000001).run()
+    assert on_shelf(house.places.kept) == set()
+    assert on_shelf(house.places.claimed) == {waits.id}
+    assert on_shelf(house.places.staging) == set()
+
+
+def test_without_limits_nothing_goes(house: House) -> None:
+    house.bring("good", "cleaned")
+    one = retention(house, after_days=10_000)
+    one.turn(0.0)
+    assert one._thread is None
+    one.run()
+    assert on_shelf(house.places.outbox) == {"good", "good.done"}
+
+
+def mine(folder: Path) -> None:
+    (folder / "notes.txt").write_text("keep me")
+
+
+def renamed(folder: Path) -> None:
+    folder.rename(folder.with_name("another name"))
+
+
+def without_receipt(folder: Path) -> None:
+    (folder / "receipt.json").unlink()
+
+
+def with_another_receipt(folder: Path) -> None:
+    (folder / "receipt.json").write_text(json.dumps({"job": "0" * 32, "files": {}}))
+
+
+def linked(folder: Path) -> None:
+    folder.rename(folder.parent.parent / "elsewhere")
+    folder.symlink_to(folder.parent.parent / "elsewhere")
+
+
+def with_a_link_inside(folder: Path) -> None:
+    (folder / "link").symlink_to("/etc")
+
+
+@pytest.mark.parametrize("change", [mine, renamed, without_receipt, with_another_receipt, linked, with_a_link_inside])
+def test_what_is_not_wholly_ours_stays(house: House, change: Callable[[Path], None]) -> None:
+    house.bring("good", "cleaned")
+    change(house.places.outbox / "good")
+    before = on_shelf(house.places.outbox)
+    retention(house, outbox_days=1.0, outbox_mb=0.000001).run()
+    assert on_shelf(house.places.outbox) == before
+
+
+def test_a_strangers_folder_with_a_copied_receipt_stays(house: House) -> None:
+    house.bring("good", "cleaned")
+    shutil.copytree(house.places.outbox / "good", house.places.outbox / "copy")
+    shutil.copytree(house.places.outbox / "good", house.places.failed / "good")
+    retention(house, outbox_days=1.0, failed_days=1.0).run()
+    assert on_shelf(house.places.outbox) == {"copy"}
+    assert on_shelf(house.places.failed) == {"good"}
+
+
+def test_what_file_browsers_leave_behind_does_not_keep_a_folder(house: House) -> None:
+    house.bring("good", "cleaned")
+    (house.places.outbox / "good" / "Thumbs.db").write_bytes(b"")
+    retention(house, outbox_days=1.0).run()
+    assert on_shelf(house.places.outbox) == set()
+
+
+@pytest.mark.parametrize("at", ["published", "done", "put away"])
+def test_a_job_that_is_not_at_rest_keeps_its_folder(house: House, at: str) -> None:
+    house.bring("other", "cleaned")
+    house.bring("good", at)
+    retention(house, outbox_days=1.0, retain_mb=0.000001).run()
+    assert "good" in on_shelf(house.places.outbox)
+    assert "other" not in on_shelf(house.places.outbox)
+
+
+def operations(house: House, **limits: float) -> list[str]:
+    """The file operations of one pass, and the pass is done."""
+    seen: list[str] = []
+    fsops.observer = lambda operation, *_: seen.append(operation)
+    try:
+        retention(house, **limits).run()
+    finally:
+        fsops.observer = None
+    return seen
+
+
+class Cut(OSError):
+    """The power goes."""
+
+
+@pytest.mark.parametrize("nth", range(6))
+@pytest.mark.parametrize("copy_from", ["staged", "promised", "done", "cleaned"])
+def test_a_cut_at_any_operation_leaves_the_folder_whole_or_gone_and_publishes_nothing_again(
+    house: House, nth: int, copy_from: str
+) -> None:
+    """Also when the next start finds only a copy of the record from long before."""
+    guest = house.bring("good", copy_from)
+    house.database.backup(house.places.backups)
+    house.lead(guest, "cleaned") if guest.at != "cleaned" else None
+    seen = 0
+
+    def cut(*_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == nth + 1:
+            raise Cut(errno.EIO, "cut")
+
+    fsops.observer = cut
+    try:
+        retention(house, outbox_days=1.0).run()
+    except Cut:
+        pass
+    finally:
+        fsops.observer = None
+    assert seen >= nth + 1, "there are so many operations"
+    for file in house.places.state.glob("meshdrop.db*"):
+        file.unlink()
+    house.close()
+    house.open()
+    house.recover()
+    there = "good" in on_shelf(house.places.outbox)
+    guest.taken = not there
+    assert house.complaints() == []
+    if there:
+        receipt = json.loads((house.places.outbox / "good" / "receipt.json").read_text())
+        assert all((house.places.outbox / "good" / name).is_file() for name in receipt["files"])
+    assert on_shelf(house.places.staging) == set()
+
+
+def test_the_pass_has_the_operations_that_the_cuts_are_made_at(house: House) -> None:
+    house.bring("good", "cleaned")
+    assert operations(house, outbox_days=1.0) == [
+        "remove_tree", "remove_tree", "rename", "sync_dir", "sync_dir", "remove_tree",
+    ]  # fmt: skip
+
+
+def test_the_settings_are_off_by_default() -> None:
+    settings = Settings(root=Path("/ROOT"))
+    assert not any(
+        getattr(settings, name) for name in ("outbox_days", "outbox_mb", "failed_days", "failed_mb", "retain_mb")
+    )
