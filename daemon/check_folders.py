@@ -17,8 +17,10 @@ from pathlib import Path
 
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
+from daemon.listing import list_inbox
 from daemon.machine import Machine, user_name
-from daemon.places import SENTINEL, Places
+from daemon.places import SENTINEL, Places, shown
+from daemon.rigs import RigShelf
 from daemon.share import probe_rename
 from models.problem import printable
 
@@ -253,14 +255,16 @@ def nearest(path: Path) -> Path:
 
 def waiting(places: Places, machine: Machine) -> Finding:
     """May this user take what lies in the inbox? Moving a folder elsewhere needs the right to write into it."""
-    with os.scandir(places.inbox) as entries:
-        folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    listing = list_inbox(places.inbox, RigShelf(places.rigs).texts(), known=())
+    names = (*listing.folders, *listing.rig_folders, *listing.staged.values())
+    folders = [places.inbox / os.fsdecode(name) for name in names]
     locked = sorted(folder for folder in folders if not machine.may_use(folder))
     if not locked:
         return Finding("inbox", "ok", f"{len(folders)} waiting" if folders else "empty")
     return Finding(
         "inbox", "warn",
-        f"{len(locked)} of {len(folders)} folders may not be moved by {user_name()}, for example {locked[0].name!r}",
+        f"{len(locked)} of {len(folders)} folders may not be moved by {user_name()}, for example "
+        f"{shown(os.fsencode(locked[0].relative_to(places.inbox)))!r}",
         "they stay in the inbox until their permissions are changed; with Samba, `force user` keeps it from happening",
         f"sudo chown -R {user_name()} {shlex.quote(str(places.inbox))}/*",
     )  # fmt: skip

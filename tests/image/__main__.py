@@ -52,6 +52,7 @@ def try_out(built: Built, work: Path) -> int:
     for folder in (share, state, weights):
         folder.mkdir(parents=True)
         os.chown(folder, _USER, _USER)
+    state.chmod(0o700)  # as the image has it, from which Docker makes the volume
     mounts = {"/srv/scans": share, "/var/lib/meshdrop": state, "/weights": weights}
 
     def run(*command: str, entrypoint: bool = True) -> tuple[int, str]:

@@ -142,6 +142,17 @@ def test_a_folder_in_the_inbox_that_may_not_be_moved_is_a_warning(root: Path, he
     assert "\x1b" not in found.says
 
 
+def test_a_rigs_folder_is_looked_into(root: Path, healthy: Machine) -> None:
+    rigs = load(root).places.rigs
+    rigs.mkdir(parents=True, exist_ok=True)
+    (rigs / "rig1.json").write_text("{}")
+    (root / "inbox/@rig1/chair").mkdir(parents=True)
+    found = changed(root, healthy, lambda: replace(healthy, may_use=lambda path: path.name != "chair"))
+    assert (found.name, found.result) == ("inbox", "warn")
+    assert "1 of 2 folders" in found.says
+    assert "@rig1/chair" in found.says
+
+
 def test_names_that_come_back_otherwise_are_a_warning(
     root: Path, healthy: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
