@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,10 @@ from daemon.errors import MeshdropError
 if TYPE_CHECKING:
     from daemon.places import Places
 
-out = Console(highlight=False)
+#: Without a terminal there is no edge at which lines would have to be broken; tables become no wider than they need.
+_PIPE_COLUMNS = 200
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 Root = Annotated[Path | None, typer.Option("--root", help="The Meshdrop folder (default: here, or MESHDROP_ROOT).")]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: ROOT/.meshdrop/config.toml).")]

@@ -103,6 +103,7 @@ def test_a_half_folder_is_followed_from_its_missing_file_to_the_outbox(
     assert (last["folder"], last["verdict"], last["fix"]) == ("outbox/chair", "normal", None)
     assert (here.places.outbox / last["folder"].split("/")[1]).is_dir()
     assert last["job"] == here.jobs()[0].id
+    wait_for(lambda: "done" in reader.states)
     reader.stop()
     assert reader.broken == []
     # Quick states may be over before a page is written; those that were told came in this order.
