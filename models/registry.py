@@ -37,7 +37,7 @@ BUILT_IN: dict[str, ModelEntry] = {
             "models.reconviagen.model:Reconviagen",
             (
                 "VGGT's weights, and what was derived from them: CC BY-NC 4.0, no commercial use",
-                "upstream's own export (not used here) needs nvdiffrast and diff-gaussian-rasterization: research only",
+                'export = "to_glb" needs nvdiffrast and diff-gaussian-rasterization: research only',
             ),
         ),
     )
