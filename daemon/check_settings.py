@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,16 +12,13 @@ from daemon.check_folders import account_of
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.machine import Machine, user_name
-from daemon.process import OWNER_KEY, RUN_KEY
+from daemon.origins import is_stray, meant_by
 from daemon.processes import ProcessFacts
 from daemon.settings import Settings, config_file, find_root, load
 from models.problem import printable
 from models.registry import BUILT_IN
-from models.weights import WEIGHTS_KEY
 
 PREFIX = "MESHDROP_"
-#: Variables that are no settings: another program's place, what workers are told, what docker-compose.yml reads.
-_OTHERS = frozenset({"MESHDROP_TRELLIS", "MESHDROP_SCANS", RUN_KEY, OWNER_KEY, WEIGHTS_KEY})
 #: Ends the service in the middle of a step, for tests.
 _CRASH = ("MESHDROP_CRASH_AT", "MESHDROP_CRASH_LOG")
 
@@ -58,9 +54,8 @@ def environment(machine: Machine, service: ProcessFacts) -> Finding:
                     "environment", "fail", f"{name} is set in {whose}",
                     "it kills the service on purpose in the middle of a step; it is for tests", _unset(name, whose),
                 )  # fmt: skip
-            if not _is_known(name):
-                near = difflib.get_close_matches(name, _names(), 1)
-                meant = f" (did you mean {near[0]}?)" if near else ""
+            if is_stray(name):
+                meant = f" (did you mean {near}?)" if (near := meant_by(name)) else ""
                 return Finding(
                     "environment", "warn", f"{printable(name)} is set in {whose}, and is no setting{meant}",
                     "what it was meant to change keeps its default", _unset(name, whose) + meant,
@@ -73,15 +68,6 @@ def _unset(name: str, whose: str) -> str:
     if whose == "this shell":
         return f"unset {name}"
     return f"take {name} out of the unit or the compose file (systemctl edit meshdrop), then restart the service"
-
-
-def _names() -> list[str]:
-    return [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-
-
-def _is_known(name: str) -> bool:
-    """The environment is read without regard to case, and what stands behind two underscores is inside a table."""
-    return name in _OTHERS or name.upper().partition("__")[0] in _names()
 
 
 def config_mode(settings: Settings, config: Path | None) -> Finding:

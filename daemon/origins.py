@@ -17,7 +17,7 @@ from daemon.settings import Settings, config_file, load
 
 _PREFIX = "MESHDROP_"
 #: Variables that begin like settings and are none: the compose file's, the models', and those for tests.
-_OTHERS = frozenset({"SCANS", "TRELLIS", "RUN", "STATE", "CRASH_AT", "CRASH_LOG", "SEED", "DAMAGES"})
+_OTHERS = frozenset({"scans", "trellis", "run", "state", "crash_at", "crash_log", "seed", "damages"})
 _MASK = "********"
 
 Key = tuple[str, ...]
@@ -54,14 +54,26 @@ def origins(root: Path | None = None, config: Path | None = None) -> list[Origin
 
 def unknown_variables() -> list[str]:
     """A sentence for each variable of the environment that begins like a setting and is none: nobody reads it."""
-    known = [*Settings.model_fields, *(name.lower() for name in _OTHERS)]
-    told = []
-    for variable in sorted(os.environ):
-        name = variable.upper().removeprefix(_PREFIX).partition("__")[0].lower()
-        if variable.upper().startswith(_PREFIX) and name not in known:
-            near = get_close_matches(name, Settings.model_fields, 1)
-            told.append(f"{variable} is no setting" + (f": is {_PREFIX}{near[0].upper()} meant?" if near else ""))
-    return told
+    return [
+        f"{variable} is no setting" + (f": is {near} meant?" if (near := meant_by(variable)) else "")
+        for variable in sorted(os.environ) if is_stray(variable)
+    ]
+
+
+def is_stray(variable: str) -> bool:
+    """Whether a variable begins like a setting and nobody reads it. Case does not count, and what stands behind two
+    underscores is inside a table."""
+    return variable.upper().startswith(_PREFIX) and _named(variable) not in {*Settings.model_fields, *_OTHERS}
+
+
+def meant_by(variable: str) -> str | None:
+    """The variable of the setting that a stray one most looks like, if there is one."""
+    near = get_close_matches(_named(variable), Settings.model_fields, 1)
+    return f"{_PREFIX}{near[0].upper()}" if near else None
+
+
+def _named(variable: str) -> str:
+    return variable.upper().removeprefix(_PREFIX).partition("__")[0].lower()
 
 
 def lines_of(file: Path) -> dict[Key, int]:
