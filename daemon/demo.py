@@ -70,9 +70,9 @@ def _tell(places: Places, fresh: set[Path], out: Console, *, broken: bool) -> No
     out.print()
     for folder in sorted(fresh):
         if folder.parent == places.failed:
-            why = (folder / "WHY.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-            reason = next((line.strip() for line in why[2:] if line.strip()), why[0])
-            out.print(f"failed/{folder.name}: {reason}", style=None if broken else "red", markup=False, soft_wrap=True)
+            why = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+            said = f"failed/{folder.name}: {why['reason'] or why['says']}"
+            out.print(said, style=None if broken else "red", markup=False, soft_wrap=True)
             continue
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         out.print(report["headline"], style="bold green", markup=False, soft_wrap=True)

@@ -40,8 +40,9 @@ from models.limits import CaptureLimits
 from models.rig_profile import Rigs, rig_of
 
 log = get_logger()
-# It warns of events that came too late or were too many; neither matters here, and people would read it in the log.
-logging.getLogger("watchdog").setLevel(logging.ERROR)
+# It complains of events that came too late, were too many or met its end; the scan finds out what they were about, and
+# people would read it beside the log.
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 #: A folder that changed this recently is looked at on every pass.
 _ACTIVE_S = 60.0
