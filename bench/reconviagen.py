@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -204,13 +205,13 @@ def ours(
 
 
 def _runner(code: Upstream, folder: Path, distance: Distance | None, profile: str, preset: str) -> Reconviagen:
-    """The model as the worker makes it, but with these weights."""
-    runner = object.__new__(Reconviagen)
-    super(Reconviagen, runner).__init__({}, lambda percent, step: None)
-    runner.options = module.ReconviagenSettings(preset=preset, profile=profile)
+    """The model as the worker makes it, but with these weights and, where given, the known shape."""
+    settings = {"preset": preset, "profile": profile, "code": str(code.root)}
+    with patch.multiple(module.weights, where=lambda: folder, require=lambda folder: None):
+        runner = Reconviagen(settings, lambda percent, step: None)
     builders = None if distance is None else full_size.builders(code, folder, CUDA, distance)
     made = Generator(code, folder, PRESETS[preset], profile, CUDA, builders=builders)
-    runner._generator, runner._folder = made, folder
+    runner._generator = made
     runner.load_weights = made.load  # type: ignore[method-assign]
     return runner
 

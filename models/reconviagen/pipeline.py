@@ -81,10 +81,8 @@ class Generator:
         return self._stages.profile
 
     def load(self) -> None:
-        """Load every network now, where the profile keeps them."""
-        with torch.no_grad():
-            if self._stages.profile.resident:
-                self._stages.load_all()
+        """Load every network now, where the profile keeps them and the card holds them."""
+        self._fitting(lambda: self._stages.load_all() if self._stages.profile.resident else None)
 
     def close(self) -> None:
         """Give the device's memory back."""

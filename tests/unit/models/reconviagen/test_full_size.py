@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,51 @@ def test_a_run_that_is_ended_gives_its_memory_back(upstream: Upstream, folder: P
     attempt()
     line.close()
     assert taken_mib() <= before + 64
+
+
+@contextmanager
+def a_card_of(mib: int) -> Iterator[None]:
+    """torch takes no more than this inside, and its allocator refuses the rest as it does on a card that is full."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(mib * 2**20 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize(("mib", "stage"), [(4_400, "loading"), (7_000, "mesh")])
+def test_a_card_too_small_for_the_profile_runs_a_smaller_one(
+    upstream: Upstream, folder: Path, mib: int, stage: str
+) -> None:
+    """Networks that do not fit side by side, and a last stage that does not fit beside them."""
+    before = taken_mib()
+    with a_card_of(mib):
+        line = generator(upstream, folder, "resident")
+        line.load()
+        found = run(line)
+        line.close()
+    assert [note for note in found.notes if "memory" in note] == [
+        f"the GPU's memory does not hold profile resident (in stage {stage}); staged was used"
+    ]
+    assert found.profile == "staged"
+    assert taken_mib() <= before + 64
+
+
+def test_a_card_too_small_for_every_profile_is_an_error_and_gives_its_memory_back(
+    upstream: Upstream, folder: Path
+) -> None:
+    before = taken_mib()
+    line = generator(upstream, folder, "staged")
+
+    def attempt() -> None:
+        with a_card_of(1_500), pytest.raises(torch.cuda.OutOfMemoryError):
+            run(line)
+
+    attempt()
+    line.close()
+    assert taken_mib() <= before + 64
+    assert run(generator(upstream, folder, "staged")).profile == "staged"
 
 
 def test_the_published_settings_run_to_the_end(upstream: Upstream, folder: Path) -> None:

@@ -306,6 +306,24 @@ def test_short_memory_is_met_with_smaller_profiles(make: Maker, known: Condition
     np.testing.assert_allclose(found.vertices, first.vertices, atol=1e-5)
 
 
+def test_networks_that_do_not_fit_together_are_loaded_one_at_a_time(make: Maker, known: Conditioning) -> None:
+    """Before the first job, where ``resident`` was asked for on a card too small for it."""
+    asked = []
+
+    def scarce(network: nn.Module) -> nn.Module:
+        asked.append(network)
+        if len(asked) == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return network
+
+    line = make("resident", change={"mesh_decoder": scarce})
+    line.load()
+    assert line.profile.name == "staged"
+    assert line.generate(known, silent).notes[-1] == (
+        "the GPU's memory does not hold profile resident (in stage loading); staged was used"
+    )
+
+
 def test_memory_that_no_profile_fits_is_an_error(make: Maker, known: Conditioning) -> None:
     def never(network: nn.Module) -> nn.Module:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
