@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,6 +138,14 @@ def speaks(name: str) -> bool:
     return folder.casefold() in ROLE_FOLDERS or bool(set(_WORDS.findall(last.casefold())) & set(CANONICAL_NAMES))
 
 
+def is_numbered_only(found: Mapping[tuple[Role, str], Collection[str]]) -> bool:
+    """Whether nothing but loose photographs with a number each was found: any camera names its pictures so."""
+    shorts = [short for names in found.values() for short in names]
+    words = {word for short in shorts for word in _WORDS.findall(short.rpartition(".")[0].casefold())}
+    named = {word for word in words if not word.isdigit()}
+    return not any("/" in short for short in shorts) and named <= {"img", "image", "photo"}
+
+
 def is_wanted(role: Role, stated: bool | None, found: Mapping[tuple[Role, str], object]) -> bool:
     return any(key[0] == role for key in found) if stated is None else stated
 
@@ -170,6 +178,15 @@ def extras(
                 "Remove it, or state the cameras of all views in capture.json or transforms.json.",
             )
             return
+    loose = any("/" not in shorts[0] for (role, _), shorts in found.items() if role == "image")
+    beyond = [short for short in sorted(local) if loose and _is_beyond(short)]
+    if beyond:
+        yield Problem(
+            "set",
+            root + beyond[0],
+            f"{root}{beyond[0]} is a picture more than the six of the canonical rig (00 to 05).",
+            "Remove it, or state the cameras of all views in capture.json or transforms.json.",
+        )
     surplus = [shorts[0] for (_, view), shorts in found.items() if stated.views and view not in stated.views]
     if surplus:
         yield Problem(
@@ -178,6 +195,12 @@ def extras(
             f"{root}{surplus[0]} is there, but \"views\" does not list its view.",
             "Remove the file, or add the view to \"views\" in capture.json.",
         )
+
+
+def _is_beyond(short: str) -> bool:
+    """Whether a loose picture has a name like those of the six views, with a number above theirs."""
+    first = re.sub("[0-9]+", "0", short)
+    return "/" not in short and canonical_role(short) is None and canonical_role(first) is not None
 
 
 def style(role: Role, found: Mapping[tuple[Role, str], list[str]]) -> str:

@@ -299,10 +299,19 @@ def _images_txt(content: bytes, limits: CaptureLimits) -> list[_Image]:
         seen.add(_whole(words[0]))
         _few(len(found) + 1, "pictures", limits)
         found.append(_Image(_text(words[9].rstrip()), _whole(words[8]), numbers[:4], numbers[4:]))
-        next(lines, b"")
+        _check_points(next(lines, b""), len(found))
     if len(found) < announced:
         raise _Unfinished
     return found
+
+
+def _check_points(line: bytes, picture: int) -> None:
+    """A picture's second line ends with a point's number; one that ends with a name is the next picture's first."""
+    last = line[-64:].split()[-1:]
+    if last and not last[0].removeprefix(b"-").isdigit():
+        message = f"The line after that of picture {picture} holds no points: each picture has two lines."
+        fix = f"Put an empty line after the line of each picture that has no points. {_EXPORT}"
+        raise _Refused("sidecar", message, fix)
 
 
 def _lines(content: bytes) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.canonical import OTHER_PICTURES
+from models.jpeg import is_jpeg_name
 from models.names import listing
 from models.problem import Problem, printable
 from models.rig_profile import Profile
@@ -103,7 +104,10 @@ class Expectation:
         if other is None:
             return Problem("set", name, "The file is missing.", "Copy it into the folder.")
         message = f"The file is {_what(other)}; {name} is due here."
-        return Problem("not_png", other, message, "Save it as PNG, from the original rather than from a lossy copy.")
+        fix = "Save it as PNG, from the original rather than from a lossy copy."
+        if self.kind == "frames" and is_jpeg_name(other) and name in {view.image for view in self.views}:
+            fix = "Write its name with its ending into the file of cameras, or save the original as PNG."
+        return Problem("not_png", other, message, fix)
 
 
 def _blocked(name: str) -> Problem:

@@ -30,7 +30,7 @@ from models.plans import Plan, canonical_plan, framed_plan
 from models.poseless import why_no_capture
 from models.problem import Problem
 from models.rig_claims import find_rig
-from models.rig_profile import NO_RIGS, Rigs, placed, strangers
+from models.rig_profile import NO_RIGS, Rigs, placed, strangers, twins
 from models.sidecar import (
     CANONICAL_NAMES,
     OWN_SIDECAR,
@@ -82,7 +82,7 @@ def expect(
         begun=found.begun,
         in_place={path: root + others[key] for path in absent if (key := place_of(path[len(root) :])) in others},
         layout=found.layout if plan.kind == "frames" else plan.kind,
-        notes=found.notes,
+        notes=(*found.notes, *_unused(plan, kept)),
         rig=found.rig,
         pinned=found.pinned,
         open_ended=found.open_ended,
@@ -181,11 +181,17 @@ class _Capture:
 
     def _put_in_place(self) -> None:
         """A rig's pictures may lie elsewhere than in the profile's own capture."""
+        both = twins(self.stated, self.local)
         self.stated = placed(self.stated, self.local, {"depth": self.stated.depth, "mask": self.stated.mask})
-        more = strangers(self.stated, self.local)
-        if more:
-            count = len(self.stated.frames or ())
-            message = f"{self.root}{more[0]} is no view of the rig {self._claim.name}, which has {count} cameras."
+        frames = self.stated.frames or ()
+        others = {path for frame in frames for path in (frame.depth, frame.mask)}
+        more = strangers({frame.image for frame in frames}, others, self.local)
+        if both is not None:
+            one, other = (self.root + name for name in both)
+            message = f"Two files could be the picture of one camera: {one} and {other}."
+            self.problems = (*self.problems, Problem("set", other, message, "Keep one of them."))
+        elif more:
+            message = f"{self.root}{more[0]} is no view of the rig {self._claim.name}, which has {len(frames)} cameras."
             fix = "Remove it, or store the rig anew with all its cameras."
             self.problems = (*self.problems, Problem("set", self.root + more[0], message, fix))
 
@@ -194,7 +200,8 @@ class _Capture:
         if self.stated.frames is not None:
             return framed_plan(self.stated, self.local, self.root)
         stated_elsewhere = bool(self._claim) or any(last_of(name) != OWN_SIDECAR for name in self.sidecars)
-        return canonical_plan(self.stated, self.local, self.root, foreign=stated_elsewhere)
+        asked = bool(self.sidecars)
+        return canonical_plan(self.stated, self.local, self.root, foreign=stated_elsewhere, asked=asked)
 
 
 def _quarrels(
@@ -219,6 +226,16 @@ def _stated_twice(rig: str, homes: Collection[str], framed: Collection[str]) -> 
         return ()
     message = f"Cameras are stated twice: by the rig {rig} and by the folder's own files."
     return (Problem("sidecar", None, message, "Leave the cameras out of the folder, or drop it outside of the rig's."),)
+
+
+def _unused(plan: Plan, kept: Collection[str]) -> Iterable[str]:
+    """Pictures among those of the capture that its cameras say nothing of: COLMAP could not place them, for example."""
+    others = {path for view in plan.views for path in (view.depth, view.mask)}
+    images = {view.image for view in plan.views}
+    taken = {image.rpartition(".")[0] for image in images}  # a JPEG beside its PNG is no other picture
+    found = strangers(images, others, kept) if plan.kind == "frames" else []
+    if more := [name for name in found if name.rpartition(".")[0] not in taken]:
+        yield f"{listing(more)}: no camera is stated for {'it' if len(more) == 1 else 'them'}, so not used."
 
 
 # -- names ---------------------------------------------------------------------------------------------------------

@@ -31,9 +31,13 @@ def _plan(kind: Kind, views: tuple[ViewFiles, ...], depth_stated: bool, problems
     return Plan(kind, views, (*images, *depths, *masks), depth_stated, tuple(problems))
 
 
-def canonical_plan(stated: Sidecar, local: Collection[str], root: str, foreign: bool) -> Plan:
-    """The views of the standard rig; ``foreign`` tells that the cameras are stated elsewhere."""
+def canonical_plan(stated: Sidecar, local: Collection[str], root: str, *, foreign: bool, asked: bool) -> Plan:
+    """The views of the standard rig; ``foreign`` tells that the cameras are stated elsewhere, ``asked`` that our own
+    sidecar lies there: without it, photographs that merely have a number are nobody's views.
+    """
     found = canonical.by_place(local)
+    if found and not asked and canonical.is_numbered_only(found):
+        return _unknown(local, root, foreign)
     # Without a PNG, pictures of another format show what is meant, and the PNGs in their place are awaited; a number in
     # a phone's name (IMG_0001.HEIC) means nothing.
     meant = found or canonical.by_place(as_png(short) for short in local if canonical.speaks(short))

@@ -64,7 +64,7 @@ def why_no_capture(names: Collection[str]) -> Problem | None:
         f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}, but nothing that says where the cameras stood: no "
         "transforms.json, no COLMAP model (sparse/), no stored rig, and they are not the six views of the standard rig."
     )
-    return Problem("poses", None, message, _COLMAP)
+    return Problem("poses", None, message, f"{_COLMAP} Six views of the standard rig belong into views/.")
 
 
 def _odd(name: str) -> Problem | None:

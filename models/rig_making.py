@@ -39,6 +39,8 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
     """
     folder, names = (source, None) if source.is_dir() else (source.parent, _beside(source))
     found = _expectation(folder, names, limits)
+    if found.kind == "canonical" and names is not None:
+        raise CaptureError([_no_cameras()])
     if found.problems:
         raise CaptureError(found.problems)
     if found.kind == "unknown" or found.begun or any(name in found.missing for name in found.sidecars):
@@ -50,6 +52,8 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
     inspection = inspect(folder, limits)
     if not inspection.ok:
         raise CaptureError(inspection.problems)
+    if found.kind == "canonical" and (inspection.probe is None or inspection.probe.verdict != "verified"):
+        raise CaptureError([_unproven()])
     capture, found = read_stated_capture(folder, limits)
     frames = [
         _entry(found, files, camera.c2w, {
@@ -75,7 +79,17 @@ def _expectation(folder: Path, names: Iterable[str] | None, limits: CaptureLimit
 
 
 def _no_cameras() -> Problem:
-    return Problem("set", None, "The file states no cameras in a format that is read.", "See docs/capture-format.md.")
+    fix = (
+        "Name the whole capture's folder, or transforms.json, transforms_train.json, scene_camera.json, capture.json "
+        "with frames, or the images file of a COLMAP model."
+    )
+    return Problem("set", None, "The file states no cameras in a format that is read.", fix)
+
+
+def _unproven() -> Problem:
+    """Six pictures with a number each are the standard rig's by their names alone; a rig is not stored on that."""
+    message = "The folder states no cameras, and no depth shows that its pictures are those of the standard rig."
+    return Problem("poses", None, message, "Add the file of cameras. The standard rig itself needs no storing.")
 
 
 def _framed(found: Expectation) -> list[dict[str, Any]]:

@@ -105,16 +105,24 @@ def placed(stated: Sidecar, names: Collection[str], wants: Mapping[str, bool | N
     )
 
 
-def strangers(stated: Sidecar, names: Iterable[str]) -> list[str]:
-    """Photographs beside those of the rig that no camera of it took."""
-    ours = {frame.image for frame in stated.frames or ()}
-    folders = {image.rpartition("/")[0] for image in ours}
+def strangers(images: Collection[str], others: Collection[str | None], names: Iterable[str]) -> list[str]:
+    """Photographs beside ``images`` that no camera took; ``others`` are depth and masks, which may lie there too."""
+    folders = {image.rpartition("/")[0] for image in images}
     return sorted(
         name for name in names
-        if name.rpartition("/")[0] in folders and name not in ours and _suffix(name) in PHOTOGRAPHS
-        and not is_rendered_pass(name)
-        and not any(name in (frame.depth, frame.mask) for frame in stated.frames or ())
+        if name.rpartition("/")[0] in folders and name not in images and name not in others
+        and _suffix(name) in PHOTOGRAPHS and not is_rendered_pass(name)
     )  # fmt: skip
+
+
+def twins(stated: Sidecar, names: Collection[str]) -> tuple[str, str] | None:
+    """Two files of which each could be the picture of one camera of the rig, if there are such."""
+    finder = _Finder(names)
+    for frame in stated.frames or ():
+        found = finder.everywhere("image", frame.image, frame)
+        if len(found) > 1:
+            return found[0], found[1]
+    return None
 
 
 def _others(
@@ -146,12 +154,15 @@ class _Finder:
         return [there or _moved(path, moved) for there, path in zip(found, paths, strict=True)]
 
     def _one(self, role: str, path: str, frame: Frame) -> str | None:
-        if (there := self._folded.get(path.casefold())) is not None:
-            return there
+        return next(iter(self.everywhere(role, path, frame)), None)
+
+    def everywhere(self, role: str, path: str, frame: Frame) -> list[str]:
+        """All files that could be meant by ``path``: itself, then its view's name in the folders of its kind."""
         stems = dict.fromkeys((path.rpartition("/")[2].rpartition(".")[0], _view(frame)))
         suffixes = PHOTOGRAPHS if role == "image" else ("png",)
         places = (f"{folder}{stem}.{suffix}" for folder in _FOLDERS[role] for stem in stems for suffix in suffixes)
-        return next((self._folded[key] for place in places if (key := place.casefold()) in self._folded), None)
+        keys = dict.fromkeys(place.casefold() for place in (path, *places))
+        return [self._folded[key] for key in keys if key in self._folded]
 
 
 def _moved(path: str, folder: str | None) -> str:

@@ -12,7 +12,16 @@ from models.cameras import CANONICAL_DISTANCE_M, CANONICAL_FOCAL_PX, CANONICAL_V
 from models.canonical import canonical_role
 from models.layout import expect, is_blocker, is_litter
 from models.limits import CaptureLimits
-from models.probe import CLEAR_DEFEAT, CLEAR_LEAD, DEPTH_UNITS_M, FOCAL_SCALES, LEAST_SCORE
+from models.probe_values import (
+    CLEAR_DEFEAT,
+    CLEAR_LEAD,
+    CLEARLY_CLOSER,
+    DECISIVE_SCORE,
+    DEPTH_UNITS_M,
+    DOUBTFULLY_CLOSER,
+    FOCAL_SCALES,
+    LEAST_SCORE,
+)
 from models.sidecar import FRAME_KEYS, KNOWN_KEYS, PINHOLE_MODELS, parse_sidecar
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +54,8 @@ def test_every_problem_code_is_documented_and_every_documented_code_is_used() ->
     rooms = {
         "models": (
             "entries", "layout", "expectation", "plans", "canonical", "sidecar", "json_table", "png", "jpeg", "folder",
-            "capture", "stated_camera", "probe", "bop", "colmap", "polycam", "poseless", "rig_claims", "rig_profile",
+            "capture", "stated_camera", "probe_verdict", "bop", "colmap", "polycam", "poseless", "rig_claims",
+            "rig_profile",
         ),
         "daemon": ("settle", "intake"),
     }
@@ -123,6 +133,9 @@ def test_the_probes_thresholds_are_the_documented_ones() -> None:
     text = section("How conventions are verified")
     assert f"scores {LEAST_SCORE} or more and leads every other convention by {CLEAR_LEAD}" in text
     assert f"beats it by {CLEAR_DEFEAT}" in text
+    assert f"must score {DECISIVE_SCORE} or more to refute it" in text
+    assert f"{CLEARLY_CLOSER} times closer together" in text
+    assert f"from {DOUBTFULLY_CLOSER} times on" in text
     assert len(DEPTH_UNITS_M) == 8
     assert len(FOCAL_SCALES) == 10
     assert "eight usual depth units and ten other focal lengths" in " ".join(text.split())

@@ -156,6 +156,19 @@ def test_a_text_that_stops_anywhere_is_never_read_as_a_smaller_model(tmp_path: P
         assert not found.complete or whole[:length].count(b".png") == len(RIG), length
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_a_text_of_one_line_a_picture_is_refused_and_not_read_as_half_a_model(header: bool) -> None:
+    """Who writes images.txt by a script forgets the lines of points; every second picture would pass for one."""
+    text = formats.colmap_text_files(RIG)
+    lines = [line for line in text["sparse/0/images.txt"].decode().splitlines() if line.endswith(".png")]
+    announced = [f"# Number of images: {len(lines)}"] if header else []
+    images = "\n".join([*announced, *lines, ""]).encode()
+    found = look({**text, "sparse/0/images.txt": images})
+    assert [(problem.code, problem.file) for problem in found.problems] == [("sidecar", "sparse/0/images.txt")]
+    assert "two lines" in found.problems[0].message
+    assert "empty line" in found.problems[0].fix
+
+
 def test_a_thousand_damaged_models_end_as_values() -> None:
     chance = random.Random(20261121)
     for _ in range(1000):

@@ -15,7 +15,7 @@ from models.capture import Capture, CaptureError, read_capture
 from models.inspection import inspect
 from tests import formats
 from tests.formats import FORMATS, UNIT_M, odd_rig
-from tests.unit.models.synthetic import ANIMAL
+from tests.unit.models.synthetic import ANIMAL, write_canonical
 
 
 def refusal(folder: Path) -> dict[str, str]:
@@ -219,3 +219,37 @@ def test_what_has_no_poses_is_refused_in_one_plain_sentence(tmp_path: Path, what
     assert sentence in found.problems[0].message
     assert found.problems[0].message.count(". ") == 0
     assert found.problems[0].fix
+
+
+def test_pictures_that_no_camera_speaks_of_are_named(tmp_path: Path) -> None:
+    """COLMAP could place four of six pictures: a mesh of four is no secret."""
+    rig = odd_rig()
+    formats.colmap_binary(tmp_path / "x", rig)
+    (tmp_path / "x/sparse/0/images.bin").write_bytes(formats.images_bin(formats.colmap_images(rig[:4])))
+    found = inspect(tmp_path / "x")
+    assert found.ok
+    assert len(found.views) == 4
+    assert "images/v004.png, images/v005.png: no camera is stated for them, so not used." in found.warnings
+    formats.nerfstudio(tmp_path / "y", rig)
+    shutil.copy(tmp_path / "y/images/v000.png", tmp_path / "y/images/v000.jpg")
+    assert not any("no camera" in warning for warning in inspect(tmp_path / "y").warnings)
+
+
+@pytest.mark.parametrize("pattern", ["{:04d}.png", "IMG_{:04d}.png", "image{}.png"])
+def test_loose_pictures_with_a_number_are_not_taken_for_the_standard_rig(tmp_path: Path, pattern: str) -> None:
+    """Every camera numbers its pictures; with depth beside them, or our own sidecar, somebody means the rig."""
+    write_canonical(tmp_path / "x")
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for number in range(6):
+        shutil.copy(tmp_path / f"x/views/view_{number:02d}.png", loose / pattern.format(number))
+    (problem,) = inspect(loose).problems
+    assert problem.code == "poses"
+    assert "belong into views/" in problem.fix
+    (loose / "capture.json").write_text('{"rig": "canonical"}')
+    assert inspect(loose).ok
+    (loose / "capture.json").unlink()
+    shutil.copytree(tmp_path / "x/depth", loose / "depth")
+    assert inspect(loose).ok
+    shutil.copy(tmp_path / "x/views/view_00.png", loose / pattern.format(6))
+    assert {problem.code for problem in inspect(loose).problems} == {"set"}

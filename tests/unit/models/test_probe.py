@@ -252,3 +252,68 @@ def test_unknown_depth_unit_of_the_capture_is_scored_as_stated() -> None:
     assert result.verdict == "verified"
     assert result.stated is not None
     assert result.stated.reading.depth_unit_m == pytest.approx(0.00025)
+
+
+# -- where the plain count says too little ---------------------------------------------------------------------------
+
+
+def test_a_reading_that_shows_nothing_is_refused_when_another_fits() -> None:
+    """The object leaves the pictures, so that what falls beside one is no clash: misread, next to nothing can clash."""
+    scene = Scene(boxes=(((-0.2, -0.9, -0.2), (0.2, 0.9, 0.2)), ((0.1, -0.1, -0.05), (0.45, 0.1, 0.05))))
+    true = capture_of(scene, ring_rig(5), 0.001, 0.2)
+    assert probe(true).verdict == "verified"
+    assert_refused(probe(rescaled(true, 0.1)), '"depth_unit_m": 0.001')
+    assert_refused(probe(recast(true, opencv_labelled_opengl)), '"camera_axes": "opencv"')
+
+
+def test_a_reading_in_which_no_camera_sees_another_is_not_proven_by_that() -> None:
+    """A room from its middle: read in a smaller unit, every surface hides behind every other, and nothing clashes."""
+    walls = [((-1.5, -1.0, 1.2), (1.5, 1.0, 1.4)), ((-1.5, -1.0, -1.4), (1.5, 1.0, -1.2))]
+    walls += [((1.5, -1.0, -1.2), (1.7, 1.0, 1.2)), ((-1.7, -1.0, -1.2), (-1.5, 1.0, 1.2))]
+    rig = []
+    for index in range(6):
+        angle = 0.2 + index * np.pi / 3
+        # `look_at` looks inwards from where it stands; 0.3 m behind the middle it looks out of the other side.
+        c2w = synthetic.look_at((np.sin(angle), 0.0, np.cos(angle)), (0.0, 1.0, 0.0), -0.3)
+        rig.append((f"o{index}", Camera(160, 120, 110.0, 110.0, 80.0, 60.0, c2w)))
+    true = capture_of(Scene(boxes=tuple(walls)), rig, 0.0, 0.2, 0.01)
+    for change in (opencv_labelled_opengl, w2c_labelled_c2w, opencv_w2c_labelled_opengl_c2w):
+        for factor in (0.1, 0.01):
+            assert probe(recast(rescaled(true, factor), change)).verdict != "verified"
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.003])
+def test_units_that_little_parallax_hardly_tells_apart_are_told_by_the_surfaces(noise: float) -> None:
+    """Six cameras within 12 cm, 1.7 m away: three percent of the object's size forgive the other unit."""
+    rig = []
+    for index in range(6):
+        x, y = 0.06 * (index % 3 - 1), 0.06 * (index // 3 - 0.5)
+        c2w = synthetic.look_at((x / 1.7, y / 1.7, 1.0), (0.0, 1.0, 0.0), 1.7)
+        rig.append((f"f{index}", Camera(160, 120, 250.0, 250.0, 80.0, 60.0, c2w)))
+    true = capture_of(BALL, rig, noise, 0.2, 1 / 5000)
+    assert probe(true).verdict == "verified"
+    assert_refused(probe(rescaled(true, 5000 / 6553.5)), '"depth_unit_m": 0.0002')
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.002])
+@pytest.mark.parametrize("rig", ["ring", "forward"])
+def test_depth_along_the_ray_is_refused_and_planar_depth_is_not(rig: str, noise: float) -> None:
+    """A wide lens at 0.9 m: towards the corners the two differ by centimetres, in the middle not at all."""
+    directions = {
+        "ring": [(np.sin(a), 0.3, np.cos(a)) for a in np.arange(6) * np.pi / 3],
+        "forward": [(0.3 * x, 0.3 * y, 1.0) for x in (-1, 0, 1) for y in (-1, 1)],
+    }[rig]
+    cameras = [
+        (f"v{index}", Camera(160, 120, 110.0, 110.0, 80.0, 60.0, synthetic.look_at(d, (0.0, 1.0, 0.0), 0.9)))
+        for index, d in enumerate(directions)
+    ]
+    true = capture_of(ANIMAL, cameras, noise, 0.2)
+    assert probe(true).verdict == "verified"
+    v, u = np.mgrid[0:120, 0:160] + 0.5
+    length = np.sqrt(((u - 80) / 110) ** 2 + ((v - 60) / 110) ** 2 + 1).astype(np.float32)
+    views = tuple(dataclasses.replace(view, depth=view.depth * length) for view in true.views if view.depth is not None)
+    result = probe(dataclasses.replace(true, views=views))
+    assert result.verdict == "contradicted"
+    assert result.problem is not None
+    assert "along each pixel's ray" in result.problem.message
+    assert "divide each value" in result.problem.fix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,19 @@ def test_nothing_is_stored_of_a_source_that_is_wrong(tmp_path: Path) -> None:
         make_profile("rig1", tmp_path / "b", LIMITS)
 
 
+def test_pictures_alone_are_no_rig(tmp_path: Path) -> None:
+    """Six pictures with a number look like the standard rig's; without depth nothing shows that they are."""
+    write_canonical(tmp_path / "a")
+    with pytest.raises(Refused) as caught:
+        make_profile("rig1", tmp_path / "a/views/view_00.png", LIMITS)
+    assert [problem.code for problem in caught.value.problems] == ["set"]
+    assert "states no cameras" in caught.value.problems[0].message
+    shutil.rmtree(tmp_path / "a/depth")
+    with pytest.raises(Refused) as caught:
+        make_profile("rig1", tmp_path / "a", LIMITS)
+    assert [problem.code for problem in caught.value.problems] == ["poses"]
+
+
 def test_the_version_changes_with_every_word(tmp_path: Path) -> None:
     one, _ = parse_profile(profile_text(), "rig.json", LIMITS)
     other, _ = parse_profile(profile_text(depth_unit_m=0.0001), "rig.json", LIMITS)
@@ -140,6 +154,13 @@ def test_a_picture_that_no_camera_of_the_rig_took_is_refused() -> None:
     found = look(*pictures("images/{name}.png"), "images/v006.png", dropped_for="rig1")
     assert [problem.code for problem in found.problems] == ["set"]
     assert "v006.png is no view of the rig rig1, which has 6 cameras" in found.problems[0].message
+
+
+def test_two_files_for_one_camera_are_refused() -> None:
+    """Yesterday's pictures in rgb/ and today's in images/: nobody can tell which are meant."""
+    found = look(*pictures("images/{name}.png"), *pictures("rgb/{name}.png"), dropped_for="rig1")
+    assert [problem.code for problem in found.problems] == ["set"]
+    assert "images/v000.png and rgb/v000.png" in found.problems[0].message
 
 
 # -- choosing -------------------------------------------------------------------------------------------------------
