@@ -8,23 +8,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from daemon import fsops, gltf_validation
 from daemon.clock import Clock
 from daemon.errors import FAILURES, Stopping
+from daemon.grades import Verdict, grade, least
 from daemon.places import shown
 from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
 from daemon.runner import RESULT
 from daemon.settings import Settings
 from daemon.share import Share
+from daemon.trend import MOST, rig_of, trend
 from db.jobs import Jobs
 from db.records import Job, ModelRun
+from models.provenance import software_versions
 
-Verdict = Literal["normal", "warning", "failure"]
-
-#: (verdict, least PSNR in dB, least SSIM), both on the object mask, best first. Below the last it is a failure.
-GRADES: tuple[tuple[Verdict, float, float], ...] = (("normal", 25.0, 0.85), ("warning", 20.0, 0.75))
 _ORDER: dict[str, int] = {"normal": 2, "warning": 1, "failure": 0}
 _MEASURE_LIMIT_S = 1800.0
 
@@ -37,16 +36,6 @@ class Assessment:
     best: str | None
     code: str = ""
     reason: str = ""
-
-
-def grade(psnr_db: float | None, ssim: float | None) -> Verdict:
-    """The verdict on one model from its masked figures; no figures are a failure."""
-    if psnr_db is None or ssim is None:
-        return "failure"
-    for verdict, least_psnr, least_ssim in GRADES:
-        if psnr_db >= least_psnr and ssim >= least_ssim:
-            return verdict
-    return "failure"
 
 
 @dataclass(frozen=True)
@@ -66,6 +55,7 @@ class Assessor:
         """
         attempt = self.share.places.attempt(job.id, job.attempt)
         finished = [name for name, outcome in outcomes.items() if outcome["state"] == "ok"]
+        began = self.clock.now()
         measured = self._measure(job, attempt, finished) if finished else {"models": {}, "pictures": []}
         validated = self._validate(job, attempt, finished)
         models = {
@@ -74,7 +64,8 @@ class Assessor:
         }
         assessment = judge(models)
         self._record(job, models)
-        self._write_report(job, attempt, models, measured, assessment)
+        stages = _stages(job, models, self.clock.now() - began if finished else None)
+        self._write_report(job, attempt, models, measured, assessment, stages)
         return assessment
 
     def _measure(self, job: Job, attempt: Path, finished: list[str], *, again: bool = True) -> dict[str, Any]:
@@ -119,8 +110,8 @@ class Assessor:
             # it does not stand in the capture's frame: nobody can tell
             return {**facts, "verdict": "warning", "psnr_masked_db": None}
         mean = figures["quality"]["mean"]
-        return {**facts, "verdict": grade(mean["psnr_masked_db"], mean["ssim_masked"]),
-                "psnr_masked_db": mean["psnr_masked_db"]}  # fmt: skip
+        psnr, ssim = mean["psnr_masked_db"], mean["ssim_masked"]
+        return {**facts, "verdict": grade(psnr, ssim), "psnr_masked_db": psnr, "ssim_masked": ssim}
 
     def _record(self, job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
         for name, facts in models.items():
@@ -136,12 +127,13 @@ class Assessor:
 
     def _write_report(
         self, job: Job, attempt: Path, models: Mapping[str, Any], measured: Mapping[str, Any],
-        assessment: Assessment,
+        assessment: Assessment, stages: Mapping[str, float],
     ) -> None:
         # Loaded with the first report: its templates take memory that a service which only watches need not have.
         from daemon.report import build_report  # noqa: PLC0415
         from daemon.report_page import render_html  # noqa: PLC0415
 
+        rig = rig_of(job.inspection or {})
         report = build_report({
             "job": {
                 "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": _utc(job.created_at),
@@ -153,6 +145,10 @@ class Assessor:
             "measurement": measured,
             "best": assessment.best,
             "verdict": assessment.verdict,
+            "trend": trend(self.jobs.last_like(lambda other: rig_of(other) == rig, MOST)),
+            "stages": stages,
+            "versions": software_versions(),
+            "settings": {"models": list(models), "extra_formats": list(self.settings.extra_formats)},
             "error": None if assessment.best else {
                 "code": assessment.code, "message": assessment.reason, "fix": FAILURES[assessment.code].fix,
             },
@@ -163,6 +159,15 @@ class Assessor:
 
 def _utc(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _stages(job: Job, models: Mapping[str, Mapping[str, Any]], assessing_s: float | None) -> dict[str, float]:
+    """Seconds of each part of a job's way; those of earlier attempts are in the wait."""
+    waited = None if job.started_at is None else job.started_at - job.created_at
+    parts = {"reading and waiting": waited} | {name: facts.get("seconds") for name, facts in models.items()}
+    parts |= {"measuring and validating": assessing_s}
+    # a clock that was set back between two looks must not show
+    return {name: max(seconds, 0.0) for name, seconds in parts.items() if seconds is not None}
 
 
 def with_validation(facts: Mapping[str, Any], validation: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -189,8 +194,8 @@ def judge(models: Mapping[str, Mapping[str, Any]]) -> Assessment:
         return Assessment(verdict, best)
     if finished[best].get("psnr_masked_db") is None:
         return Assessment("failure", None, "results", finished[best].get("reason") or FAILURES["results"].says)
-    psnr = finished[best]["psnr_masked_db"]
-    reason = f"{best} reaches {psnr:.1f} dB on the object; a usable mesh has at least {GRADES[-1][1]:.0f} dB."
+    psnr, ssim = finished[best]["psnr_masked_db"], finished[best]["ssim_masked"]
+    reason = f"{best} reaches {psnr:.1f} dB and SSIM {ssim:.3f} on the object; a usable mesh has {least('warning')}."
     return Assessment("failure", None, "quality", reason)
 
 

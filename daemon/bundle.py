@@ -188,7 +188,9 @@ def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> str
 
 
 def _wrapped(start: str, text: str) -> list[str]:
-    """Lines of at most a hundred characters: the page is read in whatever editor a double click opens."""
+    """Lines of at most a hundred characters: the page is read in whatever editor a double click opens, and in
+    terminals, which would obey what a model printed for them."""
+    text = printable(" ".join(text.split()))
     return textwrap.wrap(text, 100, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False)
 
 

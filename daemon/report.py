@@ -17,6 +17,7 @@ taken::
     verdict      normal | warning | failure, for the whole job
     best         name of the model to take, or None
     error        {code, message, fix} when the job itself failed
+    trend        [{name, finished, verdict, psnr_masked_db, probe_score}]: what became of this rig's last captures
     input_digest SHA-256 of the capture;  stages {name: seconds};  versions {};  settings {};  notes [text]
 """
 
@@ -29,6 +30,7 @@ from pathlib import PurePath
 from typing import Any
 
 from daemon import report_tables as tables
+from daemon.grades import grade, least
 
 SCHEMA = "meshdrop.report/1"
 VERDICTS = ("normal", "warning", "failure")
@@ -56,6 +58,7 @@ def build_report(facts: Mapping[str, Any]) -> Json:
         "error": facts.get("error"),
         "capture": _capture(facts.get("capture")),
         "models": models,
+        "trend": list(facts.get("trend") or []),
         "pictures": list((facts.get("measurement") or {}).get("pictures") or []),
         "input_digest": facts.get("input_digest"),
         "stages": dict(facts.get("stages") or {}),
@@ -71,14 +74,17 @@ def build_report(facts: Mapping[str, Any]) -> Json:
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """The verdict as one sentence with the figures that made it."""
+    """The verdict as one sentence with the figures that made it, and with what keeps the mesh from being a good one."""
     best = report["best"]
     if best is None:
-        reason = tables.dig(report, "error", "message") or _why_nothing(report["models"])
+        told = str(tables.dig(report, "error", "message") or _why_nothing(report["models"]))
+        reason = "; ".join(told.splitlines())  # a line for each model
         return f"No usable mesh: {reason}" if reason else "No usable mesh."
-    figures = _key_figures(report["models"][best])
+    model = report["models"][best]
+    figures = _key_figures(model)
     word = {"normal": "Good mesh", "warning": "Usable mesh, with warnings", "failure": "Poor mesh"}[report["verdict"]]
-    return f"{word}: take {best} ({figures})." if figures else f"{word}: take {best}."
+    sentence = f"{word}: take {best} ({figures})" if figures else f"{word}: take {best}"
+    return "; ".join([sentence, *_flaws(model)]) + "."
 
 
 def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Json:
@@ -98,7 +104,7 @@ def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Jso
         "unseen_fraction": model.get("unseen_fraction"),
         "made_by": model.get("made_by"),
         "registered": model.get("registered"),
-        "notes": list(model.get("notes") or []),
+        "notes": [note for note in model.get("notes") or [] if str(note).strip()],
         "figures": dict(model.get("figures") or {}),
         "settings": dict(model.get("settings") or {}),
         "versions": dict(model.get("versions") or {}),
@@ -137,6 +143,21 @@ def _key_figures(model: Json) -> str:
     if mean.get("depth_median_mm") is not None:
         parts.append(f"median depth error {mean['depth_median_mm']:.2f} mm")
     return ", ".join(parts)
+
+
+def _flaws(model: Json) -> list[str]:
+    """What makes a usable mesh less than a good one."""
+    if model["verdict"] != "warning":
+        return []
+    if model["registered"] is False:
+        flaws = ["it has no place in the capture's frame and was not compared: look at it, but do not measure it"]
+    else:
+        mean = tables.dig(model, "measured", "quality", "mean") or {}
+        good = grade(mean.get("psnr_masked_db"), mean.get("ssim_masked")) == "normal"
+        flaws = [] if good else [f"a good mesh has {least('normal')}"]
+    if tables.dig(model, "validation", "status") == "failed":
+        flaws.append("its GLB breaks the glTF standard")
+    return flaws
 
 
 def _why_nothing(models: Mapping[str, Json]) -> str:

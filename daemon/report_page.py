@@ -7,6 +7,7 @@ print (control characters, direction overrides) are written as escapes before th
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -14,9 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from daemon import report_tables as tables
+from daemon.grades import least
 from daemon.report_inline import TEMPLATES, Cargo, Programs
 from daemon.report_pose import placement
 from models.limits import VIEWER_BYTES
@@ -27,6 +29,7 @@ Json = dict[str, Any]
 
 #: Larger pictures are linked instead of carried inside the page.
 MAX_INLINE_BYTES = 12_000_000
+_CODE = re.compile(r"`([^`]+)`")
 #: Which stills of a turntable the page shows; all of them stay in previews/.
 SHOWN_STILLS = 8
 WORDS = {"normal": "Good", "warning": "Usable, with warnings", "failure": "Failed"}
@@ -61,6 +64,7 @@ def render_html(report: Mapping[str, Any], attempt: Path) -> Iterator[bytes]:
         licences={name: _licences(name) for name, model in models.items() if model["state"] == "ok"},
         figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
         shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
+        compared=any(_has_figures(model) for model in shown.values()),
         view_figures=tables.VIEW_FIGURES,
         contact=None if views else album.picture("contact.png", report["pictures"]),
         capture_picture=album.picture("capture.png", report["pictures"]),
@@ -82,9 +86,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for written in (tables.duration, tables.size, tables.percent, tables.number, tables.flat, _when, _address):
+    figures = (tables.decibels, tables.duration, tables.size, tables.percent, tables.number, tables.flat)
+    for written in (*figures, _when, _address):
         environment.filters[written.__name__.strip("_")] = _or_dash(written)
-    environment.globals |= {"dig": tables.dig, "used": tables.used}
+    environment.filters["worded"] = _worded
+    environment.globals |= {"dig": tables.dig, "used": tables.used, "median": tables.median, "least": least}
     return environment
 
 
@@ -93,6 +99,13 @@ def _visible(value: Any) -> Any:
     if value is None or isinstance(value, Undefined):
         return tables.NOT_TAKEN
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _worded(text: Any) -> Any:
+    """A sentence with what stands between backticks as code, the way that messages mark commands and settings."""
+    if not isinstance(text, str):
+        return text
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(printable(text)))))  # escaped first: what is added is ours
 
 
 def _or_dash(written: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,6 +13,8 @@ Json = Mapping[str, Any]
 Better = Literal["higher", "lower", ""]
 
 NOT_TAKEN = "–"
+#: Units of lengths, areas and volumes.
+LENGTHS = frozenset({"mm", "cm²", "cm³"})
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Figure:
     scale: float = 1.0
 
     def value(self, facts: Json) -> float | None:
-        """The figure in its unit, or None when it was not taken."""
+        """The figure in its unit, or None when it was not taken; a mesh that is in no unit has no lengths."""
+        if self.unit in LENGTHS and facts.get("registered") is False:
+            return None
         found = dig(facts, *self.path)
         return None if found is None or isinstance(found, bool | str) else float(found) * self.scale
 
@@ -92,6 +96,8 @@ MODEL_FIGURES: tuple[Figure, ...] = (
            "Share of the measured depth pixels that lie within 5 mm of the mesh.", 100.0),
     Figure("Surface that no camera saw", (*FILES, "unseen_share"), "%", "lower", 1,
            "Share of the surface area whose texture was filled in.", 100.0),
+    Figure("Texture used twice", (*FILES, "overlap_share"), "%", "lower", 2,
+           "Share of the used texels on which triangles lie over each other: paint for one shows on both.", 100.0),
     Figure("Triangles", (*FILES, "faces"), "", "", 0, "Triangles in the mesh."),
     Figure("Vertices", (*FILES, "vertices"), "", "", 0, "Distinct places; the GLB repeats those on chart borders."),
     Figure("Time", ("seconds",), "s", "lower", 1, "Wall-clock time of the model's process."),
@@ -158,9 +164,20 @@ def rows(figures: Sequence[Figure], models: Mapping[str, Json]) -> list[Row]:
     return table
 
 
+def median(rows: Sequence[Json], key: str) -> float | None:
+    """The middle one of what the rows have under ``key``; None when none has anything there."""
+    values = sorted(row[key] for row in rows if row.get(key) is not None)
+    return values[(len(values) - 1) // 2] if values else None
+
+
 def used(figures: Sequence[Figure], items: Sequence[Json]) -> list[Figure]:
     """The figures that at least one of ``items`` has."""
     return [figure for figure in figures if any(figure.value(item) is not None for item in items)]
+
+
+def decibels(value: float) -> str:
+    """One digit behind the point, as everywhere else."""
+    return f"{value:.1f}"
 
 
 def duration(seconds: float) -> str:

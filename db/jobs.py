@@ -9,13 +9,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db import messages
 from db.engine import Database
-from db.records import InLine, Job, ModelRun, as_job, line_up, live_jobs, newest_of_name, recent_jobs, runs_of
+from db.records import (
+    LONGEST_PAUSE_S,
+    InLine,
+    Job,
+    ModelRun,
+    as_job,
+    line_up,
+    live_jobs,
+    newest_of_name,
+    recent_jobs,
+    runs_of,
+)
+from db.rig_history import Earlier, last_like
 from db.states import PUBLISHED, State, check_move
 from db.tables import EventRow, JobRow, ModelRunRow
 
@@ -139,10 +151,11 @@ class Jobs:
 
         def work(session: Session) -> Job | None:
             now = self._now()
+            latest = now + LONGEST_PAUSE_S
             row = session.scalars(
                 select(JobRow)
                 .where(
-                    JobRow.state == State.QUEUED, JobRow.not_before <= now,
+                    JobRow.state == State.QUEUED, or_(JobRow.not_before <= now, JobRow.not_before > latest),
                     # Asked for while it was read: whoever queued it rejects it next.
                     JobRow.reason_code.is_distinct_from("cancelled"),
                 )
@@ -309,6 +322,10 @@ class Jobs:
     def recent(self, limit: int) -> list[Job]:
         """The newest jobs at rest, newest first."""
         return self._db.read(lambda session: recent_jobs(session, limit))
+
+    def last_like(self, is_like: Callable[[dict[str, Any]], bool], most: int) -> list[Earlier]:
+        """The last published jobs, newest first, whose inspection ``is_like``."""
+        return self._db.read(lambda session: last_like(session, is_like, most))
 
     def runs(self, job_id: str) -> list[ModelRun]:
         """Model runs of a job in order."""

@@ -13,6 +13,8 @@ from db.states import LIVE, State
 from db.tables import EventRow, JobRow, ModelRunRow
 
 _REASON_LENGTH = 500
+#: Nothing is put off for longer. What seems to be was put off by a clock that has been set back since, and is due.
+LONGEST_PAUSE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ class InLine(NamedTuple):
     def short_id(self) -> str:
         """The first eight characters of the id: what people see and type."""
         return self.id[:8]
+
+
+def is_put_off(not_before: float, now: float) -> bool:
+    """Whether what may not be begun before a Unix time still has to wait."""
+    return now < not_before <= now + LONGEST_PAUSE_S
 
 
 def as_job(row: JobRow) -> Job:

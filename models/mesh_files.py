@@ -22,6 +22,7 @@ from models.mesh_glb_reader import GlbMesh, decode_glb
 from models.mesh_pbr import MATERIAL_FILES, read_material
 from models.radiance_hdr import HdrError, read_hdr
 from models.usdz_package import check_usdz
+from models.uv_overlap import overlap_share
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -43,7 +44,8 @@ PLY_TYPES = {
 @dataclass(frozen=True)
 class MeshFacts:
     """What the files of one model hold, as read back. ``vertices`` counts places, ``glb_vertices`` the GLB's own
-    (split where charts meet). Shares are of the surface area, 0..1. ``bounds_m`` is the lower and upper corner.
+    (split where charts meet). Shares are of the surface area, 0..1, and ``overlap_share`` of the used texels: that of
+    those which two triangles or more use. ``bounds_m`` is the lower and upper corner.
     """
 
     file_bytes: dict[str, int]
@@ -53,6 +55,7 @@ class MeshFacts:
     texture_size: tuple[int, int]
     textured_share: float
     unseen_share: float
+    overlap_share: float
     bounds_m: tuple[tuple[float, ...], tuple[float, ...]]
     asset: dict[str, Any]
 
@@ -120,6 +123,7 @@ def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[Me
         texture_size=(texture.shape[1], texture.shape[0]),
         textured_share=_textured_share(glb),
         unseen_share=_unseen_share(glb, seen),
+        overlap_share=0.0 if glb.uv is None else overlap_share(glb.uv, (texture.shape[1], texture.shape[0])),
         bounds_m=(tuple(low.tolist()), tuple(high.tolist())),
         asset=content.extras,
     )

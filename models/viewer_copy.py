@@ -1,9 +1,9 @@
 """A lighter copy of a mesh for looking at: what report.html shows when ``mesh.glb`` is too large to travel inside it.
 
-The picture becomes a JPEG first; that alone is often enough. Then the triangles become fewer by clustering (Rossignac
-and Borrel, "Multi-resolution 3D approximations for rendering complex scenes", 1993): all vertices in one cell of a grid
-become one, and what no longer has three corners goes. It is coarser than collapsing edges, and it takes any mesh as it
-is: open or closed, in any number of pieces and charts.
+The picture becomes a JPEG first, a smaller one if it must; that alone is often enough. Then the triangles become fewer
+by clustering (Rossignac and Borrel, "Multi-resolution 3D approximations for rendering complex scenes", 1993): all
+vertices in one cell of a grid become one, and what no longer has three corners goes. It is coarser than collapsing
+edges, and it takes any mesh as it is: open or closed, in any number of pieces and charts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Ints = NDArray[np.int64]
 
 #: Sides of pictures above this become this: a phone's GPU takes no more.
 MOST_TEXELS = 4096
+#: A picture that fills more than this share of the copy is halved, but not below this side: shape needs room too.
+PICTURES_SHARE, LEAST_TEXELS = 0.75, 512
 JPEG_QUALITY = 88
 #: Bytes of a GLB for each vertex (position, normal, texture coordinates; a fifth are split where charts meet) and the
 #: two triangles that come with it.
@@ -42,8 +44,11 @@ class ViewerCopy:
 
 def viewer_copy(mesh: TexturedMesh, most_bytes: int) -> ViewerCopy | None:
     """A GLB of at most ``most_bytes`` that looks like ``mesh``, a cleaned one; None when no grid is coarse enough."""
-    picture = _shrunk(mesh.texture)
+    picture = _shrunk(mesh.texture, MOST_TEXELS)
     jpeg = _jpeg(picture)
+    while len(jpeg) > PICTURES_SHARE * most_bytes and (side := max(picture.shape)) > LEAST_TEXELS:
+        picture = _shrunk(mesh.texture, side // 2)
+        jpeg = _jpeg(picture)
     size = (picture.shape[1], picture.shape[0])
     glb = glb_with_jpeg(mesh, jpeg)
     if len(glb) <= most_bytes:
@@ -61,9 +66,10 @@ def viewer_copy(mesh: TexturedMesh, most_bytes: int) -> ViewerCopy | None:
     return None
 
 
-def _shrunk(texture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _shrunk(texture: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """The texture with sides of at most ``most`` texels."""
     height, width = texture.shape[:2]
-    share = MOST_TEXELS / max(height, width)
+    share = most / max(height, width)
     if share >= 1:
         return texture
     size = (max(1, round(width * share)), max(1, round(height * share)))

@@ -64,7 +64,8 @@ MEASURED = {
     "error": None,
     "files": {
         "file_bytes": {"mesh.glb": 1_536_000, "mesh.obj": 900}, "vertices": 2930, "glb_vertices": 3500, "faces": 5856,
-        "texture_size": [1024, 1024], "textured_share": 1.0, "unseen_share": 0.019, "bounds_m": BOX, "asset": {},
+        "texture_size": [1024, 1024], "textured_share": 1.0, "unseen_share": 0.019, "overlap_share": 0.0,
+        "bounds_m": BOX, "asset": {},
     },
     "topology": {
         "vertices": 2930, "faces": 5856, "watertight": True, "consistent_winding": True, "components": 1,
@@ -251,6 +252,102 @@ def test_the_headline_says_which_mesh_to_take_and_why() -> None:
     assert build_report(facts(verdict="warning"))["headline"].startswith("Usable mesh, with warnings: take fusion")
 
 
+WARNED = {**OK, "verdict": "warning"}
+LOW = {**MEASURED, "quality": {**MEASURED["quality"], "mean": {**MEAN, "psnr_masked_db": 22.5, "ssim_masked": 0.8}}}
+ASTRAY = {**WARNED, "registered": False}
+
+
+@pytest.mark.parametrize(
+    ("model", "measured", "why"),
+    [
+        (WARNED, LOW, "mm); a good mesh has 25 dB and SSIM 0.85 or more."),
+        ({**WARNED, "validation": {"status": "failed"}}, MEASURED, "mm); its GLB breaks the glTF standard."),
+        (ASTRAY, {**MEASURED, "quality": None},
+         "fusion; it has no place in the capture's frame and was not compared: look at it, but do not measure it."),
+    ],
+)  # fmt: skip
+def test_the_headline_of_a_warning_says_what_keeps_the_mesh_from_being_good(
+    model: dict[str, Any], measured: dict[str, Any], why: str
+) -> None:
+    job = facts(verdict="warning", models={"fusion": model}, measurement={"models": {"fusion": measured}})
+    assert build_report(job)["headline"].endswith(why)
+
+
+def test_two_models_that_failed_are_told_in_one_line(attempt: Path) -> None:
+    """A line break in it stood in the page as a backslash and an n."""
+    error = {"code": "models", "message": "a: broke\nb: no GPU", "fix": "See `doctor`."}
+    both = build_report({**FAILED, "error": error})
+    assert both["headline"] == "No usable mesh: a: broke; b: no GPU"
+    page = html(both, attempt)
+    assert "<h1>No usable mesh: a: broke; b: no GPU</h1>" in page
+    assert "<b>What to do:</b> See <code>doctor</code>." in page
+
+
+def test_a_model_without_a_result_is_told_at_the_top(attempt: Path) -> None:
+    page = html(build_report(facts()), attempt)
+    assert '<b>No result</b> from reconviagen: <a href="#idle">' in page[: page.index("</header>")]
+    assert '<h2 id="idle">' in page
+    assert "idle" not in html(build_report(facts(models={"fusion": OK})), attempt)
+
+
+def test_a_mesh_in_no_unit_has_no_lengths(attempt: Path) -> None:
+    """Its numbers would read as kilometres of snail."""
+    measured = {"models": {"fusion": {**MEASURED, "quality": None}}}
+    page = html(build_report(facts(models={"fusion": ASTRAY}, measurement=measured)), attempt)
+    assert "200.0 × 400.0 × 600.0" not in page
+    shape = page[page.index('<h2 id="shape">') :]
+    assert "Surface area" not in shape
+    assert "Open edges" in shape
+    assert "<h2>View by view</h2>" not in page  # there is none
+    assert "a mesh that could not be placed there is in no unit" in page
+    assert "200.0 × 400.0 × 600.0" in html(build_report(facts()), attempt)
+
+
+def test_an_empty_note_is_no_note(attempt: Path) -> None:
+    report = build_report(facts(models={"fusion": {**OK, "notes": ["", " ", "One."]}}))
+    assert report["models"]["fusion"]["notes"] == ["One."]
+
+
+def test_backticks_become_code_and_nothing_else_does(attempt: Path) -> None:
+    noted = {**OK, "notes": ["Set `<b>` to `x`, or ` alone \u202e."]}
+    page = html(build_report(facts(models={"fusion": noted})), attempt)
+    assert "<li>Set <code>&lt;b&gt;</code> to <code>x</code>, or ` alone \\u202e.</li>" in page
+
+
+def test_the_last_captures_of_a_rig_stand_beside_this_one(attempt: Path) -> None:
+    def row(name: str, psnr: float | None, score: float | None) -> dict[str, Any]:
+        verdict = "failure" if psnr is None else "normal"
+        figures = {"psnr_masked_db": psnr, "probe_score": score}
+        return {"name": name, "finished": "2026-03-01T11:00:00+00:00", "verdict": verdict, **figures}
+
+    rows = [row("<b>cup", 30.04, 0.9), row("jar", None, None), row("pot", 33.0, 0.95)]
+    report = build_report(facts(trend=rows))
+    assert breaks(SCHEMA, report) == []
+    page = html(report, attempt)
+    section = page[page.index('<h3 id="trend">') :]
+    section = section[: section.index("</table>")]
+    assert "The last captures of this rig" in section
+    assert "<b>this one</b>" in section
+    assert "<td>31.2</td>" in section
+    assert "&lt;b&gt;cup</th>" in section
+    assert '2026-03-01 11:00:00 UTC</td><td class="text">Good</td><td>30.0</td>' in section
+    assert '<td class="text">Failed</td><td>–</td><td>–</td>' in section
+    assert "their median</th><td></td><td></td><td>30.0</td><td>0.9</td>" in section
+    assert "The rig is the standard one." in page
+    assert 'id="trend"' not in html(build_report(facts()), attempt)
+    unknown = html(build_report(facts(trend=rows, capture={**facts()["capture"], "layout": "transforms"})), attempt)
+    assert "The last captures in this format" in unknown
+    assert "The rig is" not in unknown
+
+
+def test_what_the_figures_mean_can_be_read_without_a_pointer(attempt: Path) -> None:
+    page = html(build_report(facts()), attempt)
+    told = page[page.index("<summary>What the figures mean</summary>") :]
+    assert "<dt>PSNR on the object</dt><dd>How close" in told
+    assert "both figures must hold" in page
+    assert "25 dB and SSIM 0.85 or more" in page
+
+
 def test_without_a_usable_mesh_the_headline_says_why() -> None:
     assert build_report(FAILED)["headline"] == "No usable mesh: x"
     assert build_report({**FAILED, "error": None})["headline"] == "No usable mesh: fusion: It ran out of memory."
@@ -372,7 +469,7 @@ def test_of_a_large_mesh_the_lighter_copy_travels_and_the_page_says_so(attempt: 
     text = " ".join(html(report, attempt).split())
     assert base64.b64encode(b"the light one").decode() in text
     assert base64.b64encode(b"the large one").decode() not in text
-    assert "lighter copy (9.5 MB, 123,456 of 1,200,000 triangles, colours as JPEG)" in text
+    assert "lighter copy (9.5 MB, 123,456 of 1,200,000 triangles, colours as JPEG of 2048 × 2048 texels)" in text
     assert "itself has 61.0 MB" in text
 
 
@@ -589,8 +686,8 @@ def test_the_better_of_two_models_is_marked_in_its_direction() -> None:
 
 def test_a_mesh_of_another_model_is_named_as_such(attempt: Path) -> None:
     page = html(build_report(facts(models={"fusion": OK, "nvdiffrec": OK})), attempt)
-    assert "<h3>nvdiffrec: the mesh of fusion</h3>" in page
-    assert "<h3>fusion</h3>" in page
+    assert page.count("<p>This is the mesh of <b>fusion</b>: nvdiffrec made none that is better.</p>") == 1
+    assert "fusion made none" not in page
 
 
 def test_a_figure_that_was_not_taken_is_a_dash() -> None:

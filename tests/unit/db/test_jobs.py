@@ -135,6 +135,15 @@ def test_the_queue_goes_by_priority_then_age_and_waiting_counts(jobs: Jobs, now:
     assert ready.id not in (old.id, newer.id)
 
 
+def test_a_clock_that_was_set_back_does_not_make_a_job_wait_for_the_hours_between(jobs: Jobs, now: FakeTime) -> None:
+    job = jobs.start(queued(jobs).id, "boot")
+    jobs.requeue(job.id, "a model failed", delay_s=60.0)
+    now.seconds -= 9 * 3600
+    found = jobs.next_ready()
+    assert found is not None
+    assert found.id == job.id
+
+
 def test_a_job_that_backs_off_is_not_ready_before_its_time(jobs: Jobs, now: FakeTime) -> None:
     job = jobs.start(queued(jobs).id, "boot")
     jobs.requeue(job.id, "a model failed", delay_s=10)

@@ -103,3 +103,12 @@ def test_the_picture_in_the_copy_is_the_texture(torus: TexturedMesh) -> None:
     assert np.abs(content.texture.astype(int) - torus.texture).mean() < 4
     with Image.open(io.BytesIO(copy.glb[copy.glb.index(b"\xff\xd8\xff") :])) as picture:
         assert picture.format == "JPEG"
+
+
+def test_a_picture_that_is_too_heavy_even_as_a_jpeg_is_made_smaller() -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (2048, 1024, 3), np.uint8)
+    torus = meshes.torus().cleaned()
+    copy = viewer_copy(replace(torus, texture=noise, seen=np.ones(noise.shape[:2], np.bool_)), 1_000_000)
+    assert copy is not None
+    assert copy.texture_size == (512, 1024)  # a quarter of some 3 MB
+    assert len(read(copy).faces) == len(torus.faces)
