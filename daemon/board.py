@@ -12,11 +12,12 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
+from daemon.forecast import in_words
 from daemon.pages import FINISHED_KEPT, Page, Working, ended_page, job_page, told_place, waiting_page
 from daemon.places import shown
 from daemon.scanner import Finding
 from daemon.settle import Judgement
-from db.records import InLine, Job
+from db.records import InLine, Job, is_put_off
 from db.states import State
 from models.problem import printable
 
@@ -83,6 +84,8 @@ class Board:
         self._working_name = b""
         self._finishing: tuple[str, str] | None = None
         self._holds: dict[str, str] = {}
+        self._ends: dict[str, float] = {}
+        self._left: dict[str, str] = {}
         self._paused: float | None = None
         self._draining = False
         self._stopped = False
@@ -172,6 +175,17 @@ class Board:
             self._holds = reasons
             self._tell([line.job.name for line in self._lines or () if line.job.id in touched])
 
+    def expect(self, ends: Mapping[str, float]) -> None:
+        """When jobs will probably be published: Unix seconds by the job's id. Not told before the overview is due:
+        pages are written anew only where the words have changed.
+        """
+        with self._lock:
+            now, before = self._now(), self._left
+            self._ends, self._left = dict(ends), {job: in_words(end - now) for job, end in ends.items()}
+            if changed := {job for job, _ in before.items() ^ self._left.items()}:
+                names = (line.job.name for line in self._lines or () if line.job.id in changed)
+                self._news.update(dict.fromkeys(names))
+
     def pause(self, since: float | None) -> None:
         """Since when nothing new is taken or started, because somebody wished so; None when that is not so."""
         with self._lock:
@@ -206,6 +220,7 @@ class Board:
         """The service ends in good order."""
         with self._lock:
             self._working, self._finishing, self._stopped = None, None, True
+            self.expect({})
             self._tell(line.job.name for line in self._lines or () if line.job.state is State.RUNNING)
 
     def _tell(self, names: Iterable[bytes] = ()) -> None:
@@ -255,6 +270,16 @@ class Board:
         return bool(self._holds)
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether what waits will be begun when its turn comes, as far as anybody knows."""
+        return not (self._holds or self._draining or self._stopped) and self._paused is None
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether any job is on its way."""
+        return bool(self._lines)
+
+    @property
     def paused_since(self) -> float | None:
         """Since when nothing new is begun; None when there is no pause."""
         return self._paused
@@ -285,6 +310,7 @@ class Board:
         return job_page(
             line.job, place=line.place, later=line.later, working=working, hold=self._holds.get(line.job.id),
             finishing=self._finishing is not None and self._finishing[0] == line.job.id, stopped=self._stopped,
+            left=self._left.get(line.job.id),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -300,7 +326,8 @@ class Board:
                 "schema": SCHEMA, "at": self._now(), "pid": os.getpid(), "stopped": self._stopped,
                 "held": list(self._holds.values()), "paused_since": self._paused,
                 "draining": self._draining,
-                "working": None if self._working is None else asdict(self._working),
+                "working": self._working and {**asdict(self._working), "left": self._left.get(self._working.job)},
+                "expected": self._ends,
                 **{stage: [self._brief(line) for line in found[:_JOBS_SHOWN]] for stage, found in by_stage.items()},
                 **{f"{stage}_total": len(found) for stage, found in by_stage.items()},
                 "queue": [self._brief(line) for line in queue[:_JOBS_SHOWN]], "queue_total": len(queue),
@@ -329,7 +356,8 @@ class Board:
         return "later" if line.later else "finishing"
 
     def _brief(self, line: _Line) -> dict[str, Any]:
-        return {"job": line.job.id, "name": short(line.job.name), "sentence": self._job_page(line).sentence}
+        page = self._job_page(line)
+        return {"job": line.job.id, "name": short(line.job.name), "sentence": page.sentence, "left": page.left}
 
 
 _NAME, _JUDGEMENT = attrgetter("name"), attrgetter("judgement")
@@ -351,7 +379,7 @@ def _with_places(jobs: Sequence[InLine], now: float) -> list[_Line]:
 
 
 def _is_later(job: InLine, now: float) -> bool:
-    return job.state is State.QUEUED and job.not_before > now
+    return job.state is State.QUEUED and is_put_off(job.not_before, now)
 
 
 def _newest_first(lines: Sequence[_Line]) -> dict[bytes, tuple[_Line, ...]]:

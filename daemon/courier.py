@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from daemon.process import OWNER_KEY
+from daemon.sender import AWAY
 from db.messages import Message
 
 CALL_S, NOTIFY_S = 10.0, 30.0
@@ -31,15 +32,19 @@ _PASSED_ON = frozenset({
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one part. ``status`` is that of HTTP, if the receiver answered at all; no ``trouble``: it has it."""
+    """What came of one part. ``status`` is that of HTTP, if the receiver answered at all; no ``trouble``: it has it.
+    ``wait_s`` is for how long the receiver wishes to be left alone, 0 when it says nothing of that.
+    """
 
     status: int | None
     trouble: str | None
+    wait_s: float = 0.0
 
     @property
     def was_reached(self) -> bool:
-        """Whether the receiver itself answered, well or not."""
-        return self.trouble is None or self.status is not None
+        """Whether the receiver took this very message or refused it. One that is overloaded did neither, and a proxy
+        that finds nobody behind it is not the receiver."""
+        return self.trouble is None or (self.status is not None and self.status not in AWAY)
 
 
 class Courier:
@@ -59,7 +64,8 @@ class Courier:
         return self._send("call", [{"method": "GET", "url": url, "headers": _headers(), "body": None}], limit_s)[0]
 
     def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Answer]:
-        """POST the bodies one after the other, until one does not reach the receiver; as many answers as were tried."""
+        """POST the bodies one after the other, until one does not reach the receiver, or all have taken as long as one
+        may; as many answers as were tried."""
         parts = [
             {"method": "POST", "url": url, "headers": _headers(message, key), "body": message.body}
             for message in messages
@@ -85,7 +91,7 @@ class Courier:
         except OSError as error:
             return [Answer(None, f"no process to send it could be started ({error.strerror})")]
         answers = [_read(line) for line in out.splitlines()]
-        if len(answers) < len(parts) and (not answers or answers[-1].was_reached):
+        if not answers or (process.returncode and len(answers) < len(parts)):
             answers.append(Answer(None, _ended(process.returncode, limit_s)))
         return answers
 
@@ -137,7 +143,7 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limit_s: float) -> b
 def _read(line: bytes) -> Answer:
     try:
         told = json.loads(line)
-        return Answer(told["status"], told["trouble"])
+        return Answer(told["status"], told["trouble"], told.get("wait_s", 0.0))
     except (ValueError, TypeError, KeyError):  # a library that prints: nothing is known of what came of it
         return Answer(None, "the sender's answer was not understood")
 

@@ -8,7 +8,6 @@ as before. The main loop calls ``turn``, which never waits for them.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,6 +76,7 @@ class Errands:
 
     def start(self, jobs: Jobs) -> None:
         """Start the threads that are wanted."""
+        self._turned = self.clock.monotonic()  # a start that took minutes is no loop that stands still
         if self.settings.deletes_what_is_old:
             from daemon.retention import Retention
 
@@ -134,11 +134,12 @@ class Errands:
     def _metrics_server(self, port: int) -> MetricsServer:
         from daemon.metrics import Metrics, registry_of
         from daemon.metrics_server import MetricsServer
+        from daemon.version import version
         from db.engine import reader
         from models.registry import known
 
         metrics = Metrics(
             lambda: reader(self.share.places.database), self.board, known(self.settings.custom_models),
-            importlib.metadata.version("meshdrop"), self.share.free_bytes,
+            version(), self.share.free_bytes,
         )  # fmt: skip
         return MetricsServer(self.settings.metrics_address, port, registry_of(metrics))

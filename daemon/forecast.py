@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db.history import Turn, median_finishing, median_seconds, turns
-from db.jobs import AGEING_S
+from db.history import Turn, median_finishing, median_seconds
+from db.records import is_put_off
 from db.states import State
 
 #: Below this share of a job its progress says nothing about the rest.
 _TELLING = 0.05
-_TURNS = 30
 
 
 @dataclass(frozen=True)
@@ -39,31 +38,28 @@ def read_history(session: Session) -> History:
     return History(median_seconds(session), median_finishing(session))
 
 
-def read_forecast(
-    session: Session, history: History, default: Sequence[str], now: float, progress: float | None
-) -> dict[str, float]:
-    """``forecast`` of what the record says now."""
-    return forecast(turns(session, AGEING_S, _TURNS), history, default, now, progress)
-
-
 def forecast(
-    line: Sequence[Turn], history: History, default: Sequence[str], now: float, progress: float | None
+    line: Sequence[Turn], history: History, default: Sequence[str], now: float, at_work: tuple[str, float] | None
 ) -> dict[str, float]:
     """Seconds until each job will probably be published, by its id, in the order of turns.
 
-    ``default`` are the models of a job that names none, ``progress`` (0..1) is that of the running job, None when
-    nothing runs. Jobs behind one of which nothing is known are left out, and so are those whose pause is not over.
+    ``default`` are the models of a job that names none, ``at_work`` is the job whose models run and its progress
+    (0..1), None when nothing runs; of another one that is RUNNING the models are through, and it is in nobody's way.
+    Jobs behind one of which nothing is known are left out, and so are those whose pause is not over.
     """
     found: dict[str, float] = {}
     ahead: float | None = 0.0
     finishing = history.finishing or 0.0
     for turn in line:
-        if turn.not_before > now and turn.state is State.QUEUED:
+        if turn.state is State.RUNNING and (at_work is None or turn.job_id != at_work[0]):
+            found[turn.job_id] = finishing
+            continue
+        if turn.state is State.QUEUED and is_put_off(turn.not_before, now):
             continue
         wanted = [model for model in turn.models or default if model not in turn.finished]
         needed = history.of(wanted)
-        if turn.state is State.RUNNING:
-            needed = _rest(needed, max(now - (turn.started_at or now), 0.0), progress)
+        if turn.state is State.RUNNING and at_work is not None:
+            needed = _rest(needed, max(now - (turn.started_at or now), 0.0), at_work[1])
         ahead = None if ahead is None or needed is None else ahead + needed
         if ahead is None:
             break
@@ -71,10 +67,8 @@ def forecast(
     return found
 
 
-def _rest(usual: float | None, elapsed: float, progress: float | None) -> float | None:
-    """What is left of the models of a running job; nothing when they are through and it is being finished."""
-    if progress is None:
-        return 0.0
+def _rest(usual: float | None, elapsed: float, progress: float) -> float | None:
+    """What is left of the models of a running job."""
     if usual is not None and elapsed < usual:
         return usual - elapsed
     return elapsed * (1.0 - progress) / progress if progress > _TELLING else None
@@ -86,8 +80,10 @@ def in_words(seconds: float) -> str:
         return "less than a minute"
     if seconds < 90:
         return "about a minute"
-    if seconds < 5400:
+    if seconds < 600:
         return f"about {round(seconds / 60)} minutes"
+    if seconds < 5400:
+        return f"about {5 * round(seconds / 300)} minutes"
     if seconds < 129_600:
         return f"about {round(seconds / 3600)} hours"
     return f"about {round(seconds / 86_400)} days"

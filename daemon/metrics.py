@@ -29,6 +29,7 @@ from daemon.board import Board
 from daemon.errors import FAILURES, RUN_FAILURES
 from daemon.gpu_memory import GpuMemory, gpu_memory
 from daemon.targets import WEBHOOK
+from daemon.trend import probe_score, rig_of
 from db import history, messages
 from db.history import Durations
 from db.records import count_by_state
@@ -163,20 +164,11 @@ def _probes(session: Session) -> Iterator[Metric]:
     """The latest score of each rig; what it is can only come from the operator's own profiles."""
     scores: dict[tuple[str, ...], float] = {}
     for found in history.last_inspections(session, _CAPTURES_ASKED):
-        score, rig = probe_score(found), found.get("rig")
-        name = str(rig["name"]) if isinstance(rig, dict) and "name" in rig else str(found.get("layout"))
+        score, name = probe_score(found), rig_of(found)
         if score is not None and (name,) not in scores and len(scores) < _RIGS_MOST:
             scores[(name,)] = score
     text = "How well depth and cameras of the rig's latest capture agree, 0 to 1; by stored rig, else by format."
     yield _gauge("meshdrop_probe_score", text, scores, "rig")
-
-
-def probe_score(inspection: Mapping[str, Any]) -> float | None:
-    """The score of the conventions that a capture was read with; None where nothing could be compared."""
-    probe = inspection.get("probe")
-    stated = probe.get("stated") if isinstance(probe, dict) else None
-    score = stated.get("score") if isinstance(stated, dict) else None
-    return float(score) if isinstance(score, int | float) else None
 
 
 def _sum(one: Durations, other: Durations) -> Durations:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, SHUT_RDWR
+from socketserver import TCPServer
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -16,7 +18,7 @@ from daemon.log import get_logger
 log = get_logger()
 
 _AGAIN_S = 30.0
-#: A client that opens a connection and says nothing is let go.
+#: A client that has not asked and read by then is let go, however busily it goes on.
 _PATIENCE_S = 5.0
 
 
@@ -28,7 +30,7 @@ class MetricsServer:
     def __init__(self, address: str, port: int, registry: CollectorRegistry) -> None:
         self._address, self._port, self._registry = address, port, registry
         self._ended, self._guard = threading.Event(), threading.Lock()
-        self._server: HTTPServer | None = None
+        self._server: TCPServer | None = None
 
     def run(self) -> None:
         """Serve until closed."""
@@ -60,12 +62,26 @@ class MetricsServer:
         return generate_latest(self._registry)
 
 
-def _server(address: str, port: int, page: Callable[[], bytes]) -> HTTPServer:
+def _server(address: str, port: int, page: Callable[[], bytes]) -> TCPServer:
     class Handler(BaseHTTPRequestHandler):
         """One page."""
 
         timeout = _PATIENCE_S
         server_version, sys_version = "Meshdrop", ""
+
+        def handle(self) -> None:
+            """The time-out of a socket is for each byte, and whoever sends a byte a second would never be over."""
+            limit = threading.Timer(_PATIENCE_S, self._let_go)
+            limit.daemon = True
+            limit.start()
+            try:
+                super().handle()
+            finally:
+                limit.cancel()
+
+        def _let_go(self) -> None:
+            with suppress(OSError):
+                self.connection.shutdown(SHUT_RDWR)
 
         def do_GET(self) -> None:
             """/metrics, and nothing else."""
@@ -87,9 +103,11 @@ def _server(address: str, port: int, page: Callable[[], bytes]) -> HTTPServer:
         def log_message(self, *_: Any) -> None:
             """Requests are not logged."""
 
-    class Server(HTTPServer):
-        """On the family of the address."""
+    class Server(TCPServer):
+        """On the family of the address. Python's own server for HTTP would ask a name server for a name to give itself,
+        and wait."""
 
+        allow_reuse_address = True
         address_family = AF_INET6 if ip_address(address).version == 6 else AF_INET
 
         def handle_error(self, *_: Any) -> None:

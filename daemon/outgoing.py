@@ -8,9 +8,9 @@ before a kill is sent once more, under the same name (``Idempotency-Key``).
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 
 from daemon.announce import Day, bodies_of, digest, together
 from daemon.clock import Clock
@@ -19,14 +19,16 @@ from daemon.log import get_logger
 from daemon.targets import WEBHOOK, Targets
 from db.engine import DatabaseDamaged
 from db.messages import GIVE_UP_S, Message, Messages
-from db.records import Job
+from db.records import LONGEST_PAUSE_S, Job
 
 log = get_logger()
 
-#: Pauses after a try that failed: doubled each time, from the first to the longest. The second is for a receiver that
-#: answers with an error, perhaps to this one message alone; the other for one that cannot be reached at all.
-_AGAIN_S, _AGAIN_MOST_S, _AWAY_MOST_S = 5.0, 3600.0, 300.0
-_BATCH, _NOTES = 10, 200
+#: Pauses after a try that failed: doubled each time, from the first to the longest. That is ``LONGEST_PAUSE_S`` for a
+#: receiver that answers with an error, perhaps to this one message alone, and this for one that cannot be reached.
+_AGAIN_S, _AWAY_MOST_S = 5.0, 300.0
+#: How many messages are taken from the record at once. Those for people become one, so that not even the failures of a
+#: day on which nobody could be told make a flood.
+_BATCH, _NOTES = 10, 5000
 #: People get at most one message a minute: what fails meanwhile comes together in the next.
 _PEOPLE_S = 60.0
 _LOOK_EVERY_S = 60.0
@@ -116,19 +118,34 @@ class Outgoing:
 
     def _turn(self, messages: Messages) -> float:
         """Send what is due; seconds until something may be due again."""
-        now = self._clock.monotonic()
-        if now >= self._old_at:
-            self._old_at = now + 3600.0
-            for message in messages.give_up(GIVE_UP_S):
-                log.error("message given up", job=(message.job_id or "")[:8], channel=message.channel,
-                          tries=message.tries, reason=message.trouble)  # fmt: skip
+        while self._round(messages):
+            pass
+        return self._pause(messages)
+
+    def _round(self, messages: Messages) -> bool:
+        """Send one batch to each receiver; whether there may be more to send at once. However much waits for one, and
+        however slow it is, the others, the digest and the sign of life have their turns in between.
+        """
+        more = False
         self._note_digest(messages)
         for channel in self._targets.channels:
-            line = self._lines[channel]
-            while self._goes_on and self._clock.monotonic() >= line.rest_until and self._deliver(messages, channel):
-                pass
+            self._sign_of_life()
+            if self._goes_on and self._clock.monotonic() >= self._lines[channel].rest_until:
+                more = self._deliver(messages, channel) or more
         self._sign_of_life()
-        return self._pause(messages)
+        if not more:
+            self._give_up(messages)
+        return more and self._goes_on
+
+    def _give_up(self, messages: Messages) -> None:
+        """Only when all that could be sent is: what waited while the service rested for a week is not given up unsent.
+        """
+        if (now := self._clock.monotonic()) < self._old_at:
+            return
+        self._old_at = now + 3600.0
+        for message in messages.give_up(GIVE_UP_S):
+            log.error("message given up", job=(message.job_id or "")[:8], channel=message.channel,
+                      tries=message.tries, reason=message.trouble)  # fmt: skip
 
     def _deliver(self, messages: Messages, channel: str) -> bool:
         """Send one batch; whether there may be more to send at once."""
@@ -147,7 +164,7 @@ class Outgoing:
             else:
                 rest = self._rest_after(channel, answer, message.tries)
                 messages.failed([message], answer.trouble, answer.status, rest)
-        return len(batch) == _BATCH and len(answers) == len(batch) and answers[-1].was_reached
+        return answers[-1].was_reached
 
     def _tell_people(self, messages: Messages, channel: str, batch: Sequence[Message]) -> bool:
         note, line = together(batch), self._lines[channel]
@@ -162,11 +179,12 @@ class Outgoing:
         return False
 
     def _rest_after(self, channel: str, answer: Answer, tries: int) -> float:
-        """How long this message waits; a receiver that cannot be reached is left alone for as long."""
+        """How long this message waits; a receiver that cannot be reached is left alone for as long, or as it wishes."""
         line = self._lines[channel]
         if answer.was_reached:
-            return float(min(_AGAIN_S * 2 ** min(tries, 20), _AGAIN_MOST_S))
-        rest = float(min(_AGAIN_S * 2 ** min(line.misses - 1, 20), _AWAY_MOST_S))
+            return float(min(_AGAIN_S * 2 ** min(tries, 20), LONGEST_PAUSE_S))
+        usual = min(_AGAIN_S * 2 ** min(line.misses - 1, 20), _AWAY_MOST_S)
+        rest = float(min(max(usual, answer.wait_s), LONGEST_PAUSE_S))
         line.rest_until = self._clock.monotonic() + rest
         return rest
 
@@ -182,16 +200,15 @@ class Outgoing:
             line.trouble = answer.trouble
 
     def _note_digest(self, messages: Messages) -> None:
-        wall = time.localtime(self._clock.now())
-        today = time.strftime("%Y-%m-%d", wall)
-        at = self._targets.digest_at
-        if not self._targets.notify or not at or today == self._digest_noted or time.strftime("%H:%M", wall) < at:
+        if not self._targets.notify or not self._targets.digest_at:
             return
-        about = f"digest.{today}"
+        about = f"digest.{last_digest(self._clock.now(), self._targets.digest_at)}"
+        if about == self._digest_noted:
+            return
         channels = [channel for channel in self._targets.notify if not messages.is_noted(channel, about)]
         if channels:
             messages.note(about, dict.fromkeys(channels, digest(self._day()).to_text()))
-        self._digest_noted = today
+        self._digest_noted = about
 
     def _sign_of_life(self) -> None:
         url = self._targets.ping
@@ -212,3 +229,10 @@ class Outgoing:
         if self._targets.ping:
             pauses.append(self._ping_at - now)
         return max(min(pauses), 0.05)
+
+
+def last_digest(now: float, at: str) -> date:
+    """The day whose digest was due last, by this machine's clock. One whose minute nobody looked at is not left out,
+    and neither is one for a minute that the change to summer time skips."""
+    wall = datetime.fromtimestamp(now)
+    return wall.date() - timedelta(days=wall.strftime("%H:%M") < at)

@@ -13,6 +13,7 @@ A page is one JSON object of schema ``meshdrop.folder/1``, replaced in one step 
 | ``position`` | the job's turn in the queue, 1 is next; exact up to 100, then in whole hundreds; or null |
 | ``stage`` | model and step of the running job, or null |
 | ``percent`` | how much of the running job is done, or null |
+| ``left`` | how long it will probably take until it is published, for example ``about 4 minutes``; null if unknown |
 | ``folder`` | where it went, for example ``outbox/NAME``, or null |
 | ``verdict`` | ``normal`` or ``warning`` of a finished job, or null |
 | ``earlier`` | earlier drops of this name: a list of objects with ``job``, ``state``, ``sentence`` and ``folder`` |
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
@@ -54,12 +55,14 @@ class Page:
     position: int | None = None
     stage: str | None = None
     percent: int | None = None
+    left: str | None = None
     folder: str | None = None
     verdict: str | None = None
 
     def to_json(self, name: bytes, earlier: Sequence[Page]) -> dict[str, Any]:
         """The page of ``name`` as plain JSON values, without the time of its last change."""
         facts = {field: getattr(self, field) for field in self.__slots__}
+        facts["sentence"] += and_left(self.left)
         before = [
             {"job": page.job, "state": page.state, "sentence": page.sentence, "folder": page.folder} for page in earlier
         ]
@@ -85,10 +88,11 @@ def waiting_page(judgement: Judgement) -> Page:
 
 def job_page(
     job: InLine, *, place: int | None = None, later: bool = False, working: Working | None = None,
-    finishing: bool = False, hold: str | None = None, stopped: bool = False,
+    finishing: bool = False, hold: str | None = None, stopped: bool = False, left: str | None = None,
 ) -> Page:
     """A live job. ``place`` is its turn in the queue as ``told_place`` gives it; ``later``: it waits for another
-    attempt; ``working``, ``finishing``: it is in hand; ``hold``: why it cannot go on; ``stopped``: the service ended.
+    attempt; ``working``, ``finishing``: it is in hand; ``hold``: why it cannot go on; ``stopped``: the service ended;
+    ``left``: how long it will probably take.
     """
     match job.state:
         case State.DONE | State.FAILED:
@@ -108,9 +112,14 @@ def job_page(
         case _:
             page = Page("finishing", f"it is being put into failed/: {_why_it_ends(job)[0]}", job=job.id)
     if hold is None:
-        return page
+        return replace(page, left=left)
     told = f"held: {printable(hold)}; it goes on by itself once that is cured"
     return Page(page.state, told, job=job.id, position=page.position)
+
+
+def and_left(words: str | None) -> str:
+    """What stands behind a sentence about a job when it is known how long it will take."""
+    return f", {words} left" if words else ""
 
 
 def told_place(place: int) -> int:
@@ -148,7 +157,7 @@ def ended_page(job: Job | InLine, problems: Sequence[Mapping[str, Any]] = ()) ->
     if job.state in (State.DONE, State.DONE_CLEAN):
         folder, fix = f"outbox/{dest}", None
         if job.verdict == "warning":
-            fix = f"Look at {folder}/report.html before you use it: some figures are below normal."
+            fix = f"Read the first line of {folder}/report.html before you use it: it says what is not as it should be."
         by = f", best model {printable(job.best_model)}" if job.best_model else ""
         sentence = f"the result is in {folder} ({job.verdict or 'no verdict'}{by})"
         return Page("done", sentence, fix, job=job.id, folder=folder, verdict=job.verdict)

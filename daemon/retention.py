@@ -2,8 +2,9 @@
 
 Off unless the settings ask for it. A folder on the share is deleted only when everything says that it is ours and
 finished: the record has its job at rest under this very name, its receipt names the same job, and nothing lies in it
-that the receipt does not list. It leaves the share by one rename, so that nobody sees half of it, and a start removes
-what a crash left of it in the spool. To the record that is the same as somebody taking the result away.
+that the receipt does not list, or lists with another size. It leaves the share by one rename, so that nobody sees half
+of it, and a start removes what a crash left of it in the spool. To the record that is the same as somebody taking the
+result away.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from daemon.places import shown
 from daemon.settings import Settings
 from daemon.share import Share
 from daemon.traces import read_shared
+from db.engine import RecordUnavailable
 from db.jobs import Jobs
 from db.states import State
 from models.layout import is_litter
@@ -108,7 +109,10 @@ class Retention:
             for stored, why in expired(list(self._stored(shelf)), limit, self.now()):
                 if self.stopping():
                     return
-                self._delete(shelf, stored, why)
+                try:
+                    self._delete(shelf, stored, why)
+                except OSError as error:  # one that cannot be removed must not keep the others
+                    self._keep(stored.folder, error)
 
     def _stored(self, shelf: str) -> Iterator[Stored]:
         places = self.share.places
@@ -117,10 +121,23 @@ class Retention:
             folder = top / name
             if folder.is_symlink() or not folder.is_dir():
                 continue
-            with suppress(FileNotFoundError):  # somebody takes it away in this very moment
+            try:
                 found = self._kept(folder) if shelf == "kept" else self._published(shelf, folder)
-                if found is not None:
-                    yield found
+            except FileNotFoundError:  # somebody takes it away in this very moment
+                continue
+            except OSError as error:
+                self._keep(folder, error)
+                continue
+            if found is not None:
+                yield found
+
+    def _keep(self, folder: Path, error: OSError) -> None:
+        """Say why a folder stays; the service being without its record or share is more than one folder's trouble."""
+        if isinstance(error, RecordUnavailable):
+            raise error
+        self.share.check()
+        log.warning("a finished folder is kept: it cannot be read or removed",
+                    folder=shown(os.fsencode(folder)), reason=str(error))  # fmt: skip
 
     def _kept(self, folder: Path) -> Stored | None:
         job = self.jobs.find(folder.name)
@@ -135,9 +152,9 @@ class Retention:
         if job is None or job.state is not state or job.dest != os.fsencode(folder.name) or job.finished_at is None:
             return None
         files = list(_files(folder))
-        if (strange := next((name for name, _ in files if not _is_ours(name, receipt)), None)) is not None:
-            log.info("a finished folder is kept: something was added to it", job=job.short_id,
-                     folder=f"{shelf}/{shown(job.dest)}", added=shown(os.fsencode(strange)))  # fmt: skip
+        if (strange := next((name for name, size in files if not _is_ours(name, size, receipt)), None)) is not None:
+            log.info("a finished folder is kept: something in it was added or changed", job=job.short_id,
+                     folder=f"{shelf}/{shown(job.dest)}", file=shown(os.fsencode(strange)))  # fmt: skip
             return None
         return Stored(folder, job.id, job.finished_at, sum(size for _, size in files))
 
@@ -148,6 +165,8 @@ class Retention:
             fsops.remove_tree(folder)
         else:
             self.share.check()
+            if self._published(shelf, folder) != stored:
+                return  # taken away, or somebody put something into it, since the pass began
             going = places.staging / f"expired-{stored.job_id}"
             fsops.remove_tree(going)
             if shelf == "outbox" and (mark := folder.with_name(f"{folder.name}.done")).is_file():
@@ -182,8 +201,10 @@ def expired(stored: list[Stored], limit: Limit, now: float) -> list[tuple[Stored
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """Everything below a folder that is no folder: its path in it, and its size."""
-    for where, folders, names in os.walk(folder):
+    """Everything below a folder that is no folder: its path in it, and its size. Raises ``OSError`` when that cannot be
+    known: what nobody can look into is not known to be ours.
+    """
+    for where, folders, names in os.walk(folder, onerror=_raise):
         links = [name for name in folders if os.path.islink(os.path.join(where, name))]
         for name in (*names, *links):
             path = os.path.join(where, name)
@@ -191,11 +212,16 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
             yield os.path.relpath(path, folder), facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
-def _is_ours(name: str, receipt: dict[str, Any]) -> bool:
-    """Whether the receipt lists a file, or a file browser left it. A capture that was too large to copy follows its
-    receipt as a whole."""
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_ours(name: str, size: int, receipt: dict[str, Any]) -> bool:
+    """Whether the receipt lists a file of this size, or a file browser left it. A capture that was too large to copy
+    follows its receipt as a whole."""
     files, left_out = receipt.get("files"), receipt.get("left_out")
     if name == RECEIPT or is_litter(os.path.basename(name)):
         return True
     whole = isinstance(left_out, dict) and "capture" in left_out
-    return (isinstance(files, dict) and shown(os.fsencode(name)) in files) or (whole and name.startswith("capture/"))
+    told = files.get(shown(os.fsencode(name))) if isinstance(files, dict) else None
+    return (isinstance(told, dict) and told.get("size") == size) or (whole and name.startswith("capture/"))

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from urllib.request import OpenerDirector
 
 
+#: Answers that say nothing about the message: the receiver wants to be left alone, or only its proxy is there.
+AWAY = frozenset({429, 502, 503, 504})
+
+
 def main() -> None:
-    """Send each part of the request; stop after one that did not reach the receiver at all."""
+    """Send one part of the request after the other, for as long as one may take; stop at a receiver that is away."""
     request = json.load(sys.stdin)
+    end = time.monotonic() + request["limit_s"]
     for part in request["parts"]:
         signal.setitimer(signal.ITIMER_REAL, request["limit_s"])
         answer = _notify(part) if request["task"] == "notify" else _call(part, request["limit_s"])
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(answer), flush=True)
-        if answer["status"] is None and answer["trouble"]:
+        if (answer["trouble"] and answer["status"] in (None, *AWAY)) or time.monotonic() > end:
             return
 
 
@@ -44,9 +50,23 @@ def _call(part: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
             return {"status": answer.status, "trouble": None}
     except HTTPError as error:
         elsewhere = ", a redirect, which is not followed" if 300 <= error.code < 400 else ""
-        return {"status": error.code, "trouble": f"it answered {error.code}{elsewhere}"}
+        told = {"status": error.code, "trouble": f"it answered {error.code}{elsewhere}"}
+        return told | {"wait_s": _seconds(error.headers.get("Retry-After"))}
     except (OSError, HTTPException, ValueError) as error:
         return {"status": None, "trouble": _in_words(error)}
+
+
+def _seconds(retry_after: str | None) -> float:
+    """How long a receiver wants to be left alone: it may say seconds or a date; 0 for nothing and for nonsense."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - only for those who call
+
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _opener() -> OpenerDirector:

@@ -38,6 +38,7 @@ from daemon.handover import Handover
 from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.loop import Loop
+from daemon.outlook import Outlook
 from daemon.pages import FINISHED_KEPT, Working
 from daemon.pause import Pause
 from daemon.places import shown
@@ -107,6 +108,7 @@ class Service:
         self._stop, self._wake, self._news = threading.Event(), threading.Event(), threading.Event()
         self.board = Board(clock.now, self._news.set)
         self._pages = StatusPages(share.places, self.board)
+        self._outlook = Outlook(database, self.board, settings.models, clock)
         self._broken: BaseException | None = None
         self._take_signals()
         self._keep_memory_flat()
@@ -277,6 +279,7 @@ class Service:
             self._queue_due = now + 20 * (self._clock.monotonic() - now)
         else:
             self._read_due = now  # at the next turn: the board still shows an older queue
+        self._outlook.turn()
 
     def _show_queue(self) -> None:
         """Put the live jobs on the board, if anything was recorded since the last time."""

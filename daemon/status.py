@@ -12,7 +12,7 @@ from typing import Any
 from daemon import fsops, systemd
 from daemon.board import Board
 from daemon.page_files import FolderPages
-from daemon.pages import Working
+from daemon.pages import Working, and_left
 from daemon.places import Places
 from models.problem import printable
 
@@ -64,12 +64,12 @@ def status_text(facts: Mapping[str, Any]) -> str:
 def _work_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     if working := facts["working"]:
-        progress = f"{working['note']} ({int(100 * working['progress'])} % of the job)"
+        progress = f"{working['note']} ({int(100 * working['progress'])} % of the job){and_left(working['left'])}"
         lines += ["Working on", f"  {working['name']}: {printable(progress)}", ""]
     lines += _section("Being finished", facts["finishing"], facts["finishing_total"])
     if facts["queue"]:
         lines.append(f"In the queue ({facts['queue_total']})")
-        lines += [f"  {place:2d}. {job['name']}" for place, job in enumerate(facts["queue"], 1)]
+        lines += [f"  {place:2d}. {job['name']}{and_left(job['left'])}" for place, job in enumerate(facts["queue"], 1)]
         lines += [*_and_more(facts["queue_total"] - len(facts["queue"])), ""]
     lines += _section("Waiting for another attempt", facts["later"], facts["later_total"])
     lines += _section("Being read", facts["reading"], facts["reading_total"])
@@ -80,7 +80,7 @@ def _section(title: str, entries: Sequence[Mapping[str, Any]], total: int, *, em
     """A title with its entries; nothing at all, or ``empty``, where there are none."""
     if not entries:
         return [title, f"  {empty}", ""] if empty else []
-    listed = [f"  {entry['name']}: {entry['sentence']}" for entry in entries]
+    listed = [f"  {entry['name']}: {entry['sentence']}{and_left(entry.get('left'))}" for entry in entries]
     return [f"{title} ({total})", *listed, *_and_more(total - len(entries)), ""]
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from daemon.board import SCHEMA, Board
 from daemon.errors import MeshdropError
-from daemon.forecast import History, in_words, read_forecast, read_history
+from daemon.forecast import in_words
 from daemon.pages import ended_page
 from daemon.pause import Pause
 from daemon.places import Places, shown
@@ -35,11 +35,11 @@ _OF_THE_RECORD = frozenset(
 )
 
 
-def live_facts(places: Places, models: Sequence[str] = (), history: History | None = None) -> dict[str, Any]:
+def live_facts(places: Places) -> dict[str, Any]:
     """The daemon's own picture plus what the record says; ``running`` tells whether the daemon is alive.
 
-    While it is not, jobs are told as the record has them, and the inbox as it was seen last. ``models`` are those of a
-    job that names none; ``history``, if it was read before, need not be read again.
+    While it is not, jobs are told as the record has them, and the inbox as it was seen last. ``forecast`` has the
+    seconds until each job will probably be published, by its id.
     """
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(reader(places.database)()) if places.database.is_file() else None
@@ -53,24 +53,14 @@ def live_facts(places: Places, models: Sequence[str] = (), history: History | No
             facts |= {key: value for key, value in board.facts().items() if key in _OF_THE_RECORD}
         facts["root"], facts["paused_since"] = str(places.root), Pause(places.pause).since
         facts["counts"], facts["open"], facts["finished"] = {}, board.live(), []
-        facts["forecast"], facts["messages"] = {}, {}
+        expected, now = facts.pop("expected"), time.time()
+        facts["forecast"] = {job: max(end - now, 0.0) for job, end in expected.items() if facts["running"]}
+        facts["messages"] = {}
         if session is not None:
             facts["counts"] = {str(state): count for state, count in count_by_state(session).items()}
             facts["finished"] = [_ended(job) for job in recent_jobs(session, 10)]
             facts["messages"] = {channel: asdict(found) for channel, found in messages.waiting(session).items()}
-            if facts["running"] and facts["paused_since"] is None:
-                progress = facts["working"]["progress"] if facts["working"] else None
-                past = history or read_history(session)
-                facts["forecast"] = read_forecast(session, past, models, time.time(), progress)
     return facts
-
-
-def past(places: Places) -> History | None:
-    """What things usually take here; None while there is no record."""
-    if not places.database.is_file():
-        return None
-    with reader(places.database)() as session:
-        return read_history(session)
 
 
 def _last_page(places: Places) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,13 +17,12 @@ from rich.live import Live
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from daemon.forecast import History
 from daemon.gpu_memory import GpuMemory, gpu_memory
 from daemon.places import Places
-from daemon.views import live_facts, past, status_view
+from daemon.views import live_facts, status_view
 from db.schema import SchemaError
 
-_EVERY_S, _HISTORY_EVERY_S, _GPU_EVERY_S = 1.0, 15.0, 3.0
+_EVERY_S, _GPU_EVERY_S = 1.0, 3.0
 
 
 @dataclass
@@ -30,11 +30,7 @@ class Watch:
     """What is shown, from one look to the next. A look that fails shows what was seen last and says why."""
 
     places: Places
-    models: Sequence[str]
     gpus: Callable[[], list[GpuMemory]] = gpu_memory
-    monotonic: Callable[[], float] = time.monotonic
-    _history: History | None = None
-    _history_due: float = float("-inf")
     _last: dict[str, Any] | None = None
     _memory: list[GpuMemory] = field(default_factory=list)
 
@@ -42,9 +38,7 @@ class Watch:
         """(the facts, what is wrong with them): None before the first that could be read."""
         trouble = ""
         try:
-            if self.monotonic() >= self._history_due:
-                self._history, self._history_due = past(self.places), self.monotonic() + _HISTORY_EVERY_S
-            self._last = live_facts(self.places, self.models, self._history)
+            self._last = live_facts(self.places)
         except SchemaError as error:
             trouble = str(error)
         except (OSError, SQLAlchemyError) as error:  # a start sets the record aside, migrates it, puts a copy there
@@ -70,17 +64,17 @@ class Watch:
             ended.set()
 
 
-def watch(places: Places, models: Sequence[str], out: Console, *, as_json: bool = False) -> None:
-    """Show the status until Ctrl-C or SIGTERM. On a terminal the page stands still and changes; elsewhere each new
-    version is printed, or with ``as_json`` one object a line and second.
+def watch(places: Places, out: Console, *, as_json: bool = False) -> None:
+    """Show the status until Ctrl-C or SIGTERM. On a terminal the page stands still and changes; elsewhere, and on one
+    that cannot place its cursor, each new version is printed, or with ``as_json`` one object a line and second.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal must get its own picture back
-    seen = Watch(places, models)
+    seen = Watch(places)
     try:
         with seen.watching_gpus():
             if as_json:
                 _print_json(seen)
-            elif out.is_terminal:
+            elif out.is_terminal and not out.is_dumb_terminal:
                 _show(seen, out)
             else:
                 _print(seen, out)
@@ -97,7 +91,9 @@ def _show(seen: Watch, out: Console) -> None:
 
 def _print(seen: Watch, out: Console) -> None:
     before = ""
-    while True:
+    gone = select.poll()
+    gone.register(out.file.fileno(), 0)
+    while not gone.poll(0):  # a reader that went away would be noticed at the next change only, perhaps never
         with out.capture() as captured:
             out.print(_page(*seen.look()))
         if (page := captured.get()) != before:

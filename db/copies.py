@@ -39,7 +39,7 @@ def trouble_with(path: Path) -> str | None:
     if path.is_symlink() or not path.is_file():
         return "it is not a plain file"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True)) as connection:
             revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             if revision is None or revision[0] not in REVISIONS:
                 return f"this version does not know its schema ({revision and revision[0]})"

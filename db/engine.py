@@ -223,7 +223,9 @@ def reader(path: Path) -> sessionmaker[Session]:
         return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
-    if (found := current_revision(engine)) != HEAD:
+    if (found := current_revision(engine)) is None:
+        raise SchemaError(f"the record {path} is empty: start the service, which makes it anew or puts a copy there")
+    if found != HEAD:
         raise SchemaError(
             f"the record {path} has schema {found}, and this command knows {HEAD}: use the command of the version "
             "that the service runs, or restart the service with this one"

@@ -69,8 +69,9 @@ def median_finishing(session: Session) -> float | None:
 def turns(session: Session, ageing_s: float, limit: int) -> list[Turn]:
     """The running job and the first of the queue, in the order in which they take their turns."""
     order = case((JobRow.state == State.QUEUED, JobRow.priority - JobRow.queued_at / ageing_s), else_=None)
-    rows = session.scalars(
-        select(JobRow).where(JobRow.state.in_((State.QUEUED, State.RUNNING)))
+    rows = session.execute(
+        select(JobRow.id, JobRow.state, JobRow.models, JobRow.started_at, JobRow.not_before)
+        .where(JobRow.state.in_((State.QUEUED, State.RUNNING)))
         .order_by(JobRow.state == State.QUEUED, order.desc(), JobRow.created_at).limit(limit)
     ).all()
     done: dict[str, set[str]] = {}

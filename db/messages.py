@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.engine import Database
+from db.records import LONGEST_PAUSE_S
 from db.tables import EventRow, MessageRow
 
 #: What cannot be delivered for so long is given up.
@@ -96,9 +97,11 @@ class Messages:
 
         So that one at which the receiver breaks off every time does not stand before all others.
         """
+        now = self._now()
+        is_due = or_(MessageRow.not_before <= now, MessageRow.not_before > now + LONGEST_PAUSE_S)
         rows = (
             select(MessageRow)
-            .where(*_WAITING, MessageRow.channel == channel, MessageRow.not_before <= self._now())
+            .where(*_WAITING, MessageRow.channel == channel, is_due)
             .order_by(MessageRow.not_before, MessageRow.id).limit(limit)
         )
         return self._db.read(lambda session: [_as_message(row) for row in session.scalars(rows)])

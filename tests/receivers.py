@@ -37,6 +37,7 @@ class Receiver:
 
     mood: Callable[[Received], int | str] = lambda _: 200
     certificate: tuple[Path, Path] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,6 +88,8 @@ class Receiver:
             handler.send_response(mood)
             if 300 <= mood < 400:
                 handler.send_header("Location", f"http://127.0.0.1:{self.port}/elsewhere")
+            for name, value in self.headers.items():
+                handler.send_header(name, value)
             handler.send_header("Content-Length", "0")
             handler.end_headers()
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.metrics_server import MetricsServer
 from tests.receivers import free_port
 from tests.rig import Rig, stop, wait_for
 
@@ -106,6 +110,36 @@ def test_nobody_listens_where_no_port_is_set(light_rig: Callable[..., Rig]) -> N
     ]
     assert [row for row in listening if row[9] in inodes] == []
     assert stop(daemon) == 0
+
+
+def test_a_client_that_drips_is_let_go_and_holds_up_neither_a_scrape_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps every single read alive: only the limit of the whole ends it."""
+    monkeypatch.setattr("daemon.metrics_server._PATIENCE_S", 0.5)
+    port, over = free_port(), threading.Event()
+    server = MetricsServer("127.0.0.1", port, CollectorRegistry())
+    serving = threading.Thread(target=server.run, daemon=True)
+    serving.start()
+    wait_for(lambda: is_up(port))
+
+    def drip(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.05):
+                client.send(b"G")
+
+    for _ in range(2):
+        client = socket.create_connection(("127.0.0.1", port))
+        threading.Thread(target=drip, args=(client,), daemon=True).start()
+    assert scrape(port) == ""
+    client = socket.create_connection(("127.0.0.1", port))
+    threading.Thread(target=drip, args=(client,), daemon=True).start()
+    closing = threading.Thread(target=server.close, daemon=True)
+    closing.start()
+    for thread in (closing, serving):
+        thread.join(30)
+        assert not thread.is_alive()
+    over.set()
 
 
 def test_a_port_that_is_taken_and_a_client_that_says_nothing_stop_no_work(

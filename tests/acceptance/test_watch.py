@@ -26,11 +26,11 @@ COMMAND = [sys.executable, "-m", "daemon.cli", "status", "--watch"]
 class Terminal:
     """The command on a terminal of 300 by 40, so that no path is broken; ``seen`` is everything it has written."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, kind: str = "xterm") -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 300, 0, 0))
         self.seen = ""
-        environment = {**rig.environment(), "TERM": "xterm", "PYTHONPATH": os.getcwd()}
+        environment = {**rig.environment(), "TERM": kind, "PYTHONPATH": os.getcwd()}
         for name in ("COLUMNS", "LINES"):  # whoever runs the tests may say another size than this terminal has
             environment.pop(name, None)
         self.process = subprocess.Popen(
@@ -57,11 +57,11 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal() -> Iterator[Callable[[Rig], Terminal]]:
+def terminal() -> Iterator[Callable[..., Terminal]]:
     made: list[Terminal] = []
 
-    def make(rig: Rig) -> Terminal:
-        made.append(Terminal(rig))
+    def make(rig: Rig, kind: str = "xterm") -> Terminal:
+        made.append(Terminal(rig, kind))
         return made[-1]
 
     yield make
@@ -98,6 +98,21 @@ def test_it_goes_on_while_the_service_is_stopped_started_and_loses_its_record(
     assert stop(again) == 0
 
 
+def test_a_terminal_that_cannot_place_its_cursor_gets_the_pages_one_after_the_other(
+    light_rig: Callable[..., Rig], terminal: Callable[..., Terminal]
+) -> None:
+    """An editor's own shell, for example, where TERM is dumb."""
+    here = light_rig()
+    screen = terminal(here, "dumb")
+    wait_for(lambda: ": not running" in screen.seen)
+    daemon = here.start()
+    wait_for(lambda: ": running" in screen.seen)
+    assert "\x1b" not in screen.seen
+    screen.process.send_signal(signal.SIGINT)
+    assert screen.process.wait(10) == 0
+    assert stop(daemon) == 0
+
+
 def test_sigterm_gives_the_terminal_back_too(
     light_rig: Callable[..., Rig], terminal: Callable[[Rig], Terminal]
 ) -> None:
@@ -106,6 +121,18 @@ def test_sigterm_gives_the_terminal_back_too(
     screen.process.terminate()
     assert screen.process.wait(10) == 0
     wait_for(lambda: "\x1b[?1049l" in screen.seen)
+
+
+def test_it_ends_with_the_reader_of_its_pipe_though_nothing_changes(light_rig: Callable[..., Rig]) -> None:
+    here = light_rig()
+    process = subprocess.Popen(COMMAND, env=here.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
 
 
 def test_in_a_pipe_a_page_is_printed_when_it_changed_and_json_is_a_line_each(light_rig: Callable[..., Rig]) -> None:

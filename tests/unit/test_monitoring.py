@@ -138,6 +138,19 @@ def test_the_script_for_a_shell_calls_the_command(shell: str) -> None:
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("stream", ["/dev/full", "a pipe that nobody reads"])
+def test_a_log_that_cannot_be_written_stops_no_work(light_rig: Callable[..., Rig], ball: Path, stream: str) -> None:
+    here = light_rig()
+    here.drop(ball, "chair")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(stream, "wb") if stream == "/dev/full" else os.fdopen(writing, "wb") as log:
+        command = [sys.executable, "-m", "tests.light", "run", "--once"]
+        done = subprocess.run(command, env=here.environment(), stderr=log, check=False, timeout=120)
+    assert done.returncode == 0
+    assert (here.places.outbox / "chair" / "receipt.json").is_file()
+
+
 def test_the_log_is_json_and_tells_the_story_of_each_job(light_rig: Callable[..., Rig], ball: Path) -> None:
     here = light_rig()
     here.drop(ball, "chair")

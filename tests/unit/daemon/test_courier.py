@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from daemon import sender
 from daemon.courier import Answer, Courier, below, signature
 from db.messages import Message
 from tests.receivers import DRIP, GARBAGE, HANG, RESET, Receiver, certificate_for, free_port, receivers
@@ -102,6 +105,44 @@ def test_certificates_are_looked_at(
     monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
     assert courier.call(stranger.url) == Answer(None, "its certificate is not accepted: Hostname mismatch")
     assert stranger.received == []
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_receiver_that_is_overloaded_is_not_sent_the_rest_and_says_how_long_to_wait(
+    courier: Courier, receivers: Callable[..., Receiver], status: int
+) -> None:
+    receiver = receivers(lambda _: status, headers={"Retry-After": "120"})
+    [answer] = courier.post(receiver.url, None, [message("1"), message("2")])
+    assert answer == Answer(status, f"it answered {status}", wait_s=120.0)
+    assert not answer.was_reached
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(None, 0), ("", 0), ("120", 120), ("soon", 0), ("-5", 0), ("1e9", 0), ("9" * 400, 999_999_999),
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Wed, 99 Oct 2015", 0), ("\u0664", 0),
+     ("Thu, 01 Jan 1970 01:00:00 GMT", 3600)],
+)  # fmt: skip
+def test_how_long_a_receiver_wants_to_be_left_alone(
+    text: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0 if seconds == 3600 else 1.8e9
+    monkeypatch.setattr("daemon.sender.time.time", lambda: now)
+    assert sender._seconds(text) == seconds
+
+
+def test_a_batch_ends_when_its_time_is_over_and_the_rest_waits_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four seconds for each of ten: the third ends it, because one may take ten."""
+    moments = iter(range(0, 400, 4))
+    monkeypatch.setattr("daemon.sender.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("daemon.sender._call", lambda *_: {"status": 200, "trouble": None})
+    request = {"task": "call", "limit_s": 10.0, "parts": [{}] * 10}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
+    sender.main()
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_after_one_that_was_not_reached_the_rest_is_not_tried(

@@ -28,19 +28,32 @@ def running(since: float, **changes: Any) -> Turn:
 
 def test_a_running_job_needs_the_rest_of_what_its_models_usually_take() -> None:
     # 10 s usual, 3 s gone, and then 4 s for measuring and publishing
-    assert forecast([running(97.0)], USUAL, ["fusion"], 100.0, 0.2) == {"now": 7.0 + 4.0}
+    assert forecast([running(97.0)], USUAL, ["fusion"], 100.0, ("now", 0.2)) == {"now": 7.0 + 4.0}
 
 
 def test_one_that_takes_longer_than_usual_is_judged_by_its_progress() -> None:
     # half done after 20 s: another 20
-    assert forecast([running(80.0)], USUAL, ["fusion"], 100.0, 0.5) == {"now": 20.0 + 4.0}
-    assert forecast([running(80.0)], USUAL, ["fusion"], 100.0, 0.01) == {}
+    assert forecast([running(80.0)], USUAL, ["fusion"], 100.0, ("now", 0.5)) == {"now": 20.0 + 4.0}
+    assert forecast([running(80.0)], USUAL, ["fusion"], 100.0, ("now", 0.01)) == {}
 
 
 def test_those_behind_wait_for_all_before_them() -> None:
     line = [running(95.0), turn("next", models=["fusion", "nvdiffrec"]), turn("last")]
     # 5 s left of the first; 70 for the next; 10 for the last; each is published 4 s after its models
-    assert forecast(line, USUAL, ["fusion"], 100.0, 0.5) == {"now": 9.0, "next": 79.0, "last": 89.0}
+    assert forecast(line, USUAL, ["fusion"], 100.0, ("now", 0.5)) == {"now": 9.0, "next": 79.0, "last": 89.0}
+
+
+def test_one_that_is_being_measured_is_in_nobodys_way() -> None:
+    """While a job is measured, the next one's models run already: its progress is not the other's."""
+    before = turn("before", State.RUNNING, started_at=20.0)
+    # 5 s left of its models, whatever the one before took
+    assert forecast([before, running(95.0), turn("next")], USUAL, ["fusion"], 100.0, ("now", 0.01)) == {
+        "before": 4.0, "now": 9.0, "next": 19.0,
+    }  # fmt: skip
+
+
+def test_a_pause_that_a_clock_set_back_has_left_is_over() -> None:
+    assert forecast([turn("now", not_before=90_000.0)], USUAL, ["fusion"], 100.0, None) == {"now": 14.0}
 
 
 def test_what_an_earlier_attempt_finished_is_not_run_again() -> None:
@@ -62,6 +75,7 @@ def test_a_job_whose_pause_is_not_over_takes_no_turn() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0, "less than a minute"), (44, "less than a minute"), (60, "about a minute"), (95, "about 2 minutes"),
+     (570, "about 10 minutes"), (760, "about 15 minutes"),
      (3599, "about 60 minutes"), (7200, "about 2 hours"), (300_000, "about 3 days")],
 )  # fmt: skip
 def test_words(seconds: float, words: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from daemon.announce import Day
 from daemon.clock import Clock
@@ -20,9 +21,11 @@ from db.jobs import Jobs, Placement
 from db.messages import GIVE_UP_S, Message, Messages, waiting
 from db.records import Job, events_of
 from db.states import State
+from db.tables import MessageRow
 
 URL, PING = "https://hook.example/t0ken", "https://hc.example/uuid"
 GOOD, BAD, AWAY = Answer(200, None), Answer(500, "it answered 500"), Answer(None, "it refuses connections")
+BUSY = Answer(429, "it answered 429", wait_s=900.0)
 
 
 @dataclass
@@ -193,6 +196,75 @@ def test_a_receiver_that_is_away_is_left_alone_and_then_gets_everything_in_order
     assert here.database.read(waiting) == {}
 
 
+def test_one_that_is_overloaded_is_left_alone_as_a_whole_for_as_long_as_it_wishes(
+    office: Callable[..., Office]
+) -> None:
+    here = office(webhook=URL)
+    here.courier.answer = lambda _: BUSY
+    jobs = [here.ended(f"chair{number}") for number in range(25)]
+    for _ in range(90):
+        here.turn(10)
+    # tried at 10 s, and 900 s later
+    assert len(here.courier.bodies) == 1
+    here.courier.answer = lambda _: GOOD
+    here.turn(20)
+    here.turn(900)
+    assert len(here.courier.bodies) == len(jobs)
+    assert here.database.read(waiting) == {}
+    here.courier.answer = lambda _: Answer(503, "it answered 503", wait_s=1e8)
+    here.ended("late")
+    here.turn()
+    here.courier.answer = lambda _: GOOD
+    here.turn(3600)
+    assert here.database.read(waiting) == {}, "nobody is waited for longer than an hour"
+
+
+def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_one(
+    office: Callable[..., Office]
+) -> None:
+    """Two hundred messages for a receiver that takes nine seconds for each: half an hour."""
+    people = {"notify": {"notify.a": "slack://a"}, "digest_at": "12:10"}
+    here = office(webhook=URL, ping=PING, ping_every_s=300.0, **people)
+    jobs = [here.ended(f"chair{number}", "quality") for number in range(200)]
+    seen: list[tuple[int, int]] = []
+
+    def slow(about: str) -> Answer:
+        if about.endswith(".failed"):
+            here.seconds += 9.0
+            seen.append((len(here.courier.pings), len(here.courier.notes)))
+        return GOOD
+
+    here.courier.answer = slow
+    here.turn()
+    assert len(seen) == len(jobs)
+    # at every tenth message there may be a ping, so 300 s become 360 s: 5 of them before the last message, 1 at once
+    assert seen[-1][0] >= 5
+    assert [title for _, title, _ in here.courier.notes] == ["Meshdrop: 201 messages", "Meshdrop: 2 done, 1 failed"]
+    assert seen[-1][1] == 2
+
+
+def test_what_waited_while_the_service_rested_for_a_week_is_sent_and_not_given_up(
+    office: Callable[..., Office]
+) -> None:
+    here = office(webhook=URL)
+    jobs = [here.ended(f"chair{number}") for number in range(25)]
+    here.seconds += 2 * GIVE_UP_S
+    here.restart(Targets(webhook=URL))
+    here.turn()
+    assert {here.told(job)[-1] for job in jobs} == {"told"}
+
+
+def test_a_clock_that_was_set_back_keeps_no_message_waiting(office: Callable[..., Office]) -> None:
+    here = office(webhook=URL)
+    here.courier.answer = lambda _: BAD
+    here.ended()
+    here.turn()
+    here.courier.answer = lambda _: GOOD
+    here.wall -= 86_400
+    here.turn(10)
+    assert here.database.read(waiting) == {}
+
+
 def test_a_new_life_goes_on_where_the_old_one_was_killed(office: Callable[..., Office]) -> None:
     here = office(webhook=URL)
     here.courier.answer = lambda _: BAD
@@ -287,12 +359,15 @@ def test_names_of_folders_are_made_harmless(office: Callable[..., Office]) -> No
     assert body["name"] == "a\\nb\\x1b[31m"
 
 
-def test_the_digest_comes_once_a_day_at_its_time(office: Callable[..., Office]) -> None:
+def test_the_digest_comes_at_once_and_then_once_a_day_at_its_time(office: Callable[..., Office]) -> None:
     targets = {"notify": {"notify.a": "slack://a"}, "digest_at": "12:30"}
     here = office(**targets)
     here.turn()
-    assert here.courier.notes == []
-    here.turn(1800)
+    assert len(here.courier.notes) == 1
+    here.turn(1799)
+    assert len(here.courier.notes) == 1
+    here.courier.notes.clear()
+    here.turn(1)
     [(_, title, text)] = here.courier.notes
     assert title == "Meshdrop: 2 done, 1 failed"
     assert text.splitlines() == [
@@ -325,6 +400,43 @@ def test_the_ping_comes_while_all_is_well_and_tells_when_it_is_not(office: Calla
     here.courier.answer = lambda _: GOOD
     here.turn(60)  # one that did not arrive is not waited for so long
     assert here.courier.pings[3:] == [PING, PING]
+
+
+@pytest.mark.parametrize(
+    ("start", "at", "first"),
+    [
+        ((2026, 3, 28), "02:30", 27), ((2026, 10, 24), "02:30", 23), ((2026, 10, 24), "23:59", 23),
+        ((2026, 3, 28), "00:00", 28),
+    ],
+)  # fmt: skip
+def test_the_digest_comes_once_for_each_day_also_when_the_clocks_change(
+    office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch, start: tuple[int, int, int], at: str, first: int
+) -> None:
+    """On 29 March 2026 there is no half past two in Berlin; on 25 October there are two. A look every ten minutes."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        here = office(notify={"notify.a": "slack://a"}, digest_at=at)
+        here.wall = time.mktime((*start, 0, 0, 30, 0, 0, -1))
+        for _ in range(3 * 24 * 6 + 6):
+            here.turn(600)
+        noted = here.database.read(lambda session: session.scalars(select(MessageRow.about)).all())
+        assert [int(about[-2:]) for about in noted] == [first, first + 1, first + 2, first + 3]
+        assert len(here.courier.notes) == 4
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_clock_that_is_set_back_brings_no_second_digest(office: Callable[..., Office]) -> None:
+    here = office(notify={"notify.a": "slack://a"}, digest_at="07:00")
+    here.turn()
+    for days in (1, 2, 3):
+        here.wall -= 86_400 * days
+        here.turn(100)
+        here.wall += 86_400 * days
+        here.turn(100)
+    assert len(here.courier.notes) == 4, "the day itself, and each of three days that were not told of yet"
 
 
 def test_nothing_is_noted_for_nobody(office: Callable[..., Office]) -> None:

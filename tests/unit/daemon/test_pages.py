@@ -127,7 +127,9 @@ def test_a_failed_job_says_why_and_names_its_own_folder_in_the_cure() -> None:
 
 def test_a_result_that_is_only_usable_says_so() -> None:
     page = ended_page(in_line(State.DONE, dest=b"chair", verdict="warning", best_model="fusion"))
-    assert page.fix == "Look at outbox/chair/report.html before you use it: some figures are below normal."
+    assert page.fix == (
+        "Read the first line of outbox/chair/report.html before you use it: it says what is not as it should be."
+    )
     assert (page.folder, page.verdict) == ("outbox/chair", "warning")
 
 
@@ -231,8 +233,8 @@ def test_a_page_is_one_json_object_of_the_schema(shelf: Shelf) -> None:
     (file,) = shelf.folder.iterdir()
     assert json.loads(file.read_text()) == {
         "schema": "meshdrop.folder/1", "name": "chair\\n", "state": "waiting", "sentence": "5 of 12 files", "fix": None,
-        "job": None, "position": None, "stage": None, "percent": None, "folder": None, "verdict": None, "earlier": [],
-        "updated": "2026-11-21T14:02:30Z",
+        "job": None, "position": None, "stage": None, "percent": None, "left": None, "folder": None, "verdict": None,
+        "earlier": [], "updated": "2026-11-21T14:02:30Z",
     }  # fmt: skip
 
 

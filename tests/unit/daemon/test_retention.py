@@ -133,13 +133,75 @@ def with_a_link_inside(folder: Path) -> None:
     (folder / "link").symlink_to("/etc")
 
 
-@pytest.mark.parametrize("change", [mine, renamed, without_receipt, with_another_receipt, linked, with_a_link_inside])
+def mended(folder: Path) -> None:
+    (folder / "report.html").write_text("mended by hand")
+
+
+CHANGES = [mine, renamed, without_receipt, with_another_receipt, linked, with_a_link_inside, mended]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_is_not_wholly_ours_stays(house: House, change: Callable[[Path], None]) -> None:
     house.bring("good", "cleaned")
     change(house.places.outbox / "good")
     before = on_shelf(house.places.outbox)
     retention(house, outbox_days=1.0, outbox_mb=0.000001).run()
     assert on_shelf(house.places.outbox) == before
+
+
+def test_what_nobody_can_look_into_is_not_known_to_be_ours_and_keeps_no_other_folder(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of another user, closed to the service, inside a result: what is in it must not leave the share."""
+    for name in ("good", "better"):
+        house.bring(name, "cleaned")
+    closed = house.places.outbox / "better" / "theirs"
+    closed.mkdir()
+    look = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if path == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(closed))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    retention(house, outbox_days=1.0).run()
+    assert on_shelf(house.places.outbox) == {"better", "better.done"}
+    assert on_shelf(house.places.staging) == set()
+
+
+def test_what_is_put_into_a_folder_while_others_are_deleted_keeps_it(house: House) -> None:
+    for name in ("good", "better"):
+        house.bring(name, "cleaned")
+    one = retention(house, outbox_days=1.0)
+    asked = 0
+
+    def stopping() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            mine(house.places.outbox / "better")
+        return False
+
+    one.stopping = stopping
+    one.run()
+    assert on_shelf(house.places.outbox) == {"better", "better.done"}
+
+
+def test_one_that_cannot_be_moved_keeps_no_other(house: House) -> None:
+    guests = [house.bring(name, "cleaned") for name in ("good", "better")]
+
+    def stuck(operation: str, path: Path, *_: Path) -> None:
+        if operation == "rename" and path.name == "good":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    fsops.observer = stuck
+    try:
+        retention(house, outbox_days=1.0).run()
+    finally:
+        fsops.observer = None
+    assert {name for name in on_shelf(house.places.outbox) if not name.endswith(".done")} == {"good"}
+    assert ["expired" in kinds(house, guest) for guest in guests] == [False, True]
 
 
 def test_a_strangers_folder_with_a_copied_receipt_stays(house: House) -> None:

@@ -132,8 +132,8 @@ Being read (1)
 
 Finished last
   2026-11-21 14:02  cup: it is in failed/cup: No model produced a mesh. fusion: the model's process died
-                      -> The reasons stand above and in the log. Move failed/cup back into the inbox to try
-                         again.
+                      -> Read each model's reason, and log.txt for more. Move failed/cup back into the inbox
+                         to try again.
   2026-11-21 14:02  lamp: the result is in outbox/lamp (normal, best model fusion)
 
 Waiting in the inbox (2)
