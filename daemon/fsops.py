@@ -267,6 +267,15 @@ def remove_tree(path: Path) -> None:
     crashpoint("rm")
 
 
+def may_be_emptied(top: Path, folders: Iterable[str]) -> bool:
+    """Whether ``remove_tree`` could take away what these folders below ``top`` hold: what this user may not change
+    must at least be his own. Paths are relative; "" is ``top`` itself.
+    """
+    user = os.geteuid()
+    paths = (os.path.join(top, folder) for folder in folders)
+    return all(os.access(path, os.W_OK | os.X_OK) or os.lstat(path).st_uid == user for path in paths)
+
+
 def _unlock_and_retry(operation: Callable[..., object], path: str, info: object) -> None:
     """A folder copied from a rig may lack write permission; we own it by now, so open it and go on."""
     parent = os.path.dirname(path)

@@ -40,7 +40,7 @@ _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
 #: The kernel lets nobody move a directory that he may not write to into another parent.
 _NOT_MOVABLE = (
     "all files are there, but the service may not move this folder: give its user write permission on it "
-    "(Samba: force user; locally: chmod g+w)"
+    "(Samba: force user; locally: chmod -R g+w)"
 )
 _FOREVER = float("inf")
 #: Address space of the process that reads strangers' files.
@@ -74,6 +74,9 @@ class Intake:
         if not os.access(folder, os.W_OK):
             raise NotYet(_NOT_MOVABLE)
         try:
+            # The move asks for the outermost one only; what could never be emptied would lie in the spool for good.
+            if not fsops.may_be_emptied(folder, found.snapshot.folders):
+                raise NotYet(_NOT_MOVABLE)
             self._flush(folder, found.snapshot)
             if self._names(folder).fingerprint != found.snapshot.fingerprint:
                 return None

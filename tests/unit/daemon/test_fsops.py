@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +155,29 @@ def test_the_recorder_hears_of_what_has_taken_effect_and_of_nothing_else(tmp_pat
         ("write_file", ["a"]), ("sync_dir", ["a"]), ("rename", ["b"]), ("copy_file", ["b", "c"]),
         ("remove_tree", ["c"]),
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_that_could_never_be_emptied_is_known_before_it_is_taken() -> None:
+    """Another's folder inside one that everybody may write to; our own folders are opened up, whatever their rights."""
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        top = Path(parent, "top")
+        for name, owner, mode in (("ours", 12345, 0o555), ("others", 0, 0o755), ("shared", 0, 0o777)):
+            (top / name).mkdir(parents=True)
+            os.chown(top / name, owner, owner)
+            (top / name).chmod(mode)
+        top.chmod(0o777)
+        child = os.fork()
+        if child == 0:
+            answer = 0
+            try:
+                os.setgroups([])
+                os.setgid(12345)
+                os.setuid(12345)
+                for bit, folders in enumerate((("", "ours", "shared"), ("",), ("", "others"))):
+                    answer |= fsops.may_be_emptied(top, folders) << bit
+            finally:
+                os._exit(answer)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0b011
+        assert fsops.may_be_emptied(top, ("", "others")), "root may do anything"
