@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,7 +81,15 @@ def init(
     from daemon.share import create_root
 
     root = root.absolute()
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "inbox").mkdir(exist_ok=True)
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{root} cannot be set up by this user (number {os.getuid()}): it may not write to {error.filename}",
+            f"give it a folder first: sudo install -d -o {os.getuid()} -g {os.getgid()} {shlex.quote(str(root))} (in a "
+            "container: the folder on the host that is mounted there)",
+        ) from error
     file = config_file(root)
     is_new = not file.exists()
     settings = load(root, state_dir=state.absolute() if state and is_new else None)
@@ -129,16 +138,15 @@ def status(
 ) -> None:
     """Show what the service is doing, what waits and why, when it will be done, and what was finished last."""
     from daemon.gpu_memory import gpu_memory
-    from daemon.settings import load
     from daemon.views import live_facts, status_view
 
-    places, models = places_of(root, config), load(root, config).models
+    places = places_of(root, config)
     if watch:
         from daemon.watch import watch as keep_showing
 
-        keep_showing(places, models, out, as_json=as_json)
+        keep_showing(places, out, as_json=as_json)
         return
-    facts = live_facts(places, models) | {"gpus": [vars(gpu) for gpu in gpu_memory()]}
+    facts = live_facts(places) | {"gpus": [vars(gpu) for gpu in gpu_memory()]}
     if as_json:
         print(json.dumps(facts))
     else:
@@ -231,11 +239,6 @@ def main() -> None:
         if error.fix:
             err.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except RuntimeError as error:
-        if type(error).__name__ != "SchemaError":  # not imported here: help must not wait for the database's library
-            raise
-        err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
-        sys.exit(ExitCode.CONFIGURATION)
     except PermissionError as error:
         err.print(f"meshdrop: {error.filename} may not be read or written by this user", markup=False, soft_wrap=True)
         err.print("  fix: run this as the user that the service runs as", markup=False, soft_wrap=True)
@@ -245,8 +248,16 @@ def main() -> None:
         sys.exit(ExitCode.PROBLEM)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+    except Exception as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__}  # help must not wait for the database's library
+        if not kinds & {"SchemaError", "DatabaseError"}:
+            raise
+        if "SchemaError" in kinds:
+            err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
+            sys.exit(ExitCode.CONFIGURATION)
+        err.print(f"meshdrop: the record cannot be read now: {getattr(error, 'orig', error)}", markup=False)
+        err.print("  fix: try again; if it stays so, `meshdrop doctor` looks at the record", markup=False)
+        sys.exit(ExitCode.PROBLEM)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sudo meshdrop service install --root /srv/scans --user scans --state /var/lib/scans",
     ),
     "service uninstall": ("sudo meshdrop service uninstall --dry-run",),
-    "service print": ("meshdrop service print unit", "meshdrop service print samba --root /srv/scans"),
+    "service print": ("meshdrop service print unit", "sudo meshdrop service print samba --root /srv/scans"),
     "weights fetch": (
         "sudo -u meshdrop meshdrop weights fetch reconviagen --root /srv/scans",
         "meshdrop weights fetch reconviagen --from /media/disk/weights",

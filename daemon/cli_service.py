@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Meshdrop as a system service: install, remove, or show the files for it.")
 
 Share = Annotated[
-    Path, typer.Option("--root", envvar="MESHDROP_ROOT", help="The Meshdrop folder; made if it is not there.")
+    Path, typer.Option("--root", envvar="MESHDROP_ROOT", help="The Meshdrop folder; `install` makes it if needed.")
 ]
-User = Annotated[str, typer.Option("--user", help="The user that the service works as; made if it is not there.")]
+User = Annotated[str, typer.Option("--user", help="The user that the service works as; `install` makes it if needed.")]
 State = Annotated[
     Path | None,
     typer.Option("--state", help="Where the record lives, on a local disk (default: as the settings say, or "
@@ -54,15 +54,17 @@ def install(
     yes: Yes = False,
 ) -> None:
     """Make user, folders and settings, write the unit, start it now and with the machine; also after an upgrade."""
-    from daemon import site_install
+    from daemon import site_check, site_install
 
+    if into is None and not dry_run:
+        site_check.check_machine()
     site = site_install.site_of(root, user=user, state=state)
     steps = site_install.installation(site)
     if into is not None:
         for path in site_install.stage(steps, into):
             _say(f"wrote {path}")
         return
-    site_install.check(site)
+    site_check.check(site)
     if _agreed(steps, dry_run=dry_run, yes=yes):
         site_install.perform(steps, _say)
         _tell_what_is_next(site)
@@ -71,8 +73,10 @@ def install(
 @app.command()
 def uninstall(dry_run: DryRun = False, yes: Yes = False) -> None:
     """Stop the service and remove its files; captures, results, record, settings and user stay."""
-    from daemon import site_install
+    from daemon import site_check, site_install
 
+    if not dry_run:
+        site_check.check_machine()
     steps = site_install.removal()
     if _agreed(steps, dry_run=dry_run, yes=yes):
         site_install.perform(steps, _say)
@@ -96,14 +100,11 @@ def print_(
 
 def _agreed(steps: list[Step], *, dry_run: bool, yes: bool) -> bool:
     """Show the steps and ask; False when nothing is to be done."""
-    from daemon import site_install
-
     if dry_run or not yes:
         for step in steps:
             _say(f"would {step}" if dry_run else f"will {step}")
     if dry_run:
         return False
-    site_install.check_machine()
     if yes:
         return True
     try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from daemon.board import Board
 from daemon.errors import MeshdropError
 from daemon.places import Places
 from daemon.service import run_service
-from daemon.settings import load
+from daemon.settings import Settings, config_file, load
 from daemon.share import create_root
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -33,7 +34,7 @@ def run_demo(folder: Path, out: Console, *, broken: bool = False) -> None:
     if not (SAMPLES / SAMPLE).is_dir():
         raise MeshdropError(f"the sample capture is not at {SAMPLES / SAMPLE}", "run the demo from a source checkout")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = load(folder, settle_s=1.0, incomplete_after_s=3.0)
+    settings = _settings(folder)
     create_root(settings.places)
     before = _published(settings.places)
     if broken:
@@ -45,6 +46,17 @@ def run_demo(folder: Path, out: Console, *, broken: bool = False) -> None:
         log.configure(file=file)
         run_service(settings, once=True, on_turn=show.turn)
     _tell(settings.places, _published(settings.places) - before, out, broken=broken)
+
+
+def _settings(folder: Path) -> Settings:
+    """Quick ones. A new folder has its own record, whatever the environment says: in a container that names the
+    service's, which would tell of the demo for ever after. Compiled kernels go where the service finds them.
+    """
+    quick = partial(load, folder, settle_s=1.0, incomplete_after_s=3.0)
+    if config_file(folder).exists():
+        return quick()
+    private = folder / ".meshdrop"
+    return quick(state_dir=private / "state", spool_dir=private / "spool", cache_dir=quick().places.cache)
 
 
 def _drop(source: Path, places: Places, name: str) -> None:

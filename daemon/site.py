@@ -83,6 +83,20 @@ class Site:
                 found.append(path)
         return found
 
+    @property
+    def own(self) -> list[tuple[Path, str]]:
+        """The folders that are made for the service and given to it, with their rights; none lies in another of them.
+
+        A server decides about the rights on its own folders, and may not let root do anything at all.
+        """
+        places = self.places
+        found = [(places.root, "0755")] if self.is_local else []
+        beside = ([places.spool] if self.is_local else []) + [places.state, places.cache]
+        for folder in beside:
+            if not any(folder.is_relative_to(one) for one in (places.root, *(path for path, _ in found))):
+                found.append((folder, "0700"))
+        return found
+
     def _outside(self) -> list[Path]:
         return [self.places.root, self.places.spool, self.places.state, self.places.cache]
 

@@ -7,11 +7,9 @@ images can be made where no systemd runs.
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,18 +20,12 @@ from daemon.settings import Settings, config_file, load
 from daemon.share import network_type
 from daemon.site import FOLDERS, UNIT, USERS, Network, Site, usual_places
 
-#: What the unit hides from the service: ProtectHome= and PrivateTmp=.
-_HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))
-#: This program's own code, the environment it lies in, and the Python that this was made from.
-_CODE = (Path(__file__).resolve().parent, Path(sys.prefix), Path(sys.base_prefix))
 #: Settings that make the service open connections to others.
 _SENDERS = (
     "webhook_url", "webhook_url_file", "notify_urls", "notify_urls_file", "ping_url", "ping_url_file",
 )  # fmt: skip
-_ELSEWHERE = (
-    "install Meshdrop where a service can read it, for example: sudo python3 -m venv /opt/meshdrop/venv, then the two "
-    "`pip install` lines of docs/operations.md, then give this command there"
-)
+#: What an installation makes its own of a root; whatever else people put there stays theirs.
+_IN_ROOT = ("inbox", "outbox", "failed", "status", ".meshdrop", SENTINEL)
 
 
 @dataclass(frozen=True)
@@ -113,56 +105,14 @@ def _is_local(root: Path) -> bool:
     return network_type(there) is None
 
 
-def check(site: Site, code: Iterable[Path] = _CODE, hidden: Sequence[Path] = _HIDDEN) -> None:
-    """Raise ``ConfigurationError`` for what a service could not see or use, before anything is written."""
-    for path in (*code, site.program):
-        if _is_below(path, hidden):
-            raise ConfigurationError(
-                f"this Meshdrop lies in {path}, which no service can see: people's own folders are hidden from it",
-                _ELSEWHERE,
-            )
-        if (closed := _closed_to_others(path)) is not None:
-            raise ConfigurationError(
-                f"{closed} may not be read by everybody, so {site.user} could not start {site.program}",
-                f"sudo chmod -R go+rX {closed}",
-            )
-    for path in (site.places.root, *site.writable):
-        if _is_below(path, hidden):
-            raise ConfigurationError(
-                f"{path} lies where no service can see it: people's own and temporary folders are hidden from it",
-                "choose a folder under /srv or a disk of its own; a folder below /home can be bound there: "
-                "sudo mount --bind /home/scans /srv/scans (and the same in /etc/fstab)",
-            )
-
-
-def _is_below(path: Path, tops: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(top) for top in tops)
-
-
-def _closed_to_others(path: Path) -> Path | None:
-    """The first part of the way to ``path`` that only some users may go."""
-    for part in (*reversed(path.parents), path):
-        try:
-            mode = part.stat().st_mode
-        except OSError:
-            return part
-        wanted = stat.S_IXOTH if part != path else stat.S_IROTH | stat.S_IXOTH
-        if mode & wanted != wanted:
-            return part
-    return None
-
-
 def installation(site: Site) -> list[Step]:
     """Every step, in order. Each can be done again: this is also how a new version is installed."""
     root, state, user = str(site.places.root), str(site.places.state), site.user
-    # A server decides about the rights on its own folders, and may not let root do anything at all.
-    own = [(root, "0755"), (state, "0700")] if site.is_local else [(state, "0700")]
     return [
         Write(USERS, site.users()),
         Run(("systemd-sysusers", str(USERS))),
-        *(Run(("install", "-d", "-o", user, "-g", user, "-m", mode, folder)) for folder, mode in own),
-        # They may have been used by somebody else until now.
-        Run(("chown", "-hR", f"{user}:{user}", *(folder for folder, _ in own))),
+        *(Run(("install", "-d", "-o", user, "-g", user, "-m", mode, str(folder))) for folder, mode in site.own),
+        *(Run(("chown", "-hR", f"{user}:{user}", *used)) for used in _used_before(site)),
         Run(("runuser", "-u", user, "--", str(site.program), "init", root, "--state", state)),
         Write(FOLDERS, site.folders()),
         Run(("systemd-tmpfiles", "--create", str(FOLDERS))),
@@ -171,6 +121,15 @@ def installation(site: Site) -> list[Step]:
         Run(("systemctl", "enable", UNIT.name)),
         Run(("systemctl", "restart", UNIT.name)),
     ]
+
+
+def _used_before(site: Site) -> Iterator[list[str]]:
+    """What is there and may have been used by somebody else until now: nothing, or the words of one command."""
+    root = site.places.root
+    ours = [root / name for name in _IN_ROOT] if site.is_local else []
+    ours += [folder for folder, _ in site.own if folder != root]
+    if there := [str(path) for path in ours if os.path.lexists(path)]:
+        yield there
 
 
 def removal() -> list[Step]:
@@ -182,29 +141,30 @@ def removal() -> list[Step]:
     ]
 
 
-def check_machine(euid: int | None = None, running: Path = Path("/run/systemd/system")) -> None:
-    """Raise ``MeshdropError`` unless the steps can be done here: as root, on a machine that systemd runs."""
-    if not running.is_dir() or shutil.which("systemctl") is None:
-        raise MeshdropError(
-            "systemd does not run this machine",
-            "start the service by what does, with the command `meshdrop run`; --into DIR writes the files without it",
-        )
-    if (os.geteuid() if euid is None else euid) != 0:
-        raise MeshdropError("a service is installed by root", "give the same command with sudo")
-
-
 def perform(steps: Sequence[Step], say: Callable[[str], None]) -> None:
     """Do the steps. Raises ``MeshdropError`` at the first that fails; those before it stay done, and can be done again.
     """
     for step in steps:
         say(str(step))
         match step:
-            case Write():
-                write(step.path, step.text)
-            case Remove():
-                step.path.unlink(missing_ok=True)
+            case Write() | Remove():
+                _change(step)
             case Run():
                 _run(step)
+
+
+def _change(step: Write | Remove) -> None:
+    try:
+        if isinstance(step, Write):
+            write(step.path, step.text)
+        else:
+            step.path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MeshdropError(
+            f"{step.path} cannot be changed ({error.strerror})",
+            f"make {step.path.parent} writable, then give the same command again; where this machine's /etc is made "
+            "elsewhere, `meshdrop service install --into DIR` writes the files for that",
+        ) from error
 
 
 def _run(step: Run) -> None:

@@ -20,7 +20,10 @@ from daemon.settings import Settings
 
 WEBHOOK = "webhook"
 _FILE_MAX = 65_536
-_APPRISE = "the package apprise is not installed here, and notify_urls needs it: pip install 'meshdrop[notify]'"
+_APPRISE = (
+    "the package apprise is not installed here, and notify_urls needs it: make notify (a service: install "
+    "requirements-notify.lock, see docs/operations.md)"
+)
 
 
 @dataclass(frozen=True)

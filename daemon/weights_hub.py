@@ -40,7 +40,8 @@ class HubSource:
         except ImportError as error:
             raise MeshdropError(
                 "fetching over the network needs huggingface_hub, which is not installed",
-                "make weights, or pip install 'meshdrop[weights]'; copying with --from DIR needs nothing",
+                "make weights (a service: install requirements-weights.lock, see docs/operations.md); copying with "
+                "--from DIR needs nothing",
             ) from error
         self._api = huggingface_hub.HfApi(endpoint or os.environ.get("HF_ENDPOINT"))
         self.says = urlsplit(self._api.endpoint).netloc

@@ -26,7 +26,7 @@ def write_extra_formats(folder: Path, formats: Sequence[str]) -> tuple[list[Path
     if "usdz" not in formats:
         return [], []
     if importlib.util.find_spec("pxr") is None:
-        return [], [f"{USDZ} was not written: usd-core is not installed (make usd, or pip install 'meshdrop[usd]')"]
+        return [], [f"{USDZ} was not written: usd-core is not installed (make usd; a service: requirements-usd.lock)"]
     target = folder / USDZ
     source = next(path for name in ("pbr.glb", "mesh.glb") if (path := folder / name).exists())
     why = _convert(source, target)

@@ -14,7 +14,7 @@ SEVERITIES = ("error", "warning", "info", "hint")
 #: Of all files together; the counts are whole.
 SHOWN = 10
 MISSING = "no engine for the Khronos validator is installed"
-CURE = "make validate, or pip install 'meshdrop[validate]', or install Node 16 or newer"
+CURE = "make validate (a service: install requirements-validate.lock, see docs/operations.md), or Node 16 or newer"
 AGAIN = "drop the capture again to have its files validated anew, or hand them to any glTF validator"
 
 

@@ -23,24 +23,25 @@ from tests.unit.test_docs import README, blocks
 ELSEWHERE = {
     "make demo": "it installs everything anew and runs a model, minutes: tests/machine does it on a bare machine",
     "make test": "it is these very tests",
+    ". .venv/bin/activate": "`meshdrop` is this checkout's anyway",
 }
 LINES = [re.sub(r"\s+#.*$", "", line) for block in blocks(README, "sh") for line in block.splitlines() if line.strip()]
 HERE = [line for line in LINES if line not in ELSEWHERE]
 
 
 class Shell:
-    """Gives the commands; "/" at the beginning of a word is a temporary folder, and `meshdrop` this checkout's.
+    """Gives the commands in a temporary folder; `meshdrop` is this checkout's.
 
     The service works with stand-ins for its workers (tests.light), so that no model has to run; all else is real.
     """
 
     def __init__(self, top: Path) -> None:
         self.top, self.started = top, list[subprocess.Popen[bytes]]()
-        (top / "srv").mkdir(parents=True)
+        top.mkdir(parents=True)
 
     def give(self, line: str) -> None:
         """One command; a service is started and goes on."""
-        words = [f"{self.top}{word}" if word.startswith("/") else word for word in shlex.split(line)]
+        words = shlex.split(line)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
         variables = {**clean, "PYTHONPATH": str(REPOSITORY), "MESHDROP_SETTLE_S": "0.2", "MESHDROP_MIN_FREE_MB": "1"}
         if words[:2] == ["meshdrop", "run"]:
@@ -67,10 +68,10 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 def test_the_commands_do_what_the_page_says(shell: Shell, ball: Path) -> None:
     """From nothing to a result in the outbox, and everything that the page's table says to look at is there."""
-    shutil.copytree(ball, shell.top / "my-object")
+    shutil.copytree(ball, shell.top / "samples/snail")
     for line in HERE:
         shell.give(line)
-    root = shell.top / "srv/scans"
+    root = shell.top / "scans"
     wait_for((root / "outbox/my-object.done").exists)
     assert_whole(root / "outbox/my-object")
     assert contents(root / "outbox/my-object/capture") == contents(ball)

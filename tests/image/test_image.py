@@ -203,6 +203,12 @@ def test_the_share_is_mounted_once_and_nothing_else_of_the_host() -> None:
     assert {state["target"], weights["target"]} == set(STAGES["cpu"].volumes) == set(STAGES["gpu"].volumes)
 
 
+def test_the_volumes_are_the_same_wherever_the_checkout_lies() -> None:
+    """An upgrade from another folder must find the record of the version before."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with the development lock")
+    assert yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["name"] == "meshdrop"
+
+
 def test_a_stop_has_the_time_that_the_settings_need() -> None:
     assert read(COMPOSE)["meshdrop"]["stop_grace_period"] == f"{Site().stop_s}s"
     assert Site().stop_grace_s == Settings.model_fields["stop_grace_s"].default
@@ -234,6 +240,7 @@ def test_compose_itself_accepts_the_files(tmp_path: Path, files: tuple[Path, ...
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a warning"
+    assert json.loads(done.stdout)["volumes"]["state"]["name"] == "meshdrop_state", "wherever the checkout lies"
     services = json.loads(done.stdout)["services"]
     assert set(services) == {"meshdrop", "weights"}
     [share] = [mount for mount in services["meshdrop"]["volumes"] if mount["type"] == "bind"]

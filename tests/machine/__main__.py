@@ -165,6 +165,49 @@ def settings_that_do_not_fit(machine: Machine) -> None:
 
 
 @step
+def messages_from_behind_the_wall(machine: Machine) -> None:
+    """With addresses in the settings the next installation opens the unit just so far that webhook and mail arrive."""
+    settings = "/srv/scans/.meshdrop/config.toml"
+    machine.do("/opt/meshdrop/venv/bin/pip install --quiet --require-hashes -r requirements-notify.lock; "
+               "systemd-run --quiet --unit=sink -p StandardOutput=file:/root/heard python3 $PWD/tests/machine/sink.py",
+               folder=SOURCE)
+    added = ('webhook_url = "http://127.0.0.1:8780/hook"\n'
+             'notify_urls = ["mailto://127.0.0.1:8725?from=a@site.example&to=b@site.example&mode=insecure"]\n')
+    machine.do(f"cp -p {settings} /root/before.toml")
+    kept = (machine.top / settings[1:]).read_text(encoding="utf-8")
+    (machine.top / settings[1:]).write_text(added + kept, encoding="utf-8")
+    machine.do("meshdrop service install --root /srv/scans --yes")
+    assert (unit(machine, "PrivateNetwork"), unit(machine, "PrivateUsers")) == ("no", "yes")
+    machine.do("systemd-analyze security --no-pager --threshold=15 meshdrop")
+    # Somebody else's folder, as the people of this machine copy it: from inside it looks like nobody's.
+    machine.do(f"useradd guest; usermod -aG meshdrop guest; cd /srv/scans; cp -r {SOURCE}/samples/snail .told; "
+               "cp .told/views/view_00.png .told/depth/depth_01.png; chown -R guest:meshdrop .told; "
+               "chmod -R g+w .told; mv .told inbox/told")
+    wait_for(lambda: "MAIL Subject: Meshdrop: told failed" in machine.says("cat heard"))
+    wait_for(lambda: '"event": "failed"' in machine.says("grep 'POST /hook' heard || true"))
+    machine.do(f"systemctl stop sink; cp -p /root/before.toml {settings}; "
+               "meshdrop service install --root /srv/scans --yes")
+    assert unit(machine, "PrivateNetwork") == "yes"
+
+
+@step
+def another_place_and_a_second_service(machine: Machine) -> None:
+    """Every command of the chapter; another folder than the installed one is refused, and so is one of others."""
+    for wrong in ("--root /srv/elsewhere", "--root /etc", "--root /srv/scans --user other"):
+        refused = machine.do(f"meshdrop service install {wrong} --yes", check=False)
+        assert refused.returncode == 78, wrong
+        assert unit(machine, "ActiveState") == "active"
+    machine.do(chapter("Another place, another user, a second service"), folder=SOURCE)
+    wait_for(lambda: unit(machine, "StatusText").startswith("idle"))
+    assert machine.says("systemctl is-active meshdrop second").split() == ["active", "active"]
+    machine.do(f"cp -r {SOURCE}/samples/snail /srv/second/inbox/two; chmod -R g+w /srv/second/inbox/two")
+    wait_for((machine.top / "srv/second/outbox/two.done").exists)
+    machine.do("systemctl disable --now second; rm -r /etc/systemd/system/second.service /etc/tmpfiles.d/second.conf "
+               "/srv/second /var/lib/second; meshdrop service uninstall --yes; mv /srv/moved /srv/scans; "
+               "meshdrop service install --root /srv/scans --yes")
+
+
+@step
 def a_reboot_and_a_pulled_plug(machine: Machine) -> None:
     """The service comes back by itself, and what was in hand is delivered once."""
     for number, end in enumerate((machine.switch_off, machine.kill)):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import site_install
+from daemon import site_check, site_install
 from daemon.errors import ConfigurationError, MeshdropError
+from daemon.places import Places
 from daemon.settings import Settings, load
 from daemon.share import create_root
 from daemon.site import FOLDERS, UNIT, USERS, Site, usual_places
@@ -212,13 +213,15 @@ def test_a_file_that_was_changed_by_hand_is_kept_beside_the_new_one(machine: Pat
 
 
 def test_the_steps_make_users_before_folders_and_folders_before_the_service() -> None:
+    """On a machine that has none of the folders yet; what is there already changes hands, see below."""
+    if any(path.exists() for path in (Path("/srv/scans"), Path("/var/lib/meshdrop"))):
+        pytest.skip("Meshdrop is installed on this machine")
     told = [str(step) for step in site_install.installation(Site())]
     assert told == [
         "write /etc/sysusers.d/meshdrop.conf",
         "run systemd-sysusers /etc/sysusers.d/meshdrop.conf",
         "run install -d -o meshdrop -g meshdrop -m 0755 /srv/scans",
         "run install -d -o meshdrop -g meshdrop -m 0700 /var/lib/meshdrop",
-        "run chown -hR meshdrop:meshdrop /srv/scans /var/lib/meshdrop",
         "run runuser -u meshdrop -- /opt/meshdrop/venv/bin/meshdrop init /srv/scans --state /var/lib/meshdrop",
         "write /etc/tmpfiles.d/meshdrop.conf",
         "run systemd-tmpfiles --create /etc/tmpfiles.d/meshdrop.conf",
@@ -227,6 +230,80 @@ def test_the_steps_make_users_before_folders_and_folders_before_the_service() ->
         "run systemctl enable meshdrop.service",
         "run systemctl restart meshdrop.service",
     ]
+
+
+def test_only_what_is_meshdrops_changes_hands(tmp_path: Path) -> None:
+    """Somebody else's folder beside the inbox stays his; the record and a spool elsewhere come with the service."""
+    root, spool, state = (tmp_path / name for name in ("scans", "spool", "state"))
+    create_root(load(root, spool_dir=spool, state_dir=state).places)
+    (root / "others").mkdir()
+    site = replace(Site(), places=load(root, spool_dir=spool, state_dir=state).places, user="scans")
+    words = [step.words for step in site_install.installation(site) if isinstance(step, Run)]
+    made = [step[-3:] for step in words if step[0] == "install"]
+    assert made == [("-m", "0755", f"{root}"), ("-m", "0700", f"{spool}"), ("-m", "0700", f"{state}")]
+    [given] = [step for step in words if step[0] == "chown"]
+    assert given == (
+        "chown", "-hR", "scans:scans", f"{root}/inbox", f"{root}/outbox", f"{root}/failed", f"{root}/status",
+        f"{root}/.meshdrop-id", f"{spool}", f"{state}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("taken", ["root", "spool", "state", "cache"])
+def test_a_folder_that_is_used_for_something_else_is_refused(tmp_path: Path, taken: str) -> None:
+    """`--root /etc` would give every file in it to the service; `--state /var/lib` would shut everybody else out."""
+    places = Places(*(tmp_path / name for name in ("root", "spool", "state", "cache", "state/weights")))
+    site = replace(Site(Path("/usr/bin/env")), places=places)
+    site_check.check(site, code=[], hidden=[], installed=tmp_path / "none")
+    (tmp_path / taken).mkdir()
+    (tmp_path / taken / "lost+found").mkdir()
+    site_check.check(site, code=[], hidden=[], installed=tmp_path / "none")
+    (tmp_path / taken / "passwd").touch()
+    with pytest.raises(ConfigurationError, match="would be given to meshdrop, and holds 'passwd'") as refused:
+        site_check.check(site, code=[], hidden=[], installed=tmp_path / "none")
+    assert str(tmp_path / taken / "meshdrop") in refused.value.fix
+
+
+def test_a_service_that_has_worked_can_be_installed_again_beside_what_people_added(tmp_path: Path) -> None:
+    settings = load(tmp_path / "scans", state_dir=tmp_path / "state")
+    create_root(settings.places)
+    site = Site(Path("/usr/bin/env"), settings.places)
+    site_check.check(site, code=[], hidden=[], installed=tmp_path / "none")
+    settings.places.database.touch()
+    for folder in (settings.places.root, settings.places.state):
+        (folder / "notes.txt").touch()
+    (settings.places.cache / "numba-0123456789ab").mkdir()
+    site_check.check(site, code=[], hidden=[], installed=tmp_path / "none")
+
+
+def test_the_service_of_another_folder_is_not_taken_away_silently(tmp_path: Path) -> None:
+    """There is one unit: installing it for a second root would leave the first without a service."""
+    installed = tmp_path / "meshdrop.service"
+    site = Site(Path("/usr/bin/env"))
+    installed.write_text(site.unit())
+    site_check.check(site, code=[], hidden=[], installed=installed)
+    other = replace(site, places=usual_places(Path("/srv/others"), Path("/var/lib/others")))
+    with pytest.raises(ConfigurationError, match="works on /srv/scans, not /srv/others") as refused:
+        site_check.check(other, code=[], hidden=[], installed=installed)
+    assert "service uninstall" in refused.value.fix
+    with pytest.raises(ConfigurationError, match="works as the user meshdrop, not scans"):
+        site_check.check(replace(site, user="scans"), code=[], hidden=[], installed=installed)
+
+
+def test_a_link_into_somebodys_home_is_seen_through(tmp_path: Path) -> None:
+    """ProtectHome= hides what the link leads to: the service would wait for its share for ever."""
+    (tmp_path / "home/scans").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "home/scans")
+    site = Site(Path("/usr/bin/env"), usual_places(tmp_path / "linked", Path("/var/lib/meshdrop")))
+    with pytest.raises(ConfigurationError, match="home/scans lies where no service can see it"):
+        site_check.check(site, code=[], hidden=[tmp_path / "home"], installed=tmp_path / "none")
+
+
+def test_a_file_that_cannot_be_written_is_named_with_a_cure(tmp_path: Path) -> None:
+    (tmp_path / "etc").touch()
+    for step in (Write(tmp_path / "etc/x.conf", "text\n"), Remove(tmp_path / "etc/x.conf")):
+        with pytest.raises(MeshdropError, match=r"etc/x\.conf cannot be changed") as failed:
+            site_install.perform([step], lambda _: None)
+        assert "writable" in failed.value.fix
 
 
 def test_the_steps_are_done_in_order_and_a_failed_one_ends_them(tmp_path: Path) -> None:
@@ -249,11 +326,11 @@ def test_removing_leaves_everything_that_people_own() -> None:
 def test_nothing_is_installed_where_systemd_does_not_run_or_by_somebody_else(tmp_path: Path) -> None:
     tool("systemctl")
     with pytest.raises(MeshdropError, match="systemd does not run this machine"):
-        site_install.check_machine(0, tmp_path / "absent")
+        site_check.check_machine(0, tmp_path / "absent")
     with pytest.raises(MeshdropError, match="by root") as refused:
-        site_install.check_machine(1000, tmp_path)
+        site_check.check_machine(1000, tmp_path)
     assert "sudo" in refused.value.fix
-    site_install.check_machine(0, tmp_path)
+    site_check.check_machine(0, tmp_path)
 
 
 def test_a_program_that_the_service_could_not_see_is_refused(tmp_path: Path) -> None:
@@ -266,14 +343,14 @@ def test_a_program_that_the_service_could_not_see_is_refused(tmp_path: Path) -> 
     for folder in (tmp_path, tmp_path.parent):
         folder.chmod(0o755)
     with pytest.raises(ConfigurationError, match="no service can see"):
-        site_install.check(site, code=[], hidden=[tmp_path])
+        site_check.check(site, code=[], hidden=[tmp_path])
     with pytest.raises(ConfigurationError, match="no service can see"):
-        site_install.check(site, code=[tmp_path / "venv"], hidden=[tmp_path / "venv"])
+        site_check.check(site, code=[tmp_path / "venv"], hidden=[tmp_path / "venv"])
     (tmp_path / "venv").chmod(0o700)
     hidden = [Path("/home")]
     outside = [folder for folder in program.parents if not folder.stat().st_mode & 0o001]
     with pytest.raises(ConfigurationError, match="may not be read by everybody") as refused:
-        site_install.check(site, code=[], hidden=hidden)
+        site_check.check(site, code=[], hidden=hidden)
     assert refused.value.fix == f"sudo chmod -R go+rX {outside[-1]}"
 
 
@@ -281,7 +358,7 @@ def test_a_program_that_the_service_could_not_see_is_refused(tmp_path: Path) -> 
 def test_a_share_that_the_service_could_not_see_is_refused(root: str) -> None:
     site = Site(Path("/usr/bin/env"), usual_places(Path(root), Path("/var/lib/meshdrop")))
     with pytest.raises(ConfigurationError, match="where no service can see it"):
-        site_install.check(site, code=[])
+        site_check.check(site, code=[])
 
 
 def test_a_dry_run_shows_the_steps_and_print_the_files(machine: Path) -> None:
@@ -303,6 +380,19 @@ def test_init_writes_where_the_record_lives_into_a_new_settings_file(tmp_path: P
     assert state.is_dir()
     assert not (root / ".meshdrop/state").exists()
     assert meshdrop("init", str(root), "--state", str(state)).returncode == 0, "again changes nothing"
+
+
+def test_init_where_this_user_may_not_write_names_the_command_that_helps() -> None:
+    """As in a container whose user is not the owner of the folder on the host."""
+    words = [sys.executable, "-m", "daemon.cli", "init", "/meshdrop-of-a-test"]
+    number = os.geteuid() or 65534
+    if os.geteuid() == 0:
+        words = [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", *words]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=PROJECT)
+    if "No module named" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("this checkout may not be read by another user")
+    assert done.returncode == 78
+    assert f"fix: give it a folder first: sudo install -d -o {number} " in done.stderr
 
 
 def test_init_does_not_move_a_record_that_is_elsewhere(tmp_path: Path) -> None:
