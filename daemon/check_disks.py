@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from daemon.bundle import RECEIPT
 from daemon.check_folders import nearest
+from daemon.check_inbox import LOOKED_AT, entries_below
 from daemon.finding import Finding
 from daemon.machine import Machine, user_name
 from daemon.mounts import Mount, carrying, read
 from daemon.places import Places
+from daemon.process import kernel_digest
 from daemon.settings import Settings
 from daemon.traces import read_shared
 
@@ -53,9 +56,11 @@ def share_mount(places: Places, machine: Machine) -> Finding:
 
 
 def mounts(places: Places, machine: Machine) -> Finding:
-    """Do the mounts of share, spool and state keep what is written to them?"""
+    """Do the mounts of share, spool and state keep what is written to them? Public folders may be mounts themselves."""
     known = read(machine.proc)
-    for what, path in (("the share", places.root), ("the spool", places.spool), ("the record", places.state)):
+    public = ((f"the folder {folder.name}", folder) for folder in places.public())
+    held = (("the share", places.root), ("the spool", places.spool), ("the record", places.state), *public)
+    for what, path in held:
         mount = carrying(path, known)
         if mount is None:
             continue
@@ -77,13 +82,14 @@ def _trouble_with(mount: Mount, what: str, machine: Machine) -> Finding | None:
             "nothing can be taken or published; disks with errors are turned read-only by the kernel",
             f"look at `dmesg | tail` first; then: sudo mount -o remount,rw {point}",
         )  # fmt: skip
-    if what != "the share" and mount.kind in _IN_MEMORY:
+    private = what in ("the spool", "the record")
+    if private and mount.kind in _IN_MEMORY:
         return Finding(
             "mounts", "fail", f"{mount.point}, which holds {what}, is {mount.kind}: it lies in memory",
             "accepted captures and the record are gone when the machine restarts",
             "set state_dir and spool_dir to folders on a disk",
         )  # fmt: skip
-    if what != "the share" and mount.kind == "overlay" and machine.in_container and mount.point == Path("/"):
+    if private and mount.kind == "overlay" and machine.in_container and mount.point == Path("/"):
         return Finding(
             "mounts", "fail", f"{what} lies in the container's own layer",
             "accepted captures and the record are gone when the container is replaced",
@@ -111,8 +117,12 @@ def state_disk(places: Places, machine: Machine) -> Finding:
 
 
 def kernel_cache(places: Places) -> Finding:
-    """Can compiled kernels be kept?"""
-    return _writable("kernel cache", places.cache, "every model run would compile its kernels again, for a minute")
+    """Can compiled kernels be kept? Those of this version may lie in a folder of another user's than the rest."""
+    ours = places.cache / f"numba-{kernel_digest()}"
+    below = islice(entries_below(ours), LOOKED_AT)
+    folders = (folder for folder in (ours, *(Path(entry.path) for entry in below)) if folder.is_dir())
+    closed = next((folder for folder in folders if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)), places.cache)
+    return _writable("kernel cache", closed, "every model run would compile its kernels again, for a minute")
 
 
 def _writable(name: str, wanted: Path, why: str) -> Finding:
@@ -121,16 +131,21 @@ def _writable(name: str, wanted: Path, why: str) -> Finding:
         return Finding(name, "ok", str(wanted))
     if not folder.is_dir():
         return Finding(name, "fail", f"{folder} is not a folder", why, f"rm {shlex.quote(str(folder))}")
+    says = f"{user_name()} may not write to {folder}"
+    if folder != wanted:
+        says = f"there is no {wanted}, and {says}"
     return Finding(
-        name, "fail", f"{user_name()} may not write to {folder}", why,
-        f"sudo chown -R {user_name()} {shlex.quote(str(folder))}",
+        name, "fail", says, why,
+        f"sudo chown -R {user_name()} {shlex.quote(str(folder))}" if folder == wanted
+        else f"sudo install -d -m 700 -o {user_name()} {shlex.quote(str(wanted))}",
     )  # fmt: skip
 
 
 def free_space(settings: Settings, machine: Machine) -> Finding:
     """Is there room for the largest capture that is allowed, and for results as large as the last ones?"""
     places = settings.places
-    free = min(machine.room(nearest(folder)).free_bytes for folder in (places.spool, places.state)) / 1e6
+    rooms = {folder: machine.room(nearest(folder)).free_bytes / 1e6 for folder in (places.spool, places.state)}
+    tight, free = min(rooms.items(), key=lambda item: item[1])
     sizes = [size / 1e6 for size in _last_results(places)]
     wanted = max(settings.min_free_mb, CAPTURES_FREE * settings.max_capture_mb, CAPTURES_FREE * max(sizes, default=0))
     if free >= wanted:
@@ -141,7 +156,9 @@ def free_space(settings: Settings, machine: Machine) -> Finding:
         "free space", "fail" if free < settings.min_free_mb else "warn", f"{free:.0f} MB, less than {wanted:.0f} MB",
         "nothing new is taken from the inbox" if free < settings.min_free_mb else "large captures have to wait",
         f"take results out of {places.outbox} and {places.failed}, or lower retain_days; "
-        f"du -x -d2 {shlex.quote(str(places.root))} | sort -n shows where the space is",
+        f"du -x -d2 {shlex.quote(str(places.root))} | sort -n shows where the space is"
+        if os.stat(nearest(tight)).st_dev == os.stat(nearest(places.root)).st_dev
+        else f"make room on the disk of {tight}: du -x -d2 $(df --output=target {shlex.quote(str(tight))} | tail -1)",
     )  # fmt: skip
 
 

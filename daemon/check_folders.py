@@ -6,34 +6,47 @@ Moves one empty folder through the share, as the service will, and takes it away
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
-import re
 import shlex
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from daemon.check_inbox import unusable_below
+from daemon.check_layout import clash
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
-from daemon.listing import list_inbox
 from daemon.machine import Machine, user_name
-from daemon.places import SENTINEL, Places, shown
-from daemon.rigs import RigShelf
+from daemon.places import SENTINEL, Places
 from daemon.share import probe_rename
-from models.problem import printable
 
 _OTHERS = 0o077
-#: `path =` of smb.conf, and the first word of a line of /etc/exports.
-_SMB_PATH = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
-_NFS_PATH = re.compile(r'^\s*(?:"([^"]+)"|([^#\s"]\S*))\s', re.MULTILINE)
+#: Bytes, and inodes, below which an empty folder may not find room.
+_NO_ROOM = 4096
 
 
 def root_folder(places: Places) -> Finding:
     """Is the share mounted, and is it one of ours?"""
-    root = places.root
-    if places.sentinel.is_file():
+    root, quoted = places.root, shlex.quote(str(places.sentinel))
+    try:
+        places.sentinel.read_bytes()
+    except IsADirectoryError:
+        return Finding(
+            "root", "fail", f"{places.sentinel} is a folder", "the service refuses to start on this root",
+            f"mv {quoted} {quoted}.old, then meshdrop init {shlex.quote(str(root))}",
+        )  # fmt: skip
+    except PermissionError:
+        return Finding(
+            "root", "fail", f"{user_name()} may not read {places.sentinel}",
+            "the service refuses to start on this root",
+            f"sudo chown {user_name()} {shlex.quote(str(root))} {quoted} && sudo chmod u+r {quoted}",
+        )  # fmt: skip
+    except OSError:
+        pass  # it is not there, or the root is not
+    else:
         return Finding("root", "ok", str(root))
     says = f"{root} has no {SENTINEL}" if root.is_dir() else f"there is no folder {root}"
     return Finding(
@@ -89,7 +102,7 @@ def permissions(places: Places) -> Finding:
                 "the kernel then lets only its owner move a folder out of it: captures of other users are never taken",
                 f"chmod -t {shlex.quote(str(folder))}",
             )  # fmt: skip
-    if not os.access(places.status, os.W_OK | os.X_OK):
+    if not _may(places.status, os.W_OK | os.X_OK):
         return Finding(
             "permissions", "warn", f"{user_name()} may not write to {places.status}",
             "the people at the share see nothing of what happens to their captures",
@@ -106,6 +119,11 @@ def permissions(places: Places) -> Finding:
     return Finding("permissions", "ok", "as they should be")
 
 
+def _may(path: Path, how: int) -> bool:
+    """Whether this user has the right; on a mount that is read-only nobody has, which is the line `mounts`."""
+    return os.access(path, how) or bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def _is_loose(mode: int) -> bool:
     return bool(mode & stat.S_IWGRP) and not mode & (stat.S_ISGID | stat.S_IWOTH)
 
@@ -116,30 +134,30 @@ def _obstacle(places: Places) -> tuple[Path, str] | None:
         if os.path.lexists(folder):
             if not folder.is_dir():
                 return folder, "is there and is no folder"
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            if not _may(folder, os.R_OK | os.W_OK | os.X_OK):
                 return folder, f"may not be used by {user_name()}"
     for file in (places.lock, places.spool / "lock", places.live_status):
         if os.path.lexists(file):
             if not file.is_file():
                 return file, "is there and is no file"
-            if not os.access(file, os.R_OK | os.W_OK):
+            if not _may(file, os.R_OK | os.W_OK):
                 return file, f"may not be used by {user_name()}"
+    for folder in (places.claimed, places.staging, places.state / "work", places.kept):
+        if folder.is_dir() and (inner := unusable_below(folder)) is not None and _may(inner, os.F_OK):
+            return inner, f"may not be used by {user_name()}"
     return None
 
 
 def private_folders(places: Places) -> Finding:
     """Are spool and state out of reach of the people at the share?"""
-    if (inside := inside_public(places)) is not None:
-        private, public, setting = inside
+    if (found := clash(places)) is not None:
         return Finding(
-            "private folders", "fail", f"{private} lies inside {public}",
-            "people at the share could delete or change captures that were accepted; the service refuses to start",
-            f"move it with the setting {setting}, to a folder that nobody exports",
-        )  # fmt: skip
+            "private folders", "fail", found.says, f"{found.why}; the service refuses to start", found.fix
+        )
     if (obstacle := _obstacle(places)) is not None:
         path, says = obstacle
         quoted = shlex.quote(str(path))
-        cure = f"sudo chown -R {user_name()} {quoted} && chmod u+rwX {quoted}"
+        cure = f"sudo chown -R {user_name()} {quoted} && sudo chmod -R u+rwX {quoted}"
         return Finding(
             "private folders", "fail", f"{path} {says}", "the service cannot be started, or stops when it comes there",
             cure if "may not" in says else f"mv {quoted} {quoted}.old (a start makes what it needs)",
@@ -157,51 +175,49 @@ def private_folders(places: Places) -> Finding:
     return Finding("private folders", "ok", "nobody else may enter")
 
 
-def inside_public(places: Places) -> tuple[Path, Path, str] | None:
-    """A private folder, the public one in which it lies, and the setting that moves it; None when all is well."""
-    for private, setting in ((places.spool, "spool_dir"), (places.state, "state_dir")):
-        real = Path(os.path.realpath(private))
-        for public in places.public():
-            around = Path(os.path.realpath(public))
-            if real == around or around in real.parents:
-                return private, public, setting
-    return None
-
-
-def exports(places: Places, machine: Machine) -> Finding:
-    """Does a file server on this machine show the private folders to everybody?"""
-    for file, pattern in (("etc/samba/smb.conf", _SMB_PATH), ("etc/exports", _NFS_PATH)):
-        try:
-            text = (machine.fs / file).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        for exported in (next(filter(None, found.groups())).strip('"') for found in pattern.finditer(text)):
-            if (shown := _shown_by(Path(exported), places)) is not None:
-                return Finding(
-                    "exports", "warn", f"/{file} exports {printable(exported)}, and {shown} lies in it",
-                    "whoever mounts it can delete captures that were accepted and are nowhere else",
-                    f"export {', '.join(folder.name for folder in places.public())} of {places.root}, each by itself",
-                )  # fmt: skip
-    return Finding("exports", "ok", "no file server here shows the private folders")
-
-
-def _shown_by(exported: Path, places: Places) -> Path | None:
-    if not exported.is_absolute():
-        return None
-    top = Path(os.path.realpath(exported))
-    private = (places.spool, places.state)
-    return next((folder for folder in private if top in (real := Path(os.path.realpath(folder)), *real.parents)), None)
-
-
-def moving(places: Places) -> Finding:
+def moving(places: Places, machine: Machine) -> Finding:
     """Can folders be taken from the inbox and published by one rename? Found out by doing it."""
+    source = target = places.inbox
     try:
         for source, target in _moves(places):
             if source.is_dir() and target.is_dir():
                 probe_rename(source, target)
     except ConfigurationError as error:
-        return Finding("moving", "fail", str(error), "captures could not be taken, or results not published", error.fix)
+        why, fix = "captures could not be taken, or results not published", error.fix
+        if isinstance(error.__cause__, OSError):
+            fix = _cure_of_move(error.__cause__, source, target) or fix
+        return Finding("moving", "fail", str(error), why, fix)
+    except OSError as error:
+        if (line := _of_a_full_disk(error, target, machine)) is not None:
+            return line("moving")
+        raise
     return Finding("moving", "ok", f"folders move from inbox to spool to outbox and failed, as {user_name()}")
+
+
+def _cure_of_move(error: OSError, source: Path, target: Path) -> str | None:
+    """The cure of a move that is refused for another reason than two mounts."""
+    both = f"{shlex.quote(str(source))} {shlex.quote(str(target))}"
+    if error.errno == errno.EPERM:
+        return f"lsattr -d {both} shows a mark `i` or `a`, which forbids it: sudo chattr -i -a {both}"
+    if error.errno != errno.EACCES:
+        return None
+    if all(os.access(folder, os.W_OK | os.X_OK) for folder in (source, target)):
+        return (
+            "the rights are there, so a security module (SELinux, AppArmor) forbids it: "
+            f"sudo dmesg | grep -iE 'avc|apparmor' names the rule; with SELinux: sudo restorecon -R {both}"
+        )
+    closed = next(folder for folder in (source, target) if not os.access(folder, os.W_OK | os.X_OK))
+    return f"sudo chown {user_name()} {shlex.quote(str(closed))} && sudo chmod u+rwx {shlex.quote(str(closed))}"
+
+
+def _of_a_full_disk(error: OSError, folder: Path, machine: Machine) -> Callable[[str], Finding] | None:
+    """Where there is no room, that line comes first; None when the trouble is another, a quota for example."""
+    room = machine.room(folder)
+    full, used_up = room.free_bytes < _NO_ROOM, room.inodes is not None and room.inodes < _NO_ROOM
+    if error.errno != errno.ENOSPC or not (full or used_up):
+        return None
+    line = "free space" if full else "free inodes"
+    return lambda name: Finding(name, "skip", f"not looked at until `{line}` is in order")
 
 
 def _moves(places: Places) -> Iterator[tuple[Path, Path]]:
@@ -213,7 +229,7 @@ def _moves(places: Places) -> Iterator[tuple[Path, Path]]:
     yield staging, places.failed
 
 
-def names(places: Places) -> Finding:
+def names(places: Places, machine: Machine) -> Finding:
     """Does the share keep names as they are given? Found out with an empty folder in the spool, which is on it."""
     folder = nearest(places.staging)
     mark = uuid.uuid4().hex[:8]
@@ -222,6 +238,8 @@ def names(places: Places) -> Finding:
     try:
         given.mkdir()
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and (line := _of_a_full_disk(error, folder, machine)) is not None:
+            return line("names")
         return Finding(
             "names", "warn", f"{folder} takes no folder with an accent in its name ({error})",
             "captures with such names cannot be taken", "mount the share with UTF-8 names (CIFS: iocharset=utf8)",
@@ -251,20 +269,3 @@ def nearest(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
-
-
-def waiting(places: Places, machine: Machine) -> Finding:
-    """May this user take what lies in the inbox? Moving a folder elsewhere needs the right to write into it."""
-    listing = list_inbox(places.inbox, RigShelf(places.rigs).texts(), known=())
-    names = (*listing.folders, *listing.rig_folders, *listing.staged.values())
-    folders = [places.inbox / os.fsdecode(name) for name in names]
-    locked = sorted(folder for folder in folders if not machine.may_use(folder))
-    if not locked:
-        return Finding("inbox", "ok", f"{len(folders)} waiting" if folders else "empty")
-    return Finding(
-        "inbox", "warn",
-        f"{len(locked)} of {len(folders)} folders may not be moved by {user_name()}, for example "
-        f"{shown(os.fsencode(locked[0].relative_to(places.inbox)))!r}",
-        "they stay in the inbox until their permissions are changed; with Samba, `force user` keeps it from happening",
-        f"sudo chown -R {user_name()} {shlex.quote(str(places.inbox))}/*",
-    )  # fmt: skip

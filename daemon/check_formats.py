@@ -16,5 +16,5 @@ def formats(settings: Settings) -> Finding:
     return Finding(
         "formats", "warn", "extra_formats asks for USDZ, and usd-core is not installed",
         "meshes are delivered without mesh.usdz, with a note in the report",
-        "make usd, or pip install 'meshdrop[usd]', or take it out of extra_formats",
+        "make usd (a service: install requirements-usd.lock, see docs/operations.md), or take it out of extra_formats",
     )  # fmt: skip

@@ -65,11 +65,14 @@ class Cards:
         """Those that CUDA shows to the service; None where nvidia-smi is not installed. Raises as ``Question`` does."""
         if self._told is None:
             self._told = self._question.cards()
-        return None if self._told is None else visible(self._told, self.chosen())
+        return None if self._told is None else visible(self._told, self.chosen(), self._variable("CUDA_DEVICE_ORDER"))
 
     def chosen(self) -> str | None:
         """CUDA_VISIBLE_DEVICES as the service has it."""
-        return (self.service.environment() or self.machine.environ).get("CUDA_VISIBLE_DEVICES")
+        return self._variable("CUDA_VISIBLE_DEVICES")
+
+    def _variable(self, name: str) -> str | None:
+        return (self.service.environment() or self.machine.environ).get(name)
 
     def known(self) -> tuple[Card, ...]:
         """Those that CUDA shows, or none: for the lines that come after the one about the driver."""
@@ -121,10 +124,10 @@ def _driver_answers(cards: Cards, result: Result, why: str, seen: str) -> Findin
                 "gpu", result, f"nvidia-smi says: {says}", f"{why}; the driver was updated under the running kernel",
                 "sudo reboot",
             )  # fmt: skip
-        return Finding(
-            "gpu", result, f"nvidia-smi says: {says}", why,
-            "sudo modprobe nvidia; if that fails, install the driver again for this kernel",
-        )  # fmt: skip
+        cure = "sudo modprobe nvidia; if that fails, install the driver again for this kernel"
+        if "lost" in says or "reboot" in says.lower():
+            cure = "sudo reboot; if it is lost again, look at its power, seat and cooling: sudo dmesg | grep -i xid"
+        return Finding("gpu", result, f"nvidia-smi says: {says}", why, cure)
     if found is None:
         return Finding("gpu", "ok", f"{seen}; nvidia-smi is not here, so its memory and health are not known")
     if not found:
@@ -134,12 +137,14 @@ def _driver_answers(cards: Cards, result: Result, why: str, seen: str) -> Findin
             "gpu", result, f"CUDA_VISIBLE_DEVICES={chosen!r} hides every GPU", why,
             "unset CUDA_VISIBLE_DEVICES, or name a card that `nvidia-smi -L` lists",
         )  # fmt: skip
-    if shut := [card for card in found if card.compute_mode.lower() == "prohibited"]:
+    if shut := [card for card in found[:1] if card.compute_mode.lower() == "prohibited"]:
         return Finding(
             "gpu", result, f"GPU {shut[0].index} is in compute mode Prohibited", why,
             f"sudo nvidia-smi -i {shut[0].index} -c DEFAULT",
         )  # fmt: skip
-    named = ", ".join(f"{card.name} ({card.total_mib or 0:,} MiB)" for card in found)
+    named = ", ".join(
+        card.name + (f" ({card.total_mib:,} MiB)" if card.total_mib is not None else "") for card in found
+    )
     return Finding("gpu", "ok", f"{named}, driver {found[0].driver}")
 
 
@@ -174,7 +179,7 @@ def _unfit(found: Torch, machine: Machine, cards: tuple[Card, ...]) -> tuple[str
             f"this is {driver}",
             "update the NVIDIA driver, or install a torch for an older CUDA (`nvidia-smi` names the newest that runs)",
         )  # fmt: skip
-    for card in cards:
+    for card in cards[:1]:  # the one that models compute on
         if card.capability is None:
             continue
         shown = f"{card.capability[0]}.{card.capability[1]}"
@@ -213,6 +218,12 @@ def memory(wanted: Wanted, cards: tuple[Card, ...], service: ProcessFacts) -> Fi
             "larger card",
         )  # fmt: skip
     others = [user for user in card.users if service.pid not in ProcessFacts(service.proc, user.pid).ancestors()]
+    if others and card.compute_mode.lower() == "exclusive_process":
+        return Finding(
+            "gpu memory", "warn",
+            f"GPU {card.index} is in compute mode Exclusive_Process, and process {others[0].pid} has it",
+            f"runs of {model} cannot begin while that one lives", f"sudo nvidia-smi -i {card.index} -c DEFAULT",
+        )  # fmt: skip
     if free >= need or not others:
         return Finding("gpu memory", "ok", f"{free:,} of {total:,} MiB are free")
     told = ", ".join(
@@ -238,13 +249,13 @@ def health(wanted: Wanted, cards: tuple[Card, ...]) -> Finding:
     """Does the card compute without errors, and does its driver stay awake?"""
     if not wanted.cuda or not cards:
         return Finding("gpu health", "ok", "not needed" if not wanted.cuda else "not known")
-    if ill := [card for card in cards if card.uncorrected_errors]:
+    if ill := [card for card in cards[:1] if card.uncorrected_errors]:
         return Finding(
             "gpu health", "warn", f"GPU {ill[0].index} counts {ill[0].uncorrected_errors} uncorrected memory errors",
             "results may be wrong, and runs may die",
             f"sudo nvidia-smi --gpu-reset -i {ill[0].index} while nobody uses it; if it counts again, replace the card",
         )  # fmt: skip
-    if asleep := [card for card in cards if card.persistent is False and not card.display]:
+    if asleep := [card for card in cards[:1] if card.persistent is False and not card.display]:
         return Finding(
             "gpu health", "warn", f"persistence mode of GPU {asleep[0].index} is off",
             "the driver sleeps between runs, and every run waits for it to wake: one to several seconds",

@@ -137,7 +137,7 @@ def clock(machine: Machine) -> Finding:
             "sudo timedatectl set-ntp true (or: sudo date -s 'YYYY-MM-DD HH:MM:SS')",
         )  # fmt: skip
     zone = machine.environ.get("TZ", "").lstrip(":")
-    if zone and "/" in zone and not (machine.fs / "usr/share/zoneinfo" / zone.lstrip("/")).exists():
+    if zone and not _is_zone(zone, machine):
         return Finding(
             "clock", "warn", f"TZ names {zone}, which this machine does not know",
             "times on the terminal are shown as if they were local, and are UTC",
@@ -150,6 +150,15 @@ def clock(machine: Machine) -> Finding:
             "sudo timedatectl set-ntp true (in a container: on the machine that runs it)",
         )  # fmt: skip
     return Finding("clock", "ok", "is kept right")
+
+
+def _is_zone(zone: str, machine: Machine) -> bool:
+    """Whether TZ is a file of rules, or rules itself (``CET-1CEST``), which hold a number."""
+    if any(sign.isdigit() for sign in zone) and "/" not in zone:
+        return True
+    known = machine.fs / "usr/share/zoneinfo"
+    file = machine.fs / zone.lstrip("/") if zone.startswith("/") else known / zone
+    return zone == "UTC" or file.is_file()
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daemon.check_gpu import Wanted
+from daemon.checkup import cure_of
 from daemon.finding import Finding
 from daemon.process import Home, worker_environment
 from daemon.settings import Settings
 from daemon.weights import CATALOGUES, cure
 from models.base import ModelUnavailable
+from models.problem import printable
+from models.registry import BUILT_IN
 from models.weights import MANIFEST, verify
 
 #: A healthy model answers within two seconds; one that hangs is a finding, not a wait.
 LIMIT_S = 20.0
+#: Of what a model prints while it is asked, no more than this is looked at.
+_SAID_MOST = 1 << 20
 
 #: Loading a model's class imports its libraries, which finds what looking for files cannot: a broken or
 #: unsuitable installation. The doctor's own process stays free of them.
@@ -42,28 +48,57 @@ try:
 except ModelUnavailable as error:
     answer = [error.reason, error.fix]
 print()
-print(json.dumps(answer))
+print("ANSWER", json.dumps(answer))
 """
 
 
 @dataclass(frozen=True)
 class Question:
-    """A model that is being asked."""
+    """A model that is being asked, by a process of its own; without one ``hindrance`` tells why.
+
+    What it says is kept in memory, not in pipes and not on a disk: something it has started may outlive it with the
+    other end in hand, and the disk may be full.
+    """
 
     model: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
+    hindrance: str = ""
+    out: int = -1
+    err: int = -1
 
     def answer(self) -> tuple[str, str] | None:
         """None when the model can run here; else the reason and the cure."""
+        if self.process is None:
+            return f"no process could be started to ask it: {self.hindrance}", "cure that, then ask again"
         try:
-            said, complaints = self.process.communicate(timeout=LIMIT_S)
+            code = self.process.wait(timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
             return f"did not answer within {LIMIT_S:.0f} seconds", "try again when the machine is idle"
-        if self.process.returncode != 0:
-            last = complaints.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            return f"its process ended with code {self.process.returncode}: {last}", "install Meshdrop afresh"
-        found: list[str] | None = json.loads(said.strip().rpartition(b"\n")[2])
-        return None if found is None else (found[0], found[1])
+        for line in reversed(_text(self.out).splitlines()):
+            if line.startswith("ANSWER "):
+                with suppress(ValueError):
+                    found: list[str] | None = json.loads(line.removeprefix("ANSWER "))
+                    return None if found is None else (found[0], found[1])
+        last = _text(self.err).strip().rpartition("\n")[2] or "it said nothing"
+        fix = "install Meshdrop afresh"
+        if self.model not in BUILT_IN:
+            fix = f"mend the file that [custom_models] names for {self.model}: it ends its process while it is loaded"
+        return f"its process ended with code {code}: {printable(last)}", fix
+
+    def end(self) -> None:
+        """Kill it, with whatever it has started."""
+        if self.process is not None:
+            with suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            os.close(self.out)
+            os.close(self.err)
+
+
+def _text(descriptor: int) -> str:
+    """The end of what was said."""
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, _SAID_MOST, max(size - _SAID_MOST, 0)).decode("utf-8", "replace")
 
 
 @contextmanager
@@ -71,23 +106,42 @@ def asked(
     models: Mapping[str, Mapping[str, Any]], custom: Mapping[str, str], weights: Path | None
 ) -> Iterator[list[Question]]:
     """Start asking every model (name -> its settings) at once; whatever still runs at the end is killed."""
-    with tempfile.TemporaryDirectory(prefix="meshdrop-doctor-") as name:
-        home = Home(Path(name), Path(name, "cache"), weights)
-        questions = [Question(model, _ask(model, options, custom, home)) for model, options in models.items()]
+    with ExitStack() as stack:
+        try:
+            top = Path(stack.enter_context(_scratch()))
+        except OSError as error:
+            yield [Question(model, None, str(error)) for model in models]
+            return
+        home = Home(top, top / "cache", weights)
+        questions = [_asked(model, options, custom, home) for model, options in models.items()]
         try:
             yield questions
         finally:
             for question in questions:
-                question.process.kill()
-                question.process.communicate()
+                question.end()
 
 
-def _ask(model: str, options: Mapping[str, Any], custom: Mapping[str, str], home: Home) -> subprocess.Popen[bytes]:
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder in memory, or in /tmp: that may be full or closed, and is nothing that the service needs."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="meshdrop-doctor-", dir="/dev/shm", ignore_cleanup_errors=True)
+    except OSError:
+        return tempfile.TemporaryDirectory(prefix="meshdrop-doctor-", ignore_cleanup_errors=True)
+
+
+def _asked(model: str, options: Mapping[str, Any], custom: Mapping[str, str], home: Home) -> Question:
     text = json.dumps([model, dict(options), dict(custom)])
-    return subprocess.Popen(
-        [sys.executable, "-I", "-c", _ASK, text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=worker_environment(f"doctor-{os.getpid()}", home.state, home),
-    )  # fmt: skip
+    out, err = os.memfd_create("out"), os.memfd_create("err")
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _ASK, text], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            env=worker_environment(f"doctor-{os.getpid()}", home.state, home), start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        os.close(out)
+        os.close(err)
+        return Question(model, None, str(error))
+    return Question(model, process, out=out, err=err)
 
 
 def configured(settings: Settings) -> dict[str, Mapping[str, Any]]:
@@ -108,7 +162,11 @@ def answered(question: Question, wanted: Wanted) -> Finding:
 def weights(model: str, top: Path, wanted: Wanted) -> Finding:
     """Are the weights of a model here, every file with its size? Every byte is read by `meshdrop weights verify`."""
     catalogue = CATALOGUES[model]
-    damages = verify(top / model, catalogue, deep=False)
+    try:
+        damages = verify(top / model, catalogue, deep=False)
+    except OSError as error:
+        result, why = wanted.loss_of([model])
+        return Finding(f"weights {model}", result, f"cannot be read: {error}", why, cure_of(error))
     if not damages:
         return Finding(f"weights {model}", "ok", f"{len(list(catalogue.files()))} files in {top / model}")
     result, why = wanted.loss_of([model])

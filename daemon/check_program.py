@@ -85,10 +85,12 @@ def _wrong_with(asked: Requirement, machine: Machine) -> str | None:
 
 
 def _version(name: str, machine: Machine) -> str | None:
+    """None where it is not installed, or only a rest of it is."""
     try:
-        return str(machine.metadata(name)["Version"])
+        version = machine.metadata(name)["Version"]
     except importlib.metadata.PackageNotFoundError:
         return None
+    return None if version is None else str(version)
 
 
 def _drifted(machine: Machine) -> Iterator[str]:
@@ -96,7 +98,7 @@ def _drifted(machine: Machine) -> Iterator[str]:
     from packaging.markers import Marker
 
     try:
-        text = (machine.program / LOCK).read_text(encoding="utf-8")
+        text = (machine.program / LOCK).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     for name, pinned, marker in _PINNED.findall(text):

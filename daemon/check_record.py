@@ -45,23 +45,48 @@ def record(places: Places, machine: Machine) -> Finding:
         return _damaged(places, "it is gone, or empty, and copies of it are there")
     if not places.database.is_file():
         return _damaged(places, "it is not a plain file")
-    if not os.access(places.database, os.R_OK | os.W_OK):
+    if (closed := next(_closed(places), None)) is not None:
         return Finding(
-            "record", "fail", f"{user_name()} may not read and write {places.database}",
-            "the service cannot be started", f"sudo chown {user_name()} {shlex.quote(str(places.database))}* && "
-            f"chmod u+rw {shlex.quote(str(places.database))}*",
+            "record", "fail", f"{user_name()} may not read and write {closed}",
+            "the service cannot be started", f"sudo chown {user_name()} {_quoted(places.database)}* && "
+            f"sudo chmod u+rw {_quoted(places.database)}*",
         )  # fmt: skip
     size = places.database.stat().st_size
     try:
         with closing(read_only(places.database)) as connection:
             trouble = trouble_of(connection) if size <= _READ_WHOLE else None
             revision = _revision(connection)
+            if revision is None and trouble is None and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                trouble = "it is some other program's"
+    except sqlite3.OperationalError as error:
+        return _unavailable(places, error)
     except sqlite3.Error as error:
         return _damaged(places, str(error))
     if trouble is not None:
         return _damaged(places, trouble)
     whole = "whole" if size <= _READ_WHOLE else f"readable ({size >> 20} MiB, too large to read whole here)"
     return _schema(places, machine, revision, whole)
+
+
+def _closed(places: Places) -> Iterator[Path]:
+    """The record, or what SQLite keeps beside it, where this user may not use it."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        file = places.database.with_name(places.database.name + end)
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            yield file
+
+
+def _unavailable(places: Places, error: sqlite3.OperationalError) -> Finding:
+    """That the record cannot be looked into now, which says nothing about what is in it."""
+    return Finding(
+        "record", "fail", f"{places.database} cannot be used now: {error}",
+        "while this lasts the service waits, and takes and delivers nothing",
+        f"end whatever else has it open (a backup, a browser of databases): sudo fuser -v {_quoted(places.database)}*",
+    )  # fmt: skip
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def read_only(database: Path) -> sqlite3.Connection:
@@ -85,7 +110,7 @@ def _schema(places: Places, machine: Machine, revision: str | None, whole: str) 
         return Finding(
             "record", "warn", f"{whole}, schema {revision or 'empty'}; this version has {HEAD}",
             "the service saves a copy and brings it up to date at the next start",
-            f"meshdrop run --once --root {shlex.quote(str(places.root))}",
+            f"meshdrop run --once --root {_quoted(places.root)}",
         )  # fmt: skip
     return Finding(
         "record", "fail", f"schema {revision} is unknown to this version: a newer Meshdrop wrote it",
@@ -139,6 +164,12 @@ def backups(places: Places, machine: Machine) -> Finding:
     if newest is None and machine.now() - last < _COPY_LATE_S:
         return Finding("backups", "ok", "the first copy is due within the hour")
     fix = "systemctl restart meshdrop; journalctl -u meshdrop | grep 'could not be copied' tells why it was not done"
+    if newest is not None and not os.access(newest, os.R_OK):
+        return Finding(
+            "backups", "warn", f"{user_name()} may not read {newest}",
+            "it could not be put back if the record is damaged",
+            f"sudo chown -R {user_name()} {_quoted(places.backups)} && sudo chmod -R u+rwX {_quoted(places.backups)}",
+        )  # fmt: skip
     if age > _COPY_LATE_S:
         told = f"the newest copy is {age / 3600:.0f} hours older than the record" if newest else "there is no copy"
         return Finding("backups", "warn", told, "the history of these hours is lost if the record is damaged", fix)
@@ -165,14 +196,14 @@ def queue(places: Places, machine: Machine, *, running: bool, paused: bool) -> F
         return Finding(
             "queue", "warn", f"{waiting} accepted captures wait, and no service runs",
             "nothing happens to them until it is started; they are safe",
-            f"systemctl start meshdrop (or: meshdrop run --root {shlex.quote(str(places.root))})",
+            f"systemctl start meshdrop (or: meshdrop run --root {_quoted(places.root)})",
         )  # fmt: skip
     busy = counts.get(State.RUNNING, 0)
     if oldest is not None and not busy and not paused and (age := machine.now() - oldest[1]) > STUCK_S:
         return Finding(
             "queue", "warn", f"{shown(oldest[0])} waits for {age / 3600:.0f} hours, and nothing is being worked on",
             "the service holds back for a reason that STATUS.txt names, or it is stuck",
-            f"cat {shlex.quote(str(places.overview))}; then: systemctl restart meshdrop",
+            f"cat {_quoted(places.overview)}; then: systemctl restart meshdrop",
         )  # fmt: skip
     return Finding("queue", "ok", f"{waiting} accepted captures" if waiting else "empty")
 

@@ -8,18 +8,22 @@ import os
 import re
 import shlex
 import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from daemon.board import SCHEMA
+from daemon.check_folders import account_of
 from daemon.control import ask
 from daemon.errors import MeshdropError
 from daemon.finding import Finding
 from daemon.lock import STALE_S
-from daemon.machine import Machine
+from daemon.machine import Machine, user_name
 from daemon.pause import Pause
 from daemon.places import Places
 from daemon.processes import ProcessFacts
 from daemon.programs import NoAnswer, start
-from daemon.settings import Settings
+from daemon.settings import Settings, config_file
 from daemon.site import UNIT
 from models.problem import printable
 
@@ -51,21 +55,54 @@ def holder(places: Places) -> int | None:
     return None
 
 
+def running(places: Places) -> int | None:
+    """As ``holder``; None too where this user may not know."""
+    with suppress(OSError):
+        return holder(places)
+    return None
+
+
 def instance(places: Places, machine: Machine) -> Finding:
     """Does a service run on these folders, and does its main loop answer?"""
-    pid = holder(places)
+    try:
+        pid = holder(places)
+    except PermissionError:
+        return Finding("service", "ok", f"{user_name()} may not know; the line `private folders` tells of it")
     if pid is None:
-        return Finding("service", "ok", _not_running(places, machine))
+        return _of_another_root(places, machine) or Finding("service", "ok", _not_running(places, machine))
+    if (served := ProcessFacts(machine.proc, pid).root_served()) is not None and _differ(served, places):
+        return _shared(places, f"process {pid}", served, "state_dir")
     try:
         ask(places.control, "ping")
     except MeshdropError as error:
         return Finding(
             "service", "fail", f"process {pid or 'unknown'} holds the lock and does not answer: {error}",
-            "nothing is taken, run or delivered, and no other service can start", "systemctl restart meshdrop",
+            "nothing is taken, run or delivered, and no other service can start",
+            f"systemctl restart meshdrop (who else has the lock: sudo fuser -v {shlex.quote(str(places.lock))})",
         )  # fmt: skip
     since = Pause(places.pause).since
     paused = "" if since is None else time.strftime(", paused since %Y-%m-%d %H:%M UTC", time.gmtime(since))
     return Finding("service", "ok", f"running as process {pid or 'unknown'}{paused}")
+
+
+def _differ(served: str, places: Places) -> bool:
+    return os.path.isabs(served) and os.path.realpath(served) != os.path.realpath(places.root)
+
+
+def _of_another_root(places: Places, machine: Machine) -> Finding | None:
+    """A service that uses this spool for another root, by the mark that it keeps fresh in it."""
+    left, fresh = _spool_mark(places, machine)
+    if left is None or not fresh or not _differ(str(left.get("root", "")), places):
+        return None
+    return _shared(places, f"process {left.get('pid')}", str(left["root"]), "spool_dir")
+
+
+def _shared(places: Places, who: str, served: str, setting: str) -> Finding:
+    return Finding(
+        "service", "fail", f"{printable(who)} works with these private folders for {printable(served)}",
+        f"no service can start on {places.root}: two roots share one {setting}",
+        f"set {setting} to a folder of its own in {shlex.quote(str(config_file(places.root)))}",
+    )  # fmt: skip
 
 
 def silent() -> Finding:
@@ -79,13 +116,8 @@ def silent() -> Finding:
 
 def _not_running(places: Places, machine: Machine) -> str:
     """That of a killed service is left behind does no harm: the next one takes its lock over, or waits a minute."""
-    try:
-        spool_lock = places.spool / "lock"
-        left = json.loads(spool_lock.read_text(encoding="ascii") or "null")
-        fresh = machine.now() - spool_lock.stat().st_mtime < STALE_S
-    except (OSError, ValueError):
-        left, fresh = None, False
-    if not isinstance(left, dict):
+    left, fresh = _spool_mark(places, machine)
+    if left is None:
         return "not running; `meshdrop run` starts it"
     whose = f"process {left.get('pid')} on {printable(str(left.get('name')))}"
     if fresh:
@@ -93,9 +125,20 @@ def _not_running(places: Places, machine: Machine) -> str:
     return f"not running; it was killed as {whose}, and the next one takes over what it left"
 
 
+def _spool_mark(places: Places, machine: Machine) -> tuple[dict[str, Any] | None, bool]:
+    """Who stands in the spool's lock, and whether that is less than a minute old."""
+    try:
+        spool_lock = places.spool / "lock"
+        left = json.loads(spool_lock.read_text(encoding="ascii") or "null")
+        fresh = 0 <= machine.now() - spool_lock.stat().st_mtime < STALE_S
+    except (OSError, ValueError):
+        return None, False
+    return (left, fresh) if isinstance(left, dict) else (None, False)
+
+
 def same_program(places: Places, machine: Machine) -> Finding:
     """Does the running service run what is installed now?"""
-    pid = holder(places)
+    pid = running(places)
     started = ProcessFacts(machine.proc, pid).started_at() if pid else None
     if started is None:
         return Finding("running version", "ok", "no service runs")
@@ -118,7 +161,7 @@ def held(places: Places, machine: Machine) -> Finding:
         stopped = bool(facts["stopped"])
     except (OSError, ValueError, KeyError, TypeError):
         reasons, stopped = [], True
-    if not reasons or stopped or holder(places) is None:
+    if not reasons or stopped or running(places) is None:
         return Finding("held", "ok", "nothing holds the service back")
     return Finding(
         "held", "warn", "; ".join(printable(reason) for reason in reasons[:3]),
@@ -134,15 +177,45 @@ def unit(settings: Settings, machine: Machine) -> Finding:
         text = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return Finding("unit", "ok", "none is installed")
-    root = _value(text, r"Environment=MESHDROP_ROOT")
+    if file.is_symlink() and os.readlink(file) == os.devnull:
+        return Finding(
+            "unit", "warn", "the unit is masked", "systemd does not start the service, not even when it is asked to",
+            f"sudo systemctl unmask meshdrop && sudo meshdrop service install --root {shlex.quote(str(settings.root))}",
+        )  # fmt: skip
+    own = _drop_ins(file)
+    root = _value(own, r"Environment=\"?MESHDROP_ROOT").strip('"') or _value(text, r"Environment=MESHDROP_ROOT")
     if root != str(settings.root):
         return Finding("unit", "ok", f"the installed one serves {root or 'another folder'}")
-    return _changed(text, settings) or _systemd_says(machine) or Finding("unit", "ok", "as this version ships it")
+    trouble = _other_user(own, settings, file) or _changed(text, settings) or _systemd_says(machine)
+    return trouble or Finding("unit", "ok", "as this version ships it")
 
 
 def _value(text: str, key: str) -> str:
-    found = re.search(rf"^{key}=(.*)$", text, re.MULTILINE)
-    return found.group(1).strip() if found else ""
+    """What stands behind ``key=`` last: later lines win."""
+    found = re.findall(rf"^{key}=(.*)$", text, re.MULTILINE)
+    return str(found[-1]).strip() if found else ""
+
+
+def _drop_ins(file: Path) -> str:
+    """What an administrator has put beside the unit (`systemctl edit`), in the order in which systemd reads it."""
+    texts = []
+    for part in sorted(file.with_name(f"{file.name}.d").glob("*.conf")):
+        with suppress(OSError):
+            texts.append(part.read_text(encoding="utf-8", errors="replace"))
+    return "\n".join(texts)
+
+
+def _other_user(own: str, settings: Settings, file: Path) -> Finding | None:
+    """A drop-in that lets the service work as somebody whom the private folders do not belong to."""
+    user, state = _value(own, "User"), settings.places.state
+    if not user or not state.is_dir() or user in (account_of(state), str(state.stat().st_uid)):
+        return None
+    return Finding(
+        "unit", "fail", f"{file.name}.d lets the service work as {printable(user)}; {state} is {account_of(state)}'s",
+        "the service cannot be started: its folders are closed to that user",
+        "take User= out of it (systemctl edit meshdrop), or give the folders to that user: "
+        f"sudo chown -R {shlex.quote(user)} {shlex.quote(str(settings.places.spool))} {shlex.quote(str(state))}",
+    )  # fmt: skip
 
 
 def _changed(text: str, settings: Settings) -> Finding | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from daemon.check_folders import account_of
+from daemon.checkup import in_time, late
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.machine import Machine, user_name
@@ -19,27 +22,58 @@ from models.problem import printable
 from models.registry import BUILT_IN
 
 PREFIX = "MESHDROP_"
+#: Reading a file takes milliseconds, and everything else waits for it.
+_READ_S = 4.0
+#: What did not answer once is not asked again.
+_SILENT: set[tuple[Path | None, Path | None]] = set()
 #: Ends the service in the middle of a step, for tests.
 _CRASH = ("MESHDROP_CRASH_AT", "MESHDROP_CRASH_LOG")
 
 
 def read_settings(root: Path | None, config: Path | None) -> tuple[Finding, Settings | None]:
-    """The settings and the line about them; all their problems at once."""
+    """The settings and the line about them; all their problems at once. Never hangs, even where the share does."""
+    if (root, config) in _SILENT:
+        return late("settings", _READ_S), None
+    try:
+        return in_time(lambda: _read(root, config), _READ_S)
+    except TimeoutError:
+        _SILENT.add((root, config))
+        return late("settings", _READ_S), None
+
+
+def _read(root: Path | None, config: Path | None) -> tuple[Finding, Settings | None]:
     try:
         found = find_root(root)
     except ConfigurationError as error:
         why = "the settings, the folders and the record were not checked"
         return Finding("settings", "warn", str(error), why, error.fix), None
+    except OSError as error:
+        why = "the settings, the folders and the record were not checked"
+        return Finding("settings", "warn", str(error), why, "name the folder with --root DIR"), None
     try:
         settings = load(found, config)
     except ConfigurationError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return _closed(found, error.__cause__), None
         why = "the service refuses to start; the folders, the record and the models were not checked"
         return Finding("settings", "fail", str(error), why, error.fix), None
-    except PermissionError as error:
-        why = "the folders, the record and the models were not checked"
-        fix = f"sudo -u {account_of(found)} meshdrop doctor --root {shlex.quote(str(found))}"
-        return Finding("settings", "fail", f"{user_name()} may not read {error.filename}", why, fix), None
     return Finding("settings", "ok", f"models: {', '.join(settings.models)}"), settings
+
+
+def _closed(root: Path, error: PermissionError) -> Finding:
+    """That the settings may not be read: by a stranger, or by the very user whom the root belongs to."""
+    place = shlex.quote(str(root))
+    try:
+        owner, own = account_of(root), root.stat().st_uid == os.geteuid()
+    except OSError:  # not even the root may be looked at
+        owner, own = "root", False
+    fix = f"sudo -u {owner} meshdrop doctor --root {place}"
+    if not own:
+        fix += f" (if {user_name()} is the user of the service: sudo chown {user_name()} {place} {place}/.meshdrop)"
+    else:
+        fix = f"sudo chown -R {user_name()} {place}/.meshdrop && sudo chmod u+rwX {place}/.meshdrop"
+    why = "the folders, the record and the models were not checked"
+    return Finding("settings", "fail", f"{user_name()} may not read {error.filename}", why, fix)
 
 
 def environment(machine: Machine, service: ProcessFacts) -> Finding:
@@ -71,8 +105,14 @@ def _unset(name: str, whose: str) -> str:
 
 
 def config_mode(settings: Settings, config: Path | None) -> Finding:
-    """Can strangers read a settings file that holds secrets?"""
+    """Can strangers read a settings file that holds secrets, or a file of them that it names?"""
     file = config or config_file(settings.root)
+    named = [getattr(settings, name) for name in type(settings).model_fields if name.endswith("_file")]
+    if shown := [path for path in named if path is not None and _is_open(path)]:
+        return Finding(
+            "secrets", "warn", f"{shown[0]} holds an address or a key, and every user of this machine may read it",
+            "whoever reads it can send messages in your name", f"chmod o-rwx {shlex.quote(str(shown[0]))}",
+        )  # fmt: skip
     given = [name for name in type(settings).model_fields if _is_secret(getattr(settings, name))]
     if not given or not file.is_file():
         return Finding("secrets", "ok", "none in the settings file")
@@ -83,6 +123,13 @@ def config_mode(settings: Settings, config: Path | None) -> Finding:
         "secrets", "warn", f"{file} holds {', '.join(given)}, and every user of this machine may read it",
         "whoever reads them can send messages in your name", f"chmod o-rwx {shlex.quote(str(file))}",
     )  # fmt: skip
+
+
+def _is_open(path: Path) -> bool:
+    """Whether strangers may read it. What a container is handed below /run/secrets is open there, to it alone."""
+    with suppress(OSError):
+        return bool(path.stat().st_mode & 0o004) and path.parts[:3] != ("/", "run", "secrets")
+    return False
 
 
 def _is_secret(value: object) -> bool:

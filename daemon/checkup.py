@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from daemon.errors import MeshdropError
 from daemon.finding import Finding
+from daemon.machine import user_name
+
+T = TypeVar("T")
 
 #: A healthy machine answers each question in milliseconds, a busy one with slow disks in a second or two. What takes
 #: longer hangs, and is a finding.
@@ -54,17 +61,43 @@ def carry_out(checks: Sequence[Check]) -> list[Finding]:
 
 
 def _made(check: Check) -> Finding:
-    """The finding, or that there is none in time. The thread of a check that hangs is left behind: a mount whose
-    server is gone, or a driver whose card is, lets nobody go.
+    """The finding, or that there is none in time."""
+    try:
+        return in_time(lambda: _safely(check), check.limit_s)
+    except TimeoutError:
+        return check.late or late(check.name, check.limit_s)
+
+
+def in_time(look: Callable[[], T], limit_s: float) -> T:
+    """What ``look`` answers; raises ``TimeoutError``. The thread of one that hangs is left behind: a mount whose server
+    is gone, or a driver whose card is, lets nobody go. Where no thread can be had, this one looks.
     """
-    found: list[Finding] = []
-    thread = threading.Thread(target=lambda: found.append(_safely(check)), name=f"check {check.name}", daemon=True)
-    thread.start()
-    thread.join(check.limit_s)
-    if found:
-        return found[0]
-    return check.late or Finding(
-        check.name, "fail", f"no answer within {check.limit_s:.0f} seconds",
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(look())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="check", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the limit on threads is used up, which is the line `process limits`
+        return look()
+    thread.join(limit_s)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError
+    return found[0]
+
+
+def late(name: str, limit_s: float) -> Finding:
+    """That a question was not answered in time."""
+    return Finding(
+        name, "fail", f"no answer within {limit_s:.0f} seconds",
         "something below it hangs (a mount whose server is away, a disk, a driver), and the service would hang too",
         "look at `dmesg | tail` and at what this line is about; a network mount: sudo umount -l PLACE, then mount it",
     )  # fmt: skip
@@ -78,11 +111,27 @@ def _safely(check: Check) -> Finding:
         fix = error.fix or "see `meshdrop check` and docs/architecture.md"
         return Finding(check.name, "fail", str(error), "this could not be checked", fix)
     except OSError as error:
-        fix = "run the doctor as the user the service runs as (root does so by itself)"
-        return Finding(check.name, "fail", str(error), "this could not be checked", fix)
+        return Finding(check.name, "fail", str(error), "this could not be checked", cure_of(error))
     except Exception as error:
         return Finding(
             check.name, "fail", f"the check itself went wrong ({type(error).__name__}: {error})",
             "nothing is known about what it looks at",
             "meshdrop doctor --bundle . and send the file to whoever looks after Meshdrop",
         )  # fmt: skip
+
+
+def cure_of(error: OSError) -> str:
+    """What a person does about a refusal of the kernel."""
+    place = shlex.quote(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "the folder"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"sudo chown -R {user_name()} {place}, if {user_name()} is the user that the service runs as; "
+            "else: sudo meshdrop doctor"
+        )
+    if error.errno == errno.EROFS:
+        return f"look at `dmesg | tail` first; then: sudo mount -o remount,rw $(findmnt -n -o TARGET -T {place})"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room there, or have the quota raised: df -h {place}; df -i {place}; quota -s"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "ulimit -n 1024 (or LimitNOFILE=4096 in the systemd unit)"
+    return f"look at `dmesg | tail`, and at what is mounted there: findmnt -T {place}"

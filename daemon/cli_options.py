@@ -19,8 +19,20 @@ _PIPE_COLUMNS = 200
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
-Root = Annotated[Path | None, typer.Option("--root", help="The Meshdrop folder (default: here, or MESHDROP_ROOT).")]
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: ROOT/.meshdrop/config.toml).")]
+# Taken as they stand (``parser``): whether a path can be read is told by whoever uses it, with the cure, and asking
+# about one on a mount whose server is away would hang before anything can be said.
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root", parser=Path, metavar="<path>", help="The Meshdrop folder (default: here, or MESHDROP_ROOT)."
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", parser=Path, metavar="<path>", help="Settings file (default: ROOT/.meshdrop/config.toml)."
+    ),
+]
 
 
 def places_of(root: Path | None, config: Path | None) -> Places:

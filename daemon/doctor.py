@@ -7,7 +7,6 @@ order in which to cure it; each check stands in a ``check_*.py``.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,9 +15,11 @@ from typing import Any
 
 from daemon import (
     check_disks,
+    check_exports,
     check_folders,
     check_formats,
     check_gpu,
+    check_inbox,
     check_machine,
     check_models,
     check_program,
@@ -77,9 +78,7 @@ class Surroundings:
     @cached_property
     def pid(self) -> int | None:
         """The running service's process, as far as this user may know."""
-        with contextlib.suppress(OSError):
-            return check_service.holder(self.places) if self.settings is not None else None
-        return None
+        return check_service.running(self.places) if self.settings is not None else None
 
     @cached_property
     def service(self) -> ProcessFacts:
@@ -198,10 +197,13 @@ def _folders(here: Surroundings) -> list[Check]:
         Check("folders", "folders", lambda: check_folders.public_folders(here.places), _SET_UP),
         Check("folders", "permissions", lambda: check_folders.permissions(here.places), used, at_start=True),
         Check("folders", "private folders", lambda: check_folders.private_folders(here.places), _OURS, at_start=True),
-        Check("folders", "exports", lambda: check_folders.exports(here.places, here.machine), _SET_UP, at_start=True),
-        Check("folders", "moving", lambda: check_folders.moving(here.places), (*used, "private folders", "mounts")),
-        Check("folders", "names", lambda: check_folders.names(here.places), (*used, "private folders", "mounts")),
-        Check("folders", "inbox", lambda: check_folders.waiting(here.places, here.machine), (*used, "moving")),
+        Check("folders", "exports", lambda: check_exports.exports(here.places, here.machine), _SET_UP, at_start=True),
+        Check("folders", "moving", lambda: check_folders.moving(here.places, here.machine),
+              (*used, "private folders", "mounts")),
+        Check("folders", "names", lambda: check_folders.names(here.places, here.machine),
+              ("locale", *used, "private folders", "mounts")),
+        Check("folders", "rigs", lambda: check_inbox.rigs(here.places), (*used, "moving"), at_start=True),
+        Check("folders", "inbox", lambda: check_inbox.waiting(here.places, here.machine), (*used, "moving", "rigs")),
     ]
 
 
@@ -247,7 +249,7 @@ def _models(here: Surroundings, questions: Sequence[check_models.Question]) -> l
     """Lines about each model; whether it can run is asked once everything that it hangs on is in order."""
     checks = []
     for question in questions:
-        name, needs = question.model, []
+        name, needs = question.model, ["process limits"]
         if name in here.wanted.cuda:
             needs.append("gpu")
         if name in here.wanted.torch:

@@ -7,7 +7,6 @@ has a consequence (a licence). ``--verbose`` tells everything.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.finding import Finding
+from daemon.version import version
 
 SCHEMA = "meshdrop.doctor/1"
 _STYLE = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
@@ -25,12 +25,8 @@ _STYLE = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 def facts(findings: Sequence[Finding]) -> dict[str, Any]:
     """The findings as one JSON object. ``result`` is the worst of them; lines and keys are only ever added."""
     worst = next((result for result in ("fail", "warn") if any(one.result == result for one in findings)), "ok")
-    try:
-        version = importlib.metadata.version("meshdrop")
-    except importlib.metadata.PackageNotFoundError:
-        version = None
     return {
-        "schema": SCHEMA, "meshdrop": version, "result": worst,
+        "schema": SCHEMA, "meshdrop": version(), "result": worst,
         "findings": [finding.to_json() for finding in findings],
     }  # fmt: skip
 

@@ -53,7 +53,7 @@ FAILURES: dict[str, Failure] = {
     ),
     "models": Failure(
         "No model produced a mesh.",
-        "The reasons stand above and in the log. Move this folder back into the inbox to try again.",
+        "Read each model's reason, and log.txt for more. Move this folder back into the inbox to try again.",
     ),
     "quality": Failure(
         "A mesh was made, but it does not look like the photographs.",

@@ -62,16 +62,27 @@ def examine_as(owner: Owner, root: Path | None, config: Path | None) -> list[Fin
             capture_output=True, text=True, errors="replace", timeout=_LIMIT_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [_cannot_run(owner, str(error))]
+        return [_cannot_run(owner, _shut_to(owner) or str(error))]
     try:
         return [Finding(**fields) for fields in json.loads(done.stdout)["findings"]]
     except (ValueError, KeyError, TypeError):
         return [_cannot_run(owner, done.stderr.strip().rpartition("\n")[2] or f"it ended with code {done.returncode}")]
 
 
+def _shut_to(owner: Owner) -> str | None:
+    """The folder on the way to the interpreter that this user may not enter, as one below /root."""
+    for folder in reversed(Path(os.path.realpath(sys.executable)).parents):
+        facts = folder.stat()
+        mine = facts.st_mode >> (6 if facts.st_uid == owner.uid else 3 if facts.st_gid in owner.groups else 0)
+        if not mine & 0o1:
+            return f"{folder}, where {os.path.realpath(sys.executable)} lies, is closed to that user"
+    return None
+
+
 def _cannot_run(owner: Owner, because: str) -> Finding:
     return Finding(
         "user", "fail", f"{owner.name}, to whom the private folders belong, cannot run this program: {because}",
         "the service, which works as this user, cannot be started either",
-        f"install Meshdrop where {owner.name} may read it, for example below /opt", "folders",
+        f"install Meshdrop, and the Python that it uses, where {owner.name} may read them, for example below /opt",
+        "folders",
     )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.programs import Answer, Asked, start
 
@@ -77,22 +77,34 @@ class Question:
             raise Refused(_first_line(told) or f"{PROGRAM} ended with code {told.code}")
         users = self._users.answer(LIMIT_S) if self._users is not None else Answer(1, "", "")
         found = [_user(row) for row in _rows(users.out, len(_USERS))] if users.code == 0 else []
-        return tuple(_card(dict(zip(fields, row, strict=True)), found) for row in _rows(told.out, len(fields)))
+        rows = _rows(told.out, len(fields))
+        if not rows and told.out.strip():
+            raise Refused(f"an answer that cannot be read: {_first_line(told)}")
+        return tuple(_card(dict(zip(fields, row, strict=True)), found) for row in rows)
 
     def _ask(self, what: str, fields: Sequence[str]) -> Asked | None:
         return start(PROGRAM, f"--query-{what}={','.join(fields)}", _FORMAT, path=self._path)
 
 
-def visible(cards: Sequence[Card], chosen: str | None) -> tuple[Card, ...]:
-    """The cards that CUDA shows under this CUDA_VISIBLE_DEVICES (None: not set): it stops at the first odd entry."""
+def visible(cards: Sequence[Card], chosen: str | None, order: str | None = None) -> tuple[Card, ...]:
+    """The cards that CUDA shows under this CUDA_VISIBLE_DEVICES (None: not set): it stops at the first odd entry.
+
+    Its numbers are nvidia-smi's only under CUDA_DEVICE_ORDER=PCI_BUS_ID (``order``); else the fastest card comes first,
+    as far as that can be told from its age and size. A part of a card (MIG) is shown as a card of unknown memory.
+    """
+    if order != "PCI_BUS_ID":
+        cards = sorted(cards, key=lambda card: (card.capability or (0, 0), card.total_mib or 0), reverse=True)
     if chosen is None:
         return tuple(cards)
     found: list[Card] = []
     for part in chosen.split(","):
         word = part.strip()
+        if word.startswith("MIG-") and cards:
+            found.append(replace(cards[0], total_mib=None, free_mib=None, users=()))
+            continue
         matching = [
-            card for card in cards
-            if (word.isdigit() and card.index == int(word)) or (word.startswith("GPU-") and card.uuid.startswith(word))
+            card for number, card in enumerate(cards)
+            if (word.isdigit() and number == int(word)) or (word.startswith("GPU-") and card.uuid.startswith(word))
         ]
         if len(matching) != 1:
             break

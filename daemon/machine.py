@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import getpass
 import importlib.metadata
 import importlib.util
 import os
+import pwd
 import re
 import sqlite3
 import sys
@@ -42,10 +42,13 @@ def room_at(path: Path) -> Room:
 
 
 def user_name() -> str:
-    """This user's name, or its number where the machine does not know it (as in a container)."""
+    """This user's name, or its number where the machine does not know it (as in a container).
+
+    Never by USER or LOGNAME: they still name the one who became this user.
+    """
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
         return str(os.geteuid())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from daemon.settings import Settings, config_file, load
+from daemon.settings import Settings, config_file, load, text_of
 
 _PREFIX = "MESHDROP_"
 #: Variables that begin like settings and are none: the compose file's, the models', and those for tests.
@@ -82,7 +82,7 @@ def lines_of(file: Path) -> dict[Key, int]:
     A statement ends where what was read so far is valid TOML with more in it than before.
     """
     try:
-        text = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = text_of(file).splitlines(keepends=True)
     except OSError:
         return {}
     found: dict[Key, int] = {}

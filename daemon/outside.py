@@ -6,7 +6,7 @@ import socket
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from daemon.check_service import holder
+from daemon.check_service import running
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.settings import Settings
@@ -38,7 +38,7 @@ def metrics(settings: Settings) -> Finding:
     if port is None:
         return Finding("metrics", "ok", "not served")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    if holder(settings.places) is not None:
+    if running(settings.places) is not None:
         return Finding("metrics", "ok", f"port {port} of {address}, by the running service")
     with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

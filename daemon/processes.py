@@ -44,6 +44,14 @@ class ProcessFacts:
         pairs = (os.fsdecode(entry).partition("=") for entry in entries if b"=" in entry)
         return {name: value for name, _, value in pairs}
 
+    def root_served(self) -> str | None:
+        """The root that a service was started on: by its flag, else by its environment; None where neither tells."""
+        words = _text(self.folder / "cmdline").split("\0")
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            if word == "--root" or word.startswith("--root="):
+                return following if word == "--root" else word.removeprefix("--root=")
+        return self.environment().get("MESHDROP_ROOT")
+
     def started_at(self) -> float | None:
         """When it was started, in Unix seconds to about a hundredth."""
         after_name = _text(self.folder / "stat").rpartition(")")[2].split()

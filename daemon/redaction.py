@@ -22,6 +22,8 @@ _PAIR = re.compile(
     r"(?i)([\w.-]*(?:token|secret|passw(?:or)?d|api_?key|authorization)[\w.-]*\"?\s*[:=]\s*)"
     r"(\"[^\"]*\"|'[^']*'|(?:bearer\s+|basic\s+)?[^\s,;]+)"
 )
+#: `pass=...` among the options of a mount, and a login as programs take it (`-U joe%word`, `-u joe:word`).
+_LOGIN = re.compile(r"((?<![\w-])(?:pass|pwd|pw)=|(?<!\S)(?:-[uU]|--user)[ =]?[^\s:%]+[:%])[^\s,;]+")
 _TELLING = re.compile(r"(?i)token|secret|passw|api_?key|_url")
 #: What is shorter would tear words apart, and protects nobody.
 _SHORTEST = 4
@@ -53,4 +55,5 @@ def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, REMOVED)
     text = _ADDRESS.sub(lambda found: found.group() if _HARMLESS.match(found.group()) else REMOVED, text)
-    return _PAIR.sub(lambda found: found.group(1) + REMOVED, text)
+    text = _PAIR.sub(lambda found: found.group(1) + REMOVED, text)
+    return _LOGIN.sub(lambda found: found.group(1) + REMOVED, text)

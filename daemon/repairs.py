@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from daemon import fsops, leftovers
-from daemon.check_folders import inside_public
+from daemon.check_layout import clash
 from daemon.check_service import holder
 from daemon.finding import Finding
 from daemon.places import Places
@@ -78,8 +78,8 @@ def _permissions(places: Places) -> Iterable[Repair]:
 
 
 def _private(places: Places) -> Iterable[Repair]:
-    """Not where they lie in a public folder: people would be locked out of what is theirs, and nothing be cured."""
-    if inside_public(places) is not None:
+    """Not where they lie in a public folder, or hold one: people would be locked out, and nothing be cured."""
+    if clash(places) is not None:
         return
     for folder in (places.spool, places.state):
         mode = stat.S_IMODE(folder.stat().st_mode) if folder.is_dir() else 0o700

@@ -5,18 +5,31 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from daemon.errors import ConfigurationError
 from daemon.places import SENTINEL, Places
 from models.limits import CaptureLimits
 from models.registry import known
 
+#: How those variables look that are not one value.
+_JSON = {
+    "MESHDROP_MODELS": '["fusion"]', "MESHDROP_EXTRA_FORMATS": '["usdz"]', "MESHDROP_NOTIFY_URLS": '["ntfy://topic"]',
+    "MESHDROP_MODEL_SETTINGS": '{"fusion": {"resolution": 384}}', "MESHDROP_CUSTOM_MODELS": '{"mine": "/m.py:Mine"}',
+}  # fmt: skip
 Seconds = Annotated[float, Field(ge=0)]
 Most = Annotated[float, Field(gt=0)] | None
 
@@ -107,6 +120,16 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("an IP address is wanted, for example 127.0.0.1 (this machine alone)") from None
 
+    @field_validator(
+        "spool_dir", "state_dir", "cache_dir", "weights_dir", "webhook_url_file", "webhook_secret_file",
+        "notify_urls_file", "ping_url_file",
+    )  # fmt: skip
+    @classmethod
+    def _the_same_place_from_anywhere(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError(f"a path from / is wanted; {value} would be another place in each folder")
+        return value
+
     @field_validator("models", "model_settings")
     @classmethod
     def _models_are_known(cls, value: Iterable[str], info: ValidationInfo) -> Iterable[str]:
@@ -166,12 +189,21 @@ def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> 
     file = config or config_file(found)
     values: dict[str, Any] = {}
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(text_of(file))
     except FileNotFoundError as error:
         if config is not None:
             raise ConfigurationError(f"there is no settings file {file}", "check what --config names") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file} is not valid TOML: {error}", "correct that line") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{file} is not UTF-8 text (line {line})", "save it with the encoding UTF-8 in the editor"
+        ) from error
+    except IsADirectoryError as error:
+        raise ConfigurationError(f"{file} is a folder, not a settings file", "move it away, or name another") from error
+    except NotADirectoryError as error:
+        raise ConfigurationError(f"{file}: a file stands where a folder should", "name the root's folder") from error
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be read ({error.strerror})", "run this as the user that the service runs as"
@@ -180,10 +212,34 @@ def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> 
     try:
         return _with_file(values)(**{**given, "root": found})
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors()]
+        lines = [f"  {'.'.join(map(str, item['loc'])) or 'settings'}: {_said(item)}" for item in error.errors()]
         raise ConfigurationError(
             "the settings have problems:\n" + "\n".join(lines), f"correct them in {file} or in the environment"
         ) from error
+    except SettingsError as error:  # a list or a table in the environment; what it held may be a secret
+        variable = f"MESHDROP_{str(error).split(chr(34))[1].upper()}"
+        raise ConfigurationError(
+            f"the settings have problems:\n  {variable}: a list or table is written as JSON in the environment",
+            f"write it so, for example {variable}='{_JSON.get(variable, '{}')}', or set it in {file}",
+        ) from None
+
+
+def text_of(file: Path) -> str:
+    """A settings file as text, without the mark that some editors put at its head."""
+    return file.read_text(encoding="utf-8-sig")
+
+
+def _said(problem: ErrorDetails) -> str:
+    """One problem of the settings in words that do not ask the reader to know Python."""
+    kind, name = problem["type"], str(problem["loc"][0]) if problem["loc"] else ""
+    if kind == "extra_forbidden":
+        near = get_close_matches(name, Settings.model_fields, 1)
+        return "there is no such setting" + (f"; is {near[0]} meant?" if near else "")
+    if kind == "tuple_type" and name == "notify_urls":
+        return "a list is wanted"  # what it was given is a secret
+    if kind == "tuple_type":
+        return f"a list is wanted, for example [{problem['input']!r}]".replace("'", '"')
+    return problem["msg"].removeprefix("Value error, ")
 
 
 def _with_file(values: dict[str, Any]) -> type[Settings]:

@@ -6,7 +6,7 @@ less well than it could is better than none, and the person who can cure it may 
 
 from __future__ import annotations
 
-from daemon import check_folders
+from daemon.check_layout import clash
 from daemon.check_models import configured
 from daemon.checkup import make_plainly
 from daemon.doctor import Surroundings, standing
@@ -20,13 +20,9 @@ log = get_logger()
 
 
 def refuse_what_loses_data(settings: Settings) -> None:
-    """Raise ``ConfigurationError`` when people at the share could delete what the service has accepted."""
-    if (inside := check_folders.inside_public(settings.places)) is not None:
-        private, public, setting = inside
-        raise ConfigurationError(
-            f"{private} lies inside {public}: people at the share could delete captures that were accepted",
-            f"move it with the setting {setting}, to a folder that nobody exports",
-        )
+    """Raise ``ConfigurationError`` where folders lie so that captures or results could be lost."""
+    if (found := clash(settings.places)) is not None:
+        raise ConfigurationError(f"{found.says}: {found.why}", found.fix)
 
 
 def look_around(settings: Settings, machine: Machine | None = None) -> list[Finding]:

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import sqlite3
 import time
 import zipfile
@@ -33,11 +34,12 @@ from daemon.programs import NoAnswer, start
 from daemon.redaction import scrubbed, secrets_of
 from daemon.settings import Settings
 from daemon.traces import read_shared, read_tail
-from models.problem import printable
 
 #: The last so many jobs, failed folders and lines of the journal are told.
 JOBS, FAILED, JOURNAL_LINES = 50, 10, 3000
 _JOURNAL_S = 10.0
+#: Names of failed folders as members: what any system can unpack.
+_PLAIN, _NAME_MOST = re.compile(r"[^A-Za-z0-9 ._@-]"), 80
 _README = """\
 What Meshdrop knows of itself on this machine, made by `meshdrop doctor --bundle` on {when}.
 
@@ -86,7 +88,7 @@ def write_bundle(
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             for name, text in _members(findings, settings, config, machine):
-                archive.writestr(name, scrubbed(text, secrets))
+                archive.writestr(name, scrubbed(text, secrets).encode("utf-8", "backslashreplace"))
                 members.append(name)
         fsops.rename_new(part, path)
     except OSError as error:
@@ -114,8 +116,9 @@ def _members(
     yield "settings.json", _json(lambda: [one.to_json() for one in origins(settings.root, config)])
     yield "status.json", _json(lambda: json.loads(places.live_status.read_text(encoding="utf-8")))
     yield "record.json", _json(lambda: _record(places))
-    for folder in _last_failed(places):
-        name = printable(folder.name).replace("/", "_")
+    for number, folder in enumerate(_last_failed(places), 1):
+        # A number, because two names may look alike; no backslash or colon, which lead elsewhere on other systems.
+        name = f"{number:02}-{_PLAIN.sub('_', folder.name)[:_NAME_MOST]}"
         yield f"failed/{name}/failure.json", _json(partial(read_shared, folder / "failure.json"))
         if log := read_tail(folder / "log.txt", LOG_TAIL_BYTES):
             yield f"failed/{name}/log.txt", log.decode("utf-8", "replace")

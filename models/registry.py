@@ -63,7 +63,8 @@ def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel
     except (ImportError, AttributeError, OSError) as error:
         raise ModelUnavailable(
             f"{name} could not be loaded from {target}: {error}",
-            "install what it needs, or correct `custom_models` in the settings",
+            "install what it needs, or correct `custom_models` in the settings" if name in custom
+            else "install the program's packages again: make install",
         ) from error
     if not (isinstance(found, type) and issubclass(found, ReconstructionModel)):
         raise ModelUnavailable(f"{target} is not a ReconstructionModel", "correct `custom_models` in the settings")

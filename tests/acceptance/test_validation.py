@@ -58,6 +58,21 @@ def test_a_broken_file_is_delivered_with_a_warning_and_its_messages(
     assert any("mesh.glb breaks the glTF standard (1 error " in note for note in model["notes"])
 
 
+def test_the_report_tells_of_the_last_captures_of_the_same_rig(light_rig: Callable[..., Rig], ball: Path) -> None:
+    here = light_rig()
+    assert delivered(here, ball, "first")["trend"] == []
+    (earlier,) = delivered(here, ball, "second")["trend"]
+    assert (earlier["name"], earlier["verdict"], earlier["psnr_masked_db"]) == ("first", "normal", 31.0)
+
+
+def test_the_report_tells_the_stages_and_the_versions(light_rig: Callable[..., Rig], ball: Path) -> None:
+    report = delivered(light_rig(), ball)
+    assert list(report["stages"]) == ["reading and waiting", "ball", "measuring and validating"]
+    assert min(report["stages"].values()) >= 0
+    assert {"python", "meshdrop", "numpy"} <= set(report["versions"])
+    assert report["settings"] == {"models": ["ball"], "extra_formats": []}
+
+
 @pytest.mark.parametrize(
     ("how", "says"), [("crash", "died"), ("hang", "longer than 0.3 s"), ("garbage", "no valid result")]
 )

@@ -54,6 +54,17 @@ def test_a_settings_file_that_is_not_toml_is_named(root: Path) -> None:
     assert "config.toml" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["status", "show x", "retry x", "cancel x"])
+@pytest.mark.parametrize(("record", "status"), [(b"no database" * 1000, 1), (b"", 78)], ids=["damaged", "empty"])
+def test_a_record_that_cannot_be_read_is_told_in_words(root: Path, command: str, record: bytes, status: int) -> None:
+    (root / ".meshdrop/state/meshdrop.db").write_bytes(record)
+    result = meshdrop(*command.split(), "--root", str(root))
+    assert result.returncode == status
+    assert result.stderr.startswith("meshdrop: the record")
+    assert "Traceback" not in result.stderr
+    assert "sqlalche.me" not in result.stderr
+
+
 def test_setting_up_twice_changes_nothing(root: Path) -> None:
     (root / ".meshdrop" / "config.toml").write_text("settle_s = 3.0\n")
     identity = (root / ".meshdrop-id").read_bytes()

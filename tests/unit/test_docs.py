@@ -14,11 +14,11 @@ import pytest
 import typer
 from PIL import Image
 
-from daemon.assess import GRADES
 from daemon.bundle import RECEIPT, failure_bundle, result_bundle
 from daemon.cli import app
 from daemon.clock import Clock
 from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
+from daemon.grades import GRADES
 from daemon.places import SENTINEL, Places
 from daemon.settings import Settings, load
 from db.engine import Database

@@ -38,3 +38,9 @@ def job(code: str) -> Job:
         reason_code=code, reason=None, verdict=None, best_model=None, inspection=None, created_at=0.0,
         queued_at=None, started_at=None, finished_at=None,
     )  # fmt: skip
+
+
+def test_what_a_model_printed_commands_no_terminal() -> None:
+    """Whoever reads WHY.txt with `cat` must not have his screen cleared by it."""
+    run = ModelRun("fusion", 1, "failed", reason="a\x1b[2Jb\nc\u202ed", fix="e")
+    assert "fusion failed: a\\x1b[2Jb c\\u202ed" in why_text(job("models"), [run], {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,27 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def told(root: Path) -> dict[str, tuple[str, str]]:
     return {one.name: (one.value, one.origin) for one in origins(root)}
+
+
+@pytest.mark.parametrize("name", ["MODELS", "EXTRA_FORMATS", "NOTIFY_URLS", "MODEL_SETTINGS", "CUSTOM_MODELS"])
+def test_a_list_or_table_in_the_environment_that_is_no_json_is_told_with_an_example(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"MESHDROP_{name}", "slack://t0ken")
+    with pytest.raises(ConfigurationError) as refused:
+        origins(root)
+    text = f"{refused.value}\n{refused.value.fix}"
+    assert f"MESHDROP_{name}: a list or table is written as JSON" in text
+    assert "t0ken" not in text
+    [example] = re.findall(rf"MESHDROP_{name}='(.*)'", text)
+    assert json.loads(example)
+
+
+def test_addresses_that_are_no_list_are_not_told(root: Path) -> None:
+    config_file(root).write_text('notify_urls = "slack://t0ken"')
+    with pytest.raises(ConfigurationError, match="notify_urls: a list is wanted") as refused:
+        load(root)
+    assert "t0ken" not in str(refused.value)
 
 
 def test_lines_are_those_on_which_a_value_begins(root: Path) -> None:
@@ -105,7 +127,7 @@ def test_a_setting_that_is_wrong_is_named_without_its_value(root: Path, monkeypa
     with pytest.raises(ConfigurationError) as wrong:
         load(root)
     assert "notify_urls" in str(wrong.value)
-    assert "metrics_address: Value error, an IP address is wanted" in str(wrong.value)
+    assert "metrics_address: an IP address is wanted" in str(wrong.value)
     assert "t0ken" not in str(wrong.value)
 
 

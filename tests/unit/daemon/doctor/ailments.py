@@ -18,6 +18,7 @@ from daemon.doctor import examine
 from daemon.finding import Finding
 from daemon.machine import Machine
 from daemon.settings import load
+from models.rig_profile import SCHEMA
 
 GB = 10**9
 CARD = {
@@ -74,6 +75,18 @@ case "$1" in
   --query-compute-apps=*) while read -r line; do echo "$line"; done <{folder}/users.csv;;
 esac
 """)
+
+
+def store_rig(root: Path, name: str) -> None:
+    """A rig of three cameras on the shelf of this root."""
+    frames = [
+        {"file_path": f"views/view_{number}.png", "w": 64, "h": 64, "fl_x": 80.0, "cx": 32.0, "cy": 32.0,
+         "transform_matrix": [[1, 0, 0, number], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]}
+        for number in range(3)
+    ]  # fmt: skip
+    rigs = load(root).places.rigs
+    rigs.mkdir(parents=True, exist_ok=True)
+    (rigs / f"{name}.json").write_text(json.dumps({"schema": SCHEMA, "rig": name, "frames": frames}))
 
 
 def add_job(root: Path, state: str, **values: Any) -> str:

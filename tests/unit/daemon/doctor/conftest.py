@@ -87,7 +87,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def quick_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the second that importing a model takes, where a test is about something else."""
-    monkeypatch.setattr(check_models, "_ASK", "print('null')")
+    monkeypatch.setattr(check_models, "_ASK", "print('ANSWER null')")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from daemon.machine import Machine, Room
 from daemon.mounts import carrying, read
 from daemon.settings import config_file, load
 from daemon.share import create_root
-from tests.unit.daemon.doctor.ailments import GB, by_name, changed, troubles, without_roots_rights
+from tests.unit.daemon.doctor.ailments import GB, by_name, changed, store_rig, troubles, without_roots_rights
 
 pytestmark = pytest.mark.usefixtures("quick_models")
 
@@ -120,7 +120,7 @@ def test_a_spool_inside_the_inbox_fails(root: Path, healthy: Machine) -> None:
     [("etc/samba/smb.conf", "[global]\n  workgroup = X\n[scans]\n  path = {root}\n"),
      ("etc/samba/smb.conf", "[all]\n\tPath={root}/..\n"),
      ("etc/exports", "# comment\n{root} 192.168.1.0/24(rw,sync)\n"),
-     ("etc/exports", '"{root}" *(rw)\n')],
+     ("etc/exports", '"{root}" *(rw)\n'), ("etc/exports.d/scans.exports", "{root} *(rw)\n")],
 )  # fmt: skip
 def test_a_file_server_that_shows_the_private_folders_is_a_warning(
     root: Path, healthy: Machine, file: str, text: str
@@ -143,9 +143,7 @@ def test_a_folder_in_the_inbox_that_may_not_be_moved_is_a_warning(root: Path, he
 
 
 def test_a_rigs_folder_is_looked_into(root: Path, healthy: Machine) -> None:
-    rigs = load(root).places.rigs
-    rigs.mkdir(parents=True, exist_ok=True)
-    (rigs / "rig1.json").write_text("{}")
+    store_rig(root, "rig1")
     (root / "inbox/@rig1/chair").mkdir(parents=True)
     found = changed(root, healthy, lambda: replace(healthy, may_use=lambda path: path.name != "chair"))
     assert (found.name, found.result) == ("inbox", "warn")
@@ -159,12 +157,12 @@ def test_names_that_come_back_otherwise_are_a_warning(
     """No such file system can be made here, so what it would answer is put in its place."""
     listed, exists = os.listdir, Path.exists
     monkeypatch.setattr(os, "listdir", lambda path: [str(name).replace("é", "e\u0301") for name in listed(path)])
-    assert check_folders.names(load(root).places).says.endswith("changes the form of accents in names")
+    assert check_folders.names(load(root).places, healthy).says.endswith("changes the form of accents in names")
     monkeypatch.setattr(os, "listdir", listed)
     monkeypatch.setattr(
         Path, "exists", lambda path: exists(path) or exists(path.with_name(path.name.replace("-A", "-a")))
     )
-    found = check_folders.names(load(root).places)
+    found = check_folders.names(load(root).places, healthy)
     assert (found.name, found.result) == ("names", "warn")
     assert "large letters" in found.says
     assert list(load(root).places.staging.iterdir()) == []
@@ -452,7 +450,7 @@ def test_what_only_the_services_user_may_not_do_is_found(of_another_user: Path, 
             os.setgroups([])
             os.setgid(12345)
             os.setuid(12345)
-            lines = check_folders.moving(load(of_another_user).places)
+            lines = check_folders.moving(load(of_another_user).places, healthy)
             os.write(writing, json.dumps(lines.to_json()).encode())
         finally:
             os._exit(0)

@@ -52,6 +52,17 @@ def test_a_wrong_or_missing_package_fails(root: Path, healthy: Machine, version:
     assert found.says.startswith(says)
 
 
+def test_the_rest_of_a_package_is_a_missing_one_and_a_damaged_lock_says_nothing(root: Path, healthy: Machine) -> None:
+    """What is left where an installation was broken off: a folder without the file that tells the version."""
+    (healthy.program / "requirements.lock").write_bytes(b"\xa0\xff\x00" * 100)
+
+    def look(asked: str) -> Message:
+        return Message() if asked == "numpy" else metadata(asked)  # type: ignore[return-value]
+
+    found = changed(root, healthy, lambda: replace(healthy, metadata=look))
+    assert (found.name, found.result, found.says) == ("packages", "fail", "numpy is missing")
+
+
 def test_packages_that_drifted_from_the_lock_are_a_warning(root: Path, healthy: Machine) -> None:
     """Every marker is honoured: of two pins of one package only the one for this Python counts."""
     rich = metadata("rich")["Version"]

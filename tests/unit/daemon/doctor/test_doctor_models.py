@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from daemon import check_models
 from daemon.doctor import examine
+from daemon.errors import ConfigurationError
 from daemon.machine import Machine, Torch
 from daemon.settings import config_file, load
 from daemon.weights import CATALOGUES
@@ -37,16 +39,20 @@ def test_wrong_settings_are_one_failure_with_all_problems_and_end_the_look_at_fo
 def test_settings_that_this_user_may_not_read_name_the_user_who_may(
     root: Path, healthy: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is forbidden to root, so the refusal of the kernel is raised in its place."""
+    """Nothing is forbidden to root, so the refusal of the kernel is raised in its place, as ``load`` passes it on."""
 
     def refused(*_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(config_file(root)))
+        because = PermissionError(13, "Permission denied", str(config_file(root)))
+        raise ConfigurationError("cannot be read", "as another user") from because
 
     monkeypatch.setattr("daemon.check_settings.load", refused)
+    own = by_name(examine(root, None, healthy))["settings"]
+    assert own.fix.startswith("sudo chown -R "), "whom the root belongs to is told to open it"
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
     findings = by_name(examine(root, None, healthy))
     assert troubles(list(findings.values())) == ["settings"]
     assert str(config_file(root)) in findings["settings"].says
-    assert findings["settings"].fix == f"sudo -u {root.owner()} meshdrop doctor --root {root}"
+    assert findings["settings"].fix.startswith(f"sudo -u {root.owner()} meshdrop doctor --root {root}")
 
 
 def test_without_any_root_the_machine_is_still_examined(

@@ -259,9 +259,9 @@ def test_a_record_that_was_put_back_is_told_for_a_week(root: Path, healthy: Mach
     assert by_name(examine(root, None, later))["record"].result == "ok"
 
 
-@pytest.mark.parametrize(("revision", "result"), [("9999_from_the_future", "fail"), (None, "warn")])
+@pytest.mark.parametrize(("revision", "says"), [("9999_from_the_future", "newer"), (None, "some other program's")])
 def test_a_record_of_another_version_is_told_and_left_alone(
-    root: Path, healthy: Machine, revision: str | None, result: str
+    root: Path, healthy: Machine, revision: str | None, says: str
 ) -> None:
     database = load(root).places.database
 
@@ -272,7 +272,8 @@ def test_a_record_of_another_version_is_told_and_left_alone(
                 connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
 
     found = changed(root, healthy, fault)
-    assert (found.name, found.result) == ("record", result)
+    assert (found.name, found.result) == ("record", "fail")
+    assert says in found.says
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (revision and (revision,))
 

@@ -38,7 +38,7 @@ LINES = {
     "GPU": ["gpu", "torch", "gpu memory", "gpu health"],
     "settings": ["settings", "environment", "secrets", "notifications", "metrics", "formats", "licences"],
     "folders": ["root", "user", "share", "mounts", "folders", "permissions", "private folders", "exports", "moving",
-                "names", "inbox"],
+                "names", "rigs", "inbox"],
     "disks": ["state", "kernel cache", "free space", "free inodes", "leftovers"],
     "service": ["service", "running version", "held", "unit"],
     "record": ["record", "backups", "queue", "failures"],
