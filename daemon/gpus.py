@@ -87,7 +87,8 @@ class Question:
 
 
 def visible(cards: Sequence[Card], chosen: str | None, order: str | None = None) -> tuple[Card, ...]:
-    """The cards that CUDA shows under this CUDA_VISIBLE_DEVICES (None: not set): it stops at the first odd entry.
+    """The cards that CUDA shows under this CUDA_VISIBLE_DEVICES (None: not set): it stops at the first odd entry, and
+    shows none at all when one is named twice.
 
     Its numbers are nvidia-smi's only under CUDA_DEVICE_ORDER=PCI_BUS_ID (``order``); else the fastest card comes first,
     as far as that can be told from its age and size. A part of a card (MIG) is shown as a card of unknown memory.
@@ -108,6 +109,8 @@ def visible(cards: Sequence[Card], chosen: str | None, order: str | None = None)
         ]
         if len(matching) != 1:
             break
+        if matching[0] in found:
+            return ()
         found += matching
     return tuple(found)
 

@@ -14,7 +14,11 @@ def need_cuda(model: str, cure: str = "") -> None:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         raise ModelUnavailable(
-            f"{model} needs an NVIDIA GPU, and there is no driver", f"see `meshdrop doctor`{cure}"
+            f"{model} needs an NVIDIA GPU, and there is no driver",
+            f"install NVIDIA's driver and restart; `meshdrop doctor` tells what is missing{cure}",
         ) from None
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        raise ModelUnavailable(f"{model} needs an NVIDIA GPU, and CUDA finds none", f"see `meshdrop doctor`{cure}")
+        raise ModelUnavailable(
+            f"{model} needs an NVIDIA GPU, and CUDA finds none",
+            f"`nvidia-smi -L` must list one, and CUDA_VISIBLE_DEVICES must not hide it{cure}",
+        )

@@ -60,6 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Machine], object], str, str]] = {
     "compute forbidden": (lambda m: write_smi(m, {"compute_mode": "Prohibited"}), "gpu", "compute mode Prohibited"),
     "hidden": (lambda m: replace(m, environ={"CUDA_VISIBLE_DEVICES": ""}), "gpu", "hides every GPU"),
     "hidden by a wrong number": (lambda m: replace(m, environ={"CUDA_VISIBLE_DEVICES": "3"}), "gpu", "hides every"),
+    "hidden by a number twice": (lambda m: replace(m, environ={"CUDA_VISIBLE_DEVICES": "0,0"}), "gpu", "hides every"),
     "no torch": (lambda m: replace(m, torch=lambda: None), "torch", "torch is not installed"),
     "torch for the CPU": (lambda m: replace(m, torch=lambda: Torch("2.13.0+cpu", None)), "torch", "on the CPU only"),
     "driver too old": (lambda m: write_smi(m, {"driver_version": "570.1.2"}), "torch", "needs driver 580.65 or newer"),
