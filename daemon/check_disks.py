@@ -12,12 +12,13 @@ from daemon.bundle import RECEIPT
 from daemon.check_folders import nearest
 from daemon.check_inbox import LOOKED_AT, entries_below
 from daemon.finding import Finding
-from daemon.machine import Machine, user_name
+from daemon.machine import Machine
 from daemon.mounts import Mount, carrying, read
 from daemon.places import Places
 from daemon.process import kernel_digest
 from daemon.settings import Settings
 from daemon.traces import read_shared
+from daemon.users import user_name
 
 #: One job makes about a hundred files, on the share and in its working folder.
 INODES_LEAST, INODES_GOOD = 1_000, 10_000

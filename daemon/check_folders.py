@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pwd
 import shlex
 import stat
 import uuid
@@ -19,9 +18,10 @@ from daemon.check_inbox import unusable_below
 from daemon.check_layout import clash
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
-from daemon.machine import Machine, user_name
+from daemon.machine import Machine
 from daemon.places import SENTINEL, Places
 from daemon.share import probe_rename
+from daemon.users import account_of, user_name
 
 _OTHERS = 0o077
 #: Bytes, and inodes, below which an empty folder may not find room.
@@ -81,15 +81,6 @@ def user(places: Places, machine: Machine) -> Finding:
         "what the service may do in the folders, and how it is, cannot be found out as somebody else",
         f"sudo -u {owner} meshdrop doctor --root {shlex.quote(str(places.root))}",
     )  # fmt: skip
-
-
-def account_of(path: Path) -> str:
-    """The user that ``path`` belongs to, as sudo takes it."""
-    number = path.stat().st_uid
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"'#{number}'"
 
 
 def permissions(places: Places) -> Finding:

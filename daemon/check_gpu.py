@@ -8,9 +8,10 @@ from typing import Any
 
 from daemon.finding import Finding, Result
 from daemon.gpus import Card, Question, Refused, visible
-from daemon.machine import Machine, Torch, gpu_seen, user_name
+from daemon.machine import Machine, Torch, gpu_seen
 from daemon.processes import ProcessFacts
 from daemon.programs import NoAnswer
+from daemon.users import user_name
 from models.problem import printable
 
 #: Models that compute with torch, on CUDA unless their settings say otherwise.

@@ -14,9 +14,10 @@ from pathlib import Path
 from daemon.errors import MeshdropError
 from daemon.finding import Finding
 from daemon.listing import list_inbox
-from daemon.machine import Machine, user_name
+from daemon.machine import Machine
 from daemon.places import Places, shown
 from daemon.rigs import RigShelf
+from daemon.users import user_name
 from models.rig_profile import rig_of
 
 #: Files and folders in the waiting captures that are looked at, and all of those in the private folders.

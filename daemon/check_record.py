@@ -14,9 +14,10 @@ from pathlib import Path
 
 from daemon.errors import FAILURES, RUN_FAILURES
 from daemon.finding import Finding
-from daemon.machine import Machine, user_name
+from daemon.machine import Machine
 from daemon.places import Places, shown
 from daemon.record import BACKUP_EVERY_S, last_restored, newest_sound
+from daemon.users import user_name
 from db import copies
 from db.schema import HEAD, REVISIONS
 from db.soundness import trouble_of

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from daemon.board import SCHEMA
-from daemon.check_folders import account_of
 from daemon.control import ask
 from daemon.errors import MeshdropError
 from daemon.finding import Finding
 from daemon.lock import STALE_S
-from daemon.machine import Machine, user_name
+from daemon.machine import Machine
 from daemon.pause import Pause
 from daemon.places import Places
 from daemon.processes import ProcessFacts
 from daemon.programs import NoAnswer, start
 from daemon.settings import Settings, config_file
 from daemon.site import UNIT
+from daemon.users import account_of, user_name
 from models.problem import printable
 
 _SYSTEMCTL_S = 1.5

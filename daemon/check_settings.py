@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from daemon.check_folders import account_of
 from daemon.checkup import in_time, late
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
-from daemon.machine import Machine, user_name
+from daemon.machine import Machine
 from daemon.origins import is_stray, meant_by
 from daemon.processes import ProcessFacts
 from daemon.settings import Settings, config_file, find_root, load
+from daemon.users import account_of, user_name
 from models.problem import printable
 from models.registry import BUILT_IN
 
@@ -117,7 +117,7 @@ def config_mode(settings: Settings, config: Path | None) -> Finding:
     if not given or not file.is_file():
         return Finding("secrets", "ok", "none in the settings file")
     text = file.read_text(encoding="utf-8", errors="replace")
-    if not file.stat().st_mode & 0o007 or not any(name in text for name in given):
+    if not _is_open(file) or not any(name in text for name in given):
         return Finding("secrets", "ok", "the settings file is closed to other users")
     return Finding(
         "secrets", "warn", f"{file} holds {', '.join(given)}, and every user of this machine may read it",
@@ -126,9 +126,13 @@ def config_mode(settings: Settings, config: Path | None) -> Finding:
 
 
 def _is_open(path: Path) -> bool:
-    """Whether strangers may read it. What a container is handed below /run/secrets is open there, to it alone."""
+    """Whether strangers may read it: the file, through every folder above it. What a container is handed below
+    /run/secrets is open there, to it alone.
+    """
     with suppress(OSError):
-        return bool(path.stat().st_mode & 0o004) and path.parts[:3] != ("/", "run", "secrets")
+        real = path.resolve()
+        way = all(folder.stat().st_mode & 0o001 for folder in real.parents)
+        return way and bool(real.stat().st_mode & 0o004) and path.parts[:3] != ("/", "run", "secrets")
     return False
 
 

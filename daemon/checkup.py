@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from daemon.errors import MeshdropError
 from daemon.finding import Finding
-from daemon.machine import user_name
+from daemon.users import user_name
 
 T = TypeVar("T")
 

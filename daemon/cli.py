@@ -240,11 +240,16 @@ def main() -> None:
             err.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except PermissionError as error:
+        from daemon.users import as_owner_of
+
         err.print(f"meshdrop: {error.filename} may not be read or written by this user", markup=False, soft_wrap=True)
-        err.print("  fix: run this as the user that the service runs as", markup=False, soft_wrap=True)
+        err.print(f"  fix: {as_owner_of(Path(os.fsdecode(error.filename or '.')))}", markup=False, soft_wrap=True)
         sys.exit(ExitCode.PROBLEM)
     except OSError as error:
+        from daemon.checkup import cure_of
+
         err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
+        err.print(f"  fix: {cure_of(error)}", markup=False, soft_wrap=True)
         sys.exit(ExitCode.PROBLEM)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,8 +14,8 @@ from daemon.cli_options import Config, Root, out, places_of
 from daemon.errors import ExitCode, MeshdropError
 
 if TYPE_CHECKING:
+    from daemon.rigs import RigShelf
     from models.rig_making import Made
-    from models.rig_profile import Profile
 
 app = typer.Typer(no_args_is_help=True, help="Stored rigs: cameras told once, so that a rig copies only pictures.")
 
@@ -83,7 +83,7 @@ def list_(root: Root = None, config: Config = None, as_json: AsJson = False) -> 
 
     places = places_of(root, config)
     shelf = RigShelf(places.rigs)
-    rigs = [_facts(shelf.profile(name)) | {"waiting": len(_waiting(places.inbox, name))} for name in shelf.texts()]
+    rigs = [_facts(shelf, name) | {"waiting": len(_waiting(places.inbox, name))} for name in shelf.texts()]
     if as_json:
         print(json.dumps(rigs, indent=1))
         return
@@ -91,7 +91,8 @@ def list_(root: Root = None, config: Config = None, as_json: AsJson = False) -> 
         out.print("No rig is stored. One is with: meshdrop rig add NAME --from FILE")
     for rig in rigs:
         waiting = f", {rig['waiting']} waiting" if rig["waiting"] else ""
-        out.print(f"{rig['name']:<16} {rig['cameras']} cameras, version {rig['version']}{waiting}", markup=False)
+        told = f"{rig['cameras']} cameras, version {rig['version']}" if rig["trouble"] is None else rig["trouble"]
+        out.print(f"{rig['name']:<16} {told}{waiting}", markup=False)
 
 
 @app.command()
@@ -128,8 +129,13 @@ def remove(name: Name, root: Root = None, config: Config = None) -> None:
     out.print(f"The rig {name} is forgotten. Jobs that are queued keep their copy of it.", markup=False)
 
 
-def _facts(profile: Profile) -> dict[str, object]:
-    return {"name": profile.name, "version": profile.version, "cameras": len(profile.stated.frames or ())}
+def _facts(shelf: RigShelf, name: str) -> dict[str, object]:
+    """One line of the list; a damaged profile is told as such and keeps no other from being listed."""
+    try:
+        profile = shelf.profile(name)
+    except MeshdropError as error:
+        return {"name": name, "version": None, "cameras": None, "trouble": str(error)}
+    return {"name": name, "version": profile.version, "cameras": len(profile.stated.frames or ()), "trouble": None}
 
 
 def _waiting(inbox: Path, name: str) -> list[str]:

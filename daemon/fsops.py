@@ -262,7 +262,8 @@ def remove_tree(path: Path) -> None:
         # A tree a thousand folders deep is beyond Python's own way; the system's tool has no such limit.
         subprocess.run(["rm", "-rf", "--", os.fsencode(path)], check=False, stderr=subprocess.DEVNULL)
         if os.path.lexists(path):
-            raise OSError(errno.ENOTEMPTY, "could not be removed", str(path)) from None
+            why = "could not be removed: look in it for what is another user's (ls -lR) or immutable (lsattr -R)"
+            raise OSError(errno.ENOTEMPTY, why, str(path)) from None
     _record("remove_tree", path)
     crashpoint("rm")
 

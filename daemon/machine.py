@@ -7,7 +7,6 @@ import errno
 import importlib.metadata
 import importlib.util
 import os
-import pwd
 import re
 import sqlite3
 import sys
@@ -39,17 +38,6 @@ def room_at(path: Path) -> Room:
     facts = os.statvfs(path)
     inodes = facts.f_favail if facts.f_files else None
     return Room(facts.f_bavail * facts.f_frsize, inodes, facts.f_blocks * facts.f_frsize)
-
-
-def user_name() -> str:
-    """This user's name, or its number where the machine does not know it (as in a container).
-
-    Never by USER or LOGNAME: they still name the one who became this user.
-    """
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from daemon import fsops
@@ -63,8 +63,7 @@ class RigShelf:
         """A stored profile; raises ``MeshdropError`` when there is none of this name, or it is damaged."""
         texts = self.texts()
         if name not in texts:
-            there = f"there are: {', '.join(texts)}" if texts else "none is stored yet"
-            raise MeshdropError(f"no rig called {name} is stored; {there}", f"meshdrop rig add {name} --from FILE")
+            raise MeshdropError(_absent(name, texts), f"meshdrop rig add {name} --from FILE")
         profile, problems = parse_profile(texts[name], f"{self._folder / name}{_SUFFIX}", CaptureLimits())
         if profile is None or problems:
             first = str(problems[0]) if problems else "it holds no cameras"
@@ -90,9 +89,14 @@ class RigShelf:
 
     def profile_file(self, name: str) -> Path:
         """Where a stored profile lies; raises ``MeshdropError`` when there is none of this name."""
-        if name not in self.texts():
-            self.profile(name)  # says which there are
+        if name not in (texts := self.texts()):
+            raise MeshdropError(_absent(name, texts), "name one of those: meshdrop rig list")
         return self._folder / f"{name}{_SUFFIX}"
+
+
+def _absent(name: str, texts: Collection[str]) -> str:
+    there = f"there are: {', '.join(texts)}" if texts else "none is stored yet"
+    return f"no rig called {name} is stored; {there}"
 
 
 def checked_name(name: str) -> str:

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from daemon.errors import ConfigurationError
 from daemon.places import SENTINEL, Places
+from daemon.users import as_owner_of
 from models.limits import CaptureLimits
 from models.registry import known
 
@@ -206,7 +207,7 @@ def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> 
         raise ConfigurationError(f"{file}: a file stands where a folder should", "name the root's folder") from error
     except OSError as error:
         raise ConfigurationError(
-            f"{file} cannot be read ({error.strerror})", "run this as the user that the service runs as"
+            f"{file} cannot be read ({error.strerror})", as_owner_of(file)
         ) from error
     given = {name: value for name, value in flags.items() if value is not None}
     try:

@@ -275,6 +275,13 @@ def test_the_rig_commands(light_rig: Callable[..., Rig], shot: Path, tmp_path: P
     assert meshdrop(here, "rig", "add", "rig1", "--from", str(tmp_path / "nothing")).returncode == 1
     assert meshdrop(here, "rig", "add", "rig1", "--from", str(shot / "transforms.json")).returncode == 0
     assert "6 cameras" in meshdrop(here, "rig", "list").stdout
+    (here.places.rigs / "old.json").write_text("{")
+    listed = meshdrop(here, "rig", "list").stdout
+    assert "6 cameras" in listed
+    assert "the profile of old is damaged" in listed
+    assert json.loads(meshdrop(here, "rig", "list", "--json").stdout)[0]["cameras"] is None
+    assert meshdrop(here, "rig", "remove", "old").returncode == 0
+    assert "rig list" in meshdrop(here, "rig", "remove", "old").stderr
     assert "v003" in meshdrop(here, "rig", "show", "rig1").stdout
     assert json.loads(meshdrop(here, "rig", "show", "rig1", "--json").stdout)["rig"] == "rig1"
     bare = pictures_only(shot, tmp_path / "bare")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from daemon.users import as_owner_of
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "snail"
 
@@ -110,3 +113,24 @@ def test_status_is_one_json_object_for_programs(root: Path) -> None:
     result = meshdrop("status", "--json", "--root", str(root))
     facts = json.loads(result.stdout)
     assert (facts["running"], facts["inbox"], facts["finished"]) == (False, [], [])
+
+
+def test_what_the_disk_refuses_is_told_with_what_to_do(root: Path) -> None:
+    full = (
+        "import errno, daemon.cli, daemon.pause\n"
+        "def begin(pause): raise OSError(errno.ENOSPC, 'No space left on device', str(pause.file))\n"
+        "daemon.pause.Pause.begin = begin\n"
+        "daemon.cli.main()"
+    )
+    command = [sys.executable, "-c", full, "pause", "--root", str(root)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "No space left on device" in result.stderr
+    assert f"fix: make room there, or have the quota raised: df -h {root}" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_stranger_is_told_whom_to_become(tmp_path: Path) -> None:
+    """The nearest folder that can be looked at is the closed one."""
+    os.chown(tmp_path, 12345, 12345)
+    assert "sudo -u '#12345' meshdrop" in as_owner_of(tmp_path / "config/config.toml")

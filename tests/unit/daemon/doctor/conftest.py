@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,17 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     database.migrate(places.backups)
     database.close()
     return root
+
+
+@pytest.fixture
+def open_way(tmp_path: Path) -> Iterator[None]:
+    """Strangers may pass through the folders above ``tmp_path``, which pytest closes to them."""
+    closed = [(folder, mode) for folder in (tmp_path, *tmp_path.parents) if not (mode := folder.stat().st_mode) & 1]
+    for folder, mode in closed:
+        folder.chmod(stat.S_IMODE(mode) | 1)
+    yield
+    for folder, mode in closed:
+        folder.chmod(stat.S_IMODE(mode))
 
 
 @pytest.fixture

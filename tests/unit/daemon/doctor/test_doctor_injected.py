@@ -24,13 +24,14 @@ from daemon.checkup import Check, carry_out
 from daemon.doctor import examine
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
-from daemon.machine import Machine, Room, user_name
+from daemon.machine import Machine, Room
 from daemon.process import kernel_digest
 from daemon.repairs import plan
 from daemon.settings import config_file, load
 from daemon.site import UNIT
 from daemon.site_install import site_of
 from daemon.start_checks import refuse_what_loses_data
+from daemon.users import user_name
 from tests.unit.daemon.doctor.ailments import (
     by_name,
     changed,
@@ -183,7 +184,7 @@ def test_a_share_that_hangs_is_the_line_of_the_settings(
 
 
 def test_a_file_of_secrets_that_everybody_may_read_is_told(
-    root: Path, healthy: Machine, quick_models: None, tmp_path: Path
+    root: Path, healthy: Machine, quick_models: None, tmp_path: Path, open_way: None
 ) -> None:
     secret = tmp_path / "hook"
     secret.write_text("https://hooks.example.org/x")

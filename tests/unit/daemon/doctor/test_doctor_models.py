@@ -83,14 +83,27 @@ def test_a_variable_that_nobody_reads_is_told(
     assert found.fix.startswith(f"unset {name}")
 
 
-def test_secrets_that_everybody_may_read_are_a_warning(root: Path, healthy: Machine, quick_models: None) -> None:
+def test_secrets_that_everybody_may_read_are_a_warning(
+    root: Path, healthy: Machine, quick_models: None, open_way: None
+) -> None:
     file = config_file(root)
     file.write_text('webhook_url = "https://example.org/hook/1234"\n')
     file.chmod(0o640)
+    file.parent.chmod(0o755)
     found = changed(root, healthy, lambda: file.chmod(0o644))
     assert (found.name, found.result) == ("secrets", "warn")
     assert "webhook_url" in found.says
     assert "1234" not in found.says
+
+
+def test_secrets_in_a_folder_that_is_closed_to_strangers_are_closed_to_them(
+    root: Path, healthy: Machine, quick_models: None, open_way: None
+) -> None:
+    file = config_file(root)
+    file.write_text('webhook_url = "https://example.org/hook/1234"\n')
+    file.chmod(0o644)
+    file.parent.chmod(0o700)
+    assert by_name(examine(root, None, healthy))["secrets"].result == "ok"
 
 
 def test_notifications_that_are_not_complete_fail_as_the_service_would(
