@@ -101,12 +101,12 @@ def test_it_goes_on_while_the_service_is_stopped_started_and_loses_its_record(
 def test_a_terminal_that_cannot_place_its_cursor_gets_the_pages_one_after_the_other(
     light_rig: Callable[..., Rig], terminal: Callable[..., Terminal]
 ) -> None:
-    """An editor's own shell, for example, where TERM is dumb."""
+    """An editor's own shell, for example, where TERM is dumb; it has 80 columns, whatever it says."""
     here = light_rig()
     screen = terminal(here, "dumb")
-    wait_for(lambda: ": not running" in screen.seen)
+    wait_for(lambda: ": not running" in " ".join(screen.seen.split()))
     daemon = here.start()
-    wait_for(lambda: ": running" in screen.seen)
+    wait_for(lambda: ": running" in " ".join(screen.seen.split()))
     assert "\x1b" not in screen.seen
     screen.process.send_signal(signal.SIGINT)
     assert screen.process.wait(10) == 0
