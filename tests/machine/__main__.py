@@ -271,10 +271,11 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--begin", choices=[check.__name__ for check in CHECKS])
     options = parser.parse_args()
-    base = options.work / "base"
+    work = options.work.resolve()
+    base = work / "base"
     if not base.is_dir():
         make_base(base)
-    machine = Machine(options.work / "machine")
+    machine = Machine(work / "machine")
     if options.begin is None:
         machine.install(base)
         _copy_source(machine.top / SOURCE.lstrip("/"))

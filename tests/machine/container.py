@@ -16,12 +16,16 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def make_base(folder: Path) -> None:
-    """Install the smallest Debian with systemd; DEBOOTSTRAP_MIRROR may name where from."""
+    """Install the smallest Debian with systemd into ``folder``, absolute; DEBOOTSTRAP_MIRROR may name where from."""
     mirror = [os.environ["DEBOOTSTRAP_MIRROR"]] if "DEBOOTSTRAP_MIRROR" in os.environ else []
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    subprocess.run(["rm", "-rf", str(unfinished)], check=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm", str(folder), *mirror],
+        ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm", str(unfinished), *mirror],
         check=True,
     )
+    unfinished.rename(folder)
 
 
 class Machine:
