@@ -243,7 +243,8 @@ def main() -> None:
         from daemon.users import as_owner_of
 
         err.print(f"meshdrop: {error.filename} may not be read or written by this user", markup=False, soft_wrap=True)
-        err.print(f"  fix: {as_owner_of(Path(os.fsdecode(error.filename or '.')))}", markup=False, soft_wrap=True)
+        become = as_owner_of(Path(os.fsdecode(error.filename or ".")))
+        err.print(f"  fix: run this as the user that the service runs as: {become}", markup=False, soft_wrap=True)
         sys.exit(ExitCode.PROBLEM)
     except OSError as error:
         from daemon.checkup import cure_of

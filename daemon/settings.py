@@ -207,7 +207,8 @@ def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> 
         raise ConfigurationError(f"{file}: a file stands where a folder should", "name the root's folder") from error
     except OSError as error:
         raise ConfigurationError(
-            f"{file} cannot be read ({error.strerror})", as_owner_of(file)
+            f"{file} cannot be read ({error.strerror})",
+            f"run this as the user that the service runs as: {as_owner_of(file)}",
         ) from error
     given = {name: value for name, value in flags.items() if value is not None}
     try:

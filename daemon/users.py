@@ -29,8 +29,8 @@ def account_of(path: Path) -> str:
 
 
 def as_owner_of(path: Path) -> str:
-    """What a stranger does who may not look at ``path``: become the user of the closed folder that it lies in."""
+    """How a stranger who may not look at ``path`` becomes the user of the closed folder that it lies in."""
     for place in (path, *path.absolute().parents):
         with suppress(OSError):
-            return f"run this as the user that the service runs as: sudo -u {account_of(place)} meshdrop ..."
-    return "run this as the user that the service runs as"
+            return f"sudo -u {account_of(place)} meshdrop ..."
+    return "sudo meshdrop ..."
