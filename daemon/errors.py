@@ -27,7 +27,7 @@ class Failure:
 FAILURES: dict[str, Failure] = {
     "capture": Failure(
         "The capture has a problem that no waiting can cure.",
-        "Mend the files named above, then move this folder back into the inbox.",
+        "Mend what is named above, then move this folder back into the inbox.",
     ),
     "incomplete": Failure(
         "The capture never became complete.",

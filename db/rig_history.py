@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.states import PUBLISHED, State
 from db.tables import JobRow, ModelRunRow
 
 #: So many jobs are looked at, a few at a time: what was read of a capture may be long.
@@ -30,22 +30,26 @@ class Earlier:
 
 def last_like(session: Session, is_like: Callable[[dict[str, Any]], bool], most: int) -> list[Earlier]:
     """The last published jobs, newest first and at most so many, whose inspection ``is_like``."""
-    best = and_(
-        ModelRunRow.job_id == JobRow.id, ModelRunRow.attempt == JobRow.attempt, ModelRunRow.model == JobRow.best_model
-    )
+    # By the time of their end alone, which only published jobs have: with their states too SQLite would read them all.
     rows = session.execute(
-        select(JobRow.name, JobRow.finished_at, JobRow.state, JobRow.verdict, JobRow.inspection, ModelRunRow.figures)
-        .outerjoin(ModelRunRow, best)
-        .where(JobRow.state.in_(PUBLISHED), JobRow.inspection.is_not(None), JobRow.finished_at.is_not(None))
-        .order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT)
+        select(JobRow.id, JobRow.attempt, JobRow.name, JobRow.finished_at, JobRow.verdict, JobRow.best_model,
+               JobRow.inspection)
+        .where(JobRow.finished_at.is_not(None)).order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT)
         .execution_options(yield_per=_AT_A_TIME)
-    )
-    found: list[Earlier] = []
-    for name, finished_at, state, verdict, inspection, figures in rows:
-        if isinstance(inspection, dict) and is_like(inspection):
-            done = state in (State.DONE, State.DONE_CLEAN)
-            found.append(Earlier(name, finished_at, verdict if done else None, inspection, figures))
-        if len(found) == most:
-            break
+    )  # fmt: skip
+    like = (row for row in rows if isinstance(row.inspection, dict) and is_like(row.inspection))
+    found = list(islice(like, most))
     rows.close()
-    return found
+    return [
+        Earlier(row.name, row.finished_at, row.verdict, row.inspection,
+                _figures(session, row.id, row.attempt, row.best_model))
+        for row in found
+    ]  # fmt: skip
+
+
+def _figures(session: Session, job_id: str, attempt: int, model: str | None) -> dict[str, Any] | None:
+    runs = session.execute(
+        select(ModelRunRow.model, ModelRunRow.figures)
+        .where(ModelRunRow.job_id == job_id, ModelRunRow.attempt == attempt)
+    )  # fmt: skip
+    return next((run.figures for run in runs if run.model == model), None)

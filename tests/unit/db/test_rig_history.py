@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from db.engine import Database
 from db.jobs import Jobs
@@ -54,3 +57,25 @@ def test_the_last_ones_come_newest_first_with_the_figures_of_the_model_to_take(j
     assert [one.figures and one.figures["psnr_masked_db"] for one in found] == [32.0, None, 30.0]
     assert found[0].finished_at > found[-1].finished_at
     assert [one.name for one in jobs.last_like(is_one, 2)] == [b"d", b"c"]
+
+
+def test_no_more_is_read_than_is_looked_at(jobs: Jobs, tmp_path: Path) -> None:
+    """In the order of an index, so that a record of many years answers as fast as a new one."""
+    finished(jobs, "a", "one", 30.0)
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, values: Any, context: Any, many: bool) -> None:
+        asked.append((statement, values))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        jobs.last_like(lambda _: True, 10)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    record = sqlite3.connect(tmp_path / "meshdrop.db")
+    plans = [row[3] for question in asked if "SELECT" in question[0]
+             for row in record.execute(f"EXPLAIN QUERY PLAN {question[0]}", question[1])]  # fmt: skip
+    record.close()
+    assert [plan.partition(" (")[0] for plan in plans] == [
+        "SEARCH job USING INDEX job_by_end", "SEARCH model_run USING INDEX model_run_by_job"
+    ]  # fmt: skip

@@ -55,14 +55,15 @@ def seen_without_roots_rights(root: Path, machine: Machine) -> list[tuple[str, s
 # -- owners ------------------------------------------------------------------------------------------------------------
 
 
+STATE = ".meshdrop/state"
 OWNED = {
-    "a working folder": (".meshdrop/state/work/1/a1/", "private folders"),
+    "a working folder": (os.path.join(STATE, "work", "1", "a1", ""), "private folders"),
     "a claimed capture's picture": (".meshdrop/spool/claimed/1/views/view_00.png", "private folders"),
     "an original that is kept": (".meshdrop/spool/kept/1/", "private folders"),
-    "the log of the record": (".meshdrop/state/meshdrop.db-wal", "record"),
-    "the index of that log": (".meshdrop/state/meshdrop.db-shm", "record"),
-    "a copy of the record": (".meshdrop/state/backup/meshdrop-20260101T000000Z.db", "backups"),
-    "the kernels of this version": (f".meshdrop/state/cache/numba-{kernel_digest()}/fuse_1/", "kernel cache"),
+    "the log of the record": (f"{STATE}/meshdrop.db-wal", "record"),
+    "the index of that log": (f"{STATE}/meshdrop.db-shm", "record"),
+    "a copy of the record": (f"{STATE}/backup/meshdrop-20260101T000000Z.db", "backups"),
+    "the kernels of this version": (f"{STATE}/cache/numba-{kernel_digest()}/fuse_1/", "kernel cache"),
     "the rigs": (".meshdrop/rigs/", "rigs"),
     "a picture that waits": ("inbox/chair/views/view_00.png", "inbox"),
     "a folder of pictures that wait": ("inbox/chair/views/", "inbox"),
