@@ -34,6 +34,8 @@ def check(
 
     if not folder.is_dir():
         raise MeshdropError(f"there is no folder {folder}", "name the folder that holds views/ or transforms.json")
+    folder = folder.absolute()
+    folder = folder.parent.resolve() / folder.name  # links lead to one's own folders; the folder itself may be none
     site = _site_of(folder, root, config)
     limits = site.limits if site is not None else CaptureLimits()
     rigs = _rigs_for(folder, rig, site)

@@ -46,7 +46,7 @@ def add(
     if not source.exists():
         raise MeshdropError(f"there is no {source}", "name a capture folder, or a file such as transforms.json")
     try:
-        made = make_profile(name, source, load(root, config).limits, require_depth=require_depth)
+        made = make_profile(name, source.resolve(), load(root, config).limits, require_depth=require_depth)
     except CaptureError as error:
         for problem in error.problems:
             where = f"{printable(problem.file)}: " if problem.file else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon import fsops
 from daemon.errors import MeshdropError
-from models.folder import open_below
+from models import walk
 from models.limits import CaptureLimits
 from models.names import is_litter
 from models.rig_profile import Profile, parse_profile
@@ -47,16 +47,14 @@ class RigShelf:
     def _all(self) -> dict[str, bytes]:
         most = CaptureLimits().max_cameras_bytes
         found = {}
-        for file in sorted(os.listdir(self._folder)):
+        for file in sorted(walk.names(self._folder)):
             name = file.removesuffix(_SUFFIX)
             if name == file or not RIG_NAME.fullmatch(name):
                 continue
             try:
-                descriptor = open_below(self._folder, file)
+                found[name] = walk.read_file(self._folder / file, most + 1)
             except FileNotFoundError:
                 continue
-            with open(descriptor, "rb") as opened:
-                found[name] = opened.read(most + 1)
         return found
 
     def profile(self, name: str) -> Profile:

@@ -1,7 +1,7 @@
 """Everything that lies below a dropped folder, and which of it no capture may hold. Standard library only.
 
-The service and ``meshdrop check`` both list with this, so that they say the same of every folder. Folders are opened
-relative to their parent with ``O_NOFOLLOW``: one that is swapped for a link while it is listed leads nowhere.
+The service and ``meshdrop check`` both list with this, so that they say the same of every folder. Folders are reached
+by ``models.walk``: one that is swapped for a link while it is listed leads nowhere.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Literal
 from models.limits import CaptureLimits
 from models.names import is_blocker, is_litter, is_own_output
 from models.problem import Problem
+from models.walk import FILE, FOLDER, reach
 
 Kind = Literal["file", "symlink", "deep", "other"]
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 #: Directory levels that are listed at all; deeper ones stand in the facts as one odd entry.
 _LEVELS = 4
 #: Litter, notes and our own earlier output may be this many times as many as the files of a capture.
@@ -90,7 +89,7 @@ def _walk(
 
 def _open_folder(folder: Path, parent: int | None) -> int:
     try:
-        return os.open(folder if parent is None else folder.name, DIRECTORY, dir_fd=parent)
+        return reach(folder if parent is None else folder.name, FOLDER, at=parent)
     except OSError as error:
         error.filename = str(folder)  # the whole path: the last part alone would tell nobody where to look
         raise
@@ -99,7 +98,7 @@ def _open_folder(folder: Path, parent: int | None) -> int:
 def _measured(name: str, parent: int, remembered: os.stat_result) -> os.stat_result:
     """What the server says of a file now: network clients ask it when a file is opened (close-to-open)."""
     try:
-        descriptor = os.open(name, FILE, dir_fd=parent)
+        descriptor = reach(name, FILE, at=parent)
     except FileNotFoundError:
         raise
     except OSError:

@@ -1,8 +1,7 @@
 """Read files out of a folder that strangers wrote. Standard library only.
 
-Every component is opened relative to its parent's descriptor with ``O_NOFOLLOW``, so a name swapped for a symlink
-between listing and reading cannot lead outside; ``O_NONBLOCK`` keeps a fifo from blocking us; only regular files
-with one hard link are read; sizes are checked on the open descriptor.
+Files are reached by ``models.walk``, so a name swapped for a symlink between listing and reading cannot lead outside,
+and a pipe is not waited for; only regular files with one hard link are read; sizes are checked on the open descriptor.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.entries import DIRECTORY, FILE, odd_entries, take_facts
+from models.entries import odd_entries, take_facts
 from models.limits import CaptureLimits
 from models.problem import CaptureError, Problem
+from models.walk import FILE, held, reach
 
 
 class CaptureFolder:
@@ -56,7 +56,8 @@ class CaptureFolder:
     def opened(self, name: str) -> Iterator[int]:
         """A descriptor of the regular file ``name``, closed at the end of the block; raises ``CaptureError``."""
         try:
-            file = open_below(self.path, name)
+            with held(self.path) as folder:
+                file = reach(name, FILE, at=folder)
         except OSError as error:
             code = "symlink" if error.errno in (errno.ELOOP, errno.ENOTDIR) else "unreadable"
             fix = "Copy the file itself, and check its rights."
@@ -66,23 +67,6 @@ class CaptureFolder:
             yield file
         finally:
             os.close(file)
-
-
-def open_below(folder: Path, name: str) -> int:
-    """A descriptor of ``folder/name`` for reading; no part of ``name`` may be a link. A pipe is not waited for.
-
-    Raises ``OSError``: ``ELOOP`` or ``ENOTDIR`` where a link stands.
-    """
-    *parents, last = name.split("/")
-    held = os.open(folder, DIRECTORY)
-    try:
-        for parent in parents:
-            deeper = os.open(parent, DIRECTORY, dir_fd=held)
-            os.close(held)
-            held = deeper
-        return os.open(last, FILE, dir_fd=held)
-    finally:
-        os.close(held)
 
 
 def _require_plain(file: int, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from models import entries, walk
 from models.entries import odd_entries, take_facts
 from models.folder import CaptureFolder
 from models.inspection import inspect
@@ -88,14 +89,14 @@ def test_what_we_delivered_ourselves_does_not_use_up_the_limit(tmp_path: Path) -
 
 def test_a_folder_that_may_not_be_read_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "views/a.png")
-    real = os.open
+    real = walk.reach
 
     def refuse(path: str | Path, *arguments: int, **keywords: int | None) -> int:
         if str(path) == "views":
             raise PermissionError(13, "Permission denied", "views")
         return real(path, *arguments, **keywords)
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(entries, "reach", refuse)
     with pytest.raises(PermissionError) as caught:
         take_facts(tmp_path, LIMITS)
     assert caught.value.filename == str(tmp_path / "views")
