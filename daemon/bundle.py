@@ -49,11 +49,10 @@ class Bundle:
         receipt: dict[str, dict[str, Any]] = {}
         for name, source in self.copies.items():
             fsops.make_dir_below(target, (target / name).parent)
-            below = self.received if self.received in source.parents else None
             try:
-                copied = fsops.copy_file(source, target / name, _NO_LIMIT, below=below)
+                copied = fsops.copy_file(source, target / name, _NO_LIMIT)
             except (fsops.NotRegular, FileNotFoundError):
-                if below is None:
+                if self.received not in source.parents:
                     raise
                 self.left_out[printable(name)] = "was replaced or deleted while it was copied"
                 continue

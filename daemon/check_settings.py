@@ -27,7 +27,7 @@ _READ_S = 4.0
 #: What did not answer once is not asked again.
 _SILENT: set[tuple[Path | None, Path | None]] = set()
 #: Ends the service in the middle of a step, for tests.
-_CRASH = ("MESHDROP_CRASH_AT", "MESHDROP_CRASH_LOG")
+_CRASH = ("MESHDROP_CRASH_AT", "MESHDROP_CRASH_BY", "MESHDROP_CRASH_LOG")
 
 
 def read_settings(root: Path | None, config: Path | None) -> tuple[Finding, Settings | None]:

@@ -27,10 +27,12 @@ from daemon.settle import Snapshot, Window, judge
 from daemon.share import Share
 from db.jobs import Jobs, NameBeingClaimed
 from db.records import Job
+from models import walk
 from models.entries import take_facts
 from models.problem import CaptureError, Problem
 from models.rig_profile import FILE as RIG_FILE
 from models.rig_profile import Rigs, rig_of
+from models.walk import LinkInTheWay
 
 log = get_logger()
 
@@ -41,6 +43,10 @@ _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
 _NOT_MOVABLE = (
     "all files are there, but the service may not move this folder: give its user write permission on it "
     "(Samba: force user; locally: chmod -R g+w)"
+)
+_NO_FOLDER = Problem(
+    "not_regular", None, "The folder was replaced by something else (a link or a file) while it was being taken.",
+    "Copy the capture into the inbox again, as a folder with all its files in it.",
 )
 _FOREVER = float("inf")
 #: Address space of the process that reads strangers' files.
@@ -71,16 +77,16 @@ class Intake:
         places = self.share.places
         folder = places.inbox / os.fsdecode(found.name)
         self.share.check()
-        if not os.access(folder, os.W_OK):
-            raise NotYet(_NOT_MOVABLE)
         try:
+            if not fsops.is_writable(folder):
+                raise NotYet(_NOT_MOVABLE)
             # The move asks for the outermost one only; what could never be emptied would lie in the spool for good.
             if not fsops.may_be_emptied(folder, found.snapshot.folders):
                 raise NotYet(_NOT_MOVABLE)
             self._flush(folder, found.snapshot)
             if self._names(folder).fingerprint != found.snapshot.fingerprint:
                 return None
-        except FileNotFoundError:
+        except (FileNotFoundError, LinkInTheWay):
             return None
         except PermissionError as error:
             raise NotYet(f"the service may not read this folder ({error.filename})") from error
@@ -94,7 +100,7 @@ class Intake:
             fsops.rename_new(folder, places.claimed / job.id)
         except OSError as error:
             self.jobs.abandon(job.id, f"not moved: {error.strerror}")
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError | LinkInTheWay):
                 return None
             if error.errno in _NOT_ALLOWED:
                 raise NotYet(_NOT_MOVABLE) from error
@@ -115,6 +121,8 @@ class Intake:
         claimed = self.share.places.claimed / job.id
         if not self.share.holds(claimed):
             return self.jobs.abandon(job.id, "nothing was taken")
+        if not walk.is_folder(claimed):  # it was put in the folder's place between our look and the move
+            return self._refuse(job, "capture", (_NO_FOLDER,))
         if job.ingest_tries >= MAX_INGEST_TRIES:
             return self.jobs.reject(job.id, "unreadable", FAILURES["unreadable"].says)
         # Counted before anything is read, so that a capture that kills the reader ends here after three times.
@@ -178,7 +186,7 @@ class Intake:
         inbox = self.share.places.inbox
         origin = (inbox / os.fsdecode(job.name)).parent
         if origin != inbox:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, LinkInTheWay):
                 fsops.sync_dir(origin)
                 return
         fsops.sync_dir(inbox)
@@ -192,17 +200,18 @@ class Intake:
         crashpoint("I5r")
         target = places.inbox / os.fsdecode(job.name)
         try:
-            if target.parent != places.inbox and not target.parent.is_dir():
+            if target.parent != places.inbox and not walk.is_there(target.parent):
                 fsops.make_dir_below(places.inbox, target.parent)
                 fsops.sync_dir(places.inbox)
             fsops.rename_new(places.claimed / job.id, target)
-        except FileExistsError:
+        except (FileExistsError, NotADirectoryError, LinkInTheWay):  # its place is taken, or its rig's folder is none
             return self.jobs.reject(job.id, "changed", FAILURES["changed"].says)
         except OSError:
             self.jobs.adopt(job.id, job.fingerprint)  # still ours, so that the next try finds it
             raise
         fsops.sync_dir(places.claimed)
         self._flush_origin(job)
+        fsops.remove_tree(places.work(job.id))  # what had been copied of it
         log.info("put back", job=job.short_id, capture=shown(job.name))
         return job
 
@@ -223,9 +232,7 @@ class Intake:
             target = places.capture(job.id) / inner
             fsops.make_dir(target.parent)
             try:
-                hashes[str(inner)] = fsops.copy_file(
-                    claimed / name, target, limits.max_file_bytes, below=claimed
-                ).sha256
+                hashes[str(inner)] = fsops.copy_file(claimed / name, target, limits.max_file_bytes).sha256
             except fsops.TooLarge as error:
                 message = f"has {sizes[name] / 1e6:.0f} MB, more than the {limits.max_file_bytes / 1e6:.0f} allowed."
                 problem = Problem("too_big", name, message, "Use smaller images, or raise max_file_mb.")

@@ -298,3 +298,40 @@ def test_the_rig_commands(light_rig: Callable[..., Rig], shot: Path, tmp_path: P
     missing = meshdrop(here, "rig", "show", "rig1")
     assert missing.returncode == 1
     assert "meshdrop rig add rig1" in missing.stderr
+
+
+@pytest.mark.parametrize("point", ["I4a", "I4b", "I4", "I5a", "I5b", "I5", "I5r"])
+@pytest.mark.parametrize("goal", ["outbox", ".meshdrop/rigs", ".meshdrop/state"])
+def test_a_folder_is_never_put_back_through_a_link(
+    light_rig: Callable[..., Rig], shot: Path, tmp_path: Path, point: str, goal: str
+) -> None:
+    """Whoever writes to the share changes what was taken, and makes its rig's folder a link to where he may not go."""
+    here = light_rig(LIGHT_REAL="")
+    RigShelf(here.places.rigs).store(make_profile("rig1", shot, CaptureLimits()).profile)
+    (here.places.inbox / "@rig1").mkdir()
+    folder = pictures_only(shot, tmp_path / "forged")
+    (folder / "note").write_text("a")
+    with open(folder / "note", "ab") as note:
+        shutil.copytree(folder, here.places.inbox / "@rig1/forged")
+        if point == "I5r":
+            assert here.run_once(MESHDROP_CRASH_AT="I4") == -signal.SIGKILL, here.log()[-3000:]
+            _change_what_was_taken(here)
+        assert here.run_once(MESHDROP_CRASH_AT=point) == -signal.SIGKILL, here.log()[-3000:]
+        note.write(b"changed")
+    _change_what_was_taken(here)
+    (here.places.inbox / "@rig1").rmdir()
+    (here.places.inbox / "@rig1").symlink_to(here.root / goal)
+    assert here.run_once() == 0, here.log()[-3000:]
+    ours = {"forged", "forged.done"} if goal == "outbox" else set()
+    assert not {"forged", "note", "images"} & set(os.listdir(here.root / goal)) - ours
+    published = [shelf / "forged" for shelf in (here.places.outbox, here.places.failed) if (shelf / "forged").exists()]
+    assert len(published) == 1
+    assert_whole(published[0])
+    here.assert_at_rest()
+
+
+def _change_what_was_taken(here: Rig) -> None:
+    """As by a handle that was opened before."""
+    for claimed in here.places.claimed.iterdir():
+        with open(claimed / "note", "ab") as note:
+            note.write(b"changed after the claim")

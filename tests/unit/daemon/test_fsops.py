@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_copy_refuses_links_devices_and_size_before_reading(tmp_path: Path) ->
     (tmp_path / "top").mkdir()
     (tmp_path / "top" / "aside").symlink_to(tmp_path)
     with pytest.raises(fsops.NotRegular):
-        fsops.copy_file(tmp_path / "top/aside/big", tmp_path / "out", max_bytes=100, below=tmp_path / "top")
+        fsops.copy_file(tmp_path / "top/aside/big", tmp_path / "out", max_bytes=100)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(fsops.NotRegular):
         fsops.copy_file(tmp_path / "pipe", tmp_path / "out", max_bytes=100)
@@ -112,6 +113,77 @@ def test_removing_a_tree_never_leaves_it(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "precious")
     fsops.remove_tree(tmp_path / "link")
     assert (tmp_path / "precious" / "file").exists()
+
+
+def test_a_tree_is_opened_up_by_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without rights that becomes a link, between failing and trying again, gives nobody else's away."""
+    precious = tmp_path / "precious"
+    (precious / "inner").mkdir(parents=True)
+    precious.chmod(0o500)
+    (tmp_path / "tree/locked").mkdir(parents=True)
+    real, calls = shutil.rmtree, []
+
+    def swapped_meanwhile(name: str, **keywords: int) -> None:
+        calls.append(name)
+        if len(calls) == 1:
+            (tmp_path / "tree/locked").rmdir()
+            (tmp_path / "tree/locked").symlink_to(precious)
+            raise PermissionError(13, "Permission denied")
+        real(name, **keywords)
+
+    monkeypatch.setattr(shutil, "rmtree", swapped_meanwhile)
+    fsops.remove_tree(tmp_path / "tree")
+    assert calls == ["tree", "tree"]
+    assert not (tmp_path / "tree").exists()
+    assert (precious.stat().st_mode & 0o777, os.listdir(precious)) == (0o500, ["inner"])
+
+
+def test_a_tree_of_a_thousand_levels_goes(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    fsops.remove_tree(tmp_path / "d")
+    assert os.listdir(tmp_path) == []
+
+
+_OPERATIONS = {
+    "sync_file": lambda at: fsops.sync_file(at / "file"),
+    "sync_dir": lambda at: fsops.sync_dir(at / "inner"),
+    "sync_below": lambda at: fsops.sync_below(at, ["file"], [""]),
+    "sync_tree": lambda at: fsops.sync_tree(at / "inner"),
+    "rename from": lambda at: fsops.rename_new(at / "inner", at.parent / "out"),
+    "rename to": lambda at: fsops.rename_new(at.parent / "own", at / "new"),
+    "write": lambda at: fsops.write_file(at / "new", b"x"),
+    "show": lambda at: fsops.show_file(at / "file", b"x"),
+    "copy from": lambda at: fsops.copy_file(at / "file", at.parent / "out", 100),
+    "copy to": lambda at: fsops.copy_file(at.parent / "plain", at / "new", 100),
+    "make": lambda at: fsops.make_dir(at / "new/deep"),
+    "make below": lambda at: fsops.make_dir_below(at.parent, at / "new/deep"),
+    "fresh": lambda at: fsops.fresh_dir(at / "inner"),
+    "remove": lambda at: fsops.remove_tree(at / "inner"),
+    "remove a file": lambda at: fsops.remove_tree(at / "file"),
+    "rights": lambda at: fsops.is_writable(at / "inner"),
+    "emptying": lambda at: fsops.may_be_emptied(at.parent, [f"{at.name}/inner"]),
+    "hash": lambda at: fsops.sha256_of(at / "file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_no_operation_passes_through_a_link(tmp_path: Path, name: str) -> None:
+    """What lies behind it stays as it is, and so does what is this side of it."""
+    (tmp_path / "foreign/inner/deep").mkdir(parents=True)
+    (tmp_path / "foreign/file").write_bytes(b"theirs")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "plain").write_bytes(b"ours")
+    (tmp_path / "place").symlink_to(tmp_path / "foreign")
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(OSError, match="link"):
+        _OPERATIONS[name](tmp_path / "place")
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_every_operation_can_be_watched_and_made_to_fail(tmp_path: Path, recorded: list[str]) -> None:
