@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from tests.torture import calls, holds, moments, points, unsynced
+from tests.torture import calls, holds, links, moments, points, unsynced
 from tests.torture.case import Case
 from tests.torture.disks import FileSystem, why_no_cuts
 from tests.torture.ground import Ground
@@ -113,6 +113,10 @@ def _moments(ground: Ground, chance: random.Random, short: bool) -> list[Case]:
     return [*moments.moments(4 if short else 100, chance)]
 
 
+def _links(ground: Ground, chance: random.Random, short: bool) -> list[Case]:
+    return [*links.links(points.learn(ground), chance, 40 if short else None)]
+
+
 def _model(ground: Ground, chance: random.Random, short: bool) -> list[Case]:
     return [*unsynced.lossy(ground, 100 if short else 2000, chance)]
 
@@ -132,6 +136,6 @@ def _kinds(wanted: Sequence[FileSystem]) -> list[FileSystem]:
 
 PARTS: dict[str, Callable[[Ground, random.Random, bool], list[Case]]] = {
     "kills": _kills, "cuts": _cuts, "doubles": _doubles, "taken": _taken, "occupied": _occupied,
-    "calls": _calls, "call-cuts": _call_cuts, "errors": _errors, "holds": _holds, "moments": _moments,
+    "calls": _calls, "call-cuts": _call_cuts, "errors": _errors, "holds": _holds, "links": _links, "moments": _moments,
     "model": _model, "sensitivity": _sensitivity, "model-sensitivity": _model_sensitivity,
 }  # fmt: skip
