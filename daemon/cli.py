@@ -21,6 +21,7 @@ from daemon import cli_check, cli_config, cli_doctor, cli_help, cli_notify, cli_
 from daemon.cli_options import Config, Root, out, places_of
 from daemon.errors import ConfigurationError, ExitCode, MeshdropError
 from daemon.places import Places, shown
+from models import walk
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
@@ -178,7 +179,7 @@ def retry(job: JobName, root: Root = None, config: Config = None) -> None:
 
     places = places_of(root, config)
     source, target = _published_folder(places, job)
-    if os.path.lexists(target):
+    if walk.is_there(target):
         raise MeshdropError(f"{target} is there already", "wait until it is taken, or rename it")
     rename_new(source, target)
     out.print(f"{shown(os.fsencode(target.name))} is back in the inbox")
@@ -210,7 +211,7 @@ def _record(places: Places) -> sessionmaker[Session]:
 def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
     """(where the job's folder is now, where it came from)."""
     for shelf in (places.failed, places.outbox):
-        if Path(name).name == name != ".." and name and (shelf / name).is_dir():
+        if Path(name).name == name != ".." and name and walk.is_folder(shelf / name):
             return shelf / name, places.inbox / name
     from daemon.views import find_one
 
@@ -218,9 +219,9 @@ def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
         found: Job = find_one(session, name)
     for shelf in (places.failed, places.outbox):
         folder = shelf / os.fsdecode(found.dest or b"_")
-        if folder.is_dir():
+        if walk.is_folder(folder):
             target = places.inbox / os.fsdecode(found.name)
-            return folder, target if target.parent.is_dir() else places.inbox / target.name
+            return folder, target if walk.is_folder(target.parent) else places.inbox / target.name
     raise MeshdropError(
         f"job {found.short_id} has no folder in failed/ or outbox/: it is {found.state} or was taken away",
         "copy the capture into the inbox again",

@@ -20,6 +20,7 @@ from daemon.share import Share
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State
+from models import walk
 
 log = get_logger()
 
@@ -59,7 +60,7 @@ class Delivery:
         while self.share.holds(staged):
             target = shelf / os.fsdecode(job.dest or b"_")
             old_mark = shelf / f"{target.name}.done"
-            if old_mark.is_file() and not os.path.lexists(target):
+            if walk.is_file(old_mark) and not walk.is_there(target):
                 fsops.remove_tree(old_mark)  # of a result that was taken away: it must not vouch for this one
             try:
                 _require_own_name(target)
@@ -108,7 +109,7 @@ class Delivery:
         places = self.share.places
         work = places.work(job.id)
         fsops.make_dir_below(work.parent, work, 0o700)
-        if (work / MARKER).exists():
+        if walk.is_there(work / MARKER):
             fsops.remove_tree(work / MARKER)
             fsops.sync_dir(work)
         crashpoint("D1b")
@@ -140,27 +141,28 @@ class Delivery:
     def _other_name(job: Job, shelf: Path) -> bytes:
         first = with_suffix(publishable(job.name), job.short_id)
         candidate, count = first, 2
-        while os.path.lexists(shelf / os.fsdecode(candidate)):
+        while walk.is_there(shelf / os.fsdecode(candidate)):
             candidate, count = first + f"_{count}".encode(), count + 1
         return candidate
 
     def _mark_done(self, job: Job) -> None:
         """For consumers that must not act before the rename is durable."""
         name = os.fsdecode(job.dest or b"_")
-        if (self.share.places.outbox / name).exists():
+        if walk.is_there(self.share.places.outbox / name):
             with contextlib.suppress(IsADirectoryError):  # a stranger's folder of that name stays
                 fsops.write_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
 
     def _put_away(self, job: Job, claimed: Path) -> None:
         places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
-        if job.state is State.FAILED and is_movable(job, places, self.settings) and published.exists():
+        if job.state is State.FAILED and is_movable(job, places, self.settings) and walk.is_folder(published):
             fsops.rename_new(claimed, published / "capture")
             fsops.sync_dir(published)
         elif self.settings.retain_days > 0:
             kept = places.kept / job.id
             fsops.remove_tree(kept)
             fsops.rename_new(claimed, kept)
-            os.utime(kept)  # retention counts from here; without times this needs no ownership
+            with walk.parent_of(kept) as (parent, name):  # retention counts from here
+                os.utime(name, dir_fd=parent, follow_symlinks=False)  # without times this needs no ownership
             fsops.sync_dir(places.kept)
         else:
             fsops.remove_tree(claimed)
@@ -171,5 +173,5 @@ def _require_own_name(target: Path) -> None:
     and macOS clients would see one folder where there are two.
     """
     folded = fold(target.name)
-    if any(fold(name) == folded and name != target.name for name in os.listdir(target.parent)):
+    if any(fold(name) == folded and name != target.name for name in walk.names(target.parent)):
         raise FileExistsError(errno.EEXIST, "clients cannot tell this name from its neighbour's", str(target))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from daemon.share import Share
 from db.engine import DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job
+from models import walk
 
 log = get_logger()
 
@@ -191,7 +193,8 @@ class Gate:
             elif self.ask("cancel", job=job.id):
                 self._drop_request(name)
         for name in listing.strays[:_STRAYS_SHOWN]:
-            what = "a link" if (self.share.places.inbox / os.fsdecode(name)).is_symlink() else "a single file"
+            linked = walk.kind(self.share.places.inbox / os.fsdecode(name)) == stat.S_IFLNK
+            what = "a link" if linked else "a single file"
             lines.append(f"{shown(name)}: {what}; a capture is a folder with all its files in it")
         if (more := len(listing.strays) - _STRAYS_SHOWN) > 0:
             lines.append(f"and {more} more that are no folders")

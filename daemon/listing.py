@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models import walk
 from models.names import is_blocker, is_litter
 from models.rig_profile import rig_of
 
@@ -73,13 +74,13 @@ def _sort(
     inbox: Path, folder: bytes, found: _Names, rigs: Mapping[str, bytes], known: Container[bytes]
 ) -> None:
     """Put the entries of the inbox, or of a rig's folder in it (with its slash), where they belong."""
-    with os.scandir(os.fsencode(inbox) + b"/" + folder) as entries:
+    with walk.held(inbox / os.fsdecode(folder)) as held, os.scandir(held) as entries:
         for entry in entries:
-            name = folder + entry.name
+            name = folder + os.fsencode(entry.name)
             if name in known and entry.is_dir(follow_symlinks=False):
                 found.folders.add(name)
                 continue
-            text, hidden = os.fsdecode(entry.name), is_temporary(entry.name)
+            text, hidden = entry.name, is_temporary(os.fsencode(entry.name))
             if entry.is_dir(follow_symlinks=False):
                 if hidden:
                     found.staged[entry.inode()] = name

@@ -15,6 +15,7 @@ from daemon import fsops
 from daemon.log import get_logger
 from daemon.pages import SCHEMA
 from daemon.places import other_page_stem, page_name, publishable
+from models import walk
 
 log = get_logger()
 
@@ -140,7 +141,7 @@ class FolderPages:
 
     def _is_free(self, file: str) -> bool:
         """Whether a page of ours may stand here."""
-        return not os.path.lexists(self._folder / file) or self._read_own(file) is not None
+        return not walk.is_there(self._folder / file) or self._read_own(file) is not None
 
     def _stands_there(self, file: str, facts: dict[str, Any]) -> bool:
         """Whether an earlier run left exactly this page."""
@@ -151,8 +152,7 @@ class FolderPages:
         """A page of ours as it stands on the disk; None when there is none, or it is not ours. Raises ``OSError`` when
         that cannot be known now."""
         try:
-            with open(self._folder / file, "rb", opener=_open_plain) as opened:
-                page = json.loads(opened.read(_PAGE_MOST_BYTES))
+            page = json.loads(walk.read_file(self._folder / file, _PAGE_MOST_BYTES))
         except OSError as error:
             if error.errno not in _NO_PAGE:
                 raise  # a share in trouble says nothing about whose file it is
@@ -166,7 +166,7 @@ class FolderPages:
         if self._leftovers is None:
             ours = {self._elsewhere.get(name) or page_name(name) for name in self._written}
             self._leftovers = {
-                file for file in os.listdir(self._folder)
+                file for file in walk.names(self._folder)
                 if (file.endswith(".json") or _TEMPORARY.fullmatch(file)) and file not in ours
             }
         if not self._leftovers:
@@ -180,8 +180,3 @@ class FolderPages:
         if self._complaint != (text := error.strerror or str(error)):
             self._complaint = text
             log.warning("status pages cannot be written", error=str(error))
-
-
-def _open_plain(path: str, flags: int) -> int:
-    """Open neither a link nor, for ever, a pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

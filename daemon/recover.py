@@ -19,6 +19,7 @@ from daemon.traces import Published, job_folders, read_marker, read_name, read_p
 from db.jobs import Jobs, Placement
 from db.records import Job
 from db.states import State
+from models import walk
 
 log = get_logger()
 
@@ -107,6 +108,7 @@ class Recovery:
         """Staging and work entries without a live job are ours alone and hold nothing that is not elsewhere."""
         places = self.share.places
         live = {job.id for job in self.jobs.live()}
-        for folder in [*places.staging.iterdir(), *(places.state / "work").iterdir()]:
-            if folder.name not in live:
-                fsops.remove_tree(folder)
+        for shelf in (places.staging, places.state / "work"):
+            for name in walk.names(shelf):
+                if name not in live:
+                    fsops.remove_tree(shelf / name)

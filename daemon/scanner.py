@@ -36,6 +36,7 @@ from daemon.log import get_logger
 from daemon.look import Contents, glance, look, read_contents
 from daemon.places import shown
 from daemon.settle import Judgement, Snapshot, Window, judge
+from models import walk
 from models.limits import CaptureLimits
 from models.rig_profile import Rigs, rig_of
 
@@ -241,10 +242,10 @@ class Scanner:
 
     def _times(self) -> tuple[int, ...]:
         """When the inbox and the rigs' folders in it changed last, nanoseconds; 0 for one that is gone."""
-        found = [os.stat(self._inbox).st_mtime_ns]
+        found = [walk.lstat(self._inbox).st_mtime_ns]
         for name in self.listing.rig_folders:
             try:
-                found.append(os.stat(self._inbox / os.fsdecode(name)).st_mtime_ns)
+                found.append(walk.lstat(self._inbox / os.fsdecode(name)).st_mtime_ns)
             except OSError:
                 found.append(0)
         return tuple(found)
@@ -403,7 +404,7 @@ def _cancelled(judgement: Judgement, quiet: float, window: Window) -> Judgement:
 def _rights(folder: Path, error: OSError) -> str:
     """Whose the offending path is and who asks, for the engineer who has to set it right."""
     try:
-        found = os.lstat(os.fsdecode(error.filename) if error.filename else folder)
+        found = walk.lstat(Path(os.fsdecode(error.filename)) if error.filename else folder)
     except OSError:
         return ""
     return f": owner {found.st_uid}, mode {found.st_mode & 0o7777:04o}; the service is user {os.geteuid()}"
@@ -411,8 +412,8 @@ def _rights(folder: Path, error: OSError) -> str:
 
 def _folder_times(folder: Path, inner: tuple[str, ...]) -> int:
     """A hash of the times of a capture folder and its known subfolders: it tells that a file came or went."""
-    top = os.fspath(folder)
-    return hash(tuple(os.lstat(os.path.join(top, path)).st_mtime_ns for path in inner))
+    with walk.held(folder, walk.PLACE) as held:
+        return hash(tuple(os.stat(path or ".", dir_fd=held, follow_symlinks=False).st_mtime_ns for path in inner))
 
 
 class Wake(FileSystemEventHandler):

@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     def _the_same_place_from_anywhere(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
             raise ValueError(f"a path from / is wanted; {value} would be another place in each folder")
-        return value
+        # The operator may go through links of his own; from here on none is followed (models.walk).
+        return None if value is None else Path(os.path.realpath(value))
 
     @field_validator("models", "model_settings")
     @classmethod
@@ -171,9 +172,9 @@ def config_file(root: Path) -> Path:
 def find_root(given: Path | None) -> Path:
     """The root to work on: the flag, MESHDROP_ROOT, or the folder (or its parents) that ``meshdrop init`` made."""
     if given is not None:
-        return given.absolute()
+        return Path(os.path.realpath(given))
     if from_environment := os.environ.get("MESHDROP_ROOT"):
-        return Path(from_environment).absolute()
+        return Path(os.path.realpath(from_environment))
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / SENTINEL).is_file():

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from daemon import fsops
 from daemon.errors import ConfigurationError, ShareMissing, ShareUnavailable
 from daemon.places import SENTINEL, Places
+from models import walk
 
 #: statfs types whose files may change without this kernel noticing (statfs(2), magic.h).
 _NETWORK_TYPES = {
@@ -26,6 +28,9 @@ _NETWORK_TYPES = {
 _PASSING = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
 })  # fmt: skip
+_PROBE = ".probe-"
+#: A sentinel holds a line of 32 characters.
+_IDENTITY_MOST = 4096
 
 
 class _StatFs(ctypes.Structure):
@@ -52,21 +57,24 @@ class Share:
     def check(self) -> None:
         """Raise ``ShareUnavailable`` unless the same share is still mounted here."""
         try:
-            identity = self.places.sentinel.read_bytes()
-            device = self.places.root.stat().st_dev
+            identity = walk.read_file(self.places.sentinel, _IDENTITY_MOST)
+            device = walk.lstat(self.places.root).st_dev
+            linked = next((folder for folder in self.places.public() if walk.kind(folder) == stat.S_IFLNK), None)
         except OSError as error:
             raise ShareUnavailable(f"{self.places.root} cannot be read ({error.strerror})") from error
         if identity != self.identity or device != self.device:
             raise ShareUnavailable(f"{self.places.root} is not the folder this service was started on")
+        if linked is not None:
+            raise ShareUnavailable(f"{linked} is a link now; put the folder itself back in its place")
 
     def holds(self, path: Path) -> bool:
         """Whether ``path`` is there. Raises ``ShareUnavailable`` rather than say no of a share that is away."""
-        if os.path.lexists(path):
+        if walk.is_there(path):
             return True
         self.check()
-        if not path.parent.is_dir():
+        if not walk.is_folder(path.parent):
             raise ShareUnavailable(f"{path.parent} is not there")
-        return os.path.lexists(path)  # asked again: the share may have come back in between
+        return walk.is_there(path)  # asked again: the share may have come back in between
 
     def free_bytes(self) -> int:
         """Room left for new captures: the smaller of the share's and the working disk's."""
@@ -80,7 +88,7 @@ def create_root(places: Places) -> None:
     for folder in (places.spool, places.state):
         fsops.make_dir(folder, 0o700)
     make_private(places)
-    if not places.sentinel.exists():
+    if not walk.is_there(places.sentinel):
         fsops.write_file(places.sentinel, f"{uuid.uuid4().hex}\n".encode())
 
 
@@ -93,7 +101,7 @@ def make_private(places: Places) -> None:
 def find_sentinel(root: Path) -> bytes:
     """The identity of the share on ``root``; raises ``ShareMissing`` when it cannot be read."""
     try:
-        return (root / SENTINEL).read_bytes()
+        return walk.read_file(root / SENTINEL, _IDENTITY_MOST)
     except OSError as error:
         raise ShareMissing(
             f"{root} has no readable {SENTINEL} ({error.strerror}): it was never set up, or it is not mounted",
@@ -107,7 +115,12 @@ def open_share(places: Places) -> Share:
     Raises ``ConfigurationError`` with the cure, and ``OSError`` when the disk is full, read-only or failing.
     """
     identity = find_sentinel(places.root)
-    missing = [folder.name for folder in places.public() if not folder.is_dir()]
+    if linked := [folder for folder in (*places.public(), places.spool) if walk.kind(folder) == stat.S_IFLNK]:
+        raise ConfigurationError(
+            f"{linked[0]} is a link: whoever can replace a folder of the share could lead the service anywhere",
+            "put the folder itself there; `root`, spool_dir and state_dir may name any place",
+        )
+    missing = [folder.name for folder in places.public() if not walk.is_folder(folder)]
     if missing:
         raise ConfigurationError(
             f"{places.root} lacks the folder {missing[0]}/", f"run `meshdrop init {places.root}` to make it again"
@@ -125,20 +138,27 @@ def open_share(places: Places) -> Share:
     return Share(places, identity, places.root.stat().st_dev)
 
 
+def _remove_empty(folder: Path) -> None:
+    with walk.parent_of(folder) as (parent, name):
+        os.rmdir(name, dir_fd=parent)
+
+
 def probe_rename(source: Path, target: Path) -> None:
     """Equal device numbers prove nothing (two bind mounts share one); only a rename does."""
-    for left in (*source.glob(".probe-*"), *target.glob(".probe-*")):
-        with contextlib.suppress(OSError):  # of a start that was killed in the middle of this; they are empty
-            left.rmdir()
-    name = f".probe-{uuid.uuid4().hex[:8]}"
+    for folder in (source, target):
+        for left in walk.names(folder):
+            if left.startswith(_PROBE):
+                with contextlib.suppress(OSError):  # of a start that was killed in the middle of this; they are empty
+                    _remove_empty(folder / left)
+    name = f"{_PROBE}{uuid.uuid4().hex[:8]}"
     try:
-        (source / name).mkdir()
+        fsops.make_dir_below(source, source / name)
         try:
             fsops.rename_new(source / name, target / name)
         except OSError:
-            (source / name).rmdir()
+            _remove_empty(source / name)
             raise
-        (target / name).rmdir()
+        _remove_empty(target / name)
     except OSError as error:
         if error.errno in _PASSING:
             raise

@@ -16,13 +16,13 @@ from daemon.deliver import MARKER
 from daemon.log import get_logger
 from daemon.places import Places
 from db.states import State
+from models import walk
 
 log = get_logger()
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _RECEIPT_MAX = 16 << 20
 _FACTS = frozenset({"verdict", "best_model", "reason_code", "reason"})
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 #: For each outcome the states of a job that is staged, published, and cleaned up after.
 _STEPS = {
@@ -108,17 +108,17 @@ class Published:
 def job_folders(places: Places) -> set[str]:
     """The ids of all jobs that have a private folder."""
     shelves = (places.claimed, places.staging, places.state / "work")
-    return {name for shelf in shelves for name in os.listdir(shelf) if _JOB_ID.fullmatch(name)}
+    return {name for shelf in shelves for name in walk.names(shelf) if _JOB_ID.fullmatch(name)}
 
 
 def read_traces(places: Places, job_id: str, *, keeping: bool, published: Published | None) -> Traces:
     """What there is of one job. Without ``keeping`` originals are deleted, not put away, and kept/ proves nothing."""
     marker, work = read_marker(places, job_id), places.work(job_id)
     return Traces(
-        claimed=os.path.lexists(places.claimed / job_id),
-        staged=os.path.lexists(places.staging / job_id),
-        copied=(work / "job.json").is_file(),
-        kept=not keeping or os.path.lexists(places.kept / job_id),
+        claimed=walk.is_there(places.claimed / job_id),
+        staged=walk.is_there(places.staging / job_id),
+        copied=walk.is_file(work / "job.json"),
+        kept=not keeping or walk.is_there(places.kept / job_id),
         marker=None if marker is None else marker.outcome,
         published=None if published is None else published.outcome,
     )
@@ -162,7 +162,7 @@ def read_published(places: Places) -> dict[str, Published]:
             job_id = receipt.get("job")
             if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) and job_id not in found:
                 name = _text(receipt.get("name")) or folder.name
-                at = (folder / RECEIPT).lstat().st_mtime
+                at = walk.lstat(folder / RECEIPT).st_mtime
                 dest = os.fsencode(folder.name)
                 facts = _facts_of(folder, outcome)
                 found[job_id] = Published(outcome, name.encode("utf-8", "surrogateescape"), dest, at, facts)
@@ -170,10 +170,10 @@ def read_published(places: Places) -> dict[str, Published]:
 
 
 def _folders(shelf: Path) -> Iterator[Path]:
-    with os.scandir(shelf) as entries:
+    with walk.held(shelf) as held, os.scandir(held) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield Path(entry.path)
+                yield shelf / entry.name
 
 
 def _facts_of(folder: Path, outcome: State) -> dict[str, str | None]:
@@ -190,7 +190,7 @@ def _facts_of(folder: Path, outcome: State) -> dict[str, str | None]:
 def read_shared(path: Path) -> dict[str, Any]:
     """A JSON object from the share; empty when there is none, or when it is not what we would have written."""
     try:
-        with open(os.open(path, _OPEN), "rb") as file:
+        with open(walk.reach(path, walk.FILE), "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode) or facts.st_size > _RECEIPT_MAX:
                 return {}
@@ -203,7 +203,7 @@ def read_shared(path: Path) -> dict[str, Any]:
 def read_tail(path: Path, most: int) -> bytes:
     """The last bytes of a plain file on the share; nothing when there is none."""
     try:
-        with open(os.open(path, _OPEN), "rb") as file:
+        with open(walk.reach(path, walk.FILE), "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode):
                 return b""

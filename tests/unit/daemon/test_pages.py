@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from daemon import page_files
 from daemon.page_files import _SECONDS_A_CALL, FolderPages
 from daemon.pages import Page, Working, ended_page, job_page, told_place, waiting_page
 from daemon.places import page_name
 from daemon.settle import Judgement
 from db.records import InLine
 from db.states import LIVE, State
+from models import walk
 from models.problem import Problem
 
 ID = "1a2b3c4d" + "0" * 24
@@ -356,11 +356,11 @@ def test_a_share_in_trouble_makes_no_second_page(shelf: Shelf, monkeypatch: pyte
     shelf.files = shelf.fresh()
     shelf.set(b"chair", "after")
 
-    def refuse(path: str, flags: int) -> int:
-        raise OSError(errno.EIO, "Input/output error", path)
+    def refuse(path: Path, most: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(page_files, "_open_plain", refuse)
+        trouble.setattr(walk, "read_file", refuse)
         assert not shelf.write()
     assert os.listdir(shelf.folder) == ["chair.json"]
     shelf.write()
