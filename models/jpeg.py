@@ -8,6 +8,7 @@ segments lie within the file and whose end is the file's end. Markers: ITU-T T.8
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from models.limits import CaptureLimits
@@ -26,6 +27,11 @@ _METADATA = {*range(0xE1, 0xF0), 0xFE} - {0xEE}
 #: A progressive picture of an ordinary program has about ten scans; each makes a decoder go over the whole picture.
 _MOST_SCANS = 64
 _MOST_SEGMENTS = 4096
+#: What ends a run of fill bytes, and what ends a scan's pixels: FF 00 and restart markers belong to them.
+_NO_FILL = re.compile(rb"[^\xff]")
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+#: Bytes searched at a time: other threads have to wait for the end of one search.
+_STEP = 1 << 20
 
 _COPY_AGAIN = "Copy the file again."
 _SAVE_AGAIN = "Save it as an ordinary 8-bit RGB JPEG or PNG."
@@ -137,9 +143,8 @@ def _marker(content: bytes, position: int) -> tuple[int, int]:
     """(marker code, where its segment's length stands); fill bytes are passed over."""
     if position < len(content) and content[position] != 0xFF:
         raise _FlawError("jpeg", f"There is no marker at byte {position:,}, where one must be.", _COPY_AGAIN)
-    while position < len(content) and content[position] == 0xFF:
-        position += 1
-    if position >= len(content):
+    position = _first(_NO_FILL, content, position)
+    if position < 0:
         raise _FlawError("jpeg", "The file stops in the middle.", _COPY_AGAIN)
     return content[position], position + 1
 
@@ -152,15 +157,19 @@ def _length(content: bytes, position: int) -> int:
 
 
 def _end_of_scan(content: bytes, position: int) -> int:
-    """Where the next marker after a scan's pixels stands: FF 00 and restart markers belong to the pixels."""
-    while True:
-        position = content.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(content):
-            raise _FlawError("jpeg", "The file stops in the middle of the picture.", _COPY_AGAIN)
-        follows = content[position + 1]
-        if follows not in (0x00, 0xFF) and not 0xD0 <= follows <= 0xD7:
-            return position
-        position += 1 if follows == 0xFF else 2
+    """Where the next marker after a scan's pixels stands."""
+    position = _first(_NEXT_MARKER, content, position)
+    if position < 0:
+        raise _FlawError("jpeg", "The file stops in the middle of the picture.", _COPY_AGAIN)
+    return position
+
+
+def _first(pattern: re.Pattern[bytes], content: bytes, position: int) -> int:
+    """Where the pattern, of at most two bytes, is first found from ``position`` on; -1 where it is not."""
+    for start in range(position, len(content), _STEP):
+        if (found := pattern.search(content, start, start + _STEP + 1)) is not None:
+            return found.start()
+    return -1
 
 
 def _frame(header: bytes, limits: CaptureLimits) -> JpegInfo:

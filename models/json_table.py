@@ -15,6 +15,9 @@ MOST_COMPLAINTS = 20
 DEEPEST = 32
 
 
+_Place = tuple[Any, str | int]
+
+
 class Complaints:
     """Collects the problems of one file: all are counted, the first few are told."""
 
@@ -22,6 +25,11 @@ class Complaints:
         self.file = file
         self.count = 0
         self.found: list[Problem] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would only be counted."""
+        return self.count >= MOST_COMPLAINTS
 
     def add(self, code: str, message: str, fix: str) -> None:
         """One more problem of this file."""
@@ -104,18 +112,31 @@ def _is_deeper_than(value: Any, levels: int) -> bool:
 
 def refuse_non_finite(table: Mapping[str, Any], complaints: Complaints, camera_keys: Collection[str]) -> None:
     """One problem for the first NaN or infinite number (1e999 reads as infinity): ``calib`` below ``camera_keys``."""
-    stack: list[tuple[str, Any]] = [("", table)]
+    # A place is (the place around it, key or index): its name is put together for the one that is told of.
+    stack: list[tuple[_Place, Any]] = [((None, ""), table)]
     while stack:
-        where, value = stack.pop()
+        place, value = stack.pop()
         if isinstance(value, float) and not math.isfinite(value):
-            top = where.split(".")[1].split("[")[0]
+            top, where = _named(place)
             code = "calib" if top in camera_keys else "sidecar"
-            complaints.add(code, f"{where[1:]} is {value}, which is not a number.", "Write a finite number there.")
+            complaints.add(code, f"{where} is {value}, which is not a number.", "Write a finite number there.")
             return
         if isinstance(value, dict):
-            stack.extend((f"{where}.{key}", item) for key, item in value.items())
+            stack.extend(((place, key), item) for key, item in value.items())
         elif isinstance(value, list):
-            stack.extend((f"{where}[{index}]", item) for index, item in enumerate(value))
+            stack.extend(((place, index), item) for index, item in enumerate(value))
+
+
+def _named(place: _Place) -> tuple[str, str]:
+    """The topmost key over a place, and the place as a sentence can carry it: ``frames[1].w``."""
+    steps: list[str | int] = []
+    around: _Place | None = place
+    while around is not None:
+        around, step = around
+        steps.append(step)
+    steps = steps[-2::-1]
+    parts = [f"[{step}]" if isinstance(step, int) else f".{step:.60}" for step in steps]
+    return str(steps[0]), "".join(parts).removeprefix(".")
 
 
 def is_number(value: object) -> bool:

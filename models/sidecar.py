@@ -57,6 +57,8 @@ PHOTOGRAPHS = ("png", "jpg", "jpeg")
 #: Camera models that are pinholes once their distortion is zero.
 PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL")
 
+#: A longer key is no slip of the pen in one of ours.
+_LONGEST_KEY = 64
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 #: A rig's name is part of folder and file names on every system, and ends at the first character that is not here.
 RIG_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -211,7 +213,8 @@ def _is_ours(complaints: Complaints) -> bool:
 def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str, complaints: Complaints) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, list(known), 1)
+            # Comparing costs a thousand times as much as reading: only for those that are told.
+            near = [] if complaints.full or len(key) > _LONGEST_KEY else difflib.get_close_matches(key, list(known), 1)
             hint = f"Did you mean {near[0]!r}?" if near else "Put data of your own under \"labels\"."
             complaints.add("sidecar", f"{where}{key!r:.60} is not a key that Meshdrop knows.", hint)
 
