@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from models import bop, colmap, polycam
 from models.formats import Cameras, Folder
 from models.limits import CaptureLimits
-from models.names import is_rendered_pass
+from models.names import is_rendered_pass, outer_folders
 from models.sidecar import Frame, most_sidecar_bytes, parse_sidecar
 
 #: nerfstudio and instant-ngp, then Blender's NeRF-synthetic.
@@ -39,10 +39,7 @@ def find(names: Collection[str]) -> dict[str, Format]:
     for one in FORMATS:
         for root in one.roots(names):
             found.setdefault(root, one)
-    return {
-        root: one for root, one in found.items()
-        if not any(root != other and root.startswith(other) for other in found)
-    }  # fmt: skip
+    return {root: one for root, one in found.items() if not any(outer in found for outer in outer_folders(root))}
 
 
 def _transforms_roots(names: Collection[str]) -> set[str]:

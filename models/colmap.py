@@ -47,6 +47,8 @@ _NAMES = {**{key: name for key, (name, _) in _MODELS.items()}, **{key: name for 
 _NUMBERS = {name: key for key, name in _NAMES.items()}
 _POINT_BYTES = 24
 _LONGEST_NAME = 1024
+#: Of a text: two for each picture, and comments. And words of one line, of which no camera has so many.
+_MOST_LINES, _MOST_WORDS = 10_000, 32
 _UNDISTORT = "Undistort the pictures (colmap image_undistorter) and send the model that it writes."
 _EXPORT = "Export the model again (colmap model_converter)."
 
@@ -97,9 +99,11 @@ def roots(names: Collection[str]) -> set[str]:
 
 
 def most_bytes(name: str, limits: CaptureLimits) -> int | None:
-    """A model's files list the points seen in every picture beside its pose, and may be as large as a picture."""
+    """A model's images list the points seen in every picture beside its pose, and may be as large as a picture."""
     last = name.rpartition("/")[2].casefold()
-    return limits.max_file_bytes if last in ("images.bin", "images.txt", "cameras.bin", "cameras.txt") else None
+    if last in ("images.bin", "images.txt"):
+        return limits.max_file_bytes
+    return limits.max_cameras_bytes if last in ("cameras.bin", "cameras.txt") else None
 
 
 def read(folder: Folder) -> Cameras:
@@ -138,7 +142,7 @@ class _Told:
         return None
 
     def _content(self, file: str) -> bytes:
-        content, most = self._folder.content(file), self._folder.limits.max_file_bytes
+        content, most = self._folder.content(file), most_bytes(file, self._folder.limits) or 0
         if len(content) > most:
             fix = "Leave the points out of it, or raise max_file_mb."
             raise _Refused("too_big", f"The file has more than {most:,} bytes.", fix)
@@ -195,7 +199,7 @@ class _Bytes:
         if end < 0 and len(self._content) - self._position <= _LONGEST_NAME:
             raise _Unfinished
         if end < 0:
-            raise _Refused("sidecar", f"A picture's name is longer than {_LONGEST_NAME} bytes.", _EXPORT)
+            raise _too_long()
         text = self._content[self._position : end]
         self._position = end + 1
         return _text(text)
@@ -265,7 +269,7 @@ def _nothing_left(reader: _Bytes) -> None:
 def _cameras_txt(content: bytes, limits: CaptureLimits) -> dict[int, _Camera]:
     found: dict[int, _Camera] = {}
     for line in _lines(content):
-        words = line.split()
+        words = line.split(None, _MOST_WORDS)
         if not words or words[0].startswith(b"#"):
             continue
         number, model = _whole(words[0]), _NUMBERS.get(_text(words[1]) if len(words) > 1 else "")
@@ -286,7 +290,7 @@ def _images_txt(content: bytes, limits: CaptureLimits) -> list[_Image]:
     seen: set[int] = set()
     announced, lines = 0, _lines(content)
     for line in lines:
-        if line.lstrip().startswith(b"#"):
+        if line[:64].lstrip().startswith(b"#"):
             announced = _announced(line) or announced
             continue
         words = line.split(None, 9)
@@ -298,6 +302,8 @@ def _images_txt(content: bytes, limits: CaptureLimits) -> list[_Image]:
         _once(_whole(words[0]), seen, "picture")
         seen.add(_whole(words[0]))
         _few(len(found) + 1, "pictures", limits)
+        if len(words[9]) > _LONGEST_NAME:
+            raise _too_long()
         found.append(_Image(_text(words[9].rstrip()), _whole(words[8]), numbers[:4], numbers[4:]))
         _check_points(next(lines, b""), len(found))
     if len(found) < announced:
@@ -317,16 +323,20 @@ def _check_points(line: bytes, picture: int) -> None:
 def _lines(content: bytes) -> Iterator[bytes]:
     """The whole lines of a text; a last one without its end is still being written."""
     position = 0
-    while (end := content.find(b"\n", position)) >= 0:
+    for _ in range(_MOST_LINES):
+        if (end := content.find(b"\n", position)) < 0:
+            break
         yield content[position:end]
         position = end + 1
+    else:
+        raise _Refused("sidecar", f"The file has more than {_MOST_LINES:,} lines.", _EXPORT)
     if content[position:].strip():
         raise _Unfinished
 
 
 def _announced(line: bytes) -> int:
     """COLMAP's own files say in a comment how many pictures follow."""
-    _, found, rest = line.partition(b"Number of images:")
+    _, found, rest = line[:1024].partition(b"Number of images:")
     words = rest.replace(b",", b" ").split()
     return int(words[0]) if found and words and words[0].isdigit() and len(words[0]) < 9 else 0
 
@@ -355,6 +365,10 @@ def _show(word: bytes) -> str:
 
 
 # -- both ----------------------------------------------------------------------------------------------------------
+
+
+def _too_long() -> _Refused:
+    return _Refused("sidecar", f"A picture's name is longer than {_LONGEST_NAME} bytes.", _EXPORT)
 
 
 def _text(raw: bytes) -> str:

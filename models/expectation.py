@@ -88,14 +88,15 @@ class Expectation:
     def awaited(self) -> tuple[Problem, ...]:
         """A problem for each file that is still awaited, for when nobody waits any longer."""
         lasting = {problem.file for problem in self.problems}
+        images = frozenset(view.image for view in self.views) if self.kind == "frames" else frozenset()
         if self.no_cameras is not None:
             return (*(_blocked(name) for name in self.blockers), self.no_cameras)
         return (
             *(_blocked(name) for name in self.blockers),
-            *(self._absent(name) for name in self.missing if name not in lasting),
+            *(self._absent(name, images) for name in self.missing if name not in lasting),
         )
 
-    def _absent(self, name: str) -> Problem:
+    def _absent(self, name: str, images: frozenset[str]) -> Problem:
         if name in self.begun:
             text = " (the last line of a text must end)" if name.casefold().endswith(".txt") else ""
             message = f"The file is empty, holds only zeros or stops in the middle{text}: its copy did not finish."
@@ -105,7 +106,7 @@ class Expectation:
             return Problem("set", name, "The file is missing.", "Copy it into the folder.")
         message = f"The file is {_what(other)}; {name} is due here."
         fix = "Save it as PNG, from the original rather than from a lossy copy."
-        if self.kind == "frames" and is_jpeg_name(other) and name in {view.image for view in self.views}:
+        if is_jpeg_name(other) and name in images:
             fix = "Write its name with its ending into the file of cameras, or save the original as PNG."
         return Problem("not_png", other, message, fix)
 

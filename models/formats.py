@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from models.limits import CaptureLimits
 from models.problem import Problem
@@ -29,7 +30,18 @@ class Folder:
 
     def has(self, folder: str) -> bool:
         """Whether anything lies in ``folder`` (with its slash)."""
-        return any(name.startswith(folder) for name in self.names)
+        return folder in self._folders
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Every folder below the root that holds something, with its slash."""
+        found: set[str] = set()
+        for name in self.names:
+            folder = name[: name.rfind("/") + 1]
+            while folder and folder not in found:
+                found.add(folder)
+                folder = folder[: folder.rfind("/", 0, -1) + 1]
+        return frozenset(found)
 
     def picture(self, stem: str, suffixes: Iterable[str] = ("png", "jpg", "jpeg")) -> str | None:
         """The file ``stem`` with one of these endings, as it is written in the folder."""

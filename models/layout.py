@@ -63,7 +63,7 @@ def expect(
     plan = found.plan()
     required = (*plan.required, *found.sidecars)
     absent = tuple(path for path in required if path not in kept)
-    root = found.root
+    root, asked = found.root, frozenset(required)
     # A sidecar that is there in part is a file whose copy has begun: it is awaited, like a file that is not there.
     others = other_pictures(found.local)
     unknown = plan.kind == "unknown" and not found.sidecars and not found.problems
@@ -75,8 +75,8 @@ def expect(
         missing=(*absent, *found.begun),
         depth_stated=plan.depth_stated,
         blockers=blockers,
-        ignored=tuple(sorted({*ignored, *(name for name in kept if name not in required)})),
-        problems=(*found.problems, *plan.problems, *_too_deep(kept, root, required, limits)),
+        ignored=tuple(sorted({*ignored, *(name for name in kept if name not in asked)})),
+        problems=(*found.problems, *plan.problems, *_too_deep(kept, root, asked, limits)),
         sidecars=found.sidecars,
         stated=found.stated,
         begun=found.begun,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from models.problem import printable
 
@@ -95,6 +95,13 @@ def folded(name: str) -> str:
 def folder_of(name: str) -> str:
     """The folder of a path, with its slash; "" for the top."""
     return name[: name.rfind("/") + 1]
+
+
+def outer_folders(name: str) -> Iterator[str]:
+    """The folders around a path, the outermost first, each with its slash; "" is the first of them."""
+    if name:
+        yield ""
+    yield from (name[: place + 1] for place, letter in enumerate(name[:-1]) if letter == "/")
 
 
 def last_of(name: str) -> str:

@@ -46,12 +46,19 @@ def read(folder: Folder) -> Cameras:
     files = tuple(f"{cameras}{stem}.json" for stem in sorted(stems))
     has_depth, has_masks = folder.has(f"{base}depth/"), folder.has(f"{base}masks/")
     problems: list[Problem] = []
-    frames = []
+    frames, begun = [], []
+    most = left = folder.limits.max_cameras_bytes
     for stem, file in zip(sorted(stems), files, strict=True):
         if file not in folder.names:
             continue
+        if left < 0:
+            problems.insert(0, Problem("sidecar", None, f"The cameras have more than {most:,} bytes together.", _FIX))
+            break
         complaints = Complaints(folder.root + file)
-        found = _camera(folder.content(file), complaints, folder.limits.max_sidecar_bytes)
+        content = folder.content(file)
+        left -= len(content)
+        begun += [] if content.strip(b"\0") else [file]
+        found = _camera(content, complaints, folder.limits.max_sidecar_bytes)
         problems += complaints.told()
         if found is not None:
             picture = folder.picture(images + stem, ("jpg", "jpeg", "png")) or f"{images}{stem}.jpg"
@@ -63,8 +70,7 @@ def read(folder: Folder) -> Cameras:
         message = f"The scan has {len(frames)} pictures; a capture has {folder.limits.min_views} or more."
         problems.append(Problem("set", None, message, "Take more pictures."))
     stated = Sidecar(frames=tuple(frames) if whole else (), depth_unit_m=0.001, coarse_depth=True)
-    begun = tuple(file for file in files if file in folder.names and not folder.content(file).strip(b"\0"))
-    return Cameras("polycam", files, stated, tuple(problems[:20]), begun, _notes(folder), open_ended=True)
+    return Cameras("polycam", files, stated, tuple(problems[:20]), tuple(begun), _notes(folder), open_ended=True)
 
 
 def _notes(folder: Folder) -> tuple[str, ...]:

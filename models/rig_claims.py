@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from models.limits import CaptureLimits
-from models.names import folded, folder_of, last_of
+from models.names import folded, folder_of, last_of, outer_folders
 from models.problem import Problem
-from models.rig_profile import FILE, Profile, Rigs, parse_profile, placed, unknown_rig
+from models.rig_profile import FILE, Profile, Rigs, keys_of_pictures, parse_profile, unknown_rig
 from models.sidecar import Sidecar
 
 
@@ -81,13 +81,11 @@ def find_rig(
 
 def _root(kept: Collection[str], profile: Profile) -> str:
     """The folder in which most of the rig's pictures are found; the outermost of those."""
-    folders = {folder_of(name) for name in kept}
-    outer = {folder[: place + 1] for folder in folders for place, letter in enumerate(folder) if letter == "/"}
-
-    def found(root: str) -> int:
-        local = {name[len(root) :] for name in kept if name.startswith(root)}
-        frames = placed(profile.stated, local, {"depth": False, "mask": False}).frames or ()
-        there = {folded(name) for name in local}
-        return sum(folded(frame.image) in there for frame in frames)
-
-    return max(sorted({"", *outer}, key=lambda root: (root.count("/"), root)), key=found)
+    cameras = keys_of_pictures(profile.stated)
+    found: dict[str, set[int]] = {"": set()}
+    for name in kept:
+        for root in outer_folders(name):
+            inner = name[len(root) :]
+            seen = (cameras.get(key, ()) for key in (inner.casefold(), folded(inner)))
+            found.setdefault(root, set()).update(*seen)
+    return max(sorted(found, key=lambda root: (root.count("/"), root)), key=lambda root: len(found[root]))

@@ -14,7 +14,7 @@ from typing import Any
 
 from models.json_table import Complaints, load_object, short
 from models.limits import CaptureLimits
-from models.names import is_rendered_pass
+from models.names import folded, is_rendered_pass
 from models.problem import Problem
 from models.sidecar import PHOTOGRAPHS, RIG_NAME, Frame, Sidecar, state
 
@@ -115,6 +115,16 @@ def strangers(images: Collection[str], others: Collection[str | None], names: It
     )  # fmt: skip
 
 
+def keys_of_pictures(stated: Sidecar) -> dict[str, set[int]]:
+    """Under which paths below the capture's root, without regard to case, a picture may lie: of which cameras it is,
+    by their numbers."""
+    found: dict[str, set[int]] = {}
+    for number, frame in enumerate(stated.frames or ()):
+        for key in (*_keys("image", frame.image, frame), folded(frame.image)):
+            found.setdefault(key, set()).add(number)
+    return found
+
+
 def twins(stated: Sidecar, names: Collection[str]) -> tuple[str, str] | None:
     """Two files of which each could be the picture of one camera of the rig, if there are such."""
     finder = _Finder(names)
@@ -158,11 +168,14 @@ class _Finder:
 
     def everywhere(self, role: str, path: str, frame: Frame) -> list[str]:
         """All files that could be meant by ``path``: itself, then its view's name in the folders of its kind."""
-        stems = dict.fromkeys((path.rpartition("/")[2].rpartition(".")[0], _view(frame)))
-        suffixes = PHOTOGRAPHS if role == "image" else ("png",)
-        places = (f"{folder}{stem}.{suffix}" for folder in _FOLDERS[role] for stem in stems for suffix in suffixes)
-        keys = dict.fromkeys(place.casefold() for place in (path, *places))
-        return [self._folded[key] for key in keys if key in self._folded]
+        return [self._folded[key] for key in _keys(role, path, frame) if key in self._folded]
+
+
+def _keys(role: str, path: str, frame: Frame) -> Collection[str]:
+    stems = dict.fromkeys((path.rpartition("/")[2].rpartition(".")[0], _view(frame)))
+    suffixes = PHOTOGRAPHS if role == "image" else ("png",)
+    places = (f"{folder}{stem}.{suffix}" for folder in _FOLDERS[role] for stem in stems for suffix in suffixes)
+    return dict.fromkeys(place.casefold() for place in (path, *places))
 
 
 def _moved(path: str, folder: str | None) -> str:
