@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Literal
@@ -43,29 +43,44 @@ def find_manifest(snapshot: Snapshot) -> str | None:
     return None
 
 
-def contradictions(folder: Path, snapshot: Snapshot, manifest: str, limits: CaptureLimits) -> tuple[str, ...]:
+def contradictions(
+    folder: Path, snapshot: Snapshot, manifest: str, limits: CaptureLimits
+) -> Generator[None, None, tuple[str, ...]]:
     """Files that are not what ``manifest`` says; the manifest itself when it cannot be understood or leaves a file of
     the set out. Empty when every file of the set is listed and everything listed is there with its SHA-256.
 
-    Reads every listed file. Raises ``OSError`` when one cannot be read.
+    Reads every listed file of the set, and others while they are no more than may go into a result; a pause after
+    each. Raises ``OSError`` when one cannot be read.
     """
+    required = frozenset(snapshot.expectation.required)
     listed = _parse(_content(folder / manifest, _LIST_MAX), manifest.rpartition("/")[0])
-    if listed is None or not listed.keys() >= set(snapshot.expectation.required):
+    if listed is None or not listed.keys() >= required:
         return (manifest,)
     there = {fact.path: fact for fact in snapshot.facts if fact.kind == "file"}
-    wrong = [name for name in listed if name not in there or there[name].size > limits.max_file_bytes]
-    # Names and sizes cost nothing; only when they agree are the contents read.
-    return tuple(wrong or [name for name, digest in listed.items() if _sha256(folder / name) != digest])
+    wrong = [name for name in listed if name not in there]
+    wrong += [name for name in required if name in there and there[name].size > limits.max_file_bytes]
+    if wrong:  # names and sizes cost nothing; only when they agree are the contents read
+        return tuple(wrong)
+    left = limits.max_extra_bytes
+    for name, digest in listed.items():
+        if name not in required:
+            left -= there[name].size
+            if left < 0:
+                continue
+        if _sha256(folder / name) != digest:
+            wrong.append(name)
+        yield
+    return tuple(wrong)
 
 
-def png_state(path: str, most: int) -> State:
+def png_state(path: str, limits: CaptureLimits) -> State:
     """Whether a file that ends like a PNG is one throughout: ``whole``, ``damaged`` when a checksum fails, or ``hole``
-    when a stretch of zeros lies in it besides, as where a copy program has not been yet. Ones larger than ``most``
-    count as whole: they are refused for their size. Raises ``OSError`` when it cannot be read.
+    when a stretch of zeros lies in it besides, as where a copy program has not been yet. Ones with too many bytes or
+    chunks count as whole: they are refused for that. Raises ``OSError`` when it cannot be read.
     """
     with _plain(path) as file:
-        content = memoryview(file.read(most + 1))
-    if len(content) > most or _is_sound(content):
+        content = memoryview(file.read(limits.max_file_bytes + 1))
+    if len(content) > limits.max_file_bytes or _is_sound(content, limits.max_png_chunks):
         return "whole"
     return "hole" if _HOLE in bytes(content) else "damaged"
 
@@ -83,9 +98,11 @@ def jpeg_state(path: str, limits: CaptureLimits) -> State:
     return "hole" if _HOLE in content else "damaged"
 
 
-def _is_sound(content: memoryview) -> bool:
+def _is_sound(content: memoryview, most_chunks: int) -> bool:
     position = len(SIGNATURE)
-    while position + 12 <= len(content):
+    for _ in range(most_chunks + 2):  # IEND is not counted, and one more is refused
+        if position + 12 > len(content):
+            return False
         end = position + 12 + int.from_bytes(content[position : position + 4], "big")
         if end > len(content):
             return False
@@ -94,7 +111,7 @@ def _is_sound(content: memoryview) -> bool:
         if bytes(content[position + 4 : position + 8]) == b"IEND":
             return True
         position = end
-    return False
+    return True
 
 
 def _parse(content: bytes, folder: str) -> dict[str, str] | None:

@@ -6,17 +6,19 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from daemon.checksums import contradictions, find_manifest, jpeg_state, png_state
 from daemon.settle import Snapshot
 from models import jpeg
 from models.entries import take_facts
-from models.layout import PICTURE_FOLDERS, expect, is_blocker, most_bytes
+from models.layout import PICTURE_FOLDERS, expect, is_blocker, is_litter, most_bytes
 from models.limits import CaptureLimits
 from models.png import SIGNATURE, tail_is_complete
 from models.rig_profile import NO_RIGS, Rigs
@@ -24,13 +26,43 @@ from models.rig_profile import NO_RIGS, Rigs
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Directory levels that a glance goes down.
 _LEVELS = 4
+#: Entries that a glance asks for; more than a folder that could be taken has.
+_GLANCED = 20_000
 _IEND_TYPE = b"IEND"
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+#: Smaller files are read through again at every look. Of larger ones what was found is remembered once their times are
+#: so old that another change could not have the same.
+_REMEMBERED_BYTES, _TRUSTED_AFTER_NS = 1 << 15, 2_000_000_000
+
+
+class Ends:
+    """What looking through files for their end has shown: nobody does it again while a file's size and times stay.
+
+    ``left`` are the bytes that may still be looked through in one look.
+    """
+
+    def __init__(self) -> None:
+        self.left = 0
+        self._found: dict[str, tuple[tuple[int, ...], bool]] = {}
+
+    def find(self, name: str, descriptor: int, find: Callable[[int], bool]) -> bool:
+        """What ``find`` answers of a file, now or before; False when no more may be looked through."""
+        facts = os.fstat(descriptor)
+        key = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        before = self._found.get(name)
+        if before is not None and before[0] == key:
+            return before[1]
+        self.left -= facts.st_size
+        if self.left < 0:
+            return False
+        found, old = find(descriptor), time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _TRUSTED_AFTER_NS
+        if old and facts.st_size > _REMEMBERED_BYTES:
+            self._found[name] = key, found
+        return found
 
 
 def look(
     folder: Path, limits: CaptureLimits, *, closely: bool = True, by_opening: bool = False, marker: str = ".ready",
-    rigs: Rigs = NO_RIGS,
+    rigs: Rigs = NO_RIGS, ends: Ends | None = None,
 ) -> Snapshot:
     """List a folder and say what it still lacks. Raises ``OSError`` when it cannot be read.
 
@@ -38,6 +70,7 @@ def look(
     only names, sizes and times are looked at, which is enough to compare fingerprints. ``by_opening`` measures each
     file through a descriptor, because a network file system may answer for a name from its memory. ``marker`` is the
     name of the file by which a rig says that it has finished. ``rigs`` are the stored profiles and the one asked for.
+    ``ends`` remembers between the looks at one folder what was read through.
     """
     # Asked for before the listing: what is listed is then at least as new as the mark.
     marked = os.path.lexists(folder / marker)
@@ -49,7 +82,9 @@ def look(
     snapshot = Snapshot(facts, expectation, marked=marked)
     if expectation.missing:
         return snapshot
-    top = os.fspath(folder)
+    top, sidecars, ends = os.fspath(folder), frozenset(expectation.sidecars), ends or Ends()
+    # A larger set is refused for its size, whatever its files end with.
+    ends.left = limits.max_capture_bytes
     unfinished: list[str] = []
     doubtful: list[str] = []
     writing: list[str] = []
@@ -58,7 +93,7 @@ def look(
         with _opened(f"{top}/{name}") as descriptor:
             if descriptor is None:
                 continue
-            lacks = _lacks(name, descriptor, name in expectation.sidecars, limits)
+            lacks = _lacks(name, descriptor, name in sidecars, limits, ends)
             if lacks is not None:
                 (unfinished if lacks else doubtful).append(name)
             if has_writer(descriptor):
@@ -73,26 +108,31 @@ def look(
     )  # fmt: skip
 
 
-def _lacks(name: str, descriptor: int, is_sidecar: bool, limits: CaptureLimits) -> bool | None:
+def _lacks(name: str, descriptor: int, is_sidecar: bool, limits: CaptureLimits, ends: Ends) -> bool | None:
     """Whether a file's end is still to come; False when it is there and wrong, None when all is well with it."""
     if name.lower().endswith(".png"):
-        return None if tail_is_complete(descriptor) else is_awaited(descriptor)
+        return None if tail_is_complete(descriptor) else ends.find(name, descriptor, is_awaited)
     if jpeg.is_jpeg_name(name):
-        return None if jpeg.tail_is_complete(descriptor) else is_awaited_jpeg(descriptor, limits.max_file_bytes)
-    if is_sidecar and name.lower().endswith(".json") and _is_half_written(descriptor, most_bytes(name, limits)):
-        return True
+        if jpeg.tail_is_complete(descriptor):
+            return None
+        return ends.find(name, descriptor, partial(is_awaited_jpeg, most=limits.max_file_bytes))
+    if is_sidecar and name.lower().endswith(".json"):
+        return ends.find(name, descriptor, partial(_is_half_written, most=most_bytes(name, limits))) or None
     return None
 
 
 def _inner_folders(folder: Path, prefix: str = "", levels: int = _LEVELS) -> Iterator[tuple[str, bool]]:
     """Path and emptiness of each folder inside: an empty one holds no file by which it would be known."""
+    inside, empty = [], True
     with os.scandir(folder) as entries:
-        inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for entry in entries:
+            empty = False
+            if entry.is_dir(follow_symlinks=False) and not is_litter(prefix + entry.name):
+                inside.append(entry.name)
     if prefix:
-        yield prefix[:-1], not inside
-    for name, is_folder in inside:
-        if is_folder and levels:
-            yield from _inner_folders(folder / name, f"{prefix}{name}/", levels - 1)
+        yield prefix[:-1], empty
+    for name in inside if levels else ():
+        yield from _inner_folders(folder / name, f"{prefix}{name}/", levels - 1)
 
 
 def _is_half_written(descriptor: int, most: int) -> bool:
@@ -105,9 +145,12 @@ def stops_in_the_middle(text: bytes) -> bool:
     """Whether a JSON object or list begins here and does not end: brackets or a string are open at the end."""
     if text.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
         return False
-    outside = _STRING.sub(b"", text)
+    # Without what a backslash escapes each quote begins or ends a string. No pattern: one that tries again from the
+    # next quote takes an hour for a megabyte of them.
+    pieces = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    outside = b"".join(pieces[::2])
     opened = outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
-    return opened > 0 or b'"' in outside
+    return opened > 0 or len(pieces) % 2 == 0
 
 
 @dataclass(frozen=True)
@@ -133,28 +176,44 @@ class Contents:
 
 
 def read_contents(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Contents:
-    """Read every file of the set once; a second's work for a large capture. Raises ``OSError`` when one cannot be read.
+    """What reading every file of a set once shows, all at once. Raises ``OSError`` when one cannot be read."""
+    steps = reading(folder, snapshot, limits)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Contents = end.value
+            return found
 
-    A copy program that writes a file's end before its middle leaves a PNG that looks finished to ``look``.
+
+def reading(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Generator[None, None, Contents]:
+    """The same with a pause after each file, a second's work in all for a large capture.
+
+    A copy program that writes a file's end before its middle leaves a PNG that looks finished to ``look``. A set that
+    is larger than a capture may be is not read: it is refused for that.
     """
+    if snapshot.required_size > limits.max_capture_bytes:
+        return Contents()
     top = os.fspath(folder)
     found: dict[str, list[str]] = {"whole": [], "hole": [], "damaged": []}
+    doubtful = frozenset(snapshot.doubtful)
     for name in snapshot.expectation.required:
-        if name in snapshot.doubtful:
+        if name in doubtful:
             continue
         if name.lower().endswith(".png"):
-            found[png_state(f"{top}/{name}", limits.max_file_bytes)].append(name)
+            found[png_state(f"{top}/{name}", limits)].append(name)
         elif jpeg.is_jpeg_name(name):
             found[jpeg_state(f"{top}/{name}", limits)].append(name)
+        yield
     contradicted = None
     if snapshot.manifest is not None:
-        contradicted = contradictions(folder, snapshot, snapshot.manifest, limits)
+        contradicted = yield from contradictions(folder, snapshot, snapshot.manifest, limits)
     return Contents(tuple(found["hole"]), tuple(found["damaged"]), contradicted)
 
 
 def glance(folder: Path) -> int:
     """A number that changes when any name, size or time below ``folder`` does. A tenth of the cost of a look."""
-    return hash(tuple(sorted(_names_sizes_times(os.fsencode(folder), _LEVELS))))
+    return hash(tuple(sorted(islice(_names_sizes_times(os.fsencode(folder), _LEVELS), _GLANCED))))
 
 
 def _names_sizes_times(folder: bytes, levels: int) -> Iterator[tuple[bytes, int, int]]:

@@ -12,8 +12,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from watchdog.observers.api import BaseObserver
 from daemon.clock import Clock
 from daemon.listing import Listing, is_temporary, list_inbox
 from daemon.log import get_logger
-from daemon.look import Contents, glance, look, read_contents
+from daemon.look import Contents, Ends, glance, look, reading
 from daemon.places import shown
 from daemon.settle import Judgement, Snapshot, Window, judge
 from models import walk
@@ -52,6 +52,9 @@ _ACTIVE_S = 60.0
 _TIMES_EVERY, _GLANCE_EVERY, _RETRY_EVERY = (0.003, 1.0, 60.0), (0.03, 30.0, 600.0), (0.003, 5.0, 30.0)
 #: One pass looks no longer than this before the inbox is listed again: what is new comes first.
 _PASS_S = 2.0
+#: A folder that costs more than the first (seconds) to look at comes after the others, and takes no more than this
+#: share of the time: strangers can make folders that cost a thousand times as much as a capture.
+_CHEAP_S, _SHARE = 0.1, 1 / 10
 _SHARED_MOST = 2000
 #: The inbox is listed at least this often, whatever its own time says.
 _LIST_EVERY_S = 30.0
@@ -103,9 +106,13 @@ class _Seen:
     #: When the rig's marker was first seen; whether the folder was renamed from a temporary name when it was whole.
     marked_at: float | None = None
     renamed_in: bool = False
-    #: What reading the files has shown, and when.
+    #: What reading the files has shown, and when; the reading itself while it goes on, file by file.
     contents: Contents | None = None
     read_at: float = 0.0
+    reading: Generator[None, None, Contents] | None = None
+    #: What was found at the ends of its files, and how long the last look took (seconds).
+    ends: Ends = field(default_factory=Ends)
+    cost_s: float = 0.0
 
     @property
     def due(self) -> float:
@@ -140,6 +147,7 @@ class Scanner:
         self._listed: tuple[int, ...] = ()
         self._list_again_at = 0.0
         self._next_due, self._changed_at = 0.0, float("-inf")
+        self._pass_ends = float("inf")
         #: Goes up whenever a finding came, changed or went.
         self.version = 0
 
@@ -148,29 +156,33 @@ class Scanner:
 
         ``renamed`` are names that took the place of temporary ones since the last pass, as far as events told.
 
-        Whoever takes one says ``taken``; whoever cannot says ``turn_away``. New folders come first, and the pass ends
-        after a while even if not all were looked at: the next goes on there. Raises ``OSError`` when the inbox itself
-        cannot be listed; nothing is forgotten then. A single folder that cannot be read is reported as such and stops
-        nothing.
+        Whoever takes one says ``taken``; whoever cannot says ``turn_away``. New folders come first, for half of the
+        time if others wait, those that cost much come last. The pass ends after a while even if not all were looked at:
+        the next goes on there. Raises ``OSError`` when the inbox itself cannot be listed; nothing is forgotten then. A
+        single folder that cannot be read is reported as such and stops nothing.
         """
         begun = self._clock.monotonic()
         self._take_up_rigs(begun)
         arrived = self._list(begun, renamed)
         seen = self._seen
-        due: list[tuple[float, bytes]] = []
+        due: list[tuple[bool, float, bytes]] = []
         if begun >= self._next_due:
-            due = sorted((entry.due, name) for name, entry in seen.items() if entry.due <= begun)
+            due = sorted((e.cost_s > _CHEAP_S, e.due, name) for name, e in seen.items() if e.due <= begun)
             self._next_due = min((entry.due for entry in seen.values() if entry.due > begun), default=begun)
         finished = False
+        self._pass_ends = begun + _PASS_S
+        new = sorted(self.listing.folders - seen.keys())
         try:
-            for name in (*sorted(self.listing.folders - seen.keys()), *(name for _, name in due)):
+            for name in (*new, *(name for *_, name in due)):
                 now = self._clock.monotonic()
-                if now - begun > _PASS_S:
+                if now > self._pass_ends:
                     return
+                if due and name not in seen and now - begun > _PASS_S / 2:
+                    continue
                 candidate = self._visit(name, now, renamed_in=name in arrived)
                 if candidate is not None:
                     yield candidate
-            finished = True
+            finished = not self.backlog()
         finally:
             if not finished:  # whoever is left is still due
                 self._next_due = begun
@@ -292,15 +304,19 @@ class Scanner:
         glanced = 0 if self._network else glance(folder)
         times = _folder_times(folder, entry.inner) if entry is not None else 0
         rigs = Rigs(self._rigs, rig_of(os.fsdecode(name)))
-        snapshot = look(folder, self._limits, by_opening=self._network, marker=self._marker, rigs=rigs)
+        ends = entry.ends if entry is not None else Ends()
+        snapshot = look(folder, self._limits, by_opening=self._network, marker=self._marker, rigs=rigs, ends=ends)
         state = hash(snapshot.fingerprint)
         inner = self._shared.setdefault(snapshot.folders, snapshot.folders)
         if entry is None:
             unknown = Judgement("arriving", "")
-            entry = self._seen[name] = _Seen(name, unknown, 0.0, state, now, now, now, now, renamed_in=renamed_in)
+            entry = self._seen[name] = _Seen(
+                name, unknown, 0.0, state, now, now, now, now, renamed_in=renamed_in, ends=ends
+            )
         elif entry.state != state:
             entry.state, entry.last_change = state, now
-            entry.renamed_in, entry.contents = False, None
+            entry.renamed_in, entry.contents, entry.reading = False, None, None
+        entry.cost_s = self._clock.monotonic() - now
         if snapshot.open_files:
             entry.last_change = now
         entry.times = times if inner == entry.inner else 0
@@ -314,8 +330,10 @@ class Scanner:
             # Read when it has stopped changing, and again only while something was wrong.
             pause = min(window.said_s, window.settle_s)
             stale = entry.contents is None or (not entry.contents.clean and now - entry.read_at >= window.settle_s)
-            if quiet >= pause and stale:
-                entry.contents, entry.read_at = read_contents(folder, snapshot, self._limits), now
+            if quiet >= pause and stale and not self._read(entry, folder, snapshot, now):
+                self._keep(entry, Judgement("settling", "all files are there and are being read"), quiet)
+                self._next_due = entry.look_at = now  # the next pass goes on with it
+                return None
             if entry.contents is not None:
                 snapshot = entry.contents.added_to(snapshot)
         judgement = self._wording(entry, judge(snapshot, quiet, window, _said(entry)), now)
@@ -326,6 +344,21 @@ class Scanner:
         if judgement.state in ("ready", "refuse"):
             return Candidate(entry.name, snapshot, judgement)
         return None
+
+    def _read(self, entry: _Seen, folder: Path, snapshot: Snapshot, now: float) -> bool:
+        """Read the files of a set, as many as this pass has time for, and at least one; whether all have been read."""
+        if entry.reading is None:
+            entry.reading = reading(folder, snapshot, self._limits)
+        steps, entry.reading = entry.reading, None  # one that fails is begun anew
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                entry.contents, entry.read_at = end.value, now
+                return True
+            if self._clock.monotonic() > self._pass_ends:
+                entry.reading = steps
+                return False
 
     @staticmethod
     def _is_whole(snapshot: Snapshot) -> bool:
@@ -351,7 +384,9 @@ class Scanner:
         name = entry.name
         self._changed_at = max(self._changed_at, entry.last_change)
         if now - entry.last_change < _ACTIVE_S:
-            entry.look_at = entry.glance_at = entry.times_at = self._next_due = now
+            again = now + entry.cost_s / _SHARE if entry.cost_s > _CHEAP_S else now
+            entry.look_at = entry.glance_at = entry.times_at = again
+            self._next_due = min(self._next_due, again)
             return
         waits = judgement.state == "arriving" and entry.contents is None and not self._network
         limit = entry.last_change + self._window.incomplete_after_s

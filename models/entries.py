@@ -19,19 +19,24 @@ from models.names import is_blocker, is_litter, is_own_output
 from models.problem import Problem
 from models.walk import FILE, FOLDER, reach
 
-Kind = Literal["file", "symlink", "deep", "other"]
+Kind = Literal["file", "symlink", "deep", "wide", "other"]
 
 #: Directory levels that are listed at all; deeper ones stand in the facts as one odd entry.
 _LEVELS = 4
 #: Litter, notes and our own earlier output may be this many times as many as the files of a capture.
 _OTHERS = 10
+#: Folders, and entries that are passed over, may be this many times as many.
+_PASSED_OVER = 50
 #: Nobody reads a page of hundreds of links.
 _MOST_TOLD = 20
 
 
 @dataclass(frozen=True, order=True)
 class Fact:
-    """One entry as the listing saw it; ``path`` is relative to the folder, posix. ``size`` in bytes, 0 for no file."""
+    """One entry as the listing saw it; ``path`` is relative to the folder, posix. ``size`` in bytes, 0 for no file.
+
+    "wide" is no entry: the listing stopped, because there are too many folders or entries to be passed over.
+    """
 
     path: str
     kind: Kind
@@ -47,12 +52,19 @@ def take_facts(
 
     ``by_opening`` measures each file through a descriptor, because a network file system may answer for a name from
     its memory. The listing ends with the first file that is one too many: a folder of a million files costs no more
-    than a large capture. Raises ``OSError`` when the folder or one inside it cannot be read.
+    than a large capture. Litter takes no file's place; where there is so much that it costs more than that, the last
+    fact says so. Raises ``OSError`` when the folder or one inside it cannot be read.
     """
     facts: list[Fact] = []
-    counted = 0
+    counted = passed = 0
     with closing(_walk(folder, "", _LEVELS, everything, by_opening)) as entries:
         for fact in entries:
+            if fact is None:
+                passed += 1
+                if passed > _PASSED_OVER * limits.max_entries:
+                    facts.append(Fact(".", "wide", 0, 0))
+                    break
+                continue
             facts.append(fact)
             counted += not everything and not is_own_output(fact.path)
             if counted > limits.max_entries or len(facts) > _OTHERS * limits.max_entries:
@@ -62,13 +74,15 @@ def take_facts(
 
 def _walk(
     folder: Path, prefix: str, levels: int, everything: bool, by_opening: bool, parent: int | None = None
-) -> Generator[Fact, None, None]:
+) -> Generator[Fact | None, None, None]:
+    """Facts; None for each folder, and for each entry that is passed over."""
     descriptor = _open_folder(folder, parent)
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 path = prefix + entry.name
                 if not everything and is_litter(path) and not is_blocker(path):
+                    yield None
                     continue
                 try:
                     found = entry.stat(follow_symlinks=False)
@@ -82,6 +96,7 @@ def _walk(
                     yield Fact(path, "deep", 0, 0)
                 else:
                     inside = folder / entry.name
+                    yield None
                     yield from _walk(inside, path + "/", levels - 1, everything, by_opening, descriptor)
     finally:
         os.close(descriptor)
@@ -129,6 +144,9 @@ def _odd(fact: Fact) -> Problem | None:
         return Problem("symlink", fact.path, "This is a symbolic link.", "Copy the file itself, not a link.")
     if fact.kind == "deep":
         return Problem("depth", fact.path, "This folder lies deeper than a capture goes.", "Leave it out.")
+    if fact.kind == "wide":
+        message = "The folder holds so many hidden files or folders that it is not looked through."
+        return Problem("too_many", None, message, "Drop the capture without them.")
     if fact.kind == "other":
         message = "This is no plain file (a pipe, socket or device)."
         return Problem("not_regular", fact.path, message, "Leave it out of the capture.")

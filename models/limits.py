@@ -18,6 +18,8 @@ class CaptureLimits:
 
     max_file_bytes: int = 20_000_000
     max_capture_bytes: int = 200_000_000
+    #: Of what lies beside the set and goes into the result with it.
+    max_extra_bytes: int = 200_000_000
     max_entries: int = 1000
     max_depth: int = 3
     max_sidecar_bytes: int = 65_536
