@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from daemon import fsops
+from daemon.beside import lies_beside
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES
 from daemon.places import Places, shown
 from daemon.runner import files_of
 from daemon.settings import Settings
 from db.records import Job, ModelRun
-from models.entries import take_facts
+from models.entries import Fact, take_facts
 from models.layout import is_own_output
+from models.limits import CaptureLimits
+from models.names import RECEIPT
 from models.problem import Problem, printable
 from models.rig_profile import FILE as RIG_FILE
 from models.rig_profile import SCHEMA as RIG_SCHEMA
 from models.rig_profile import rig_of
 
-RECEIPT = "receipt.json"
+#: Room that a folder on its way out leaves on the disk, in bytes and in files.
+SPARE_BYTES, SPARE_FILES = 16_000_000, 100
 LOG_TAIL_BYTES = 65_536
 _NO_LIMIT = 1 << 62
 
@@ -44,8 +50,29 @@ class Bundle:
     received: Path | None = None
 
     def write(self, target: Path, job: Job) -> None:
-        """Make ``target`` hold exactly this, all of it flushed; the receipt with every SHA-256 is written last."""
+        """Make ``target`` hold exactly this, all of it flushed; the receipt with every SHA-256 is written last.
+
+        Nothing is left of it when that fails: half a copy would keep a full disk full. Raises ``OSError`` (ENOSPC)
+        before the first byte when there is no room for all of it.
+        """
         fsops.fresh_dir(target)
+        try:
+            self._require_room(target)
+            self._write(target, job)
+        except OSError:
+            with contextlib.suppress(OSError):
+                fsops.remove_tree(target)
+            raise
+
+    def _require_room(self, target: Path) -> None:
+        size = sum(len(text) for text in self.texts.values())
+        for source in self.copies.values():
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                size += os.lstat(source).st_size
+        if (lack := lacks_room(target, size, len(self.copies) + len(self.texts))) is not None:
+            raise OSError(errno.ENOSPC, f"to publish this, {lack}", str(target.parent))
+
+    def _write(self, target: Path, job: Job) -> None:
         receipt: dict[str, dict[str, Any]] = {}
         for name, source in self.copies.items():
             fsops.make_dir_below(target, (target / name).parent)
@@ -56,16 +83,27 @@ class Bundle:
                     raise
                 self.left_out[printable(name)] = "was replaced or deleted while it was copied"
                 continue
-            receipt[printable(name)] = {"size": copied.size, "sha256": copied.sha256}
+            receipt[name] = {"size": copied.size, "sha256": copied.sha256}
             crashpoint("D1a")
         for name, text in self.texts.items():
             fsops.write_file(target / name, text)
             receipt[name] = {"size": len(text), "sha256": fsops.sha256_of(target / name)}
         identity = {"schema": "meshdrop.receipt/1", "job": job.id, "name": shown(job.name)}
         facts = {**identity, "files": receipt, "left_out": self.left_out}
-        fsops.write_file(target / RECEIPT, json.dumps(facts, indent=1, ensure_ascii=False).encode())
+        # In ASCII: a byte of a name that is no UTF-8 stands there as os.fsdecode() gives it, \udc80 to \udcff.
+        fsops.write_file(target / RECEIPT, json.dumps(facts, indent=1).encode())
         fsops.sync_tree(target)
         fsops.sync_dir(target.parent)
+
+
+def lacks_room(folder: Path, size: int, files: int) -> str | None:
+    """What ``folder``'s disk lacks for so many bytes and files, as the end of a sentence; None when there is room."""
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < size + SPARE_BYTES:
+        return f"{(size + SPARE_BYTES) / 1e6:,.0f} MB must be free on the disk"
+    if disk.f_files > 0 and disk.f_favail < files + SPARE_FILES:
+        return f"room for {files + SPARE_FILES:,} more files is needed on the disk (df -i)"
+    return None
 
 
 def result_bundle(job: Job, places: Places, settings: Settings) -> Bundle:
@@ -76,10 +114,28 @@ def result_bundle(job: Job, places: Places, settings: Settings) -> Bundle:
     bundle = Bundle()
     _add_results(bundle, places.attempt(job.id, job.attempt))
     if settings.deliver_capture:
-        _add_received(bundle, places.claimed / job.id, settings)
-        for fact in take_facts(places.capture(job.id), settings.limits):
+        own = take_facts(places.capture(job.id), settings.limits)
+        root = root_of(places, job)
+        _add_beside(bundle, places.claimed / job.id, [root + fact.path for fact in own], settings.limits)
+        for fact in own:
             bundle.copies[f"capture/{fact.path}"] = places.capture(job.id) / fact.path
     return bundle
+
+
+def root_of(places: Places, job: Job) -> str:
+    """The folder in which the set lay when it was read, with its slash; "" for the dropped folder itself."""
+    try:
+        told = json.loads((places.work(job.id) / "job.json").read_bytes())
+        return str(told.get("root", ""))
+    except (FileNotFoundError, ValueError):
+        return ""
+
+
+def is_more_than_copied(job: Job, places: Places, settings: Settings) -> bool:
+    """Whether something of a folder whose result was published lies in the original alone."""
+    own = take_facts(places.capture(job.id), settings.limits)
+    root, claimed = root_of(places, job), places.claimed / job.id
+    return bool(lies_beside(claimed, [root + fact.path for fact in own], settings.limits).left_out)
 
 
 def failure_bundle(
@@ -91,7 +147,10 @@ def failure_bundle(
     if with_results:
         _add_results(bundle, attempt)
     if is_movable(job, places, settings):
-        bundle.left_out["capture"] = "too large to copy: it follows as capture/ right after this folder"
+        bundle.left_out["capture"] = (
+            "too large to copy: it follows as capture/ right after this folder, as it came; "
+            "receipt.json does not list its files"
+        )
     else:
         _add_received(bundle, places.claimed / job.id, settings)
     if log := _log_tail(places.work(job.id), attempt):
@@ -107,12 +166,16 @@ def failure_bundle(
 
 def is_movable(job: Job, places: Places, settings: Settings) -> bool:
     """Whether a refused folder is too big or too deep to copy, so that it is moved into failed/ after its WHY.txt."""
-    limits = settings.limits
-    if not (places.claimed / job.id).exists():
-        return False
-    facts = take_facts(places.claimed / job.id, limits, everything=True)
-    too_many = len(facts) > limits.max_entries or any(fact.kind == "deep" for fact in facts)
-    return too_many or sum(fact.size for fact in facts) > 2 * limits.max_capture_bytes
+    folder = places.claimed / job.id
+    return folder.exists() and size_of_copy(folder, settings.limits) is None
+
+
+def size_of_copy(folder: Path, limits: CaptureLimits) -> int | None:
+    """Bytes of a folder that is copied whole should it fail; None for one that is moved. Raises ``OSError``."""
+    facts = take_facts(folder, limits, everything=True)
+    too_many = len(facts) > limits.max_entries or any(fact.kind in ("deep", "wide") for fact in facts)
+    size = sum(fact.size for fact in facts)
+    return None if too_many or size > limits.max_capture_bytes + limits.max_extra_bytes else size
 
 
 def _add_results(bundle: Bundle, attempt: Path) -> None:
@@ -128,21 +191,33 @@ def _add_results(bundle: Bundle, attempt: Path) -> None:
             bundle.copies[f"{answer.parent.name}/{name}"] = answer.parent / name
 
 
-def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
-    """Every plain file of a received folder as it is; links and devices are only named.
-
-    Of a folder that came back from us (it carries our receipt) the old results stay behind, and its ``capture/`` is
-    unfolded where that overwrites nothing.
-    """
+def _add_beside(bundle: Bundle, folder: Path, own: Collection[str], limits: CaptureLimits) -> None:
+    """What lay beside the set, as it came; what is too much of it is named, and stays in the original."""
     if not folder.exists():
         return
     bundle.received = folder
-    facts = take_facts(folder, settings.limits, everything=True)
+    beside = lies_beside(folder, own, limits)
+    bundle.left_out |= beside.left_out
+    _add_facts(bundle, folder, beside.taken)
+
+
+def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
+    """Every plain file of a received folder as it is; links and devices are only named."""
+    if not folder.exists():
+        return
+    bundle.received = folder
+    _add_facts(bundle, folder, take_facts(folder, settings.limits, everything=True))
+
+
+def _add_facts(bundle: Bundle, folder: Path, facts: Collection[Fact]) -> None:
+    """Of a folder that came back from us (it carries our receipt) the old results stay behind, and its ``capture/`` is
+    unfolded where that overwrites nothing.
+    """
     paths = {fact.path for fact in facts}
-    returned = RECEIPT in paths
+    returned = os.path.lexists(folder / RECEIPT)
     for fact in facts:
         if fact.kind != "file" or fact.links > 1:
-            bundle.left_out[printable(fact.path)] = "not a plain file of its own"
+            bundle.left_out[f"capture/{printable(fact.path)}"] = "not a plain file of its own"
         elif returned and is_own_output(fact.path):
             continue
         else:

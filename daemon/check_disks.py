@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from daemon.bundle import RECEIPT
 from daemon.check_folders import nearest
 from daemon.check_inbox import LOOKED_AT, entries_below
 from daemon.finding import Finding
@@ -19,6 +18,7 @@ from daemon.process import kernel_digest
 from daemon.settings import Settings
 from daemon.traces import read_shared
 from daemon.users import user_name
+from models.names import RECEIPT
 
 #: One job makes about a hundred files, on the share and in its working folder.
 INODES_LEAST, INODES_GOOD = 1_000, 10_000

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import fsops
-from daemon.bundle import Bundle, failure_bundle, is_movable, result_bundle
+from daemon.bundle import Bundle, failure_bundle, is_more_than_copied, is_movable, result_bundle
 from daemon.crash import crashpoint
 from daemon.log import get_logger
 from daemon.places import fold, publishable, shown, with_suffix
-from daemon.settings import Settings
+from daemon.settings import Settings, days_kept
 from daemon.share import Share
 from db.jobs import Jobs
 from db.records import Job
@@ -96,10 +96,13 @@ class Delivery:
         return job
 
     def drop_expired(self, now: float) -> None:
-        """Delete kept originals whose retention has ended. Their age is the time they were put away."""
+        """Delete kept originals whose retention has ended. Their age is the time they were put away.
+
+        With ``retain_days = 0`` only those are kept of which the result does not hold everything.
+        """
         for folder in self.share.places.kept.iterdir():
             with contextlib.suppress(OSError):  # one that cannot be removed must not keep the others
-                if now - folder.lstat().st_mtime > self.settings.retain_days * _DAY_S:
+                if now - folder.lstat().st_mtime > days_kept(self.settings) * _DAY_S:
                     fsops.remove_tree(folder)
 
     # -- steps ----------------------------------------------------------------------------------------------------
@@ -157,7 +160,7 @@ class Delivery:
         if job.state is State.FAILED and is_movable(job, places, self.settings) and walk.is_folder(published):
             fsops.rename_new(claimed, published / "capture")
             fsops.sync_dir(published)
-        elif self.settings.retain_days > 0:
+        elif self.settings.retain_days > 0 or self._holds_more(job):
             kept = places.kept / job.id
             fsops.remove_tree(kept)
             fsops.rename_new(claimed, kept)
@@ -166,6 +169,12 @@ class Delivery:
             fsops.sync_dir(places.kept)
         else:
             fsops.remove_tree(claimed)
+
+
+    def _holds_more(self, job: Job) -> bool:
+        """Whether a result that brings the capture along had to leave something of it out."""
+        delivers = job.state is State.DONE and self.settings.deliver_capture
+        return delivers and is_more_than_copied(job, self.share.places, self.settings)
 
 
 def _require_own_name(target: Path) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from daemon import fsops
+from daemon.beside import most_to_copy
 from daemon.board import Board
+from daemon.bundle import SPARE_BYTES, lacks_room, size_of_copy
 from daemon.clock import Clock
 from daemon.errors import FAILURES, ShareUnavailable
 from daemon.intake import Intake, NotYet
@@ -174,14 +176,22 @@ class Gate:
         return True
 
     def _lacks_room(self, found: Candidate) -> str | None:
-        """Why a complete folder must wait for disk space. One that is too large is taken, to be refused."""
-        needed = found.snapshot.required_size
-        if found.judgement.state == "refuse" or needed > self.settings.limits.max_capture_bytes:
-            return None
-        wanted = max(self.settings.min_free_mb * 1e6, 3 * needed)
-        if self.share.free_bytes() >= wanted:
-            return None
-        return f"less than {wanted / 1e6:.0f} MB are free on the disk: it is taken as soon as there is room"
+        """Why a folder must wait for disk space. One that is too large is moved, to be refused, and needs none."""
+        settings, places, needed = self.settings, self.share.places, found.snapshot.required_size
+        folder = places.inbox / os.fsdecode(found.name)
+        if found.judgement.state == "refuse" or needed > settings.limits.max_capture_bytes:
+            files, needed = 0, size_of_copy(folder, settings.limits) or 0
+            wanted = needed + SPARE_BYTES if needed else 0
+        else:
+            required = found.snapshot.expectation.required
+            extra, files = most_to_copy(folder, required, settings.limits) if settings.deliver_capture else (0, 0)
+            wanted = max(int(settings.min_free_mb * 1e6), 3 * needed + extra)
+            files += len(required)
+        if self.share.free_bytes() < wanted:
+            return f"less than {wanted / 1e6:.0f} MB are free on the disk: it is taken as soon as there is room"
+        if (lack := lacks_room(places.staging, 0, files)) is not None and files:
+            return f"{lack}: it is taken as soon as there is room"
+        return None
 
     def _obey_files(self) -> None:
         """``NAME.cancel`` in the inbox cancels the job of that name; other things that are no folders are named."""

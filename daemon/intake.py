@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from daemon import fsops
+from daemon.beside import lies_beside
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES, MAX_INGEST_TRIES, Stopping
 from daemon.log import get_logger
@@ -22,7 +23,7 @@ from daemon.places import shown
 from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
 from daemon.rigs import RigShelf
 from daemon.scanner import Candidate
-from daemon.settings import Settings
+from daemon.settings import Settings, days_kept
 from daemon.settle import Snapshot, Window, judge
 from daemon.share import Share
 from db.jobs import Jobs, NameBeingClaimed
@@ -244,7 +245,8 @@ class Intake:
         if expected.rig is not None and not expected.pinned:
             fsops.write_file(places.capture(job.id) / RIG_FILE, expected.rig.text)
             hashes[RIG_FILE] = hashlib.sha256(expected.rig.text).hexdigest()
-        identity = {"id": job.id, "name": job.name.hex(), "fingerprint": job.fingerprint, "created_at": job.created_at}
+        identity = {"id": job.id, "name": job.name.hex(), "fingerprint": job.fingerprint, "created_at": job.created_at,
+                    "root": expected.root}  # fmt: skip
         fsops.write_file(places.work(job.id) / "job.json", json.dumps(identity).encode(), 0o600)
         fsops.sync_tree(places.work(job.id))
         fsops.sync_dir(places.work(job.id).parent)
@@ -263,12 +265,23 @@ class Intake:
             problems = tuple(Problem(**fields) for fields in ended["problems"])
             return self._refuse(job, "capture", problems, ended)
         notes = snapshot.expectation.notes  # some are about files that our copy leaves out
-        ended = {**ended, "warnings": list(dict.fromkeys([*notes, *ended.get("warnings", ())]))}
+        warnings = dict.fromkeys([*notes, *ended.get("warnings", ()), *self._left_out(job, snapshot)])
+        ended = {**ended, "warnings": list(warnings)}
         options = snapshot.expectation.stated.options
         queued = self.jobs.queue(job.id, digest, ended, options.models, options.priority)
         crashpoint("I6")
         log.info("queued", job=job.short_id, capture=shown(job.name), views=len(ended.get("views", ())))
         return queued
+
+    def _left_out(self, job: Job, snapshot: Snapshot) -> Iterator[str]:
+        """What lies beside the set and will not be in the result, in a sentence each."""
+        if not self.settings.deliver_capture:
+            return
+        beside = lies_beside(
+            self.share.places.claimed / job.id, snapshot.expectation.required, self.settings.limits
+        )
+        for name, why in beside.left_out.items():
+            yield f"Not in the result: {name} ({why}). The original is kept for {days_kept(self.settings):g} days."
 
     def _inspect(self, job: Job) -> dict[str, Any] | None:
         places = self.share.places

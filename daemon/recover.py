@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from models import walk
 
 log = get_logger()
 
+#: In these states the record does not yet say that a result was complete.
+_UNSTAGED = (State.CLAIMING, State.QUEUED, State.RUNNING, State.FAIL_PENDING)
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -39,6 +43,7 @@ class Recovery:
         """
         # Workers of an earlier daemon that outlived it: our lock proves that no other one lives on this state folder.
         kill_marked(OWNER_KEY, str(self.share.places.state))
+        self._drop_half_copies()
         self._reconcile()
         self._sweep()
         jobs = self.jobs.live()
@@ -112,3 +117,13 @@ class Recovery:
             for name in walk.names(shelf):
                 if name not in live:
                     fsops.remove_tree(shelf / name)
+
+    def _drop_half_copies(self) -> None:
+        """What was being staged is built anew; until then it may be what fills the disk, so it goes before anything is
+        written.
+        """
+        places = self.share.places
+        for job in self.jobs.live():
+            staged = places.staging / job.id
+            if job.state in _UNSTAGED and walk.is_there(staged) and read_marker(places, job.id) is None:
+                fsops.remove_tree(staged)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from daemon import fsops
-from daemon.bundle import RECEIPT
 from daemon.errors import ShareUnavailable
 from daemon.log import get_logger
 from daemon.places import shown
@@ -29,6 +28,7 @@ from db.engine import RecordUnavailable
 from db.jobs import Jobs
 from db.states import State
 from models.layout import is_litter
+from models.names import RECEIPT
 
 log = get_logger()
 
@@ -223,5 +223,6 @@ def _is_ours(name: str, size: int, receipt: dict[str, Any]) -> bool:
     if name == RECEIPT or is_litter(os.path.basename(name)):
         return True
     whole = isinstance(left_out, dict) and "capture" in left_out
-    told = files.get(shown(os.fsencode(name))) if isinstance(files, dict) else None
+    # Receipts of earlier versions have names as they are shown.
+    told = files.get(name, files.get(shown(os.fsencode(name)))) if isinstance(files, dict) else None
     return (isinstance(told, dict) and told.get("size") == size) or (whole and name.startswith("capture/"))

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
 
     max_file_mb: Annotated[float, Field(gt=0, le=4096)] = 20.0
     max_capture_mb: Annotated[float, Field(gt=0, le=65536)] = 200.0
+    #: Of what lies beside the set so much goes into the result; the rest is named there and stays in the original.
+    max_extra_mb: Annotated[float, Field(ge=0, le=65536)] = 200.0
     #: No new capture is taken with less than this free, or less than three times the capture.
     min_free_mb: Annotated[float, Field(ge=0)] = 2048.0
 
@@ -160,8 +162,18 @@ class Settings(BaseSettings):
     def limits(self) -> CaptureLimits:
         """How large a capture may be."""
         return CaptureLimits(
-            max_file_bytes=int(self.max_file_mb * 1e6), max_capture_bytes=int(self.max_capture_mb * 1e6)
-        )
+            max_file_bytes=int(self.max_file_mb * 1e6), max_capture_bytes=int(self.max_capture_mb * 1e6),
+            max_extra_bytes=int(self.max_extra_mb * 1e6),
+        )  # fmt: skip
+
+
+#: What a result could not bring along is kept for so long even where originals are not.
+_LEFT_OUT_DAYS = 7.0
+
+
+def days_kept(settings: Settings) -> float:
+    """How long an original is kept of which the result does not hold everything."""
+    return settings.retain_days or _LEFT_OUT_DAYS
 
 
 def config_file(root: Path) -> Path:

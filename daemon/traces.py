@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.bundle import RECEIPT
 from daemon.deliver import MARKER
 from daemon.log import get_logger
 from daemon.places import Places
 from db.states import State
 from models import walk
+from models.names import RECEIPT
 
 log = get_logger()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,12 @@ def take_facts(
             if counted > limits.max_entries or len(facts) > _OTHERS * limits.max_entries:
                 break
     return tuple(sorted(facts, key=lambda fact: fact.path))
+
+
+def every_fact(folder: Path) -> Iterator[Fact]:
+    """Every entry below ``folder``, litter too, in no order and as many as there are. Raises ``OSError``."""
+    with closing(_walk(folder, "", _LEVELS, True, False)) as entries:
+        yield from (fact for fact in entries if fact is not None)
 
 
 def _walk(

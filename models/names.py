@@ -14,6 +14,7 @@ from models.problem import printable
 OWN_FILES = frozenset({"why.txt", "failure.json", "report.html", "report.json", "receipt.json", "log.txt"})
 OWN_FOLDERS = frozenset({"previews", "fusion", "nvdiffrec", "reconviagen", "results", "logs"})
 RETURNED_FOLDER = "capture/"
+RECEIPT = "receipt.json"
 
 LITTER_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", ".localized", "icon\r"})
 LITTER_FOLDERS = frozenset({

@@ -14,7 +14,7 @@ import pytest
 import typer
 from PIL import Image
 
-from daemon.bundle import RECEIPT, failure_bundle, result_bundle
+from daemon.bundle import failure_bundle, result_bundle
 from daemon.cli import app
 from daemon.clock import Clock
 from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
@@ -29,6 +29,7 @@ from models import pictures
 from models.fusion.settings import FusionSettings
 from models.measure import measure
 from models.mesh import write_all
+from models.names import RECEIPT
 from models.nvdiffrec.settings import NvdiffrecSettings
 from models.reconviagen.settings import ReconviagenSettings
 from models.registry import BUILT_IN
