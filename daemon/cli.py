@@ -50,6 +50,7 @@ CONFIG_TEMPLATE = """\
 # incomplete_after_s = 1800      # an incomplete one goes to failed/ after so long
 # max_file_mb = 20
 # max_capture_mb = 200
+# max_extra_mb = 200             # of what lies beside the capture so much goes into the result
 # deliver_capture = true         # put the capture beside its results
 # retain_days = 7                # keep originals privately for so long after publishing
 # state_dir = "/var/lib/meshdrop"   # the record must be on a local disk
