@@ -22,6 +22,7 @@ from models.problem import printable
 _TIMES = 10
 #: Files that are named one by one, and folders that are named with a count.
 _NAMED = 20
+CLOSED = "the service may not read it"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def _candidates(folder: Path, of_the_set: Collection[str]) -> Iterator[Fact]:
 
 
 def _odd(fact: Fact) -> str:
-    return "a folder deeper than a result goes" if fact.kind == "deep" else "not a plain file of its own"
+    words = {"deep": "a folder deeper than a result goes", "closed": CLOSED}
+    return words.get(fact.kind, "not a plain file of its own")
 
 
 def _told(left: Iterable[tuple[Fact, str]], uncounted: Counter[str]) -> dict[str, str]:

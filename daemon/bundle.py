@@ -10,11 +10,11 @@ import textwrap
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from daemon import fsops
-from daemon.beside import lies_beside
+from daemon.beside import CLOSED, lies_beside
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES
 from daemon.places import Places, shown
@@ -78,10 +78,11 @@ class Bundle:
             fsops.make_dir_below(target, (target / name).parent)
             try:
                 copied = fsops.copy_file(source, target / name, _NO_LIMIT)
-            except (fsops.NotRegular, FileNotFoundError):
-                if self.received not in source.parents:
+            except (fsops.NotRegular, FileNotFoundError, PermissionError) as error:
+                closed = isinstance(error, PermissionError)
+                if self.received not in source.parents or (closed and os.access(source, os.R_OK)):
                     raise
-                self.left_out[printable(name)] = "was replaced or deleted while it was copied"
+                self.left_out[printable(name)] = CLOSED if closed else "was replaced or deleted while it was copied"
                 continue
             receipt[name] = {"size": copied.size, "sha256": copied.sha256}
             crashpoint("D1a")
@@ -119,6 +120,7 @@ def result_bundle(job: Job, places: Places, settings: Settings) -> Bundle:
         _add_beside(bundle, places.claimed / job.id, [root + fact.path for fact in own], settings.limits)
         for fact in own:
             bundle.copies[f"capture/{fact.path}"] = places.capture(job.id) / fact.path
+    _leave_out_clashes(bundle)
     return bundle
 
 
@@ -153,6 +155,7 @@ def failure_bundle(
         )
     else:
         _add_received(bundle, places.claimed / job.id, settings)
+    _leave_out_clashes(bundle)
     if log := _log_tail(places.work(job.id), attempt):
         bundle.texts["log.txt"] = log
     if b"/" in job.name:
@@ -224,6 +227,19 @@ def _add_facts(bundle: Bundle, folder: Path, facts: Collection[Fact]) -> None:
             inner = fact.path.removeprefix("capture/") if returned else fact.path
             free = inner == fact.path or inner not in paths
             bundle.copies[f"capture/{inner if free else fact.path}"] = folder / fact.path
+
+
+def _leave_out_clashes(bundle: Bundle) -> None:
+    """One name cannot be a file and a folder, as it would where a folder that came back is unfolded. What is ours
+    stays, and so does what lies in a folder.
+    """
+    received = {name for name, source in bundle.copies.items() if bundle.received in source.parents}
+    folders = {str(folder) for name in bundle.copies for folder in PurePosixPath(name).parents}
+    ours = bundle.copies.keys() - received
+    for name in sorted(received):
+        if name in folders or any(str(folder) in ours for folder in PurePosixPath(name).parents):
+            del bundle.copies[name]
+            bundle.left_out[printable(name)] = "a file and a folder have this name"
 
 
 def _log_tail(work: Path, attempt: Path) -> bytes:

@@ -35,6 +35,8 @@ _PAUSE_LOCAL_S, _PAUSE_NETWORK_S = 1.0, 5.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 30.0
 _TELL_EVERY_S = 1.0
 _STRAYS_SHOWN = 20
+#: Files that ask for a cancellation and are looked up in one pass; the next goes on behind them.
+_REQUESTS_MOST = 100
 #: Folders taken within this time of each other are a burst, to which reading gives way for this long.
 _BURST_S, _STAND_BACK_S = 0.2, 1.0
 
@@ -70,6 +72,7 @@ class Gate:
     returns: int = 0
     settled_at: int = -1
     _short_of: str = ""
+    _first_request: int = 0
     _told: tuple[int, int] = (-1, 0)
     _told_at: float = 0.0
     _taken_at: float = float("-inf")
@@ -196,7 +199,7 @@ class Gate:
     def _obey_files(self) -> None:
         """``NAME.cancel`` in the inbox cancels the job of that name; other things that are no folders are named."""
         listing, lines = self._scanner.listing, []
-        for name in sorted(listing.cancelled - listing.folders):
+        for name in self._requests(sorted(listing.cancelled - listing.folders)):
             job = self.jobs.stoppable(name)
             if job is None:
                 lines.append(f"{shown(name + CANCEL)}: nothing of this name waits or runs; delete this file")
@@ -209,6 +212,12 @@ class Gate:
         if (more := len(listing.strays) - _STRAYS_SHOWN) > 0:
             lines.append(f"and {more} more that are no folders")
         self.board.see_litter(lines)
+
+    def _requests(self, names: list[bytes]) -> list[bytes]:
+        """The names whose turn it is: each is a question to the record."""
+        first = self._first_request if self._first_request < len(names) else 0
+        self._first_request = first + _REQUESTS_MOST
+        return names[first : self._first_request]
 
     def _drop_request(self, name: bytes) -> None:
         """The request was obeyed. One that cannot be deleted stays, and the page says so."""

@@ -19,7 +19,7 @@ from models.names import is_blocker, is_litter, is_own_output
 from models.problem import Problem
 from models.walk import FILE, FOLDER, reach
 
-Kind = Literal["file", "symlink", "deep", "wide", "other"]
+Kind = Literal["file", "symlink", "deep", "wide", "closed", "other"]
 
 #: Directory levels that are listed at all; deeper ones stand in the facts as one odd entry.
 _LEVELS = 4
@@ -35,7 +35,8 @@ _MOST_TOLD = 20
 class Fact:
     """One entry as the listing saw it; ``path`` is relative to the folder, posix. ``size`` in bytes, 0 for no file.
 
-    "wide" is no entry: the listing stopped, because there are too many folders or entries to be passed over.
+    "wide" is no entry: the listing stopped, because there are too many folders or entries to be passed over. "closed"
+    is a folder that may not be read; only a listing of everything goes on there.
     """
 
     path: str
@@ -103,7 +104,12 @@ def _walk(
                 else:
                     inside = folder / entry.name
                     yield None
-                    yield from _walk(inside, path + "/", levels - 1, everything, by_opening, descriptor)
+                    try:
+                        yield from _walk(inside, path + "/", levels - 1, everything, by_opening, descriptor)
+                    except PermissionError:
+                        if not everything:
+                            raise
+                        yield Fact(path, "closed", 0, 0)
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ from daemon.beside import lies_beside, most_to_copy
 from daemon.bundle import Bundle, lacks_room
 from daemon.retention import _is_ours
 from db.states import State
+from models import entries
 from models.limits import CaptureLimits
 from tests.house import House
 
@@ -111,6 +112,25 @@ def test_old_results_of_a_folder_that_came_back_are_neither_taken_nor_named(tmp_
     assert not found.left_out
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("notes.txt", ".cache/a", "raw/inner/b"):
+        sparse(tmp_path / name, 3)
+    really = entries._open_folder
+
+    def refuse(folder: Path, parent: int | None) -> int:
+        if folder.name in (".cache", "inner"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return really(folder, parent)
+
+    monkeypatch.setattr(entries, "_open_folder", refuse)
+    found = lies_beside(tmp_path, (), LIMITS)
+    assert [fact.path for fact in found.taken] == ["notes.txt"]
+    closed = "the service may not read it"
+    assert found.left_out == {"capture/.cache": closed, "capture/raw/inner": closed}
+    with pytest.raises(PermissionError):
+        entries.take_facts(tmp_path, LIMITS)
+
+
 # -- in the result -----------------------------------------------------------------------------------------------------
 
 ODD = [b"tab\there", b"line\nend", b"esc\x1b[2J", b"\xff\xfe", b"caf\xe9", "\u202egnp.exe".encode(), b"back\\slash"]
@@ -142,6 +162,27 @@ def test_a_file_called_capture_that_was_left_out_vouches_for_nothing(tmp_path: P
     left_out = lies_beside(tmp_path, (), LIMITS).left_out
     assert left_out
     assert not _is_ours("capture/strange.png", 5, {"files": {}, "left_out": left_out})
+
+
+@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize(
+    ("dropped", "there", "left"),
+    [
+        (["receipt.json", "capture/a", "a/b"], ["capture/a/b"], "capture/a"),
+        (["receipt.json", "capture/a/b", "a"], ["capture/a/b"], "capture/a"),
+        (["receipt.json", "capture/a", "a/b/c", "a/b/d"], ["capture/a/b/c", "capture/a/b/d"], "capture/a"),
+    ],
+)
+def test_a_name_that_would_be_a_file_and_a_folder_stops_nothing(
+    house: House, good: bool, dropped: list[str], there: list[str], left: str
+) -> None:
+    guest = house.bring("a", "running" if good else "decided", good=good)
+    for name in dropped:
+        sparse(house.places.claimed / guest.id / name, 3)
+    house.lead(guest, "published")
+    receipt = json.loads((house._shelf(guest) / "a/receipt.json").read_text())
+    assert set(there) <= receipt["files"].keys()
+    assert left in receipt["left_out"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
