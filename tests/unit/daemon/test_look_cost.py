@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import struct
 import sys
@@ -108,6 +109,36 @@ def test_any_text_is_refused_in_one_pass(family: str, file: str) -> None:
     assert_linear(work, 4_000)
     closed = text(family, 60_000).rstrip(b",") + b"]}"
     assert isinstance(parse_sidecar(closed, file, LIMITS)[1], tuple)
+
+
+_TOKENS = (
+    b'"', b"\\", b'\\"', b"{", b"[", b"}", b"]", b":", b",", b"0", b"9" * 40, b"-", b".", b"1e999", b"NaN", b"\\u",
+    b"\\ud800", b"\xff", b"\0", b"\n", b"#", b" ", b"a" * 90,
+    b'"frames":', b'"labels":', b"null", b'"w":1,', b"\xff\xd0",
+    b"\xff\xff",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_mixture_takes_longer_than_its_length(seed: int) -> None:
+    """A few tokens drawn by chance, one after the other again and again."""
+    chance = random.Random(seed)
+    begin = b"".join(chance.choices(_TOKENS, k=3))
+    again = b"".join(chance.choices(_TOKENS, k=chance.randint(1, 5)))
+    for head in (b"{", b'{"a": "', b"[", b'{"frames": ['):
+        def work(size: int, head: bytes = head) -> Callable[[], object]:
+            content = head + begin + again * (size // len(again))
+            files = colmap(content) | {"capture.json": content}
+
+            def read() -> None:
+                stops_in_the_middle(content)
+                expect(files, files.__getitem__, LIMITS)
+                parse_sidecar(content, "transforms.json", LIMITS)
+                jpeg.ends_early(_HEAD + _SCAN + content)
+
+            return read
+
+        assert_linear(work, 3_000)
 
 
 @pytest.mark.parametrize("inner", [[0] * 1000, {f"{number}": 0 for number in range(1000)}], ids=["list", "object"])
