@@ -311,10 +311,16 @@ class Service:
         return idle and (self._rests() is not None or not self._jobs.live())
 
     def _obey_safely(self, command: Command) -> None:
+        """Whatever one command is and does, the service goes on and whoever gave it gets an answer."""
         try:
             self._obey(command)
+        except DatabaseDamaged:
+            raise
         except OSError as error:
             command.answer(False, f"this cannot be recorded now: {error}")
+        except Exception as error:
+            log.exception("a command could not be obeyed", verb=command.verb)
+            command.answer(False, f"this could not be done, and the log says why ({type(error).__name__}: {error})")
 
     def _obey(self, command: Command) -> None:
         if command.verb == "ping":

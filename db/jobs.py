@@ -295,7 +295,9 @@ class Jobs:
         return self._db.read(lambda session: as_job(_row(session, job_id)))
 
     def find(self, job_id: str) -> Job | None:
-        """The job of this id, or None."""
+        """The job of this id, or None. Any text may be asked for."""
+        if not job_id.isascii():  # half of a surrogate pair would be no text to the database either
+            return None
         return self._db.read(lambda session: None if (row := session.get(JobRow, job_id)) is None else as_job(row))
 
     def live(self) -> list[Job]:
