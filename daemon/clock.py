@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+
+from db.clocks import Clocks, read_clocks
 
 
 @dataclass(frozen=True)
 class Clock:
-    """``monotonic`` measures durations in seconds; ``now`` gives Unix seconds, for display only."""
+    """``monotonic`` measures durations in seconds; ``now`` gives Unix seconds, for display only; ``clocks`` is what the
+    record counts the age of results with."""
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
-
-
-def boot_id() -> str:
-    """A name for this start of the machine: what was running under another one is certainly gone."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return "unknown"
+    clocks: Clocks = read_clocks

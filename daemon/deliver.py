@@ -7,7 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon import fsops
@@ -15,8 +15,10 @@ from daemon.bundle import Bundle, failure_bundle, is_more_than_copied, is_movabl
 from daemon.crash import crashpoint
 from daemon.log import get_logger
 from daemon.places import fold, publishable, shown, with_suffix
+from daemon.repeats import Repeats
 from daemon.settings import Settings, days_kept
 from daemon.share import Share
+from db.engine import DatabaseDamaged, RecordUnavailable
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State
@@ -35,6 +37,7 @@ class Delivery:
     share: Share
     jobs: Jobs
     settings: Settings
+    _said: Repeats = field(default_factory=Repeats)
 
     def stage_results(self, job: Job, verdict: str, best_model: str) -> Job:
         """D1, D2: the whole result stands flushed in staging before the record says that it is to be published."""
@@ -96,14 +99,24 @@ class Delivery:
         return job
 
     def drop_expired(self, now: float) -> None:
-        """Delete kept originals whose retention has ended. Their age is the time they were put away.
+        """Delete kept originals whose days are over, by the record's own count of time. ``now``, in Unix seconds, tells
+        only of those that the record does not know: they go when the folder's date and the record's own age agree.
 
         With ``retain_days = 0`` only those are kept of which the result does not hold everything.
         """
-        for folder in self.share.places.kept.iterdir():
-            with contextlib.suppress(OSError):  # one that cannot be removed must not keep the others
-                if now - folder.lstat().st_mtime > days_kept(self.settings) * _DAY_S:
+        passed, days = self.jobs.passed(), days_kept(self.settings)
+        for name in walk.names(self.share.places.kept):
+            folder = self.share.places.kept / name
+            try:
+                ended = self.jobs.ended(name)
+                age = min(passed.total_s, now - walk.lstat(folder).st_mtime)
+                if (age if ended is None else passed.since(ended).total_s) > days * _DAY_S:
                     fsops.remove_tree(folder)
+            except (RecordUnavailable, DatabaseDamaged):
+                raise
+            except Exception as error:  # one that cannot be removed must not keep the others
+                if self._said.is_worth(name, str(error)):
+                    log.warning("an original is kept: it cannot be removed", job=name[:8], reason=str(error))
 
     # -- steps ----------------------------------------------------------------------------------------------------
 

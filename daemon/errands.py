@@ -80,7 +80,7 @@ class Errands:
         if self.settings.deletes_what_is_old:
             from daemon.retention import Retention
 
-            self._retention = Retention(self.share, jobs, self.settings, self.clock.now, self.stopping)
+            self._retention = Retention(self.share, jobs, self.settings, self.stopping)
         queue = Messages(self.database, self.clock.now)
         if (outgoing := self._outgoing) is None:
             queue.give_up(GIVE_UP_S)  # for receivers that were taken out of the settings

@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from daemon.clock import boot_id
 from daemon.errors import AnotherInstance, ExitCode
 from daemon.log import get_logger
 from daemon.places import Places
+from db.clocks import boot_id
 
 log = get_logger()
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon import fsops
-from daemon.clock import boot_id
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES
 from daemon.executor import Attempt, Executor, Report
@@ -15,6 +14,7 @@ from daemon.log import get_logger
 from daemon.places import Places, shown
 from daemon.runner import MANIFEST, carry_over, write_recipe
 from daemon.settings import Settings
+from db.clocks import boot_id
 from db.jobs import Jobs
 from db.records import Job
 

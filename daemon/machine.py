@@ -17,10 +17,10 @@ from email.message import Message
 from pathlib import Path
 
 from daemon.share import network_type
+from db.clocks import clock_is_steered
 
 PROJECT = Path(__file__).resolve().parents[1]
 #: adjtimex(2) answers this while nobody steers the clock.
-_TIME_ERROR = 5
 _IN_CLOEXEC, _IN_ONLYDIR, _IN_CREATE = 0o2000000, 0x01000000, 0x100
 
 
@@ -82,16 +82,6 @@ def torch_installed() -> Torch | None:
     version = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
     cuda = re.search(r"^cuda(?:: [^=]+)? = '([\d.]+)'", text, re.MULTILINE)
     return Torch(version.group(1) if version else "of unknown version", cuda.group(1) if cuda else None)
-
-
-def clock_is_steered() -> bool | None:
-    """Whether something keeps this machine's clock right, as the kernel knows it; None where it does not tell."""
-    try:
-        # A struct timex of zeros asks and changes nothing; it is 208 bytes long where a pointer has eight.
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
-    except (OSError, AttributeError):
-        return None
-    return None if state < 0 else state != _TIME_ERROR
 
 
 def _used_up() -> str | None:

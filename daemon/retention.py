@@ -2,9 +2,10 @@
 
 Off unless the settings ask for it. A folder on the share is deleted only when everything says that it is ours and
 finished: the record has its job at rest under this very name, its receipt names the same job, and nothing lies in it
-that the receipt does not list, or lists with another size. It leaves the share by one rename, so that nobody sees half
-of it, and a start removes what a crash left of it in the spool. To the record that is the same as somebody taking the
-result away.
+that the receipt does not list, or lists with another size. Its age is what the record has counted since its end
+(``db.service_clock``): a clock on the wall that is set right, or wrong, deletes nothing. It leaves the share by one
+rename, so that nobody sees half of it, and a start removes what a crash left of it in the spool. To the record that is
+the same as somebody taking the result away.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,14 @@ from daemon import fsops
 from daemon.errors import ShareUnavailable
 from daemon.log import get_logger
 from daemon.places import shown
+from daemon.repeats import Repeats
 from daemon.settings import Settings
 from daemon.share import Share
 from daemon.traces import read_shared
-from db.engine import RecordUnavailable
+from db.engine import DatabaseDamaged, RecordUnavailable
 from db.jobs import Jobs
+from db.records import Job
+from db.service_clock import Passed
 from db.states import State
 from models.layout import is_litter
 from models.names import RECEIPT
@@ -51,11 +56,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class Stored:
-    """A finished job's folder: ``at`` is when the job was finished (Unix seconds)."""
+    """A finished job's folder: ``end`` is when the job was finished, on the record's count of time."""
 
     folder: Path
     job_id: str
-    at: float
+    end: Passed
     size: int
 
 
@@ -66,9 +71,9 @@ class Retention:
     share: Share
     jobs: Jobs
     settings: Settings
-    now: Callable[[], float]
     stopping: Callable[[], bool]
     _due: float = float("-inf")
+    _said: Repeats = field(default_factory=Repeats)
     _thread: threading.Thread | None = None
 
     @property
@@ -106,59 +111,69 @@ class Retention:
             if not limit:
                 continue
             self.share.check()
-            for stored, why in expired(list(self._stored(shelf)), limit, self.now()):
+            for stored, why in expired(list(self._stored(shelf)), limit, self.jobs.passed()):
                 if self.stopping():
                     return
-                try:
-                    self._delete(shelf, stored, why)
-                except OSError as error:  # one that cannot be removed must not keep the others
-                    self._keep(stored.folder, error)
+                self._one(stored.folder, partial(self._delete, shelf, stored, why))
 
     def _stored(self, shelf: str) -> Iterator[Stored]:
         places = self.share.places
         top = {"outbox": places.outbox, "failed": places.failed, "kept": places.kept}[shelf]
+        look = self._kept if shelf == "kept" else partial(self._published, shelf)
         for name in sorted(os.listdir(top)):
-            folder = top / name
-            if folder.is_symlink() or not folder.is_dir():
-                continue
-            try:
-                found = self._kept(folder) if shelf == "kept" else self._published(shelf, folder)
-            except FileNotFoundError:  # somebody takes it away in this very moment
-                continue
-            except OSError as error:
-                self._keep(folder, error)
-                continue
-            if found is not None:
+            if self.stopping():
+                return
+            if (found := self._one(top / name, partial(look, top / name))) is not None:
                 yield found
 
-    def _keep(self, folder: Path, error: OSError) -> None:
-        """Say why a folder stays; the service being without its record or share is more than one folder's trouble."""
-        if isinstance(error, RecordUnavailable):
-            raise error
-        self.share.check()
-        log.warning("a finished folder is kept: it cannot be read or removed",
-                    folder=shown(os.fsencode(folder)), reason=str(error))  # fmt: skip
+    def _one(self, folder: Path, step: Callable[[], Stored | None]) -> Stored | None:
+        """Do something about one folder. Whatever a stranger has made of it, it stays then and keeps no other; only the
+        service being without its record or share is more than one folder's trouble.
+        """
+        try:
+            return step()
+        except FileNotFoundError:  # somebody takes it away in this very moment
+            return None
+        except (RecordUnavailable, DatabaseDamaged, ShareUnavailable):
+            raise
+        except Exception as error:
+            self.share.check()
+            reason = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._tell(folder, "a finished folder is kept: it cannot be read or removed", reason=reason)
+            return None
+
+    def _tell(self, folder: Path, sentence: str, **facts: str) -> None:
+        """Name a folder that stays, and not at every pass."""
+        if self._said.is_worth(folder, f"{sentence} {facts}"):
+            log.warning(sentence, folder=shown(os.fsencode(folder)), **facts)
 
     def _kept(self, folder: Path) -> Stored | None:
-        job = self.jobs.find(folder.name)
-        if job is None or job.state not in (State.DONE_CLEAN, State.FAILED_CLEAN) or job.finished_at is None:
+        job = None if _is_no_folder(folder) else self.jobs.find(folder.name)
+        if job is None or job.state not in (State.DONE_CLEAN, State.FAILED_CLEAN):
             return None
-        return Stored(folder, job.id, job.finished_at, sum(size for _, size in _files(folder)))
+        return Stored(folder, job.id, self._end_of(job), sum(size for _, size in _files(folder)))
+
+    def _end_of(self, job: Job) -> Passed:
+        """Where on its count of time the record saw the job end."""
+        return self.jobs.ended(job.id) or Passed()
 
     def _published(self, shelf: str, folder: Path) -> Stored | None:
+        if _is_no_folder(folder):
+            return None
         receipt = read_shared(folder / RECEIPT)
-        job = self.jobs.find(str(receipt.get("job", "")))
+        named = receipt.get("job")
+        job = self.jobs.find(named) if isinstance(named, str) else None
         state = State.DONE_CLEAN if shelf == "outbox" else State.FAILED_CLEAN
-        if job is None or job.state is not state or job.dest != os.fsencode(folder.name) or job.finished_at is None:
+        if job is None or job.state is not state or job.dest != os.fsencode(folder.name):
             return None
         files = list(_files(folder))
         if (strange := next((name for name, size in files if not _is_ours(name, size, receipt)), None)) is not None:
-            log.info("a finished folder is kept: something in it was added or changed", job=job.short_id,
-                     folder=f"{shelf}/{shown(job.dest)}", file=shown(os.fsencode(strange)))  # fmt: skip
+            self._tell(folder, "a finished folder is kept: something in it was added or changed", job=job.short_id,
+                       file=shown(os.fsencode(strange)))  # fmt: skip
             return None
-        return Stored(folder, job.id, job.finished_at, sum(size for _, size in files))
+        return Stored(folder, job.id, self._end_of(job), sum(size for _, size in files))
 
-    def _delete(self, shelf: str, stored: Stored, why: str) -> None:
+    def _delete(self, shelf: str, stored: Stored, why: str) -> Stored | None:
         """The mark goes first: it must never vouch for a folder that is not there."""
         folder, places = stored.folder, self.share.places
         if shelf == "kept":
@@ -166,31 +181,29 @@ class Retention:
         else:
             self.share.check()
             if self._published(shelf, folder) != stored:
-                return  # taken away, or somebody put something into it, since the pass began
+                return None  # taken away, or somebody put something into it, since the pass began
             going = places.staging / f"expired-{stored.job_id}"
             fsops.remove_tree(going)
             if shelf == "outbox" and (mark := folder.with_name(f"{folder.name}.done")).is_file():
                 fsops.remove_tree(mark)
-            try:
-                fsops.rename_new(folder, going)
-            except FileNotFoundError:
-                return  # taken away meanwhile
+            fsops.rename_new(folder, going)
             fsops.sync_dir(folder.parent)
             fsops.sync_dir(places.staging)
             fsops.remove_tree(going)
         self.jobs.note(stored.job_id, "expired", shelf=shelf, why=why)
         log.info("deleted", job=stored.job_id[:8], folder=f"{shelf}/{shown(os.fsencode(folder.name))}", reason=why,
                  megabytes=round(stored.size / _MB, 1))  # fmt: skip
+        return stored
 
 
-def expired(stored: list[Stored], limit: Limit, now: float) -> list[tuple[Stored, str]]:
-    """What has to go, oldest first, and why."""
+def expired(stored: list[Stored], limit: Limit, now: Passed) -> list[tuple[Stored, str]]:
+    """What has to go, oldest first, and why. ``now``: where the record's count of time stands."""
     going, total = [], sum(one.size for one in stored)
-    for one in sorted(stored, key=lambda one: one.at):
-        age = now - one.at
-        if age < _GRACE_S:
+    for one in sorted(stored, key=lambda one: one.end.total_s):
+        age = now.since(one.end)
+        if age.up_s < _GRACE_S:  # while the machine was off nobody could fetch it
             continue
-        if limit.days is not None and age > limit.days * _DAY_S:
+        if limit.days is not None and age.total_s > limit.days * _DAY_S:
             going.append((one, f"older than {limit.days:g} days"))
         elif limit.megabytes is not None and total > limit.megabytes * _MB:
             going.append((one, f"more than {limit.megabytes:g} MB are kept"))
@@ -198,6 +211,11 @@ def expired(stored: list[Stored], limit: Limit, now: float) -> list[tuple[Stored
             continue
         total -= one.size
     return going
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether this is a link, a file or gone. Raises ``OSError`` when that cannot be known."""
+    return not stat.S_ISDIR(path.lstat().st_mode)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:

@@ -129,7 +129,7 @@ class Service:
         self._errands = Errands(
             settings, share, database, self.board, clock, targets, self._guarded, self._stop.is_set
         )
-        self._jobs = Jobs(database, clock.now, self._errands.bodies)
+        self._jobs = Jobs(database, clock.now, self._errands.bodies, clock.clocks)
         intake = Intake(share, self._jobs, settings, window, self._stop.is_set, network is not None)
         self._delivery = Delivery(share, self._jobs, settings)
         assessor = Assessor(share, self._jobs, settings, clock, self._stop.is_set)

@@ -6,6 +6,7 @@ a person, has it compared with the folders before anything is done on its word.
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import os
 import sqlite3
@@ -21,7 +22,7 @@ from db.soundness import trouble_of
 KEPT = 24
 #: Values of ``PRAGMA user_version``: 0 is also what a new file has.
 A_COPY, COMPARED = 0, 1
-_PATTERN = "meshdrop-*.db"
+_PATTERN, _NAME = "meshdrop-*.db", "meshdrop-%Y%m%dT%H%M%SZ.db"
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -31,7 +32,20 @@ def newest_first(folder: Path) -> list[Path]:
 
 def name_for(seconds: float) -> str:
     """The file name of a copy made at this Unix time."""
-    return time.strftime("meshdrop-%Y%m%dT%H%M%SZ.db", time.gmtime(seconds))
+    return time.strftime(_NAME, time.gmtime(seconds))
+
+
+def next_name(folder: Path, now: float) -> str:
+    """The name of a copy that is made now. After a clock that was set back it is named a second after the newest that
+    is there: a later copy must never stand behind an earlier one, or it would be the first to go.
+    """
+    for newest in newest_first(folder):
+        try:
+            made = calendar.timegm(time.strptime(newest.name, _NAME))
+        except ValueError:
+            continue  # a file of somebody else
+        return name_for(max(now, made + 1))
+    return name_for(now)
 
 
 def trouble_with(path: Path) -> str | None:

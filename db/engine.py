@@ -80,10 +80,11 @@ class Database:
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._opened: tuple[int, int] | None = None
 
-    def write(self, work: Callable[[Session], T]) -> T:
+    def write(self, work: Callable[[Session], T], *, worth_a_copy: bool = True) -> T:
         """Run ``work(session)`` in one IMMEDIATE transaction on the owner thread and return its value.
 
         The commit is durable when this returns. An exception rolls everything back and is raised here.
+        ``worth_a_copy``: whether a copy of the record is to be made for this alone.
         """
 
         def transaction() -> T:
@@ -91,7 +92,7 @@ class Database:
                 value = work(session)
                 session.flush()
                 self._before_commit()
-            self.written += 1
+            self.written += worth_a_copy
             return value
 
         return self._on_owner(transaction)
@@ -189,7 +190,7 @@ class Database:
         Only the copying itself (ten milliseconds a megabyte) is done on the owner thread; the checking is not.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / copies.name_for(time.time())
+        target = folder / copies.next_name(folder, time.time())
         with copies.arriving(target) as partial:
             self._on_owner(lambda: self._copy_to(partial))
             copies.mark_as_copy(partial)

@@ -97,4 +97,21 @@ STATEMENTS = (
     )""",
     "CREATE UNIQUE INDEX message_once ON message (channel, about)",
     "CREATE INDEX message_waiting ON message (channel, id) WHERE delivered_at IS NULL AND given_up_at IS NULL",
+    """CREATE TABLE service_clock (
+        id INTEGER NOT NULL,
+        up_s DOUBLE NOT NULL,
+        off_s DOUBLE NOT NULL,
+        boot_id VARCHAR NOT NULL,
+        since_boot_s DOUBLE NOT NULL,
+        wall DOUBLE NOT NULL,
+        steered INTEGER NOT NULL,
+        PRIMARY KEY (id)
+    )""",
+    """CREATE TABLE job_end (
+        job_id VARCHAR NOT NULL,
+        up_s DOUBLE NOT NULL,
+        off_s DOUBLE NOT NULL,
+        PRIMARY KEY (job_id),
+        FOREIGN KEY(job_id) REFERENCES job (id) ON DELETE CASCADE
+    )""",
 )

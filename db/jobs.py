@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db import messages
+from db.clocks import Clocks, read_clocks
 from db.engine import Database
 from db.records import (
     LONGEST_PAUSE_S,
@@ -28,6 +29,7 @@ from db.records import (
     runs_of,
 )
 from db.rig_history import Earlier, last_like
+from db.service_clock import Passed, count, count_at_end, note_end
 from db.states import PUBLISHED, State, check_move
 from db.tables import EventRow, JobRow, ModelRunRow
 
@@ -68,7 +70,7 @@ def new_id() -> str:
 
 
 class Jobs:
-    """The job record behind one writing connection. ``now`` gives Unix seconds.
+    """The job record behind one writing connection. ``now`` gives Unix seconds; ``clocks`` is what ages are counted by.
 
     ``bodies`` gives what is to be told outside about a job that was published: a text for each channel. It is noted in
     the transaction that publishes, so that neither is ever without the other.
@@ -76,10 +78,11 @@ class Jobs:
 
     def __init__(
         self, database: Database, now: Callable[[], float] = time.time,
-        bodies: Callable[[Job], Mapping[str, str]] = lambda _: {},
+        bodies: Callable[[Job], Mapping[str, str]] = lambda _: {}, clocks: Clocks = read_clocks,
     ) -> None:
         self._db = database
         self._now = now
+        self._clocks = clocks
         self._bodies = bodies
 
     # -- intake ---------------------------------------------------------------------------------------------------
@@ -250,6 +253,7 @@ class Jobs:
             new = State.DONE if row.state == State.DELIVERING else State.FAILED
             self._move(session, row, new, "published")
             row.finished_at = self._now()
+            note_end(session, job_id, self._clocks())
             job = as_job(row)
             self._announce(session, job)
             return job
@@ -299,6 +303,19 @@ class Jobs:
         if not job_id.isascii():  # half of a surrogate pair would be no text to the database either
             return None
         return self._db.read(lambda session: None if (row := session.get(JobRow, job_id)) is None else as_job(row))
+
+    def passed(self) -> Passed:
+        """How much time has passed since there is a count, which is brought up to date."""
+        return self._db.write(lambda session: count(session, self._clocks()), worth_a_copy=False)
+
+    def ended(self, job_id: str) -> Passed | None:
+        """Where on that count a job ended; None when the record does not know of its end."""
+
+        def work(session: Session) -> Passed | None:
+            row = session.get(JobRow, job_id)
+            return count_at_end(session, job_id) if row is not None and State(row.state) in PUBLISHED else None
+
+        return self._db.read(work) if job_id.isascii() else None
 
     def live(self) -> list[Job]:
         """Every job that a start must bring forward, oldest first."""
@@ -368,6 +385,7 @@ class Jobs:
             row.finished_at = self._now()
         session.flush()
         if to.state in PUBLISHED and was not in PUBLISHED:
+            note_end(session, to.job_id, self._clocks())
             self._announce(session, as_job(row))
         self._tell(session, to.job_id, "restored", was=was, state=to.state)
 

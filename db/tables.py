@@ -130,3 +130,30 @@ class MessageRow(Base):
     #: HTTP status of the last answer, and what was wrong with the last try; never an address.
     status: Mapped[int | None]
     trouble: Mapped[str | None]
+
+
+class ServiceClockRow(Base):
+    """How much time has passed, and the machine's clocks when that was last counted. One row."""
+
+    __tablename__ = "service_clock"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    #: Seconds that were measured, and seconds that the machine was off for, as dates that can be trusted tell.
+    up_s: Mapped[float]
+    off_s: Mapped[float]
+    #: Which start of the machine it was, how long ago that had been, and Unix seconds.
+    boot_id: Mapped[str]
+    since_boot_s: Mapped[float]
+    wall: Mapped[float]
+    #: 1 where something kept the clock right.
+    steered: Mapped[int]
+
+
+class EndRow(Base):
+    """Where on that count a job ended: its age is what was counted since."""
+
+    __tablename__ = "job_end"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    up_s: Mapped[float]
+    off_s: Mapped[float]

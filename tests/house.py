@@ -16,6 +16,7 @@ from daemon.record import open_record
 from daemon.recover import Recovery
 from daemon.settings import Settings, load
 from daemon.share import Share, create_root, open_share
+from db.clocks import Reading
 from db.engine import Database
 from db.jobs import Jobs
 from db.states import State
@@ -56,12 +57,21 @@ class House:
         self.jobs: Jobs
         self.delivery: Delivery
         self._is_open = False
+        self.boot, self.since_boot_s, self.wall, self.steered = "first", 1000.0, 1_795_000_000.0, True
+
+    def clocks(self) -> Reading:
+        """The machine's clocks, which move only by hand."""
+        return Reading(self.boot, self.since_boot_s, self.wall, self.steered)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes while the machine runs."""
+        self.since_boot_s, self.wall = self.since_boot_s + seconds, self.wall + seconds
 
     def open(self) -> None:
         """Open the record as a start does."""
         self.database = open_record(self.places)
         self._is_open = True
-        self.jobs = Jobs(self.database)
+        self.jobs = Jobs(self.database, clocks=self.clocks)
         self.delivery = Delivery(self.share, self.jobs, self.settings)
 
     def close(self) -> None:

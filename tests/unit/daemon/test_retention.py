@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from daemon import fsops
+from daemon import retention as retention_module
 from daemon.retention import Limit, Retention, Stored, expired
 from daemon.settings import Settings
+from db.jobs import Placement
 from db.records import events_of
+from db.service_clock import Passed
 from db.states import State
 from tests.house import Guest, House
 
@@ -23,11 +27,12 @@ DAY = 86_400.0
 
 
 def stored(name: str, at: float, size: int = 1_000_000) -> Stored:
-    return Stored(Path(name), name, at, size)
+    return Stored(Path(name), name, Passed(at), size)
 
 
 def going(*those: Stored, now: float, **limit: float) -> list[str]:
-    return [one.job_id for one, _ in expired(list(those), Limit(limit.get("days"), limit.get("megabytes")), now)]
+    wish = Limit(limit.get("days"), limit.get("megabytes"))
+    return [one.job_id for one, _ in expired(list(those), wish, Passed(now))]
 
 
 def test_what_is_older_goes() -> None:
@@ -51,8 +56,15 @@ def test_nothing_goes_in_its_first_hour() -> None:
     assert going(stored("a", 0), stored("b", 100), now=3650, days=0.001, megabytes=0.1) == ["a"]
 
 
-def test_a_clock_that_went_back_deletes_nothing() -> None:
+def test_a_record_that_stands_before_an_end_deletes_nothing() -> None:
     assert going(stored("a", 10 * DAY), now=DAY, days=1, megabytes=0.1) == []
+
+
+def test_the_first_hour_is_one_in_which_the_machine_ran() -> None:
+    """Published, then off for a month: nobody could fetch it."""
+    limit = Limit(days=14.0, megabytes=0.1)
+    assert expired([stored("a", 0)], limit, Passed(600.0, 30 * DAY)) == []
+    assert [one.job_id for one, _ in expired([stored("a", 0)], limit, Passed(3600.0, 30 * DAY))] == ["a"]
 
 
 # -- on real folders -----------------------------------------------------------------------------------------------
@@ -69,9 +81,8 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def retention(house: House, after_days: float = 10.0, **limits: float) -> Retention:
     """As the service would have it, so many days later."""
-    settings = house.settings.model_copy(update=limits)
-    newest = max(job.finished_at or 0.0 for job in house.jobs.recent(100))
-    return Retention(house.share, house.jobs, settings, lambda: newest + after_days * DAY, lambda: False)
+    house.wait(after_days * DAY)
+    return Retention(house.share, house.jobs, house.settings.model_copy(update=limits), lambda: False)
 
 
 def on_shelf(folder: Path) -> set[str]:
@@ -147,6 +158,95 @@ def test_what_is_not_wholly_ours_stays(house: House, change: Callable[[Path], No
     before = on_shelf(house.places.outbox)
     retention(house, outbox_days=1.0, outbox_mb=0.000001).run()
     assert on_shelf(house.places.outbox) == before
+
+
+def deep(folder: Path) -> None:
+    """More levels than Python follows, and a path longer than the kernel takes whole."""
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("deeper", dir_fd=here)
+        inner = os.open("deeper", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def receipt(text: str | bytes) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "receipt.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return write
+
+
+def deep_beside_a_receipt(folder: Path) -> None:
+    shutil.copytree(folder.with_name("good"), folder)
+    deep(folder)
+
+
+def an_empty_deep_one(folder: Path) -> None:
+    folder.mkdir()
+    deep(folder)
+
+
+def a_receipt_as_a(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        make(folder / "receipt.json")
+
+    return write
+
+
+ODD: dict[str, Callable[[Path], None]] = {
+    "half a surrogate pair": receipt('{"job": "\\ud800"}'),
+    "job is a number": receipt('{"job": 7}'),
+    "job is a list": receipt('{"job": [["\\ud800"]], "files": []}'),
+    "job with a zero byte": receipt('{"job": "a\\u0000b"}'),
+    "a very long job": receipt(json.dumps({"job": "a" * 1_000_000})),
+    "nested beyond reason": receipt('{"a": ' * 100_000),
+    "a number of many digits": receipt('{"job": ' + "9" * 10_000 + "}"),
+    "no text": receipt(b"\xff\xfe\x00"),
+    "too large": a_receipt_as_a(lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 40)),
+    "a pipe": a_receipt_as_a(os.mkfifo),
+    "a folder": a_receipt_as_a(os.mkdir),
+    "a link to nowhere": a_receipt_as_a(lambda path: path.symlink_to("/nowhere/at/all")),
+    "a link in a circle": a_receipt_as_a(lambda path: path.symlink_to(path)),
+    "a link in place of the folder": lambda folder: folder.symlink_to(folder),
+    "a pipe in place of the folder": os.mkfifo,
+    "deep": an_empty_deep_one,
+    "deep with a receipt of ours": deep_beside_a_receipt,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", ["0 before all others", b"0 \xff\xfe no text"])
+def test_one_odd_folder_keeps_no_other(house: House, odd: str, name: str | bytes) -> None:
+    for guest in ("good", "better"):
+        house.bring(guest, "cleaned")
+    strange = Path(os.fsdecode(os.path.join(os.fsencode(house.places.outbox), os.fsencode(name))))
+    ODD[odd](strange)
+    retention(house, outbox_days=1.0).run()
+    assert on_shelf(house.places.outbox) == {strange.name}
+    fsops.remove_tree(strange)
+
+
+def test_a_defect_that_one_folder_brings_up_keeps_no_other_and_is_told_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for guest in ("bad", "good"):
+        house.bring(guest, "cleaned")
+    read = retention_module.read_shared
+
+    def bewitched(path: Path) -> dict[str, Any]:
+        return {}["no such key"] if "bad" in path.parts else read(path)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(retention_module, "read_shared", bewitched)
+    one = retention(house, outbox_days=1.0)
+    with capture_logs() as said:
+        one.run()
+        one.run()
+    assert on_shelf(house.places.outbox) == {"bad", "bad.done"}
+    assert ["KeyError" in str(line.get("reason")) for line in said if "kept" in line["event"]] == [True]
 
 
 def test_what_nobody_can_look_into_is_not_known_to_be_ours_and_keeps_no_other_folder(
@@ -295,3 +395,101 @@ def test_the_settings_are_off_by_default() -> None:
     assert not any(
         getattr(settings, name) for name in ("outbox_days", "outbox_mb", "failed_days", "failed_mb", "retain_mb")
     )
+
+
+# -- whatever the clock on the wall does -------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_a_month_behind_and_is_set_right_deletes_nothing(house: House) -> None:
+    house.wall -= 30 * DAY
+    house.bring("good", "cleaned")
+    house.wall += 30 * DAY
+    retention(house, after_days=0.0001, outbox_days=14.0, outbox_mb=0.000001, retain_mb=0.000001).run()
+    house.delivery.drop_expired(house.wall)
+    assert on_shelf(house.places.outbox) == {"good", "good.done"}
+    assert len(on_shelf(house.places.kept)) == 1
+
+
+@pytest.mark.parametrize("jump_days", [-30.0, 30.0, 29_000.0])
+@pytest.mark.parametrize("then", ["it runs on", "a restart of the machine", "a restart with nothing to steer by"])
+def test_however_the_clock_jumps_nothing_goes_before_its_time_and_all_goes_after(
+    house: House, jump_days: float, then: str
+) -> None:
+    house.steered = then != "a restart with nothing to steer by"
+    house.bring("good", "cleaned")
+    house.steered = False  # a clock that jumps is not one that is kept right
+    house.wall += jump_days * DAY
+    house.jobs.passed()
+    house.wait(6 * DAY)
+    if then != "it runs on":
+        house.jobs.passed()
+        house.boot, house.since_boot_s = "second", 60.0
+    retention(house, after_days=6.0, outbox_days=14.0).run()
+    house.delivery.drop_expired(house.wall)
+    assert on_shelf(house.places.outbox) == {"good", "good.done"}
+    assert on_shelf(house.places.kept) == set(), "retain_days is seven by default"
+    retention(house, after_days=2.5, outbox_days=14.0).run()
+    assert on_shelf(house.places.outbox) == set()
+
+
+def test_time_that_the_machine_was_off_counts_when_the_clock_was_kept_right_before_and_after(house: House) -> None:
+    house.bring("good", "cleaned")
+    house.boot, house.since_boot_s, house.wall = "second", 7200.0, house.wall + 20 * DAY
+    retention(house, after_days=0.0, outbox_days=14.0).run()
+    assert on_shelf(house.places.outbox) == set()
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True), (False, False)])
+def test_time_that_the_machine_was_off_does_not_count_when_the_dates_may_be_wrong(
+    house: House, before: bool, after: bool
+) -> None:
+    house.steered = before
+    house.bring("good", "cleaned")
+    house.steered = after
+    house.boot, house.since_boot_s, house.wall = "second", 7200.0, house.wall + 20 * DAY
+    retention(house, after_days=0.0, outbox_days=14.0, retain_mb=0.000001).run()
+    house.delivery.drop_expired(house.wall)
+    assert on_shelf(house.places.outbox) == {"good", "good.done"}
+
+
+def test_an_original_that_the_record_does_not_know_goes_when_both_clocks_agree(house: House) -> None:
+    strange = house.places.kept / ("5" * 32)
+    strange.mkdir()
+    os.utime(strange, (house.wall, house.wall))
+    house.jobs.passed()
+    house.wall += 300 * DAY
+    house.delivery.drop_expired(house.wall)
+    assert strange.exists(), "the date alone says nothing"
+    house.wait(8 * DAY)
+    house.delivery.drop_expired(house.wall - 301 * DAY)
+    assert strange.exists(), "nor does the record's own age alone"
+    house.delivery.drop_expired(house.wall)
+    assert not strange.exists()
+
+
+def test_an_original_whose_job_the_record_gave_up_is_as_one_that_it_does_not_know(house: House) -> None:
+    """A copy of the record from before the end, and the result taken away since: nothing tells when it ended."""
+    house.wait(100 * DAY)
+    house.jobs.passed()
+    guest = house.bring("good", "put away")
+    os.utime(house.places.kept / guest.id, (house.wall, house.wall))
+    house.jobs.place([Placement(guest.id, State.ABANDONED, guest.name, {})])
+    assert house.jobs.ended(guest.id) is None
+    house.delivery.drop_expired(house.wall)
+    assert on_shelf(house.places.kept) == {guest.id}
+
+
+def test_one_original_that_cannot_be_removed_keeps_no_other(house: House) -> None:
+    guests = [house.bring(name, "cleaned") for name in ("good", "better")]
+
+    def stuck(operation: str, path: Path, *_: Path) -> None:
+        if operation == "remove_tree" and path.name == guests[0].id:
+            raise RecursionError("too deep")
+
+    house.wait(8 * DAY)
+    fsops.observer = stuck
+    try:
+        house.delivery.drop_expired(house.wall)
+    finally:
+        fsops.observer = None
+    assert on_shelf(house.places.kept) == {guests[0].id}
