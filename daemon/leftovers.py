@@ -37,7 +37,7 @@ def found(places: Places, now: float) -> list[Path]:
         *_children(places.spool, TRIAL), *_children(places.state, TRIAL),
         *(path for path in _children(places.cache, "numba-") if path.name != f"numba-{kernel_digest()}"),
     ]  # fmt: skip
-    return [path for path in candidates if now - _last_used(path) > OLD_S]
+    return [path for path in candidates if now - _last_used(path, now) > OLD_S]
 
 
 def _children(folder: Path, start: str) -> Iterator[Path]:
@@ -47,26 +47,32 @@ def _children(folder: Path, start: str) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _last_used(path: Path) -> float:
-    """When anything at its top was written last. A cache that is in use has its folder's files opened, not written:
+def _last_used(path: Path, now: float) -> float:
+    """When anything at its top was written last: ``now`` where that cannot be known. A cache that is in use has its folder's files opened, not written:
     reading moves their access time, at least once a day under `relatime`.
     """
-    times = [path.lstat().st_mtime]
-    if path.is_dir() and not path.is_symlink():
-        with suppress(OSError), os.scandir(path) as entries:
-            for entry in entries:
-                facts = entry.stat(follow_symlinks=False)
-                times.append(max(facts.st_mtime, facts.st_atime if entry.is_file(follow_symlinks=False) else 0.0))
+    try:
+        times = [path.lstat().st_mtime]
+        if path.is_dir() and not path.is_symlink():
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    facts = entry.stat(follow_symlinks=False)
+                    times.append(max(facts.st_mtime, facts.st_atime if entry.is_file(follow_symlinks=False) else 0.0))
+    except OSError:
+        return now
     return max(times)
 
 
 def size_of(path: Path) -> int:
     """Bytes in a file or below a folder."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    return sum(
-        os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names
-    )
+    try:
+        if path.is_symlink() or not path.is_dir():
+            return path.lstat().st_size
+        return sum(
+            os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names
+        )
+    except (OSError, RecursionError):  # somebody takes it away, or it is deeper than any of ours
+        return 0
 
 
 def leftovers(places: Places, machine: Machine) -> Finding:

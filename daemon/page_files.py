@@ -14,7 +14,7 @@ from typing import Any
 from daemon import fsops
 from daemon.log import get_logger
 from daemon.pages import SCHEMA
-from daemon.places import other_page_stem, page_name, publishable
+from daemon.places import other_page_stem, page_name, publishable, shown
 from models import walk
 
 log = get_logger()
@@ -107,6 +107,8 @@ class FolderPages:
         except OSError:
             self._marked[name] = None  # last in the row: one bad page must not keep the others
             raise
+        except Exception:  # a defect that one folder brings up: it has no page until something new is to be told of it
+            log.exception("a status page cannot be made", folder=shown(name))
 
     def _put(self, name: bytes, facts: dict[str, Any], now: float) -> None:
         content = hash(json.dumps(facts))
@@ -114,7 +116,8 @@ class FolderPages:
             return
         if name in self._written or not self._stands_there(file, facts):
             page = {**facts, "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))}
-            fsops.show_file(self._folder / file, json.dumps(page, indent=1, ensure_ascii=False).encode() + b"\n")
+            text = json.dumps(page, indent=1, ensure_ascii=False) + "\n"
+            fsops.show_file(self._folder / file, text.encode("utf-8", "backslashreplace"))
         self._written[name] = content
         if self._leftovers:
             self._leftovers.discard(file)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from daemon import fsops
@@ -116,7 +116,16 @@ class Recovery:
         for shelf in (places.staging, places.state / "work"):
             for name in walk.names(shelf):
                 if name not in live:
-                    fsops.remove_tree(shelf / name)
+                    self._sweep_away(shelf / name)
+
+    @staticmethod
+    def _sweep_away(folder: Path) -> None:
+        try:
+            fsops.remove_tree(folder)
+        except FileNotFoundError:
+            raise  # the disk is away
+        except OSError as error:  # what nobody needs any more must not keep the service from its work
+            log.warning("a folder of the service cannot be removed", folder=str(folder), reason=str(error))
 
     def _drop_half_copies(self) -> None:
         """What was being staged is built anew; until then it may be what fills the disk, so it goes before anything is

@@ -49,7 +49,7 @@ class RigShelf:
         found = {}
         for file in sorted(walk.names(self._folder)):
             name = file.removesuffix(_SUFFIX)
-            if name == file or not RIG_NAME.fullmatch(name):
+            if name == file or not RIG_NAME.fullmatch(name) or walk.is_folder(self._folder / file):
                 continue
             try:
                 found[name] = walk.read_file(self._folder / file, most + 1)

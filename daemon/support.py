@@ -178,9 +178,16 @@ def _record(places: Places) -> Mapping[str, Any]:
 def _last_failed(places: Places) -> list[Path]:
     with suppress(OSError), os.scandir(places.failed) as entries:
         folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-        newest = sorted(folders, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)[-FAILED:]
+        newest = sorted(folders, key=_changed_at)[-FAILED:]
         return [Path(entry.path) for entry in reversed(newest)]
     return []
+
+
+def _changed_at(entry: os.DirEntry[str]) -> float:
+    """Unix seconds; 0 for one that is gone by now."""
+    with suppress(OSError):
+        return entry.stat(follow_symlinks=False).st_mtime
+    return 0.0
 
 
 def _journal(machine: Machine) -> str:

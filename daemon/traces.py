@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +14,18 @@ from typing import Any
 
 from daemon.deliver import MARKER
 from daemon.log import get_logger
-from daemon.places import Places
+from daemon.places import Places, shown
 from db.states import State
 from models import walk
 from models.names import RECEIPT
+from models.sidecar import RIG_NAME
 
 log = get_logger()
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _RECEIPT_MAX = 16 << 20
+#: Bytes of a folder's name on any file system.
+_NAME_MOST = 255
 _FACTS = frozenset({"verdict", "best_model", "reason_code", "reason"})
 
 #: For each outcome the states of a job that is staged, published, and cleaned up after.
@@ -158,15 +162,34 @@ def read_published(places: Places) -> dict[str, Published]:
     found: dict[str, Published] = {}
     for outcome, shelf in ((State.DONE, places.outbox), (State.FAILED, places.failed)):
         for folder in _folders(shelf):
-            receipt = read_shared(folder / RECEIPT)
-            job_id = receipt.get("job")
-            if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) and job_id not in found:
-                name = _text(receipt.get("name")) or folder.name
-                at = walk.lstat(folder / RECEIPT).st_mtime
-                dest = os.fsencode(folder.name)
-                facts = _facts_of(folder, outcome)
-                found[job_id] = Published(outcome, name.encode("utf-8", "surrogateescape"), dest, at, facts)
+            try:
+                told = _published(folder, outcome)
+            except Exception as error:  # whatever a stranger made of one folder, the others tell of their jobs
+                log.warning("a receipt cannot be taken in", folder=shown(os.fsencode(folder)), reason=repr(error))
+                continue
+            if told is not None:
+                found.setdefault(*told)
     return found
+
+
+def _published(folder: Path, outcome: State) -> tuple[str, Published] | None:
+    """The job that a folder's receipt names, and what that tells; None when there is no receipt of ours."""
+    receipt = read_shared(folder / RECEIPT)
+    job_id, name = receipt.get("job"), receipt.get("name")
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        return None
+    dest = os.fsencode(folder.name)
+    # A date from the share may be anything; the record takes none that cannot be.
+    at = min(max(walk.lstat(folder / RECEIPT).st_mtime, 0.0), time.time())
+    dropped = name.encode() if isinstance(name, str) and _could_be_dropped(name) else dest
+    return job_id, Published(outcome, dropped, dest, at, _facts_of(folder, outcome))
+
+
+def _could_be_dropped(name: str) -> bool:
+    """Whether a folder of this name can have lain in the inbox, or below a rig's there."""
+    rig, slash, own = name.rpartition("/")
+    plain = _text(own) == own and len(own.encode()) <= _NAME_MOST and own not in (".", "..") and "\0" not in own
+    return plain and (not slash or (bool(RIG_NAME.fullmatch(rig.removeprefix("@"))) and rig.startswith("@")))
 
 
 def _folders(shelf: Path) -> Iterator[Path]:
@@ -214,4 +237,11 @@ def read_tail(path: Path, most: int) -> bytes:
 
 
 def _text(value: object) -> str | None:
-    return value[:4096] if isinstance(value, str) and value else None
+    """A text that the record can hold: half of a surrogate pair is none."""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        value[:4096].encode()
+    except UnicodeEncodeError:
+        return None
+    return value[:4096]

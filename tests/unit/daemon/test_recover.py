@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daemon import fsops, traces
 from daemon.share import create_root
 from db.states import LIVE, State
 from tests.house import WAY, House
@@ -180,6 +184,66 @@ def test_receipts_that_are_none_are_no_reason_to_stop(house: House, content: byt
     (house.places.outbox / "pipe" / "receipt.json").symlink_to("/dev/zero")
     lose(house, copies=True)
     assert [job.state in LIVE for job in house.jobs.live()] == [True]
+
+
+LIES: dict[str, dict[str, object]] = {
+    "half a surrogate pair": {"name": "chair \ud800"}, "bytes that are no text": {"name": "chair \udcff"},
+    "a zero byte": {"name": "a\0b"}, "a way out": {"name": "../../etc/passwd"}, "a way": {"name": "a/b/c"},
+    "a rig": {"name": "@rig1/chair"}, "a rig without a folder": {"name": "@rig1/"}, "dots": {"name": ".."},
+    "endless": {"name": "a" * 100_000}, "no name": {"name": 7},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("at", [0.0, -1e9, 2e11])
+def test_a_receipt_that_lies_neither_stops_a_start_nor_spoils_the_record(house: House, lie: str, at: float) -> None:
+    """The record is lost, and somebody at the share wrote receipts and reports with odd values."""
+    guest = house.bring("chair", "decided")
+    for shelf in (house.places.outbox, house.places.failed):
+        odd = shelf / "odd"
+        odd.mkdir()
+        job = f"{'0' if shelf == house.places.outbox else '1'}" * 32
+        (odd / "receipt.json").write_text(json.dumps({"job": job, **LIES[lie]}))
+        odd_text = "\ud800\0 odd"
+        told = {"verdict": "normal", "best": odd_text, "code": odd_text, "reason": odd_text}
+        for file in ("report.json", "failure.json"):
+            (odd / file).write_text(json.dumps(told))
+        os.utime(odd / "receipt.json", (at, at))
+    lose(house, copies=True)
+    reopen(house)
+    house.database.check()
+    assert house.jobs.get(guest.id).state in LIVE
+    assert not (house.places.state / "corrupt").exists() or len(list((house.places.state / "corrupt").iterdir())) == 1
+
+
+def test_one_receipt_that_cannot_be_taken_in_keeps_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    guests = [house.bring(name, "cleaned") for name in ("chair", "table")]
+    read = traces.read_shared
+
+    def bewitched(path: Path) -> dict[str, Any]:
+        return {}["no such key"] if path.parent.name == "chair" else read(path)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(traces, "read_shared", bewitched)
+    lose(house, copies=True)
+    assert house.jobs.find(guests[0].id) is None
+    assert house.jobs.get(guests[1].id).state is State.DONE_CLEAN
+
+
+def test_what_cannot_be_swept_away_keeps_no_start(house: House) -> None:
+    (house.places.staging / "odd").mkdir()
+    guest = house.bring("chair", "claimed")
+
+    def stuck(operation: str, path: Path, *_: Path) -> None:
+        if operation == "remove_tree" and path.name == "odd":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    fsops.observer = stuck
+    try:
+        reopen(house)
+    finally:
+        fsops.observer = None
+    assert (house.places.staging / "odd").exists()
+    assert house.jobs.get(guest.id).state is State.CLAIMING
 
 
 def test_a_copy_put_in_place_by_hand_is_compared_too(house: House) -> None:
