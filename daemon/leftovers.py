@@ -48,8 +48,8 @@ def _children(folder: Path, start: str) -> Iterator[Path]:
 
 
 def _last_used(path: Path, now: float) -> float:
-    """When anything at its top was written last: ``now`` where that cannot be known. A cache that is in use has its folder's files opened, not written:
-    reading moves their access time, at least once a day under `relatime`.
+    """When anything at its top was written last: ``now`` where that cannot be known. A cache that is in use has its
+    folder's files opened, not written: reading moves their access time, at least once a day under `relatime`.
     """
     try:
         times = [path.lstat().st_mtime]
