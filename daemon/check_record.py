@@ -34,7 +34,7 @@ STUCK_S = 3600.0
 #: Judged by the last so many jobs, once there are at least so many; half of them failing is no chance.
 _LAST, _LEAST = 20, 5
 #: Why a run fails without a fault of the machine.
-_NOT_THE_MACHINE = frozenset({"bad_input", "no_result", "cancelled"})
+_NOT_THE_MACHINE = frozenset({"bad_input", "no_result", "settings", "cancelled"})
 _FAILED = frozenset({State.FAILING, State.FAILED, State.FAILED_CLEAN})
 
 

@@ -86,6 +86,13 @@ class RunFailure:
 RUN_FAILURES: dict[str, RunFailure] = {
     "bad_input": RunFailure(0, "the model refused the capture", "read the reason and mend the capture"),
     "no_result": RunFailure(0, "the model came to no usable object", "set another `seed`, or take it out of `models`"),
+    "settings": RunFailure(
+        0, "the model cannot run with its settings", "correct `model_settings`; `meshdrop config validate` checks them"
+    ),
+    "defect": RunFailure(
+        0, "the model stopped with an error that another try would repeat",
+        "see the end of the log in this folder; it may be this capture alone, so try another one or another model",
+    ),
     "error": RunFailure(2, "the model stopped with an error", "see the end of the log in this folder"),
     "crash": RunFailure(2, "the model's process died", "see the end of the log; run `meshdrop doctor`"),
     "gpu_memory": RunFailure(1, "the GPU ran out of memory", "free the GPU or choose a smaller preset"),

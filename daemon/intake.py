@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +31,7 @@ from db.records import Job
 from models import walk
 from models.entries import take_facts
 from models.problem import CaptureError, Problem
+from models.registry import known
 from models.rig_profile import FILE as RIG_FILE
 from models.rig_profile import Rigs, rig_of
 from models.walk import LinkInTheWay
@@ -268,6 +269,8 @@ class Intake:
         warnings = dict.fromkeys([*notes, *ended.get("warnings", ()), *self._left_out(job, snapshot)])
         ended = {**ended, "warnings": list(warnings)}
         options = snapshot.expectation.stated.options
+        if (strange := self._unknown_models(options.models or ())) is not None:
+            return self._refuse(job, "capture", (strange,), {**ended, "ok": False, "problems": [strange.to_json()]})
         queued = self.jobs.queue(job.id, digest, ended, options.models, options.priority)
         crashpoint("I6")
         log.info("queued", job=job.short_id, capture=shown(job.name), views=len(ended.get("views", ())))
@@ -282,6 +285,16 @@ class Intake:
         )
         for name, why in beside.left_out.items():
             yield f"Not in the result: {name} ({why}). The original is kept for {days_kept(self.settings):g} days."
+
+    def _unknown_models(self, asked: Sequence[str]) -> Problem | None:
+        """A capture may choose among the models that there are."""
+        there = known(self.settings.custom_models)
+        if not (unknown := [name for name in asked if name not in there]):
+            return None
+        return Problem(
+            "sidecar", "capture.json", f"there is no model called {', '.join(unknown)}.",
+            f"Correct `models` there; there are {', '.join(sorted(there))}. Without it the service's own are used.",
+        )
 
     def _inspect(self, job: Job) -> dict[str, Any] | None:
         places = self.share.places

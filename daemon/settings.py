@@ -24,7 +24,7 @@ from daemon.errors import ConfigurationError
 from daemon.places import SENTINEL, Places
 from daemon.users import as_owner_of
 from models.limits import CaptureLimits
-from models.registry import known
+from models.registry import known, wrong_settings
 
 #: How those variables look that are not one value.
 _JSON = {
@@ -142,6 +142,17 @@ class Settings(BaseSettings):
             raise ValueError(f"unknown model {', '.join(unknown)}; there are: {', '.join(sorted(there))}")
         return value
 
+    @field_validator("model_settings")
+    @classmethod
+    def _models_can_run_with_them(
+        cls, value: dict[str, dict[str, Any]], info: ValidationInfo
+    ) -> dict[str, dict[str, Any]]:
+        custom = info.data.get("custom_models", {})
+        wrong = [f"{name}: {told}" for name, of_it in value.items() for told in wrong_settings(name, of_it, custom)]
+        if wrong:
+            raise ValueError("\n    ".join(wrong))
+        return value
+
     @property
     def places(self) -> Places:
         """The folders these settings lead to."""
@@ -214,6 +225,8 @@ def load(root: Path | None = None, config: Path | None = None, **flags: Any) -> 
         raise ConfigurationError(
             f"{file} is not UTF-8 text (line {line})", "save it with the encoding UTF-8 in the editor"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets by the thousand
+        raise ConfigurationError(f"{file} cannot be understood: {error}", "write down what is meant") from error
     except IsADirectoryError as error:
         raise ConfigurationError(f"{file} is a folder, not a settings file", "move it away, or name another") from error
     except NotADirectoryError as error:

@@ -38,7 +38,12 @@ class ModelUnavailable(Exception):
 
 
 class NoResult(Exception):
-    """A model came to its end without a usable object, and would again. The message is a sentence."""
+    """A model came to its end without a usable object, and would again. The message is a sentence; ``fix`` says what
+    else to try, where another seed would not help."""
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 @dataclass(frozen=True)

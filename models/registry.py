@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from models.base import ModelUnavailable, ReconstructionModel
+from models.options import WrongSettings
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model: ``target`` is "package.module:Class", ``licences`` one line for each part that may not be used for
-    everything."""
+    """One model: ``target`` is "package.module:Class", ``settings`` the same for the checked value of its options, in a
+    module that imports nothing heavy; ``licences`` one line for each part that may not be used for everything."""
 
     name: str
     says: str
     target: str
+    settings: str
     licences: tuple[str, ...] = ()
 
 
 BUILT_IN: dict[str, ModelEntry] = {
     entry.name: entry
     for entry in (
-        ModelEntry("fusion", "depth fusion and baked photographs; any CPU", "models.fusion.model:Fusion"),
+        ModelEntry(
+            "fusion", "depth fusion and baked photographs; any CPU", "models.fusion.model:Fusion",
+            "models.fusion.settings:FusionSettings",
+        ),
         ModelEntry(
             "nvdiffrec", "inverse rendering; needs CUDA", "models.nvdiffrec.model:Nvdiffrec",
+            "models.nvdiffrec.settings:NvdiffrecSettings",
             ("nvdiffrast: NVIDIA's own licence, research and evaluation only",),
         ),
         ModelEntry(
             "reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA and weights",
-            "models.reconviagen.model:Reconviagen",
+            "models.reconviagen.model:Reconviagen", "models.reconviagen.settings:ReconviagenSettings",
             (
                 "VGGT's weights, and what was derived from them: CC BY-NC 4.0, no commercial use",
                 'export = "to_glb" needs nvdiffrast and diff-gaussian-rasterization: research only',
@@ -47,6 +55,24 @@ BUILT_IN: dict[str, ModelEntry] = {
 def known(custom: Mapping[str, str]) -> frozenset[str]:
     """Every model name that may stand in settings or in capture.json."""
     return frozenset(BUILT_IN) | frozenset(custom)
+
+
+def wrong_settings(name: str, values: Mapping[str, Any], custom: Mapping[str, str]) -> tuple[str, ...]:
+    """What is wrong with a model's settings, a sentence each. Of a custom model only its own process knows more than
+    whether they can be handed to it.
+    """
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return ("only texts, whole and finite numbers, true, false, lists and tables can be handed to a model",)
+    if name in custom:
+        return ()
+    place, _, attribute = BUILT_IN[name].settings.partition(":")
+    try:
+        getattr(importlib.import_module(place), attribute).from_mapping(values)
+    except WrongSettings as error:
+        return error.problems
+    return ()
 
 
 def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel]:

@@ -20,8 +20,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -33,6 +35,7 @@ from typing import Any
 
 from models.base import ModelResult, ModelUnavailable, NoResult
 from models.limits import CaptureLimits
+from models.options import WrongSettings
 from models.problem import CaptureError
 from models.registry import load_class
 
@@ -42,6 +45,8 @@ HEARTBEAT_S = 5.0
 PROGRESS_EVERY_S = 0.1
 _PR_SET_PDEATHSIG = 1
 _STEP_MAX = 200
+#: Words of errors that torch raises for a GPU or a machine in trouble; its wrong shapes are RuntimeErrors too.
+_OF_THE_MACHINE = re.compile(r"cuda|cudnn|cublas|cusolver|nccl|nvrtc|driver|device-side|start new thread", re.I)
 
 
 class Line:
@@ -278,17 +283,31 @@ def classify(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, CaptureError):
         first = error.problems[0]
         return "bad_input", str(first), first.fix
+    if isinstance(error, WrongSettings):
+        return "settings", str(error), "correct `model_settings`; `meshdrop config validate` checks them"
     if isinstance(error, ModelUnavailable):
         return "unavailable", error.reason, error.fix
     if isinstance(error, NoResult):
-        return "no_result", str(error), "set another `seed` for the model, or take it out of `models`"
+        return "no_result", str(error), error.fix or "set another `seed` for the model, or take it out of `models`"
     if isinstance(error, MemoryError):
         return "host_memory", "the machine ran out of memory", "add memory or lower the model's resolution"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
         return "disk", f"the disk is full or failing: {error}", "make room on the disk of state_dir"
     if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's own class, named without importing torch
         return "gpu_memory", str(error), "free the GPU or choose a smaller preset"
-    return "error", f"{type(error).__name__}: {error}", "see the end of the log"
+    message, fix = f"{type(error).__name__}: {error}", "see the end of the log"
+    return "error" if _may_pass(error) else "defect", message, fix
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same work on the same files may end otherwise, because the machine had a part in this or in what it
+    was raised from: the system's calls, other programs, the GPU. An error out of sums alone comes again.
+    """
+    by_gpu = isinstance(error, RuntimeError) and _OF_THE_MACHINE.search(str(error)) is not None
+    if by_gpu or isinstance(error, OSError | EOFError | MemoryError | subprocess.SubprocessError):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and _may_pass(before)
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ class FusionSettings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> FusionSettings:
-        """Settings from plain values; raises ``ValueError`` naming every unknown, mistyped or out-of-range one."""
+        """Settings from plain values; raises ``WrongSettings`` naming every unknown, mistyped or out-of-range one."""
         return checked("fusion", cls, values, LIMITS)
 
 

@@ -31,7 +31,7 @@ class NvdiffrecSettings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> NvdiffrecSettings:
-        """Settings from plain values; raises ``ValueError`` naming every unknown, mistyped or out-of-range one."""
+        """Settings from plain values; raises ``WrongSettings`` naming every unknown, mistyped or out-of-range one."""
         return checked("nvdiffrec", cls, values, LIMITS, CHOICES)
 
 

@@ -34,7 +34,7 @@ class ReconviagenSettings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ReconviagenSettings:
-        """Settings from plain values; raises ``ValueError`` naming every unknown, mistyped or out-of-range one."""
+        """Settings from plain values; raises ``WrongSettings`` naming every unknown, mistyped or out-of-range one."""
         return checked("reconviagen", cls, values, LIMITS, CHOICES, ("code",))
 
 

@@ -141,7 +141,7 @@ class FailsOnce(Ball):
     def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
         """Attempt folders are called a1, a2, ..."""
         if output_dir.parents[1].name == "a1":
-            raise ArithmeticError("not at the first try")
+            raise ConnectionError("not at the first try")
         return super().inference(capture, output_dir)
 
 

@@ -102,9 +102,9 @@ def test_a_material_and_its_light_are_vouched_for_and_read_back(
 @pytest.mark.parametrize(
     ("engine", "kind", "says"),
     [
-        ("Stowaway", "error", "no file called 'notes.txt' can be delivered"),
+        ("Stowaway", "defect", "no file called 'notes.txt' can be delivered"),
         ("Crash", "crash", "SIGSEGV"),
-        ("Raises", "error", "ArithmeticError: the sum does not add up"),
+        ("Raises", "defect", "ArithmeticError: the sum does not add up"),
         ("Liar", "garbage", "no valid result"),
         ("Absent", "unavailable", "it needs a quantum computer"),
     ],

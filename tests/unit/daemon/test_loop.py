@@ -199,6 +199,7 @@ def outcome(kind: str | None, state: str = "failed") -> Mapping[str, Any]:
         ("error", 0, True), ("error", 1, True), ("error", 2, False),
         ("crash", 1, True), ("timeout", 0, True), ("timeout", 1, False), ("stalled", 1, False),
         ("gpu_memory", 0, True), ("gpu_memory", 1, False), ("bad_input", 0, False), ("unavailable", 0, False),
+        ("settings", 0, False), ("defect", 0, False),
     ],
 )  # fmt: skip
 def test_each_class_of_failure_has_its_number_of_retries(
