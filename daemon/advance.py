@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from daemon.assess import Assessor
+from daemon.assess import Assessment, Assessor
 from daemon.crash import crashpoint
 from daemon.deliver import Delivery
-from daemon.errors import BACK_OFF_S, DISK_BACK_OFF_S, FAILURES, MAX_ATTEMPTS, MAX_FINISH_TRIES, MAX_REFUNDS, Stopping
+from daemon.errors import (
+    BACK_OFF_S,
+    DISK_BACK_OFF_S,
+    FAILURES,
+    MAX_ATTEMPTS,
+    MAX_FINISH_TRIES,
+    MAX_REFUNDS,
+    MAX_TROUBLES,
+    JobTrouble,
+    Stopping,
+)
 from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.retry import Outcomes, was_stopped, worth_another
 from daemon.runner import read_manifest
+from daemon.trouble import is_the_machines, told
+from db.engine import DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job, ModelRun
 from db.states import State
@@ -24,6 +36,15 @@ WAITING = frozenset({State.QUEUED, State.DONE_CLEAN, State.FAILED_CLEAN, State.A
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What a job failed at though the machine is sound: in which state, how often, and the last time how."""
+
+    state: State
+    times: int
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Advance:
     """Every step of a job's life outside the model runs."""
 
@@ -31,19 +52,93 @@ class Advance:
     intake: Intake
     assessor: Assessor
     delivery: Delivery
+    _troubles: dict[str, Trouble] = field(default_factory=dict)
+    #: Jobs as they were before a step that ended by no fault of theirs; the record could not be told yet.
+    _owed: dict[str, Job] = field(default_factory=dict)
+    #: What the attempts of jobs are worth that were measured and could not be staged yet.
+    _assessed: dict[str, Assessment] = field(default_factory=dict)
 
     def to_rest(self, job: Job) -> Job:
         """Step the job on until it waits for the loop or is at rest.
 
-        Raises ``OSError`` and ``ShareUnavailable`` when the machine is at fault, ``Stopping`` when the daemon ends;
-        the job stays where it is, and the same call later goes on from there.
+        Raises what the step raised when the machine is at fault (its tries are given back), ``JobTrouble`` when it is
+        not, and ``Stopping`` when the daemon ends; the job stays where it is, and the same call later goes on from
+        there. A job that fails ``MAX_TROUBLES`` times at one step gets out of the way with what can be saved.
         """
+        if job.state is State.ABANDONED:
+            job = self.intake.take_up(job)
         while job.state not in WAITING:
             job = self.step(job)
+        self._forget(job)
         return job
 
     def step(self, job: Job) -> Job:
-        """The one next step of the job's state."""
+        """The one next step of the job's state. Raises as ``to_rest`` does."""
+        job = self._repay(job)
+        try:
+            return self._give_way(job) if self._times(job) >= MAX_TROUBLES else self._next(job)
+        except DatabaseDamaged:
+            raise
+        except Stopping:
+            self._give_tries_back(job)
+            raise
+        except Exception as error:
+            # A try in the record is one that did not come to an end; this one did.
+            self._give_tries_back(job)
+            if is_the_machines(error, self.intake.share):
+                raise
+            raise self._trouble(job, error) from error
+
+    def _times(self, job: Job) -> int:
+        trouble = self._troubles.get(job.id)
+        return trouble.times if trouble is not None and trouble.state is job.state else 0
+
+    def _trouble(self, job: Job, error: Exception) -> JobTrouble:
+        """One more failure of this job's own at the step of its state."""
+        self._assessed.pop(job.id, None)  # what was measured may be what is wrong
+        sentence, times = told(error, self.intake.share.places.claimed / job.id), self._times(job) + 1
+        self._troubles[job.id] = Trouble(job.state, times, sentence)
+        if not isinstance(error, OSError) and times <= MAX_TROUBLES:
+            log.exception("unexpected error", job=job.short_id)
+        return JobTrouble(sentence)
+
+    def _give_way(self, job: Job) -> Job:
+        """The way out of the state that the job cannot leave as it should."""
+        trouble = self._troubles[job.id]
+        log.warning("gets out of the way", job=job.short_id, state=job.state, reason=trouble.sentence)
+        match job.state:
+            case State.CLAIMING | State.RUNNING:
+                code = "unreadable" if job.state is State.CLAIMING else "unfinished"
+                code = "cancelled" if job.reason_code == "cancelled" else code
+                return self.jobs.reject(job.id, code, trouble.sentence)
+            case State.FAIL_PENDING:
+                return self.delivery.stage_failure(job, trouble.sentence, bare=trouble.times > MAX_TROUBLES)
+            case State.DONE | State.FAILED:
+                return self.delivery.clean(job, insist=False)
+            case _:
+                return self._next(job)  # the result is complete and safe: it waits, and nobody waits for it
+
+    def _give_tries_back(self, job: Job) -> None:
+        """The record says again how often this job was tried before the step; later, when it cannot be written now."""
+        if job.state in (State.CLAIMING, State.RUNNING):
+            self._owed[job.id] = job
+            with contextlib.suppress(OSError):
+                self._repay(job)
+
+    def _repay(self, job: Job) -> Job:
+        before = self._owed.get(job.id)
+        if before is None:
+            return job
+        job = self.jobs.give_tries_back(before)
+        del self._owed[job.id]
+        return job
+
+    def _forget(self, job: Job) -> None:
+        self._troubles.pop(job.id, None)
+        self._owed.pop(job.id, None)
+        self._assessed.pop(job.id, None)
+
+    def _next(self, job: Job) -> Job:
         match job.state:
             case State.CLAIMING:
                 return self.intake.prepare(job)
@@ -70,12 +165,8 @@ class Advance:
 
     def _ended(self, job: Job, outcomes: Outcomes) -> Job:
         """The models are through: cancelled, stopped with the daemon, worth another attempt, or to be measured."""
-        for name, outcome in outcomes.items():
-            self.jobs.record_run(job.id, ModelRun(
-                model=name, attempt=job.attempt, state=outcome["state"], started_at=outcome.get("started_at"),
-                seconds=outcome.get("seconds"), error_class=outcome["error_class"], reason=outcome["reason"] or None,
-                fix=outcome["fix"] or None,
-            ))  # fmt: skip
+        if job.id not in self._assessed:  # then they are recorded, with their figures
+            self._record(job, outcomes)
         if job.reason_code == "cancelled":
             return self.jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says)
         if was_stopped(outcomes):
@@ -88,6 +179,14 @@ class Advance:
             return self.jobs.requeue(job.id, "a model failed", delay_s=delay)
         return self._finish(job, outcomes)
 
+    def _record(self, job: Job, outcomes: Outcomes) -> None:
+        for name, outcome in outcomes.items():
+            self.jobs.record_run(job.id, ModelRun(
+                model=name, attempt=job.attempt, state=outcome["state"], started_at=outcome.get("started_at"),
+                seconds=outcome.get("seconds"), error_class=outcome["error_class"], reason=outcome["reason"] or None,
+                fix=outcome["fix"] or None,
+            ))  # fmt: skip
+
     def give_back(self, job: Job) -> Job:
         """The daemon ends, the job is not to blame: back to the queue, the attempt refunded (not for ever)."""
         return self.jobs.requeue(job.id, "the service was stopped", refund=job.refunds < MAX_REFUNDS)
@@ -98,13 +197,14 @@ class Advance:
             return self.jobs.reject(job.id, "poison", FAILURES["poison"].says)
         job = self.jobs.finish(job.id)
         crashpoint("R4")
-        try:
-            assessment = self.assessor.assess(job, outcomes)
-        except (Stopping, OSError):
-            with contextlib.suppress(OSError):
-                self.jobs.unfinish(job.id)
-            raise
+        assessment = self._assess(job, outcomes)
         crashpoint("R5")
         if assessment.best is None:
             return self.jobs.reject(job.id, assessment.code, assessment.reason)
         return self.delivery.stage_results(job, assessment.verdict, assessment.best)
+
+    def _assess(self, job: Job, outcomes: Outcomes) -> Assessment:
+        """What the attempt is worth. Measured once, however often its staging is held up."""
+        if job.id not in self._assessed:
+            self._assessed[job.id] = self.assessor.assess(job, outcomes)
+        return self._assessed[job.id]

@@ -8,7 +8,7 @@ import json
 import os
 import textwrap
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +20,9 @@ from daemon.errors import FAILURES
 from daemon.places import Places, shown
 from daemon.runner import files_of
 from daemon.settings import Settings
+from daemon.trouble import is_passing, told
 from db.records import Job, ModelRun
+from models import walk
 from models.entries import Fact, take_facts
 from models.layout import is_own_output
 from models.limits import CaptureLimits
@@ -29,6 +31,7 @@ from models.problem import Problem, printable
 from models.rig_profile import FILE as RIG_FILE
 from models.rig_profile import SCHEMA as RIG_SCHEMA
 from models.rig_profile import rig_of
+from models.walk import LinkInTheWay
 
 #: Room that a folder on its way out leaves on the disk, in bytes and in files.
 SPARE_BYTES, SPARE_FILES = 16_000_000, 100
@@ -48,17 +51,26 @@ class Bundle:
     left_out: dict[str, str] = field(default_factory=dict)
     #: The folder as it came: of what lies in it a stranger may still hold a handle.
     received: Path | None = None
+    #: Whether files of that folder are left out that people may want: what came stays with the service for a while.
+    keep_original: bool = False
+    #: The texts that tell what was left out, made again when everything else is there.
+    told_last: Callable[[Mapping[str, str]], Mapping[str, bytes]] = lambda _: {}
 
-    def write(self, target: Path, job: Job) -> None:
+    def is_without_original(self, settings: Settings) -> bool:
+        """Whether the folder as it came should be in this, and was not there when it was looked for."""
+        return settings.deliver_capture and self.received is None and "capture" not in self.left_out
+
+    def write(self, target: Path, job: Job, check_share: Callable[[], None]) -> None:
         """Make ``target`` hold exactly this, all of it flushed; the receipt with every SHA-256 is written last.
 
-        Nothing is left of it when that fails: half a copy would keep a full disk full. Raises ``OSError`` (ENOSPC)
-        before the first byte when there is no room for all of it.
+        What cannot be read of the folder as it came is left out, and named. ``check_share`` raises when the share is
+        away: then nothing is left out for not being there. Nothing is left of ``target`` when this fails: half a copy
+        would keep a full disk full. Raises ``OSError`` (ENOSPC) before the first byte when there is no room for all.
         """
         fsops.fresh_dir(target)
         try:
             self._require_room(target)
-            self._write(target, job)
+            self._write(target, job, check_share)
         except OSError:
             with contextlib.suppress(OSError):
                 fsops.remove_tree(target)
@@ -68,24 +80,27 @@ class Bundle:
         size = sum(len(text) for text in self.texts.values())
         for source in self.copies.values():
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                size += os.lstat(source).st_size
+                size += walk.lstat(source).st_size
         if (lack := lacks_room(target, size, len(self.copies) + len(self.texts))) is not None:
             raise OSError(errno.ENOSPC, f"to publish this, {lack}", str(target.parent))
 
-    def _write(self, target: Path, job: Job) -> None:
+    def _write(self, target: Path, job: Job, check_share: Callable[[], None]) -> None:
         receipt: dict[str, dict[str, Any]] = {}
         for name, source in self.copies.items():
             fsops.make_dir_below(target, (target / name).parent)
             try:
                 copied = fsops.copy_file(source, target / name, _NO_LIMIT)
-            except (fsops.NotRegular, FileNotFoundError, PermissionError) as error:
-                closed = isinstance(error, PermissionError)
-                if self.received not in source.parents or (closed and os.access(source, os.R_OK)):
+            except OSError as error:
+                is_own = self.received not in source.parents
+                if is_own or is_passing(error) or (why := _why_closed(source, error)) is None:
                     raise
-                self.left_out[printable(name)] = CLOSED if closed else "was replaced or deleted while it was copied"
+                check_share()
+                self.left_out[printable(name)], self.keep_original = why, True
+                fsops.remove_tree(target / name)
                 continue
             receipt[name] = {"size": copied.size, "sha256": copied.sha256}
             crashpoint("D1a")
+        self.texts |= self.told_last(self.left_out)
         for name, text in self.texts.items():
             fsops.write_file(target / name, text)
             receipt[name] = {"size": len(text), "sha256": fsops.sha256_of(target / name)}
@@ -115,12 +130,10 @@ def result_bundle(job: Job, places: Places, settings: Settings) -> Bundle:
     bundle = Bundle()
     _add_results(bundle, places.attempt(job.id, job.attempt))
     if settings.deliver_capture:
-        own = take_facts(places.capture(job.id), settings.limits)
-        root = root_of(places, job)
-        _add_beside(bundle, places.claimed / job.id, [root + fact.path for fact in own], settings.limits)
-        for fact in own:
-            bundle.copies[f"capture/{fact.path}"] = places.capture(job.id) / fact.path
-    _leave_out_clashes(bundle)
+        own = [fact.path for fact in take_facts(places.capture(job.id), settings.limits)]
+        _add_beside(bundle, places.claimed / job.id, root_of(places, job), own, settings.limits)
+        for path in own:
+            bundle.copies[f"capture/{path}"] = places.capture(job.id) / path
     return bundle
 
 
@@ -133,44 +146,50 @@ def root_of(places: Places, job: Job) -> str:
         return ""
 
 
-def is_more_than_copied(job: Job, places: Places, settings: Settings) -> bool:
-    """Whether something of a folder whose result was published lies in the original alone."""
-    own = take_facts(places.capture(job.id), settings.limits)
-    root, claimed = root_of(places, job), places.claimed / job.id
-    return bool(lies_beside(claimed, [root + fact.path for fact in own], settings.limits).left_out)
-
-
 def failure_bundle(
-    job: Job, runs: list[ModelRun], places: Places, settings: Settings, *, with_results: bool = True
+    job: Job, runs: list[ModelRun], places: Places, settings: Settings, trouble: str = "", *, bare: bool = False
 ) -> Bundle:
-    """Everything for failed/: WHY.txt, failure.json, the end of the log, the capture as it came, results if any."""
+    """Everything for failed/: WHY.txt, failure.json, the end of the log, the capture as it came, results if any.
+
+    With ``trouble``, the sentence that tells why all of this cannot be staged, the results are left out; a ``bare``
+    one is without the capture and the log too.
+    """
     bundle = Bundle()
     attempt = places.attempt(job.id, job.attempt)
-    if with_results:
+    if trouble:
+        bundle.left_out["results"] = f"could not be copied ({trouble})"
+    else:
         _add_results(bundle, attempt)
     if is_movable(job, places, settings):
         bundle.left_out["capture"] = (
             "too large to copy: it follows as capture/ right after this folder, as it came; "
             "receipt.json does not list its files"
         )
+    elif bare:
+        bundle.left_out["capture"] = f"could not be copied ({trouble})"
+        bundle.keep_original = True
     else:
         _add_received(bundle, places.claimed / job.id, settings)
-    _leave_out_clashes(bundle)
-    if log := _log_tail(places.work(job.id), attempt):
+    if not bare and (log := _log_tail(places.work(job.id), attempt)):
         bundle.texts["log.txt"] = log
     if b"/" in job.name:
         rig = rig_of(os.fsdecode(job.name))
         # Moved back into the inbox itself, the folder must not be read with other cameras.
         bundle.texts[RIG_FILE] = json.dumps({"schema": RIG_SCHEMA, "rig": rig}).encode()
-    bundle.texts["WHY.txt"] = why_text(job, runs, bundle.left_out).encode("utf-8", "backslashreplace")
-    bundle.texts["failure.json"] = json.dumps(_failure_facts(job, runs, bundle.left_out), indent=1).encode()
+    bundle.told_last = lambda left_out: {
+        "WHY.txt": why_text(job, runs, left_out, kept=bundle.keep_original).encode("utf-8", "backslashreplace"),
+        "failure.json": json.dumps(_failure_facts(job, runs, left_out), indent=1).encode(),
+    }
+    bundle.texts |= bundle.told_last(bundle.left_out)
     return bundle
 
 
 def is_movable(job: Job, places: Places, settings: Settings) -> bool:
     """Whether a refused folder is too big or too deep to copy, so that it is moved into failed/ after its WHY.txt."""
-    folder = places.claimed / job.id
-    return folder.exists() and size_of_copy(folder, settings.limits) is None
+    try:
+        return size_of_copy(places.claimed / job.id, settings.limits) is None
+    except (FileNotFoundError, NotADirectoryError, LinkInTheWay, PermissionError):
+        return False
 
 
 def size_of_copy(folder: Path, limits: CaptureLimits) -> int | None:
@@ -194,52 +213,96 @@ def _add_results(bundle: Bundle, attempt: Path) -> None:
             bundle.copies[f"{answer.parent.name}/{name}"] = answer.parent / name
 
 
-def _add_beside(bundle: Bundle, folder: Path, own: Collection[str], limits: CaptureLimits) -> None:
-    """What lay beside the set, as it came; what is too much of it is named, and stays in the original."""
-    if not folder.exists():
+def _add_beside(bundle: Bundle, folder: Path, root: str, own: Collection[str], limits: CaptureLimits) -> None:
+    """What lay beside the set, as it came; what is too much of it is named, and stays in the original.
+
+    ``own`` are the files of our checked copy, to which others give way, and ``root`` the folder they lay in.
+    """
+    try:
+        beside = lies_beside(folder, [root + path for path in own], limits)
+    except FileNotFoundError:
+        return  # nothing was taken; a share that is away is told by whoever stages this
+    except PermissionError as error:
+        _leave_out_closed(bundle, folder, error)
         return
     bundle.received = folder
-    beside = lies_beside(folder, own, limits)
-    bundle.left_out |= beside.left_out
-    _add_facts(bundle, folder, beside.taken)
+    if beside.left_out:
+        bundle.left_out |= beside.left_out
+        bundle.keep_original = True
+    _add_facts(bundle, folder, beside.taken, own)
 
 
 def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
-    """Every plain file of a received folder as it is; links and devices are only named."""
-    if not folder.exists():
+    """Every plain file of a received folder as it is; links and devices are only named, and so is what is closed to us.
+    """
+    try:
+        facts = take_facts(folder, settings.limits, everything=True)
+    except FileNotFoundError:
+        return
+    except (NotADirectoryError, LinkInTheWay):
+        bundle.left_out["capture"] = "is a link or a file, and no folder"
+        return
+    except PermissionError as error:
+        _leave_out_closed(bundle, folder, error)
         return
     bundle.received = folder
-    _add_facts(bundle, folder, take_facts(folder, settings.limits, everything=True))
+    _add_facts(bundle, folder, facts)
 
 
-def _add_facts(bundle: Bundle, folder: Path, facts: Collection[Fact]) -> None:
+def _leave_out_closed(bundle: Bundle, folder: Path, error: PermissionError) -> None:
+    bundle.left_out["capture"] = f"cannot be read ({told(error, folder)})"
+    bundle.keep_original = True
+
+
+def _add_facts(bundle: Bundle, folder: Path, facts: Collection[Fact], own: Collection[str] = ()) -> None:
     """Of a folder that came back from us (it carries our receipt) the old results stay behind, and its ``capture/`` is
-    unfolded where that overwrites nothing.
+    unfolded where nothing stands in the way. Others give way to our ``own`` files.
     """
     paths = {fact.path for fact in facts}
-    returned = os.path.lexists(folder / RECEIPT)
+    returned, in_the_way, ours = walk.is_there(folder / RECEIPT), _InTheWay(paths), _InTheWay(own)
     for fact in facts:
-        if fact.kind != "file" or fact.links > 1:
+        if fact.kind == "closed":
+            bundle.left_out[f"capture/{printable(fact.path)}"] = CLOSED
+            bundle.keep_original = True
+        elif fact.kind != "file" or fact.links > 1:
             bundle.left_out[f"capture/{printable(fact.path)}"] = "not a plain file of its own"
         elif returned and is_own_output(fact.path):
             continue
         else:
             inner = fact.path.removeprefix("capture/") if returned else fact.path
-            free = inner == fact.path or inner not in paths
-            bundle.copies[f"capture/{inner if free else fact.path}"] = folder / fact.path
+            path = fact.path if inner != fact.path and in_the_way.of(inner) else inner
+            while path not in own and ours.of(path):
+                path = f"_{path}"
+            bundle.copies[f"capture/{path}"] = folder / fact.path
 
 
-def _leave_out_clashes(bundle: Bundle) -> None:
-    """One name cannot be a file and a folder, as it would where a folder that came back is unfolded. What is ours
-    stays, and so does what lies in a folder.
+class _InTheWay:
+    """Which paths cannot stand beside these files: one would have to be a file and a folder at once."""
+
+    def __init__(self, files: Collection[str]) -> None:
+        self._files = frozenset(files)
+        self._folders = frozenset(str(parent) for file in files for parent in PurePosixPath(file).parents)
+
+    def of(self, path: str) -> bool:
+        """Whether ``path`` is one of the files or folders, or lies inside one of the files."""
+        inside = any(str(parent) in self._files for parent in PurePosixPath(path).parents)
+        return inside or path in self._files or path in self._folders
+
+
+def _why_closed(source: Path, error: OSError) -> str | None:
+    """Why a file of the folder as it came cannot be copied; None when it can be opened, so that the trouble is another.
+
+    A stranger may take its rights away, lock it, or put something else in its place at any time.
     """
-    received = {name for name, source in bundle.copies.items() if bundle.received in source.parents}
-    folders = {str(folder) for name in bundle.copies for folder in PurePosixPath(name).parents}
-    ours = bundle.copies.keys() - received
-    for name in sorted(received):
-        if name in folders or any(str(folder) in ours for folder in PurePosixPath(name).parents):
-            del bundle.copies[name]
-            bundle.left_out[printable(name)] = "a file and a folder have this name"
+    if isinstance(error, fsops.ChangedWhileRead):
+        return "changed while it was copied"
+    try:
+        os.close(walk.reach(source, walk.FILE))
+    except OSError as closed:
+        gone = closed.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
+        says = "was replaced or deleted while it was copied" if gone else f"cannot be read ({closed.strerror})"
+        return None if is_passing(closed) else says
+    return "was replaced or deleted while it was copied" if isinstance(error, fsops.NotRegular) else None
 
 
 def _log_tail(work: Path, attempt: Path) -> bytes:
@@ -254,7 +317,7 @@ def _log_tail(work: Path, attempt: Path) -> bytes:
     return "".join(parts).encode()
 
 
-def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> str:
+def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str], *, kept: bool = False) -> str:
     """WHY.txt: what happened, which file, and at the end what to do next; for somebody who sees only the share."""
     failure = FAILURES[job.reason_code or "models"]
     lines = [f"{shown(job.name)}: {failure.says}", ""]
@@ -271,6 +334,9 @@ def why_text(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) -> str
         lines += [*_wrapped("  ", reason), *_wrapped("      -> ", run.fix or ""), ""]
     if left_out:
         lines += ["Not in this folder:", *(f"  {name}: {why}" for name, why in left_out.items()), ""]
+    if kept:
+        where = f"The service keeps the folder as it came for a while, as {job.id}: ask whoever looks after it."
+        lines += [*_wrapped("  ", where), ""]
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(job.created_at))
     lines += [f"Job {job.short_id}, received {when}, attempt {job.attempt}. Details for programs: failure.json", ""]
     lines += ["What to do next:", *_wrapped("  ", failure.fix)]

@@ -6,18 +6,19 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon import fsops
-from daemon.bundle import Bundle, failure_bundle, is_more_than_copied, is_movable, result_bundle
+from daemon.bundle import failure_bundle, is_movable, result_bundle
 from daemon.crash import crashpoint
 from daemon.log import get_logger
 from daemon.places import fold, publishable, shown, with_suffix
 from daemon.repeats import Repeats
 from daemon.settings import Settings, days_kept
 from daemon.share import Share
+from daemon.trouble import is_the_machines, told
 from db.engine import DatabaseDamaged, RecordUnavailable
 from db.jobs import Jobs
 from db.records import Job
@@ -41,14 +42,16 @@ class Delivery:
 
     def stage_results(self, job: Job, verdict: str, best_model: str) -> Job:
         """D1, D2: the whole result stands flushed in staging before the record says that it is to be published."""
+        (self.share.places.attempt(job.id, job.attempt) / "report.json").stat()  # without it the disk is away
         self._stage(job, State.DELIVERING, {"verdict": verdict, "best_model": best_model})
         job = self.jobs.deliver(job.id, publishable(job.name), verdict, best_model)
         crashpoint("D2")
         return job
 
-    def stage_failure(self, job: Job) -> Job:
-        """F1, F2: the same for a bundle that goes to failed/."""
-        self._stage(job, State.FAILING, {"reason_code": job.reason_code, "reason": job.reason})
+    def stage_failure(self, job: Job, trouble: str = "", *, bare: bool = False) -> Job:
+        """F1, F2: the same for a bundle that goes to failed/; after ``trouble`` there is less in it."""
+        facts = {"reason_code": job.reason_code, "reason": job.reason}
+        self._stage(job, State.FAILING, facts, trouble, bare=bare)
         job = self.jobs.failing(job.id, publishable(job.name))
         crashpoint("F2")
         return job
@@ -80,23 +83,35 @@ class Delivery:
         log.info("published", job=job.short_id, folder=f"{shelf.name}/{shown(job.dest or b'')}", verdict=job.verdict)
         return job
 
-    def clean(self, job: Job) -> Job:
-        """D5 (F5): the original is archived first, then the working copy goes, then the record says so."""
+    def clean(self, job: Job, *, insist: bool = True) -> Job:
+        """D5 (F5): the original is archived first, then the working copy goes, then the record says so.
+
+        Without ``insist`` what cannot be put away or removed stays where it is, and the job comes to its rest.
+        """
         places = self.share.places
         if job.state is State.DONE:
-            self._mark_done(job)
+            self._perhaps(job, insist, self._mark_done, job)
         crashpoint("D4a")
         claimed = places.claimed / job.id
         if self.share.holds(claimed):
-            self._put_away(job, claimed)
+            self._perhaps(job, insist, self._put_away, job, claimed)
         crashpoint("D5a")
         fsops.sync_dir(places.claimed)
-        fsops.remove_tree(places.work(job.id))
+        self._perhaps(job, insist, fsops.remove_tree, places.work(job.id))
         crashpoint("D5b")
         fsops.sync_dir(places.work(job.id).parent)
         job = self.jobs.cleaned(job.id)
         crashpoint("D5")
         return job
+
+    def put_away_late(self) -> None:
+        """Try again with originals that could not be put away when their jobs ended."""
+        claimed = self.share.places.claimed
+        for name in walk.names(claimed):
+            job = self.jobs.find(name)
+            if job is not None and job.state in (State.DONE_CLEAN, State.FAILED_CLEAN):
+                with contextlib.suppress(OSError):
+                    self._keep(claimed / name)
 
     def drop_expired(self, now: float) -> None:
         """Delete kept originals whose days are over, by the record's own count of time. ``now``, in Unix seconds, tells
@@ -120,7 +135,9 @@ class Delivery:
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
-    def _stage(self, job: Job, state: State, facts: Mapping[str, str | None]) -> None:
+    def _stage(
+        self, job: Job, state: State, facts: Mapping[str, str | None], trouble: str = "", *, bare: bool = False
+    ) -> None:
         """Build the folder, then mark it complete: the marker says enough to publish it should the record be lost."""
         places = self.share.places
         work = places.work(job.id)
@@ -129,25 +146,33 @@ class Delivery:
             fsops.remove_tree(work / MARKER)
             fsops.sync_dir(work)
         crashpoint("D1b")
-        failing = state is State.FAILING
-        bundle = self._failure_bundle(job) if failing else result_bundle(job, places, self.settings)
-        bundle.write(places.staging / job.id, job)
+        has_original = self.share.holds(places.claimed / job.id)
+        if state is State.FAILING:
+            bundle = failure_bundle(job, self.jobs.runs(job.id), places, self.settings, trouble, bare=bare)
+        else:
+            bundle = result_bundle(job, places, self.settings)
+        if has_original and bundle.is_without_original(self.settings):
+            raise OSError(errno.ESTALE, "was away for a moment", str(places.claimed / job.id))
+        bundle.write(places.staging / job.id, job, self.share.check)
         self.share.check()  # what seemed to be missing may only have been away
         crashpoint("D1")
-        marker = {"state": state, "name": job.name.hex(), "dest": publishable(job.name).hex(), "facts": dict(facts)}
+        marker = {
+            "state": state, "name": job.name.hex(), "dest": publishable(job.name).hex(), "facts": dict(facts),
+            "keep_original": bundle.keep_original,
+        }  # fmt: skip
         fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)
         crashpoint("D2a")
 
-    def _failure_bundle(self, job: Job) -> Bundle:
-        runs, places = self.jobs.runs(job.id), self.share.places
+    def _perhaps(self, job: Job, insist: bool, step: Callable[..., None], *arguments: Job | Path) -> None:
+        """Do a step; without ``insist``, what is this job's own trouble only becomes a line of its history."""
         try:
-            return failure_bundle(job, runs, places, self.settings)
-        except OSError:
-            raise
-        except Exception:
-            # Whatever is odd about the results, the capture and the reason must come out.
-            log.exception("results left out of the bundle", job=job.short_id)
-            return failure_bundle(job, runs, places, self.settings, with_results=False)
+            step(*arguments)
+        except Exception as error:
+            if insist or is_the_machines(error, self.share):
+                raise
+            reason = told(error, self.share.places.root)
+            log.warning("left as it is", job=job.short_id, reason=reason)
+            self.jobs.note(job.id, "left as it is", reason=reason)
 
     def _shelf(self, job: Job) -> Path:
         places = self.share.places
@@ -164,30 +189,35 @@ class Delivery:
     def _mark_done(self, job: Job) -> None:
         """For consumers that must not act before the rename is durable."""
         name = os.fsdecode(job.dest or b"_")
-        if walk.is_there(self.share.places.outbox / name):
+        if self.share.holds(self.share.places.outbox / name):
             with contextlib.suppress(IsADirectoryError):  # a stranger's folder of that name stays
                 fsops.write_file(self.share.places.outbox / f"{name}.done", f"{job.id}\n".encode())
 
     def _put_away(self, job: Job, claimed: Path) -> None:
         places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
-        if job.state is State.FAILED and is_movable(job, places, self.settings) and walk.is_folder(published):
+        movable = job.state is State.FAILED and is_movable(job, places, self.settings)
+        if movable and self.share.holds(published) and walk.is_folder(published):
             fsops.rename_new(claimed, published / "capture")
             fsops.sync_dir(published)
-        elif self.settings.retain_days > 0 or self._holds_more(job):
-            kept = places.kept / job.id
-            fsops.remove_tree(kept)
-            fsops.rename_new(claimed, kept)
-            with walk.parent_of(kept) as (parent, name):  # retention counts from here
-                os.utime(name, dir_fd=parent, follow_symlinks=False)  # without times this needs no ownership
-            fsops.sync_dir(places.kept)
+        elif self.settings.retain_days > 0 or self._must_keep(job):
+            self._keep(claimed)
         else:
             fsops.remove_tree(claimed)
 
+    def _keep(self, claimed: Path) -> None:
+        kept = self.share.places.kept / claimed.name
+        fsops.remove_tree(kept)
+        fsops.rename_new(claimed, kept)
+        with walk.parent_of(kept) as (parent, name):  # for whoever asks the folder's date
+            os.utime(name, dir_fd=parent, follow_symlinks=False)  # without times this needs no ownership
+        fsops.sync_dir(kept.parent)
 
-    def _holds_more(self, job: Job) -> bool:
-        """Whether a result that brings the capture along had to leave something of it out."""
-        delivers = job.state is State.DONE and self.settings.deliver_capture
-        return delivers and is_more_than_copied(job, self.share.places, self.settings)
+    def _must_keep(self, job: Job) -> bool:
+        """Whether something of the original is not in what was published."""
+        try:
+            return bool(json.loads((self.share.places.work(job.id) / MARKER).read_bytes()).get("keep_original"))
+        except FileNotFoundError:
+            return False
 
 
 def _require_own_name(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 
@@ -38,7 +39,7 @@ FAILURES: dict[str, Failure] = {
         "Wait until the rig has finished writing, then move this folder back into the inbox.",
     ),
     "unreadable": Failure(
-        "Reading this capture stopped the reader three times.",
+        "Reading this capture failed three times.",
         "Run `meshdrop check` on this folder on another machine, and send the folder to whoever looks after the "
         "service.",
     ),
@@ -66,6 +67,11 @@ FAILURES: dict[str, Failure] = {
     "damaged": Failure(
         "The service's working copy of the capture no longer matches what was received.",
         "The disk may be failing: run `meshdrop doctor`, then move this folder back into the inbox.",
+    ),
+    "unfinished": Failure(
+        "The models were through, but measuring or publishing what they made failed three times.",
+        "What could be saved is in this folder. Move it back into the inbox to try again; if it happens twice, run "
+        "`meshdrop doctor` and send the folder to whoever looks after the service.",
     ),
     "results": Failure(
         "The finished files did not pass the last check before publishing.",
@@ -111,7 +117,17 @@ DISK_BACK_OFF_S = 15.0
 MAX_ATTEMPTS = 3
 MAX_INGEST_TRIES = 3
 MAX_FINISH_TRIES = 3
+#: Tries at one step of a job that fails though the machine is sound; then the job gets out of the way.
+MAX_TROUBLES = 3
 MAX_REFUNDS = 20
+
+
+#: What a disk, a server or a machine says that is full, failing or away for a while: never a capture's fault.
+PASSING = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
+    errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.ECONNREFUSED, errno.ECONNRESET,
+    errno.ECONNABORTED, errno.EREMOTEIO, errno.ENODEV, errno.ENOMEDIUM, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
+})  # fmt: skip
 
 
 class MeshdropError(Exception):
@@ -146,6 +162,10 @@ class NoService(MeshdropError):
 
 class ShareUnavailable(Exception):
     """The share is not there, not ours or not readable: nothing may be concluded from what is (not) seen."""
+
+
+class JobTrouble(Exception):
+    """A step of one job failed, and the machine is sound: others go on, and this one gets out of the way in the end."""
 
 
 class Stopping(Exception):

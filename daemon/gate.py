@@ -162,8 +162,9 @@ class Gate:
                 return False
             self._scanner.taken(found.name, job.short_id)
             if found.judgement.code == "cancelled":
-                job = self.jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says)
-                self._drop_request(found.name)
+                with contextlib.suppress(OSError):  # then it is asked again at the next pass: the request lies there
+                    job = self.jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says)
+                    self._drop_request(found.name)
         except NotYet as reason:
             self._scanner.turn_away(found.name, str(reason))
             return False

@@ -101,7 +101,10 @@ class Intake:
         try:
             fsops.rename_new(folder, places.claimed / job.id)
         except OSError as error:
-            self.jobs.abandon(job.id, f"not moved: {error.strerror}")
+            try:
+                self.jobs.abandon(job.id, f"not moved: {error.strerror}")
+            except OSError:
+                return job  # whoever comes to read it finds nothing, and gives it up when the record can be written
             if isinstance(error, FileNotFoundError | LinkInTheWay):
                 return None
             if error.errno in _NOT_ALLOWED:
@@ -118,7 +121,7 @@ class Intake:
     def prepare(self, job: Job) -> Job:
         """Copy, check and queue a claimed folder (I5, I6). Returns the job in its next state.
 
-        Raises ``OSError`` when the machine, not the capture, is at fault: the job stays as it is and is tried again.
+        Raises ``OSError`` and ``ShareUnavailable`` when it cannot be read now: the job stays as it is.
         """
         claimed = self.share.places.claimed / job.id
         if not self.share.holds(claimed):
@@ -131,10 +134,13 @@ class Intake:
         job = self.jobs.read(job.id)
         try:
             return self._read(job, claimed)
-        except (Stopping, OSError):
-            with contextlib.suppress(OSError):
-                self.jobs.unread(job.id)
-            raise
+        except FileNotFoundError:
+            return self._changed(job, claimed)
+
+    def take_up(self, job: Job) -> Job:
+        """A claim that was given up, and whose folder could not be put back, is taken up again."""
+        held = self.share.holds(self.share.places.claimed / job.id)
+        return self.jobs.adopt(job.id, job.fingerprint) if held else job
 
     def _read(self, job: Job, claimed: Path) -> Job:
         self._flush_claim(job)
@@ -143,12 +149,10 @@ class Intake:
         rigs = Rigs(RigShelf(self.share.places.rigs).texts(), rig_of(os.fsdecode(job.name)))
         snapshot = look(claimed, limits, by_opening=self.network, rigs=rigs)
         if snapshot.fingerprint != job.fingerprint:
-            return self._put_back(job)
+            return self._changed(job, claimed)
         if snapshot.manifest is not None:
-            try:
-                snapshot = replace(snapshot, contradicted=read_contents(claimed, snapshot, limits).contradicted)
-            except FileNotFoundError:
-                return self._put_back(job)
+            snapshot = replace(snapshot, contradicted=read_contents(claimed, snapshot, limits).contradicted)
+        self.share.check()  # files that could not be opened are taken for missing
         judgement = judge(snapshot, _FOREVER, self.window)
         if judgement.state == "arriving":
             return self._put_back(job)
@@ -158,10 +162,10 @@ class Intake:
             digest = self._copy(job, claimed, snapshot)
         except CaptureError as error:
             return self._refuse(job, "capture", error.problems)
-        except (fsops.ChangedWhileRead, FileNotFoundError):
+        except fsops.ChangedWhileRead:
             return self._put_back(job)
         if self._names(claimed).fingerprint != job.fingerprint:
-            return self._put_back(job)
+            return self._changed(job, claimed)
         crashpoint("I5")
         return self._check_content(job, digest, snapshot)
 
@@ -192,6 +196,16 @@ class Intake:
                 fsops.sync_dir(origin)
                 return
         fsops.sync_dir(inbox)
+
+    def _changed(self, job: Job, claimed: Path) -> Job:
+        """Put back a folder that is not what was taken. Raises ``OSError`` when it is, now that one looks again: then
+        the share, or the disk of our copy, was away for a moment.
+        """
+        self.share.check()
+        if self._names(claimed).fingerprint == job.fingerprint:
+            raise OSError(errno.ESTALE, "the disk was away for a moment", str(claimed))
+        self.share.check()
+        return self._put_back(job)
 
     def _put_back(self, job: Job) -> Job:
         """The folder changed after it was taken: back into the inbox, once; the second time it fails."""

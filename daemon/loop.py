@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from daemon import fsops
 from daemon.crash import crashpoint
-from daemon.errors import FAILURES
+from daemon.errors import DISK_BACK_OFF_S, FAILURES
 from daemon.executor import Attempt, Executor, Report
 from daemon.intake import digest_of_folder
 from daemon.log import get_logger
@@ -34,6 +34,8 @@ class Loop:
     executor: Executor
     hand_on: Callable[[Job], None]
     running: dict[str, Job] = field(default_factory=dict)
+    #: Jobs whose attempt was counted and could not be begun, until the record can be told.
+    _unbegun: list[Job] = field(default_factory=list)
 
     def turn(self, *, accept: bool) -> list[Report]:
         """One turn: take note of what ended, then begin the next job if there is room and ``accept``."""
@@ -41,10 +43,11 @@ class Loop:
         for report in reports:
             if report.state != "running":
                 self._ended(report)
+        self._give_back_unbegun()
         if accept and self.executor.free():
             job = self.jobs.next_ready()
             if job is not None:
-                self._begin(job)
+                self._begin_or_postpone(job)
         return reports
 
     def cancel(self, job_id: str) -> bool:
@@ -61,6 +64,20 @@ class Loop:
         self.executor.close(keep=False)
         for report in self.executor.poll() or []:
             self._ended(report)
+
+    def _begin_or_postpone(self, job: Job) -> None:
+        """Raises ``OSError`` when it cannot be begun now. The disk may refuse this one alone, so others go first."""
+        try:
+            self._begin(job)
+        except OSError:
+            self._give_back_unbegun()
+            self.jobs.postpone(job.id, DISK_BACK_OFF_S)
+            raise
+
+    def _give_back_unbegun(self) -> None:
+        while self._unbegun:
+            self.jobs.requeue(self._unbegun[0].id, "the attempt could not be begun", refund=True)
+            del self._unbegun[0]
 
     def _begin(self, job: Job) -> None:
         """R1, R2: the attempt is counted before anything is started."""
@@ -86,7 +103,7 @@ class Loop:
                 carry_over(self.places.attempt(job.id, job.attempt - 1), folder)
             self.executor.start(attempt)
         except OSError:
-            self.jobs.requeue(job.id, "the attempt could not be begun", refund=True)
+            self._unbegun.append(job)
             raise
         self.running[attempt.key] = job
         crashpoint("R2")

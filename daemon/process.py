@@ -8,6 +8,7 @@ to every process that carries its key in the environment (grandchildren may have
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -87,6 +88,7 @@ class WorkerProcess:
         self._error: tuple[str, str, str] | None = None
         self._stopped_for: str | None = None
         self._killed = False
+        self._exit: tuple[int, float, int] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._answer.unlink(missing_ok=True)
         request_file = folder / f"{self._answer.stem}.request.json"
@@ -109,15 +111,18 @@ class WorkerProcess:
 
     def poll(self) -> Ended | None:
         """How it ended, or None while it runs. Enforces the limits."""
-        done, status, usage = os.wait4(self._pid, os.WNOHANG)
-        if done == 0:
-            self._enforce(time.monotonic())
-            return None
+        if self._exit is None:
+            done, status, usage = os.wait4(self._pid, os.WNOHANG)
+            if done == 0:
+                self._enforce(time.monotonic())
+                return None
+            # Kept: the kernel tells it once, and what follows may have to be done again.
+            self._exit = status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
         kill_marked(RUN_KEY, self.key)
         for reader in self._readers:
             reader.join(_DRAIN_S)
         self._log.close()
-        return self._ended(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024)
+        return self._ended(*self._exit)
 
     def stop(self, why: str) -> None:
         """Ask it to end, for ``why`` (a key of RUN_FAILURES); ``poll`` sees to the rest."""
@@ -156,9 +161,11 @@ class WorkerProcess:
                 sys.executable, arguments, worker_environment(self.key, folder, home),
                 file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             )
-        except OSError:
+        except OSError as error:
             os.close(log_read)
             os.close(message_read)
+            if error.errno == errno.EAGAIN:  # to the kernel the same as too little memory: no more processes
+                raise OSError(errno.ENOMEM, "no more processes can be started on this machine") from error
             raise
         finally:
             os.close(log_write)
@@ -284,11 +291,14 @@ def _read_answer(path: Path) -> dict[str, Any] | None:
 
 
 class _CappedLog:
-    """Keeps the first megabyte and the last four of what a process prints: a chatty one cannot fill the disk."""
+    """Keeps the first megabyte and the last four of what a process prints: a chatty one cannot fill the disk.
+
+    A disk that takes nothing is never the process's trouble: it is read on, and what finds no room is lost.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._head = 0
+        self._head_room = LOG_HEAD
+        self._is_cut = False
         self._tail = bytearray()
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by close(), on the polling thread
         self._lock = threading.Lock()
@@ -301,18 +311,29 @@ class _CappedLog:
                     self._keep(chunk)
 
     def _keep(self, chunk: bytes) -> None:
-        room = max(LOG_HEAD - self._head, 0)
-        if room and not self._file.closed:
-            self._file.write(chunk[:room])
-        self._head += len(chunk)
-        self._tail += chunk[room:]
+        head, written = chunk[: self._head_room], 0
+        if head and not self._file.closed:
+            with contextlib.suppress(OSError):
+                written = self._file.write(head)
+        # Once something finds no room, all that comes is for the end, when there may be some again.
+        self._head_room = self._head_room - written if written == len(head) else 0
+        self._tail += chunk[written:]
         if len(self._tail) > 2 * LOG_TAIL:
-            del self._tail[: len(self._tail) - LOG_TAIL]
+            self._cut_tail()
+
+    def _cut_tail(self) -> None:
+        if (surplus := len(self._tail) - LOG_TAIL) > 0:
+            del self._tail[:surplus]
+            self._is_cut = True
 
     def close(self) -> None:
-        """Write the tail and close the file; a reader that is still blocked writes no more."""
-        with self._lock:
-            if self._tail:
-                self._file.write(b"\n[...]\n" * (self._head > LOG_HEAD + LOG_TAIL) + self._tail[-LOG_TAIL:])
-                self._tail.clear()
-            self._file.close()
+        """Write the tail, if there is room, and close the file; a reader that is still blocked writes no more."""
+        with self._lock, contextlib.suppress(OSError):
+            self._cut_tail()
+            tail = b"\n[...]\n" * self._is_cut + self._tail
+            self._tail.clear()
+            try:
+                if tail:
+                    self._file.write(tail)
+            finally:
+                self._file.close()

@@ -199,10 +199,17 @@ def _finished_before(folder: Path) -> dict[str, Any] | None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Each model's outcome of an attempt that ended, by name; None when it did not end by itself."""
+    """Each model's outcome of an attempt that ended, by name; None when it did not end by itself.
+
+    Raises ``OSError`` when that cannot be told now: the disk fails, or is away.
+    """
     try:
         models = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["models"]
-    except (OSError, ValueError, KeyError):
+    except FileNotFoundError:
+        if not folder.parent.is_dir():
+            raise
+        return None
+    except (ValueError, KeyError, TypeError):
         return None
     return models if isinstance(models, dict) else None
 

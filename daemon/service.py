@@ -28,6 +28,7 @@ from daemon.deliver import Delivery
 from daemon.errands import Errands
 from daemon.errors import (
     FAILURES,
+    JobTrouble,
     MeshdropError,
     ShareUnavailable,
     Stopping,
@@ -35,6 +36,7 @@ from daemon.errors import (
 from daemon.executor import Report
 from daemon.gate import Gate
 from daemon.handover import Handover
+from daemon.holds import Holds
 from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.loop import Loop
@@ -69,7 +71,6 @@ _READ_EVERY_S = 5.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 30.0
 _RUN_LEAST_S, _RUN_MOST_S, _RUN_FACTOR = 600.0, 3600.0, 5.0
 _RETENTION_EVERY_S = 3600.0
-_SURPRISES_MOST = 3
 _TRIM_EVERY_S = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
 #: mallopt(3): M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
@@ -114,7 +115,9 @@ class Service:
         self._keep_memory_flat()
         self._queue_due, self._queue_seen = 0.0, -1
         self._database, self._read_at_write, self._read_due = database, -1, 0.0
-        self._holds: dict[str, str] = {}
+        self._holds = Holds(self.board, clock.monotonic)
+        #: Seconds after which a job is tried again that could not be brought on, by its id.
+        self._pauses: dict[str, float] = {}
         self._pause, self._draining = Pause(share.places.pause), False
         self._asked: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._suspects: list[Job] = []
@@ -138,7 +141,7 @@ class Service:
         self._loop = Loop(share.places, self._jobs, settings, executor, hand_on=self._to_finish.put)
         self._gate = Gate(
             share, self._jobs, settings, clock, intake, self.board, self._stop, self._wake,
-            take_on=self._to_read.put, hold=self._hold, ask=self._ask_main, resting=self._rests,
+            take_on=self._to_read.put, hold=self._holds.hold, ask=self._ask_main, resting=self._rests,
         )  # fmt: skip
         log.info("starting", root=str(share.places.root), models=list(settings.models), network=network)
 
@@ -208,12 +211,12 @@ class Service:
             except (OSError, ShareUnavailable) as error:
                 if once:
                     raise
-                self._hold("start", f"the start is held up: {error}")
+                self._holds.hold("start", f"the start is held up: {error}")
                 self._pages.write(self._clock.monotonic(), self._clock.now())
                 systemd.waiting(str(error))
                 self._stop.wait(_RETRY_S)
             else:
-                self._unhold("start")
+                self._holds.release("start")
                 return done
         return None
 
@@ -227,12 +230,13 @@ class Service:
             self._look_at_pause()
             try:
                 if once or news or self._is_due():
-                    # One attempt may wait to be measured while the next one runs; more would only pile up.
-                    ready = self._suspects_tried.is_set() and self._to_finish.open <= 1
+                    # One attempt may wait to be measured while the next one runs; more would only pile up. Those
+                    # that wait for better times keep nobody waiting.
+                    ready = self._suspects_tried.is_set() and self._to_finish.fresh <= 1
                     self._show(self._loop.turn(accept=ready and self._rests() is None))
-                self._unhold("loop")
+                self._holds.release("loop")
             except OSError as error:
-                self._hold("loop", str(error))
+                self._holds.hold("loop", str(error))
                 self._stop.wait(_RETRY_S)
             for waiting in (control.commands, self._asked):
                 while not waiting.empty():
@@ -248,6 +252,8 @@ class Service:
                 next_retention = now + _RETENTION_EVERY_S
                 with contextlib.suppress(OSError):  # old originals can wait for the next hour
                     self._delivery.drop_expired(self._clock.now())
+                with contextlib.suppress(OSError):
+                    self._delivery.put_away_late()
             if on_turn is not None:
                 on_turn(self.board)
             if (once and self._nothing_left()) or (self._draining and self._nothing_runs()):
@@ -302,7 +308,7 @@ class Service:
         return None if self.board.paused_since is None else "the service is paused: it is taken when that is over"
 
     def _nothing_runs(self) -> bool:
-        return self._suspects_tried.is_set() and not (self._loop.running or self._to_finish.open)
+        return self._suspects_tried.is_set() and not (self._loop.running or self._to_finish.fresh)
 
     def _nothing_left(self) -> bool:
         # what was put back while suspects were tried is known to the gate only when they all have been
@@ -351,7 +357,22 @@ class Service:
             job = self._jobs.ask_cancel(job.id)
             self._settle_cancelled(job)  # it may have been queued in this very moment
             return True, f"{shown(job.name)} goes to failed/ as soon as it is read"
-        return False, f"{shown(job.name)} cannot be cancelled any more: its models are through"
+        return self._cancel_late(job)
+
+    def _cancel_late(self, job: Job) -> tuple[bool, str]:
+        """The models are through. What is held up can still be turned to failed/; the rest is on its way out."""
+        name, held = shown(job.name), self._holds.of(job.id)
+        if held is not None and job.state is State.RUNNING:
+            self._jobs.ask_cancel(job.id)
+            return True, f"{name} goes to failed/ as soon as that can be done; it is held up now ({held})"
+        if job.state is State.RUNNING:
+            return False, f"{name} cannot be cancelled any more: its models are through"
+        way = {
+            State.DELIVERING: "its result is on its way to outbox/", State.DONE: "its result is in outbox/",
+            State.FAIL_PENDING: "it goes to failed/ already", State.FAILING: "it goes to failed/ already",
+            State.FAILED: "it is in failed/",
+        }.get(job.state, "it is at rest")  # fmt: skip
+        return False, f"{name} cannot be cancelled any more: {way}{f', as soon as it can ({held})' if held else ''}"
 
     def _settle_cancelled(self, job: Job) -> Job:
         """A job whose cancelling was asked for while it was read must not run."""
@@ -384,7 +405,7 @@ class Service:
                 return
         for job in self._to_read.until(self._stop):
             self._gate.let_pass()
-            self._patiently(job, "unreadable", self._to_read)
+            self._bring_on(job, self._to_read)
             self._gate.returned()
             self._news.set()
 
@@ -392,7 +413,7 @@ class Service:
         self._try_suspects()
         for job in self._to_finish.until(self._stop):
             self.board.finish(job)
-            self._patiently(job, "results", self._to_finish)
+            self._bring_on(job, self._to_finish)
             self.board.finish(None)
             self._news.set()
 
@@ -403,15 +424,7 @@ class Service:
         for job in self._suspects:
             if self._stop.is_set():
                 return
-            try:
-                self._settle(job)
-            except Stopping:
-                return
-            except DatabaseDamaged:
-                raise
-            except Exception as error:
-                log.warning("will be tried again", job=job.short_id, reason=str(error))
-                (self._to_read if job.state is State.CLAIMING else self._to_finish).put(job)
+            self._bring_on(job, self._to_read if job.state is State.CLAIMING else self._to_finish)
         self._gate.returned()  # one may have been put back
         self._suspects_tried.set()
 
@@ -420,36 +433,23 @@ class Service:
         if job.state in (State.DONE_CLEAN, State.FAILED_CLEAN):
             self.board.publish(job)
 
-    def _patiently(self, job: Job, code: str, line: Handover[Job]) -> None:
-        """Bring one job to rest. Trouble of the machine is waited out, and if others stand in ``line`` they go first:
-        it may be this one's alone. A defect of ours that shows three times fails this job (for ``code``), not the line.
-        """
-        pause, surprise, surprises = _RETRY_S, "", 0
-        while not self._stop.is_set():
-            try:
-                if surprises >= _SURPRISES_MOST and self._jobs.get(job.id).state in (State.CLAIMING, State.RUNNING):
-                    self._jobs.reject(job.id, code, surprise)
-                self._settle(job)
-            except Stopping:
-                return
-            except (OSError, ShareUnavailable) as error:
-                self._hold(job.id, f"{shown(job.name)}: {error}")
-                self._stop.wait(pause)
-                pause = min(2 * pause, _RETRY_MOST_S)
-                if line.open > 1:
-                    line.put(job)
-                    return
-            except DatabaseDamaged:
-                raise  # no fault of the job: the service ends, and the next start looks at the record
-            except Exception as error:
-                log.exception("unexpected error", job=job.short_id)
-                surprise, surprises = f"{type(error).__name__}: {error}", surprises + 1
-                if surprises > _SURPRISES_MOST:
-                    raise
-                self._stop.wait(_RETRY_S)
-            else:
-                self._unhold(job.id)
-                return
+    def _bring_on(self, job: Job, line: Handover[Job]) -> None:
+        """Bring one job to rest. One that cannot be brought there now is put off, and nobody waits for it."""
+        try:
+            self._settle(job)
+        except Stopping:
+            return
+        except DatabaseDamaged:
+            raise  # no fault of the job: the service ends, and the next start looks at the record
+        except Exception as error:
+            why = "cannot be brought on, though the disks are in order: " if isinstance(error, JobTrouble) else ""
+            self._holds.hold(job.id, f"{shown(job.name)}: {why}{error}")
+            pause = self._pauses.get(job.id, _RETRY_S)
+            self._pauses[job.id] = min(2 * pause, _RETRY_MOST_S)
+            line.put_off(job, pause)
+        else:
+            self._pauses.pop(job.id, None)
+            self._holds.release(job.id)
 
     # -- shared ---------------------------------------------------------------------------------------------------
 
@@ -461,21 +461,6 @@ class Service:
             log.exception("a thread of the service died")
             self._broken = error
             self.stop()
-
-    def _hold(self, key: str, sentence: str) -> None:
-        """Tell people why work stands still; an empty sentence says that it goes on."""
-        if not sentence:
-            self._unhold(key)
-            return
-        if self._holds.get(key) != sentence:
-            log.warning("held", reason=sentence)
-        self._holds[key] = sentence
-        self.board.hold(dict(self._holds))
-
-    def _unhold(self, key: str) -> None:
-        if self._holds.pop(key, None) is not None:
-            log.info("going on")
-            self.board.hold(dict(self._holds))
 
     def _run_rules(self) -> RunRules:
         def run_s(model: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import shutil
 import stat
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import fsops
-from daemon.errors import ConfigurationError, ShareMissing, ShareUnavailable
+from daemon.errors import PASSING, ConfigurationError, ShareMissing, ShareUnavailable
 from daemon.places import SENTINEL, Places
 from models import walk
 
@@ -24,10 +23,6 @@ _NETWORK_TYPES = {
 }
 
 
-#: What a disk or server says that is full or away for a while: no fault of the set-up.
-_PASSING = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
-})  # fmt: skip
 _PROBE = ".probe-"
 #: A sentinel holds a line of 32 characters.
 _IDENTITY_MOST = 4096
@@ -160,7 +155,7 @@ def probe_rename(source: Path, target: Path) -> None:
             raise
         _remove_empty(target / name)
     except OSError as error:
-        if error.errno in _PASSING:
+        if error.errno in PASSING:
             raise
         raise ConfigurationError(
             f"a folder cannot be moved from {source} to {target} ({error.strerror})",

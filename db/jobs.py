@@ -116,10 +116,6 @@ class Jobs:
         """Count one more try at reading a claimed folder, before it is read."""
         return self._change(job_id, None, "reading", lambda row: _set(row, ingest_tries=row.ingest_tries + 1))
 
-    def unread(self, job_id: str) -> Job:
-        """Take the last try at reading back: the capture was not to blame for its end."""
-        return self._change(job_id, None, "reading stopped", lambda row: _set(row, ingest_tries=row.ingest_tries - 1))
-
     def abandon(self, job_id: str, why: str, *, put_back: bool = False) -> Job:
         """Give a claim up: nothing was taken, or (``put_back``) the folder goes back into the inbox."""
         return self._change(
@@ -127,10 +123,10 @@ class Jobs:
         )
 
     def adopt(self, job_id: str, fingerprint: str) -> Job:
-        """Take up an abandoned claim whose folder is still in the spool."""
+        """Take up an abandoned claim whose folder is still in the spool: it was not put back."""
         return self._change(
             job_id, State.CLAIMING, "adopted",
-            lambda row: _set(row, fingerprint=fingerprint),
+            lambda row: _set(row, fingerprint=fingerprint, put_back=max(row.put_back - 1, 0)),
         )
 
     def queue(
@@ -196,9 +192,24 @@ class Jobs:
         """Count one more try at measuring and staging a finished attempt, before it is begun."""
         return self._change(job_id, None, "finishing", lambda row: _set(row, finish_tries=row.finish_tries + 1))
 
-    def unfinish(self, job_id: str) -> Job:
-        """Take the last try at finishing back: the job was not to blame for its end."""
-        return self._change(job_id, None, "finishing stopped", lambda row: _set(row, finish_tries=row.finish_tries - 1))
+    def give_tries_back(self, before: Job) -> Job:
+        """The tries at reading and finishing as they stood ``before``: what was begun since then came to no end that
+        the job is to blame for.
+        """
+
+        def work(session: Session) -> Job:
+            row = _row(session, before.id)
+            if (row.ingest_tries, row.finish_tries) != (before.ingest_tries, before.finish_tries):
+                _set(row, ingest_tries=before.ingest_tries, finish_tries=before.finish_tries)
+                self._tell(session, row.id, "try given back")
+            return as_job(row)
+
+        return self._db.write(work)
+
+    def postpone(self, job_id: str, delay_s: float) -> Job:
+        """Let other queued jobs go first for ``delay_s`` seconds."""
+        not_before = self._now() + delay_s
+        return self._change(job_id, None, "postponed", lambda row: _set(row, not_before=not_before), delay_s=delay_s)
 
     def record_run(self, job_id: str, run: ModelRun) -> None:
         """Keep what one model run came to; a later record of the same attempt and model replaces the earlier one."""

@@ -54,7 +54,8 @@ def take_facts(
     ``by_opening`` measures each file through a descriptor, because a network file system may answer for a name from
     its memory. The listing ends with the first file that is one too many: a folder of a million files costs no more
     than a large capture. Litter takes no file's place; where there is so much that it costs more than that, the last
-    fact says so. Raises ``OSError`` when the folder or one inside it cannot be read.
+    fact says so. Raises ``OSError`` when the folder or one inside it cannot be read; one inside that this user may not
+    read is an entry of ``everything``.
     """
     facts: list[Fact] = []
     counted = passed = 0
