@@ -1,0 +1,165 @@
+"""Whose trouble it is: every step of a job's way x every fault of the machine, and of the job alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import MAX_TROUBLES, JobTrouble
+from db.records import Job
+from db.states import State
+from tests.one_job import CODES, OWN_CODES, Absence, Bench, Outage, bench, place_of
+from tests.rig import assert_whole, contents
+
+#: Tries that a fault of the machine lasts: more than any job has.
+LASTS = 2 * MAX_TROUBLES
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder whose flushes cost nothing, where there is one."""
+    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=where) as folder:
+        yield Path(folder)
+
+
+def steps_of(folder: Path, monkeypatch: pytest.MonkeyPatch, ball: Path) -> list[tuple[str, tuple[Path, ...]]]:
+    """Every operation of an undisturbed run, in order."""
+    with bench(folder, monkeypatch) as here:
+        here.drop(ball)
+        job = here.bring()
+        assert job is not None
+        assert job.state is State.DONE_CLEAN
+        assert not here.troubles
+        return list(here.steps)
+
+
+def kinds_of(steps: list[tuple[str, tuple[Path, ...]]], folder: Path, disk: str = "") -> list[int]:
+    """The number of the first step of every kind on this disk: a file stands for all those of its folder."""
+    found: dict[object, int] = {}
+    for number, (operation, paths) in enumerate(steps):
+        if any(path.relative_to(folder).parts[0] == disk or not disk for path in paths):
+            of_files = operation in ("copy_file", "sync_file")
+            place = place_of((operation, tuple(path.parent for path in paths) if of_files else paths), folder)
+            found.setdefault(place, number)
+    return list(found.values())
+
+
+def check_delivered(here: Bench, job: Job | None, ball: Path) -> str | None:
+    """What is wrong with a good capture that met trouble of the machine; None when nothing is."""
+    if job is None or job.state is not State.DONE_CLEAN:
+        return f"ended as {job and job.state}: {job and job.reason}"
+    if (job.attempt, job.ingest_tries, job.finish_tries) != (1, 1, 1):
+        return f"was charged: {job.attempt} attempts, {job.ingest_tries} + {job.finish_tries} tries"
+    published, kept = here.places.outbox / "good", here.places.kept / job.id
+    assert_whole(published)
+    if contents(published / "capture") != contents(ball) or contents(kept) != contents(ball):
+        return "is not the capture that went in"
+    if not (here.places.outbox / "good.done").is_file():
+        return "has no mark"
+    if not (published / "ball" / "mesh.glb").is_file() and not list(published.glob("*/mesh.glb")):
+        return "has no mesh"
+    left = [*here.places.failed.iterdir(), *here.places.claimed.iterdir(), *here.places.staging.iterdir()]
+    return f"left something behind: {left}" if left else None
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("disk", ["share", "state"])
+def test_a_disk_that_refuses_everything_at_any_step_is_waited_for(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path, code: str, disk: str
+) -> None:
+    complaints = []
+    steps = steps_of(memory / "clean", monkeypatch, ball)
+    for first in kinds_of(steps, memory / "clean", "scans" if disk == "share" else "state"):
+        with bench(memory / f"{first}", monkeypatch) as here:
+            here.drop(ball)
+            where = here.places.root if disk == "share" else here.places.state
+            here.fault = Outage(here, where, first, CODES[code], LASTS)
+            wrong = check_delivered(here, here.bring(), ball)
+            if wrong is not None:
+                complaints.append(f"{first} {place_of(here.steps[first], here.folder)}: {wrong}")
+    assert complaints == []
+
+
+def test_a_share_that_goes_away_at_any_step_is_waited_for(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    complaints = []
+    steps = steps_of(memory / "clean", monkeypatch, ball)
+    for lasts in (1, LASTS):
+        for first in kinds_of(steps, memory / "clean"):
+            with bench(memory / f"{lasts}-{first}", monkeypatch) as here:
+                here.drop(ball)
+                absence = here.fault = Absence(here, first, lasts)
+                here.between = absence.come_back
+                wrong = check_delivered(here, here.bring(), ball)
+                if wrong is not None:
+                    complaints.append(f"{lasts}, {first} {place_of(here.steps[first], here.folder)}: {wrong}")
+    assert complaints == []
+
+
+#: Where the service must be able to write for a job to come out at all.
+NEEDED = (
+    "state/work/JOB", "state/work/JOB/DELIVERING", "scans/.meshdrop/spool/staging/JOB",
+    *(f"scans/.meshdrop/spool/staging/JOB/{name}" for name in ("WHY.txt", "failure.json", "log.txt", "receipt.json")),
+)
+
+
+class Own:
+    """One operation of one job is refused, however often it is tried."""
+
+    def __init__(self, here: Bench, place: str, error: Exception) -> None:
+        self.here, self.place, self.error = here, place, error
+
+    def __call__(self, operation: str, paths: tuple[Path, ...]) -> None:
+        if place_of((operation, paths), self.here.folder) == self.place:
+            raise self.error
+
+
+@pytest.mark.parametrize("kind", [*OWN_CODES, "ValueError"])
+def test_what_fails_for_one_job_alone_ends_that_job_and_no_other(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path, kind: str
+) -> None:
+    complaints = []
+    steps = steps_of(memory / "clean", monkeypatch, ball)
+    places = [place_of(steps[first], memory / "clean") for first in kinds_of(steps, memory / "clean")]
+    for number, place in enumerate(place for place in places if "JOB" in place):
+        with bench(memory / str(number), monkeypatch) as here:
+            error = ValueError("a defect") if kind == "ValueError" else OSError(OWN_CODES[kind], f"{kind} for a test")
+            here.fault = Own(here, place, error)
+            here.drop(ball)
+            wrong = what_is_wrong(here, here.bring(), place)
+            here.fault = lambda *_: None
+            here.drop(ball, "other")
+            other = here.bring("other")
+            if other is None or other.state is not State.DONE_CLEAN:
+                wrong = f"another one ended as {other and other.state}"
+            if wrong is not None:
+                complaints.append(f"{place}: {wrong}: {here.troubles[:1]!r}")
+    assert complaints == []
+
+
+def what_is_wrong(here: Bench, job: Job | None, place: str) -> str | None:
+    """What is wrong with the end of a job that alone met trouble; None when nothing is."""
+    if place.startswith("rename scans/inbox"):
+        return None if job is None and (here.places.inbox / "good").is_dir() else "left the inbox all the same"
+    if job is None:
+        return "is lost"
+    where, *more = place.split(" ")[1:]
+    if job.state not in (State.DONE_CLEAN, State.FAILED_CLEAN):
+        return None if where in NEEDED and isinstance(here.troubles[-1], JobTrouble) else f"never came out: {job.state}"
+    published = here.places.outbox if job.state is State.DONE_CLEAN else here.places.failed
+    assert_whole(published / "good")
+    if len(here.troubles) > 2 * MAX_TROUBLES + 2:
+        return f"was tried {len(here.troubles)} times"
+    if job.state is State.FAILED_CLEAN:
+        why = (published / "good/WHY.txt").read_text()
+        if job.reason_code not in ("unreadable", "unfinished") or "for a test" not in why and "a defect" not in why:
+            return f"says why only as {job.reason_code}: {why}"
+    originals = [folder / job.id for folder in (here.places.kept, here.places.claimed)]
+    if not any(contents(original) == contents(published / "good/capture") for original in originals):
+        return "has lost its original"
+    return None
