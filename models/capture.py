@@ -63,7 +63,8 @@ class Capture:
     """A whole capture.
 
     ``layout`` is "canonical" for the standard rig, else the format in which its cameras were stated. ``warnings`` are
-    sentences for the operator; ``labels`` come from ``capture.json`` as they are.
+    sentences for the operator; ``labels`` come from ``capture.json`` as they are. ``origin_m`` is the point of the
+    stated world that is (0, 0, 0) here.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Capture:
     depth_unit_m: float | None
     warnings: tuple[str, ...] = ()
     labels: dict[str, Any] = field(default_factory=dict)
+    origin_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def has_depth(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from models.capture import Capture, CaptureError, MaskSource, View, read_stated_capture
 from models.limits import CaptureLimits
+from models.local_origin import local_origin
 from models.probe import ProbeResult, probe
 from models.problem import Problem, printable
 from models.rig_profile import NO_RIGS, Rigs
@@ -138,8 +139,14 @@ def _facts(view: View) -> ViewFacts:
 
 
 def _oddities(capture: Capture, facts: Sequence[ViewFacts]) -> list[str]:
-    """What is allowed but makes a poorer mesh."""
+    """What is allowed but makes a poorer mesh, or another one than some may expect."""
     found = []
+    if capture.views and (origin := local_origin([view.camera for view in capture.views])) is not None:
+        x, y, z = (f"{value:.10g}" for value in origin)
+        found.append(
+            f"The cameras lie far from the origin of their world: the mesh is given relative to ({x}, {y}, {z}), which "
+            "its files name as origin_m."
+        )
     cut = [view.name for view in capture.views if _touches_edge(view)]
     if cut:
         found.append(f"The object touches the picture's edge in {', '.join(cut)}: what lies beyond is lost.")

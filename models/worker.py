@@ -160,12 +160,13 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     from models.capture import read_capture  # noqa: PLC0415
     from models.extra_formats import write_extra_formats  # noqa: PLC0415
     from models.holdout import hold_out  # noqa: PLC0415
+    from models.local_origin import near, origin_facts  # noqa: PLC0415
     from models.mesh import write_all  # noqa: PLC0415
     from models.provenance import provenance, software_versions  # noqa: PLC0415
 
     started, cpu = time.monotonic(), time.process_time()
     line.progress(0, "reading the capture")
-    capture, held_out = hold_out(read_capture(request.capture, request.limits))
+    capture, held_out = hold_out(near(read_capture(request.capture, request.limits)))
     # The model's own share of the bar leaves room for writing the files.
     model = model_class(request.settings or {}, lambda percent, step: line.progress(2 + 0.9 * percent, step))
     scratch = output / "scratch"
@@ -178,6 +179,7 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     line.progress(93, "writing the files")
     versions = software_versions()
     asset = provenance(request.model, request.settings or {}, request.digest, result, versions)
+    asset |= origin_facts(capture) if result.registered else {}
     files = [*write_all(result.mesh, output, asset), *_write_extra(result, output, asset)]
     more, notes = write_extra_formats(output, request.extra_formats)
     answer = _run_answer(request, result, [*files, *more], versions)
@@ -226,11 +228,12 @@ def _run_answer(
 def measure(request: Request, line: Line) -> dict[str, Any]:
     """Read the finished files back, measure them against the capture and draw the pictures."""
     from models.capture import read_capture  # noqa: PLC0415
+    from models.local_origin import near  # noqa: PLC0415
     from models.measure import measure as measure_models  # noqa: PLC0415
 
     if request.output is None or request.models is None:
         raise ValueError("measuring needs an output folder and the models' folders")
-    capture = read_capture(request.capture, request.limits)
+    capture = near(read_capture(request.capture, request.limits))
     answers = {
         name: json.loads((folder / "result.json").read_text(encoding="utf-8"))
         for name, folder in request.models.items()

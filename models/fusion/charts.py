@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from models.base import NoResult
 from models.fusion.atlas import overlapping_faces
 
 Floats = NDArray[np.float32]
@@ -25,10 +26,17 @@ SPLITS = 4
 #: Halvings of the interval that holds the largest scale at which the charts fit.
 PACKING_ROUNDS = 9
 
+#: A texture is made larger than was asked for up to this side: four times as large takes four times the memory.
+MOST_TEXELS = 4096
+
 #: The six directions with the two axes that span each chart, so that u x v points along the direction.
 DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float64)
 U_AXES = np.array([[0, 0, -1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0], [-1, 0, 0]], np.float64)
 V_AXES = np.array([[0, 1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1], [0, 1, 0], [0, 1, 0]], np.float64)
+
+
+class ChartsDoNotFit(NoResult):
+    """The surface falls into more pieces than even the largest texture has room for."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,24 @@ class Charts:
     texels_per_unit: float
 
 
+def unwrap_in_any(vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int) -> tuple[Charts, int]:
+    """Charts in a texture of ``size`` texels a side, or in the smallest larger one that they fit into, and its side.
+
+    Raises ``ChartsDoNotFit`` when they fit into none.
+    """
+    while True:
+        try:
+            return unwrap(vertices, faces, size), size
+        except ChartsDoNotFit:
+            if 2 * size > MOST_TEXELS:
+                raise
+            size *= 2
+
+
 def unwrap(vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int) -> Charts:
     """Charts of one scale packed into a ``size`` x ``size`` texture, no two faces over one another.
 
-    Takes time in proportion to the faces; always ends.
+    Takes time in proportion to the faces; always ends. Raises ``ChartsDoNotFit``.
     """
     neighbours = face_neighbours(faces)
     label = _facing(vertices, faces, neighbours)
@@ -135,7 +157,11 @@ def _pack(
         else:
             fits, place = scale, placed
     if fits == 0.0:
-        raise ValueError(f"{count} charts do not fit a texture of {size} texels; choose a larger texture_size")
+        raise ChartsDoNotFit(
+            f"the surface falls into {count:,} pieces, which do not fit a texture of {size} x {size} texels: the depth "
+            "is so coarse or noisy that neighbouring triangles face every way",
+            "smooth the depth or leave it out (`depth = false` in capture.json), or lower `max_faces`",
+        )
     corners = (flat - low[chart][:, None]) * fits + (place + PADDING)[chart][:, None]
     return corners, fits
 

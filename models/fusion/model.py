@@ -79,7 +79,13 @@ class Fusion(ReconstructionModel):
             "faces_extracted": shape.extracted_faces, "faces": len(shape.faces), "vertices": len(shape.vertices),
             "simplify_cost_voxels4": shape.cost, **facts,
         }
-        return ModelResult(mesh, figures, _notes(capture, views), unseen_fraction)
+        notes = _notes(capture, views)
+        if facts["texels"] != self.options.texture_size:
+            notes += (
+                f"the texture has {facts['texels']} texels a side instead of {self.options.texture_size}: the surface "
+                f"falls into {facts['charts']:,} pieces, as coarse or noisy depth makes it",
+            )
+        return ModelResult(mesh, figures, notes, unseen_fraction)
 
 
 def dress(
@@ -88,12 +94,12 @@ def dress(
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """A closed surface with charts and a texture baked from the photographs.
 
-    ``vertices`` (V, 3) metres, ``faces`` (F, 3) outward; ``size`` texels a side; ``paint`` colours what no camera saw.
-    Returns the mesh, the unseen share of its surface 0..1, and ``charts`` (how many) and ``view_gains`` (N, 3) as
-    facts.
+    ``vertices`` (V, 3) metres, ``faces`` (F, 3) outward; ``size`` texels a side, or more where the charts need it;
+    ``paint`` colours what no camera saw. Returns the mesh, the unseen share of its surface 0..1, and ``charts`` (how
+    many), ``texels`` a side and ``view_gains`` (N, 3) as facts.
     """
     with run.stage("charts", 65):
-        layout = charts.unwrap(vertices, faces, size)
+        layout, size = charts.unwrap_in_any(vertices, faces, size)
     with run.stage("texture", 75):
         texture, seen, unseen_fraction, gains = _bake(
             capture, views, vertices, faces, layout, size, solve_passes, paint
@@ -101,7 +107,7 @@ def dress(
     uv = (layout.corners / size * [1, -1] + [0, 1]).astype(np.float32)
     mesh = TexturedMesh(vertices.astype(np.float32), faces, uv, texture, seen)
     rounded = [[round(float(gain), 4) for gain in row] for row in gains]
-    return mesh, unseen_fraction, {"charts": layout.count, "view_gains": rounded}
+    return mesh, unseen_fraction, {"charts": layout.count, "texels": size, "view_gains": rounded}
 
 
 def _bake(

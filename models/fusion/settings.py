@@ -13,8 +13,8 @@ from models.options import checked
 class FusionSettings:
     """What an operator may choose; the defaults suit captures of 512 x 512 up to a few megapixels.
 
-    ``resolution``: voxels along the longest side of the object's box, 32..512; fewer are used when a voxel would
-    become smaller than a pixel. ``max_faces``: the mesh is simplified towards this many triangles, 1,000..1,000,000.
+    ``resolution``: voxels along the longest side of the object's box, 48..512; fewer are used when a voxel would
+    become smaller than a pixel. ``max_faces``: the mesh is simplified towards this many triangles, 2,500..1,000,000.
     ``texture_size``: side of the square texture in texels, 64..8192. ``solve_passes``: passes of the texture solve
     over the photographs, 0..50; 0 leaves the plain blend.
     """
@@ -31,8 +31,8 @@ class FusionSettings:
 
 
 LIMITS: dict[str, tuple[int, int]] = {
-    "resolution": (32, 512),
-    "max_faces": (1_000, 1_000_000),
+    "resolution": (48, 512),
+    "max_faces": (2_500, 1_000_000),
     "texture_size": (64, 8192),
     "solve_passes": (0, 50),
 }

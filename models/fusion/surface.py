@@ -12,10 +12,13 @@ from models.fusion.fit import fit_to_field
 from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
 from models.fusion.simplify import simplify
 from models.fusion.volume import EmptyCapture
+from models.mesh_files import MIN_VERTICES
 
 #: An edge goes when this is all that it costs: the squared distance in voxels, integrated over the squared voxels of
 #: surface that it stands for. Lower values give more triangles and the same pictures.
 COST = 0.1
+#: A small object would be left with too few corners at that cost: it is lowered until so many stay, or nothing goes.
+LEAST_VERTICES, LEAST_COST = 2_000, 1e-6
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Surface:
 def extract(field: NDArray[np.float32], max_faces: int) -> Surface:
     """The zero set of ``field`` without crumbs, simplified towards ``max_faces`` triangles, watertight.
 
-    Raises ``EmptyCapture`` when the volume holds no surface.
+    Raises ``EmptyCapture`` when the volume holds no surface, or one of fewer points than a mesh must have.
     """
     vertices, faces = isosurface.extract(field)
     if not len(faces):
@@ -44,5 +47,16 @@ def extract(field: NDArray[np.float32], max_faces: int) -> Surface:
             "Depth and silhouettes leave no solid space.", "Check the camera poses and the depth unit."
         )
     whole = ClosedMesh(vertices, faces, opposite_corners(faces, len(vertices)))
-    simple, cost = simplify(without_crumbs(whole), COST, max_faces)
+    clean = without_crumbs(whole)
+    if len(clean.vertices) <= MIN_VERTICES:
+        raise EmptyCapture(
+            f"The object is too small in the pictures: of its surface only {len(clean.vertices)} points can be told "
+            f"apart, and a mesh needs more than {MIN_VERTICES:,}.",
+            "Go closer, or send larger pictures of it.",
+        )
+    allowed = COST
+    simple, cost = simplify(clean, allowed, max_faces)
+    while len(simple.vertices) < LEAST_VERTICES and allowed > LEAST_COST and len(simple.faces) < max_faces:
+        allowed /= 8
+        simple, cost = simplify(clean, allowed, max_faces)
     return Surface(fit_to_field(simple.vertices, simple.faces, field), simple.faces, cost, len(faces))

@@ -19,6 +19,8 @@ COARSE = 40
 ROUNDS = 6
 #: How far the object may reach beyond its measured points, as a share of their longest extent.
 BEYOND_POINTS = 0.15
+#: Voxels along an object that is small in its pictures: outlines are known to fractions of a pixel.
+LEAST_VOXELS = 48
 #: Measured points are taken from at most about this many rows and columns.
 THINNED = 128
 
@@ -45,7 +47,7 @@ class Grid:
 
 def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
     """The lattice around the object: ``resolution`` voxels on its longest side, none smaller than a pixel's
-    footprint.
+    footprint, unless there would be fewer than ``LEAST_VOXELS``.
 
     The box is what all silhouettes leave, cut to the measured points and some margin where there is depth. Raises
     ``EmptyCapture`` when no view shows an object or the silhouettes have nothing in common.
@@ -64,6 +66,7 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
             "Depth and silhouettes do not meet in space.", "Check the camera poses and the depth unit."
         )
     voxel = max(longest / resolution, _pixel_footprint(views, (low + high) / 2))
+    voxel = min(voxel, longest / LEAST_VOXELS)
     # two samples of air on every side, so that the surface can close
     shape = np.ceil((high - low) / voxel).astype(int) + 5
     origin = (low + high) / 2 - voxel * (shape - 1) / 2

@@ -16,7 +16,7 @@ class ReconviagenSettings:
 
     ``preset``: a name of ``presets.PRESETS``; ``seed``: what chance starts from, 0..2,147,483,647. ``profile``: how GPU
     memory is spent, "resident", "staged" or "tiny"; "auto" asks the card. ``max_faces``: the mesh is simplified
-    towards this many triangles, 1,000..1,000,000; ``texture_size``: side of the square texture in texels, 64..8192.
+    towards this many triangles, 2,500..1,000,000; ``texture_size``: side of the square texture in texels, 64..8192.
     ``up``: whether a generated object stands upright, so that only its yaw is searched: "known" or "unknown"; "auto":
     known on the standard rig, whose +Y is up. ``export``: "photographs" colours the mesh from them, and from the
     Gaussians where no camera saw; "to_glb" is upstream's own function, from the Gaussians alone (``max_faces`` does not
@@ -40,7 +40,7 @@ class ReconviagenSettings:
 
 LIMITS: dict[str, tuple[int, int]] = {
     "seed": (0, 2**31 - 1),
-    "max_faces": (1_000, 1_000_000),
+    "max_faces": (2_500, 1_000_000),
     "texture_size": (64, 8192),
 }
 CHOICES: dict[str, tuple[str, ...]] = {

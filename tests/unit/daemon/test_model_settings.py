@@ -31,10 +31,10 @@ def refused(tmp_path: Path, toml: str) -> str:
     [
         ('fusion = {resolutoin = 384}', "fusion: there is no 'resolutoin'; is resolution meant?"),
         ('fusion = {speed = 3}', "fusion: there is no 'speed'; there are resolution, max_faces, texture_size"),
-        ('fusion = {resolution = 1000}', "fusion: resolution = 1000 is outside 32..512 (default: 256)"),
-        ('fusion = {resolution = "fine"}', "fusion: resolution must be a whole number from 32 to 512, not 'fine'"),
-        ('fusion = {resolution = 99.5}', "must be a whole number from 32 to 512, not 99.5"),
-        ('fusion = {resolution = true}', "must be a whole number from 32 to 512, not True"),
+        ('fusion = {resolution = 1000}', "fusion: resolution = 1000 is outside 48..512 (default: 256)"),
+        ('fusion = {resolution = "fine"}', "fusion: resolution must be a whole number from 48 to 512, not 'fine'"),
+        ('fusion = {resolution = 99.5}', "must be a whole number from 48 to 512, not 99.5"),
+        ('fusion = {resolution = true}', "must be a whole number from 48 to 512, not True"),
         ('fusion = {resolution = inf}', "fusion: only texts, whole and finite numbers"),
         ('fusion = {resolution = 2024-01-01}', "fusion: only texts, whole and finite numbers"),
         ('nvdiffrec = {preset = "best"}', "nvdiffrec: preset must be one of fine, normal, small, not 'best'"),
@@ -102,5 +102,5 @@ def test_the_commands_refuse_and_nothing_starts(tmp_path: Path, arguments: list[
         env={"PATH": "/usr/bin:/bin", "MESHDROP_MODEL_SETTINGS": values}, check=False,
     )  # fmt: skip
     assert done.returncode == ExitCode.CONFIGURATION
-    assert "resolution = 9999 is outside 32..512" in " ".join(done.stderr.split())
+    assert "resolution = 9999 is outside 48..512" in " ".join(done.stderr.split())
     assert not load(tmp_path).places.database.exists()

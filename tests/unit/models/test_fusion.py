@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 import trimesh
 
-from models.base import ModelResult
+from models.base import ModelResult, NoResult
 from models.cameras import CANONICAL_VIEWS, Camera, look_at
 from models.capture import Capture, View
+from models.fusion import charts, surface
 from models.fusion.isosurface import extract, triangle_table
 from models.fusion.model import Fusion
 from models.fusion.pieces import ClosedMesh, opposite_corners
 from models.fusion.prefilter import depth_noise
-from models.fusion.settings import FusionSettings
+from models.fusion.settings import LIMITS, FusionSettings
 from models.fusion.silhouette import signed_distance
 from models.fusion.simplify import simplify
 from models.fusion.volume import EmptyCapture
+from models.mesh import write_all
+from models.mesh_files import MIN_VERTICES, check_files
 from models.problem import CaptureError
 from models.raster.render import render
+from models.worker import classify
 
 Field = Callable[[np.ndarray], np.ndarray]
 SMALL = {"resolution": 64, "texture_size": 256, "max_faces": 20_000}
@@ -339,6 +343,59 @@ def test_simplification_flattens_a_cube_and_keeps_it_closed() -> None:
     fewer, dearer = simplify(whole, 0.01, 60)
     assert len(fewer.faces) <= 60
     assert dearer > cost
+
+
+def soup(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles that touch nobody and face every way."""
+    chance = np.random.default_rng(3)
+    corners = chance.normal(size=(count, 1, 3)) * 9 + chance.normal(size=(count, 3, 3))
+    return corners.reshape(-1, 3), np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
+
+
+def test_charts_that_do_not_fit_get_the_smallest_larger_texture_that_they_fit_into() -> None:
+    """Each needs 7 x 7 texels at least: 2,000 of them more than 256 x 256, less than 512 x 512."""
+    layout, size = charts.unwrap_in_any(*soup(2_000), 256)
+    assert size == 512
+    assert layout.count == 2_000
+    assert layout.corners.min() >= 0
+    assert layout.corners.max() <= 512
+    assert charts.unwrap_in_any(*soup(100), 256)[1] == 256
+
+
+def test_charts_that_fit_into_no_texture_are_told_with_their_cause_and_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "MOST_TEXELS", 256)
+    with pytest.raises(NoResult, match="falls into 2,000 pieces, which do not fit a texture of 256 x 256") as caught:
+        charts.unwrap_in_any(*soup(2_000), 128)
+    assert classify(caught.value)[0] == "no_result"
+    assert "max_faces" in classify(caught.value)[2]
+
+
+@pytest.mark.parametrize("radius", [0.02, 0.05, 0.13])
+@pytest.mark.parametrize("resolution", [48, 64, 256])
+def test_an_object_that_is_small_in_its_pictures_becomes_a_mesh_that_passes_the_last_check(
+    radius: float, resolution: int, tmp_path: Path
+) -> None:
+    """Four, ten and twenty-five pixels across: 2 r f / d with f = 240 pixels, d = 2.5 m."""
+    model = Fusion({**SMALL, "resolution": resolution}, lambda percent, step: None)
+    result = model.inference(capture(ball(radius), canonical_rig(120)), Path("unused"))
+    write_all(result.mesh, tmp_path, {})
+    facts, mesh = check_files(tmp_path)
+    assert facts.vertices > MIN_VERTICES
+    off = np.abs(np.linalg.norm(mesh.vertices, axis=1) - radius)
+    assert np.median(off) < 2.5 / 240, "a pixel's footprint"
+
+
+def test_the_smallest_allowed_number_of_faces_passes_the_last_check(tmp_path: Path) -> None:
+    model = Fusion({**SMALL, "max_faces": LIMITS["max_faces"][0]}, lambda percent, step: None)
+    write_all(model.inference(capture(ball(), canonical_rig()), Path("unused")).mesh, tmp_path, {})
+    assert check_files(tmp_path)[0].vertices > MIN_VERTICES
+
+
+def test_a_surface_of_a_few_points_is_refused_with_what_was_measured() -> None:
+    field = np.ones((9, 9, 9), np.float32)
+    field[4, 4, 4] = -1.0
+    with pytest.raises(EmptyCapture, match="only 6 points can be told apart, and a mesh needs more than 1,000"):
+        surface.extract(field, 40_000)
 
 
 def test_an_open_surface_is_refused() -> None:

@@ -27,7 +27,7 @@ def chained(error: Exception, cause: Exception) -> Exception:
     ("error", "kind"),
     [
         (CaptureError([Problem("mask", None, "There is no object.", "Send masks.")]), "bad_input"),
-        (WrongSettings("fusion", ["resolution = 1 is outside 32..512"]), "settings"),
+        (WrongSettings("fusion", ["resolution = 1 is outside 48..512"]), "settings"),
         (ModelUnavailable("no GPU", "buy one"), "unavailable"), (NoResult("two seeds gave nothing"), "no_result"),
         (MemoryError(), "host_memory"), (OutOfMemoryError("CUDA out of memory"), "gpu_memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk"),
