@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from models.weights import Catalogue, Entry, Resource, WeightFile
+from tests.patience import PATIENCE_S
 
 MODEL = "tiny"
 REPOSITORY, REVISION = "somebody/tiny-weights", "0123456789abcdef0123456789abcdef01234567"
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         stop = self.hub.held.get(name)
         if stop is not None:
             self._write(rest[:stop], answer)
-            self.hub.go_on.wait(60)
+            self.hub.go_on.wait(PATIENCE_S)
             rest = rest[stop:]
         self._write(rest, answer)
 

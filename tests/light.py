@@ -13,6 +13,7 @@ key of ``RUN_FAILURES``, ``unavailable``, ``hang`` (until the limits end it) or 
 Environment, all optional:
 
     LIGHT_STAGE_S=0.5     seconds that each stand-in takes
+    LIGHT_HOLD=FOLDER     a model's run of a capture lasts while a file of the capture's name is in there
     LIGHT_REAL=validate   tasks, between blanks, that real worker processes do
     LIGHT_GLB=FILE        what every model delivers as its mesh.glb
 """
@@ -60,6 +61,7 @@ class LightWorker:
         (folder / f"{self._answer.stem}.log").write_text(f"{request['task']} by a stand-in\n", encoding="utf-8")
         self._started = time.monotonic()
         self._poison = poison_of(request)
+        self._hold = hold_of(request)
 
     def poll(self) -> Ended | None:
         """How it ended, or None while its time is not up."""
@@ -70,6 +72,9 @@ class LightWorker:
             self._stopped_for = "stalled" if took > self._limits.stall_s else self._stopped_for
         if self._stopped_for is not None:
             return self._ended(self._stopped_for, took)
+        if self._hold is not None and self._hold.exists():
+            self.percent, self.step = 50, "standing in"
+            return None
         if took < wanted or self._poison == "hang":
             self.percent, self.step = 100 * min(took / max(wanted, 1e-9), 1.0), "standing in"
             return None
@@ -102,11 +107,27 @@ class LightWorker:
 def poison_of(request: Mapping[str, Any]) -> str | None:
     """How this task is to misbehave, by the name under which the capture was dropped."""
     try:
-        identity = json.loads((Path(request["capture"]).parent / "job.json").read_text(encoding="utf-8"))
-        word, task, how, *_ = bytes.fromhex(identity["name"]).decode("ascii", "replace").split("-")
+        word, task, how, *_ = name_of(request).decode("ascii", "replace").split("-")
     except (OSError, ValueError):
         return None
     return how if word == "poison" and task == request["task"] else None
+
+
+def hold_of(request: Mapping[str, Any]) -> Path | None:
+    """The file that keeps this run from its end."""
+    folder = os.environ.get("LIGHT_HOLD")
+    if not folder or request["task"] != "run":
+        return None
+    try:
+        return Path(folder, os.fsdecode(name_of(request)))
+    except (OSError, ValueError):
+        return None
+
+
+def name_of(request: Mapping[str, Any]) -> bytes:
+    """The name under which the capture was dropped. Raises ``OSError`` or ``ValueError`` where nothing tells it."""
+    identity = json.loads((Path(request["capture"]).parent / "job.json").read_text(encoding="utf-8"))
+    return bytes.fromhex(identity["name"])
 
 
 # -- the four tasks ---------------------------------------------------------------------------------------------------

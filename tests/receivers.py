@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import socket
 import ssl
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.patience import PATIENCE_S
 
 #: What a receiver may do with a request, besides answering a status.
 HANG, RESET, DRIP, GARBAGE = "hang", "reset", "drip", "garbage"
@@ -73,7 +76,7 @@ class Receiver:
 
     def _behave(self, handler: BaseHTTPRequestHandler, mood: int | str) -> None:
         if mood == HANG:
-            self._closing.wait(60)
+            self._closing.wait(PATIENCE_S)
         elif mood == RESET:
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             handler.connection.close()
@@ -124,10 +127,13 @@ def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Receive
 
 
 def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens, below those that the kernel gives to whoever asks for any: what else runs on this
+    machine takes it only by asking for this very one."""
+    while True:
+        port = secrets.randbelow(16_000) + 16_000
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def certificate_for(name: str, folder: Path) -> tuple[Path, Path]:

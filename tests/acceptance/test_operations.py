@@ -100,14 +100,14 @@ def test_what_was_there_at_the_backup_is_there_after_the_restore(machine: Machin
     shutil.copyfile(broken / "views/view_00.png", broken / "depth/depth_01.png")
     here.drop(broken, "refused")
     wait_for((here.places.failed / "refused").exists)
-    here.settings["LIGHT_STAGE_S"] = "4"
+    here.hold("running")
     machine.do("systemctl restart meshdrop")
     here.drop(ball, "running")
     wait_for(lambda: "Working on\n  running" in here.status_page())
-    here.settings["LIGHT_STAGE_S"] = "0.2"
     before = contents(here.places.outbox / "finished")
 
     machine.do(commands("Backup"))
+    here.let_go("running")
     wait_for((here.places.outbox / "running.done").exists)
     here.drop(ball, "later")
     wait_for((here.places.outbox / "later.done").exists)

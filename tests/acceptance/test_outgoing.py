@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.receivers import DRIP, HANG, Received, Receiver, free_port, receivers
 from tests.rig import Rig, stop, wait_for
 
@@ -27,7 +28,7 @@ KEY = "k3y-of-the-signature"
 
 
 def rows(rig: Rig) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"file:{rig.places.database}?mode=ro", uri=True, timeout=30)) as connection:
+    with closing(sqlite3.connect(f"file:{rig.places.database}?mode=ro", uri=True, timeout=PATIENCE_S)) as connection:
         return connection.execute("SELECT about, tries, delivered_at, status, trouble, body FROM message").fetchall()
 
 
@@ -98,7 +99,7 @@ def test_a_receiver_that_fails_hangs_and_is_away_gets_everything_in_the_end(
     here = light_rig(MESHDROP_WEBHOOK_URL=receiver.url)
     here.drop(ball, "chair")
     daemon = here.start()
-    assert hanging.wait(60)
+    assert hanging.wait(PATIENCE_S)
     # The receiver says nothing; meanwhile work goes on as if it were not there.
     here.drop(ball, "table")
     wait_for((here.places.outbox / "table.done").exists)
@@ -107,9 +108,9 @@ def test_a_receiver_that_fails_hangs_and_is_away_gets_everything_in_the_end(
     moods.append(DRIP)
     dripping = here.start()
     wait_for(lambda: len(receiver.received) >= 3)
-    assert stop(dripping, timeout=20) == 0
+    assert stop(dripping) == 0
     again = here.start()
-    wait_for(lambda: len(rows(here)) == 2 and all(row[2] for row in rows(here)), timeout=90)
+    wait_for(lambda: len(rows(here)) == 2 and all(row[2] for row in rows(here)))
     assert stop(again) == 0
     found = told(receiver)
     assert sorted(json.loads(requests[0].body)["name"] for requests in found.values()) == ["chair", "table"]
@@ -159,7 +160,7 @@ def test_pings_begin_with_the_service_and_say_when_it_fails(
     # A record that is deleted under the service is a reason to end and start afresh.
     for file in here.places.state.glob("meshdrop.db*"):
         file.unlink()
-    assert daemon.wait(60) != 0
+    assert daemon.wait(PATIENCE_S) != 0
     assert receiver.received[-1].path == f"{path}/fail"
     assert "t0ken" not in here.log()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.pause import Pause
+from tests.patience import PATIENCE_S
 from tests.rig import Rig, stop, wait_for
 
 
@@ -17,7 +18,7 @@ def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``meshdrop`` beside the service."""
     return subprocess.run(
         [sys.executable, "-m", "daemon.cli", *arguments], env=rig.environment(), capture_output=True, text=True,
-        check=False, timeout=60,
+        check=False, timeout=PATIENCE_S,
     )  # fmt: skip
 
 
@@ -30,16 +31,18 @@ def told(rig: Rig) -> dict[str, object]:
 
 
 def test_a_pause_lets_run_what_runs_and_holds_over_a_restart(light_rig: Callable[..., Rig], ball: Path) -> None:
-    here = light_rig(LIGHT_STAGE_S="2")
+    here = light_rig()
+    here.hold("first", "second")
     daemon = here.start()
     here.drop(ball, "first")
     here.drop(ball, "second")
     wait_for(lambda: "standing in" in here.status_page() and len(os.listdir(here.places.claimed)) == 2)
     assert command(here, "pause").stdout == "Paused.\n"
     here.drop(ball, "third")
+    here.let_go("first", "second")
     wait_for((here.places.outbox / "first.done").exists)
     wait_for(lambda: "third: the service is paused" in here.status_page())
-    assert "PAUSED since" in here.status_page()
+    wait_for(lambda: "PAUSED since" in here.status_page())
     assert stop(daemon) == 0
     again = here.start()
     wait_for(lambda: told(here)["running"])
@@ -51,7 +54,7 @@ def test_a_pause_lets_run_what_runs_and_holds_over_a_restart(light_rig: Callable
     assert os.listdir(here.places.inbox) == ["third"]
     assert command(here, "resume").stdout == "It goes on.\n"
     wait_for(lambda: published(here) == {"first", "second", "third"})
-    assert "PAUSED" not in here.status_page()
+    wait_for(lambda: "PAUSED" not in here.status_page())
     assert command(here, "resume").returncode == 1
     assert stop(again) == 0
 
@@ -72,14 +75,17 @@ def test_a_pause_may_begin_and_end_while_no_service_runs(light_rig: Callable[...
 
 
 def test_drain_finishes_what_runs_and_ends_with_success(light_rig: Callable[..., Rig], ball: Path) -> None:
-    here = light_rig(LIGHT_STAGE_S="2")
+    names = ("first", "second", "third")
+    here = light_rig()
+    here.hold(*names)
     daemon = here.start()
-    for name in ("first", "second", "third"):
+    for name in names:
         here.drop(ball, name)
     wait_for(lambda: "standing in" in here.status_page())
     assert "it ends when what runs is finished" in command(here, "drain", "--no-wait").stdout
     here.drop(ball, "late")
-    assert daemon.wait(60) == 0
+    here.let_go(*names)
+    assert daemon.wait(PATIENCE_S) == 0
     assert os.listdir(here.places.inbox) == ["late"]
     # Not one attempt was cut short: what is published was run once, and what is not was never begun.
     done, waits = published(here), told(here)["open"]
@@ -98,4 +104,4 @@ def test_an_idle_service_is_drained_at_once(light_rig: Callable[..., Rig]) -> No
     daemon = here.start()
     wait_for(here.places.live_status.exists)
     assert command(here, "drain").stdout.endswith("It has ended.\n")
-    assert daemon.wait(20) == 0
+    assert daemon.wait(PATIENCE_S) == 0

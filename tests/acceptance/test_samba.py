@@ -27,6 +27,8 @@ from pathlib import Path
 import pytest
 
 from daemon.site import Site
+from tests.patience import PATIENCE_S
+from tests.receivers import free_port
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 
 SMBD = shutil.which("smbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -58,7 +60,7 @@ class Server:
     def do(self, share: str, commands: str) -> str:
         """Run smbclient to its end; what it said."""
         client = self.client(share, commands)
-        said, _ = client.communicate(timeout=60)
+        said, _ = client.communicate(timeout=PATIENCE_S)
         assert client.returncode == 0, said
         return said
 
@@ -96,9 +98,7 @@ def _server(rig: Rig, *, guests: bool = True) -> Iterator[Server]:
     # Not pytest's folder: a path of a Unix socket may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="smbd-") as folder:
         own = Path(folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         folders = ("private dir", "lock directory", "state directory", "cache directory", "pid directory")
         head = [
             "[global]", "server role = standalone server", "map to guest = Bad User", "interfaces = lo",
@@ -120,7 +120,7 @@ def _server(rig: Rig, *, guests: bool = True) -> Iterator[Server]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(PATIENCE_S)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -159,7 +159,7 @@ def test_a_picture_that_smbd_still_holds_open_is_waited_for(
         file.flush()
         there = here.places.inbox / "slow" / last
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: there.exists() and there.read_bytes()[-12:] == content[-12:])
+            wait_for(lambda: there.exists() and there.read_bytes()[-12:] == content[-12:], timeout=120)
         if not there.exists() or there.read_bytes()[-12:] != content[-12:]:
             client.kill()
             pytest.skip("smbclient kept the last piece of the picture back, so its end is not on the server")
@@ -168,7 +168,7 @@ def test_a_picture_that_smbd_still_holds_open_is_waited_for(
         assert there.exists()
         page = server.get("status", "STATUS.txt", tmp_path / "pages").read_text()
         assert f"slow: {last} is still being written" in page
-    said, _ = client.communicate(timeout=60)
+    said, _ = client.communicate(timeout=PATIENCE_S)
     assert client.returncode == 0, said
     wait_for((here.places.outbox / "slow.done").exists)
     assert (here.places.outbox / "slow" / "capture" / last).read_bytes() == whole
@@ -231,13 +231,13 @@ def test_only_the_four_folders_are_there_and_no_way_leads_beside_them(
     assert shares == {"inbox", "outbox", "failed", "status"}
     for share in (".meshdrop", here.root.name, "C$"):
         client = server.client(share, "ls")
-        assert "NT_STATUS_BAD_NETWORK_NAME" in client.communicate(timeout=60)[0]
+        assert "NT_STATUS_BAD_NETWORK_NAME" in client.communicate(timeout=PATIENCE_S)[0]
     for way in ("../.meshdrop/spool", "..\\.meshdrop\\spool", "link/.meshdrop/spool", "hard/../../.meshdrop/spool"):
         client = server.client("inbox", f'lcd "{tmp_path}"; cd "{way}"; get secret.txt')
-        client.communicate(timeout=60)
+        client.communicate(timeout=PATIENCE_S)
         assert not (tmp_path / "secret.txt").exists(), way
     client = server.client("inbox", f'lcd "{tmp_path}"; get "link/.meshdrop/spool/secret.txt"')
-    assert "NT_STATUS" in client.communicate(timeout=60)[0]
+    assert "NT_STATUS" in client.communicate(timeout=PATIENCE_S)[0]
     assert not (tmp_path / "secret.txt").exists()
 
 
@@ -255,7 +255,7 @@ def test_results_can_be_taken_away_and_the_status_page_only_read(
     assert list(here.places.outbox.iterdir()) == []
     (tmp_path / "mine").write_text("mine")
     client = server.client("status", f'put "{tmp_path}/mine" "mine"')
-    assert "NT_STATUS_ACCESS_DENIED" in client.communicate(timeout=60)[0]
+    assert "NT_STATUS_ACCESS_DENIED" in client.communicate(timeout=PATIENCE_S)[0]
     assert stop(daemon) == 0
 
 
@@ -281,10 +281,10 @@ def test_strangers_are_turned_away_where_accounts_are_asked_for(
         capture_output=True, check=True,
     )  # fmt: skip
     client = server.client("inbox", "mkdir mine", who="root%pass-word")
-    assert client.communicate(timeout=60)[0].strip() == ""
+    assert client.communicate(timeout=PATIENCE_S)[0].strip() == ""
     assert (here.places.inbox / "mine").is_dir()
     for who in ("", "root%wrong"):
-        said = server.client("inbox", "mkdir yours", who=who).communicate(timeout=60)[0]
+        said = server.client("inbox", "mkdir yours", who=who).communicate(timeout=PATIENCE_S)[0]
         assert "NT_STATUS_ACCESS_DENIED" in said or "NT_STATUS_LOGON_FAILURE" in said, said
     assert sorted(os.listdir(here.places.inbox)) == ["mine"]
 

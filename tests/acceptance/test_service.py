@@ -42,7 +42,7 @@ def test_a_real_capture_becomes_a_measured_mesh(rig: Callable[..., Rig]) -> None
     here = rig(MESHDROP_MODELS='["fusion"]')
     capture = ground_truth("spot") / "capture"
     here.drop(capture, "spot")
-    assert here.run_once(timeout=400) == 0, here.log()
+    assert here.run_once() == 0, here.log()
     folder = here.places.outbox / "spot"
     assert_whole(folder)
     assert contents(folder / "capture") == contents(capture)
@@ -135,7 +135,7 @@ def test_odd_names_go_through_as_bytes(rig: Callable[..., Rig], ball: Path) -> N
     here = rig()
     for name in names:
         shutil.copytree(ball, here.places.inbox / os.fsdecode(name))
-    assert here.run_once(timeout=300) == 0, here.log()
+    assert here.run_once() == 0, here.log()
     folders = [folder for folder in here.places.outbox.iterdir() if folder.is_dir()]
     assert len(folders) == len(names)
     assert all(contents(folder / "capture") == contents(ball) for folder in folders)
@@ -333,8 +333,8 @@ def test_thirty_broken_captures_are_all_refused_with_the_right_reason_and_the_ne
         make_broken(SAMPLE, made, case).rename(here.places.inbox / case.name)
     here.drop(ball, "good")
     daemon = here.start()
-    wait_for(lambda: len(os.listdir(here.places.failed)) == len(CASES), timeout=240)
-    wait_for((here.places.outbox / "good").exists, timeout=60)
+    wait_for(lambda: len(os.listdir(here.places.failed)) == len(CASES))
+    wait_for((here.places.outbox / "good").exists)
     assert stop(daemon) == 0
     here.assert_at_rest()
     assert [folder.name for folder in here.places.outbox.iterdir() if folder.is_dir()] == ["good"]

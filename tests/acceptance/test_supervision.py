@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.rig import Rig, stop, wait_for
 
 #: Longer than the time between two pings of an idle service, which is a second.
@@ -90,13 +91,15 @@ def state_of(process: subprocess.Popen[bytes]) -> str:
 def test_a_day_of_a_service_as_systemd_hears_it(
     light_rig: Callable[..., Rig], supervisor: Supervisor, ball: Path
 ) -> None:
-    here = light_rig(LIGHT_STAGE_S="1")
+    here = light_rig()
+    here.hold("chair")
     daemon = here.start(**supervisor.environment)
     wait_for(lambda: supervisor.hears("READY=1"))
     wait_for(lambda: supervisor.hears("WATCHDOG=1"))
     wait_for(lambda: supervisor.hears("STATUS=idle, 0 waiting, 0 in the inbox"))
     here.drop(ball, "chair")
     wait_for(lambda: any("STATUS=chair: " in message for message in list(supervisor.messages)))
+    here.let_go("chair")
     wait_for((here.places.outbox / "chair.done").exists)
     assert stop(daemon) == 0
     wait_for(lambda: supervisor.hears("STATUS=stopped"))
@@ -170,7 +173,7 @@ def test_a_main_thread_that_hangs_pings_no_more_and_the_log_tells_where(
     hang.touch()
     wait_for(hangs.exists)
     daemon.send_signal(signal.SIGABRT)
-    assert daemon.wait(30) == -signal.SIGABRT
+    assert daemon.wait(PATIENCE_S) == -signal.SIGABRT
     assert "in stand_still" in here.log()
     assert here.log().count("Thread 0x") > 3, "what the other threads were doing is told too"
 
@@ -180,5 +183,5 @@ def test_the_installed_command_tells_where_it_hung_too(light_rig: Callable[..., 
     daemon = here.start(**supervisor.environment)
     wait_for(lambda: supervisor.hears("WATCHDOG=1"))
     os.kill(daemon.pid, signal.SIGABRT)
-    assert daemon.wait(30) == -signal.SIGABRT
+    assert daemon.wait(PATIENCE_S) == -signal.SIGABRT
     assert "in _turn_for_ever" in here.log()

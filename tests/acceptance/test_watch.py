@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.rig import Rig, stop, wait_for
 
 COMMAND = [sys.executable, "-m", "daemon.cli", "status", "--watch"]
@@ -72,28 +74,32 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 def test_it_goes_on_while_the_service_is_stopped_started_and_loses_its_record(
     light_rig: Callable[..., Rig], ball: Path, terminal: Callable[[Rig], Terminal]
 ) -> None:
-    here = light_rig(LIGHT_STAGE_S="3")
+    here = light_rig()
+    here.hold("chair", "table")
     screen = terminal(here)
     wait_for(lambda: "not running" in screen.seen)
     daemon = here.start()
     wait_for(lambda: ": \x1b[32mrunning" in screen.seen)
     here.drop(ball, "chair")
+    wait_for(lambda: "standing in" in screen.seen)
     here.drop(ball, "table")
-    wait_for(lambda: "ball 50 %: standing in" in screen.seen or "standing in" in screen.seen)
+    wait_for(lambda: "table" in screen.seen)
+    here.let_go("chair")
     wait_for(lambda: "outbox/chair" in screen.seen)
-    # the first is finished: what the second will take is known from it
-    wait_for(lambda: "less than a minute left" in screen.seen)
-    wait_for(lambda: "outbox/table" in screen.seen)
-    assert stop(daemon) == 0
     screen.forget()
+    wait_for(lambda: re.search(r"standing in.*, (less than a minute|about \S+ \w+) left", screen.seen))
+    here.let_go("table")
+    wait_for(lambda: "outbox/table" in screen.seen)
+    screen.forget()
+    assert stop(daemon) == 0
     wait_for(lambda: "not running" in screen.seen)
     for file in here.places.state.glob("meshdrop.db*"):
         file.unlink()
-    again = here.start()
     screen.forget()
+    again = here.start()
     wait_for(lambda: ": \x1b[32mrunning" in screen.seen and "outbox/table" in screen.seen)
     screen.process.send_signal(signal.SIGINT)
-    assert screen.process.wait(10) == 0
+    assert screen.process.wait(PATIENCE_S) == 0
     wait_for(lambda: "\x1b[?1049l" in screen.seen)  # the terminal has its own picture again
     assert stop(again) == 0
 
@@ -109,7 +115,7 @@ def test_a_terminal_that_cannot_place_its_cursor_gets_the_pages_one_after_the_ot
     wait_for(lambda: ": running" in " ".join(screen.seen.split()))
     assert "\x1b" not in screen.seen
     screen.process.send_signal(signal.SIGINT)
-    assert screen.process.wait(10) == 0
+    assert screen.process.wait(PATIENCE_S) == 0
     assert stop(daemon) == 0
 
 
@@ -119,7 +125,7 @@ def test_sigterm_gives_the_terminal_back_too(
     screen = terminal(light_rig())
     wait_for(lambda: "not running" in screen.seen)
     screen.process.terminate()
-    assert screen.process.wait(10) == 0
+    assert screen.process.wait(PATIENCE_S) == 0
     wait_for(lambda: "\x1b[?1049l" in screen.seen)
 
 
@@ -129,7 +135,7 @@ def test_it_ends_with_the_reader_of_its_pipe_though_nothing_changes(light_rig: C
     assert process.stdout is not None
     assert process.stdout.readline()
     process.stdout.close()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()
@@ -152,6 +158,6 @@ def test_in_a_pipe_a_page_is_printed_when_it_changed_and_json_is_a_line_each(lig
             assert lines[0].endswith(": running\n")
             assert "\x1b" not in lines[0]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
         process.stdout.close()
     assert stop(daemon) == 0

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.browsers.session import PATIENCE_S, Session, end_group, needed
+from tests.browsers.session import Session, end_group, needed
+from tests.patience import PATIENCE_S
 
 #: Nothing but the page itself: no updates, no safe browsing, no first-run pages; OpenGL in software.
 FLAGS = (

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.browsers.session import PATIENCE_S, Session, end_group, needed, waited
+from tests.browsers.session import Session, end_group, needed, waited
+from tests.patience import PATIENCE_S
 
 #: No first-run pages, no background traffic; pages on disk keep to themselves, as in a fresh profile of anybody.
 PREFERENCES: dict[str, Any] = {

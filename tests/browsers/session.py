@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 #: Software OpenGL on a busy machine takes its time; nothing is measured by this, it only ends what hangs.
-PATIENCE_S = 180.0
 
 
 class Session(ABC):

@@ -164,9 +164,9 @@ class Slow(Ball):
     name = "slow"
 
     def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
-        """60 seconds in steps of 0.1 s."""
-        for step in range(600):
-            self.report_progress(step / 6, "thinking")
+        """An hour in steps of 0.1 s: whoever looks has the time, however busy the machine is."""
+        for step in range(36_000):
+            self.report_progress(step / 360, "thinking")
             time.sleep(0.1)
         return super().inference(capture, output_dir)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,10 @@ from daemon.process import (
 )
 from models.limits import CaptureLimits
 from models.mesh_pbr import MATERIAL_FILES
-from tests.rig import ENGINES
+from tests.patience import PATIENCE_S
+from tests.rig import ENGINES, is_gone, wait_for
 
-PATIENT = Limits(run_s=60, stall_s=60, grace_s=1)
+PATIENT = Limits(run_s=PATIENCE_S, stall_s=PATIENCE_S, grace_s=1)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_hanging_model_is_stopped_with_everything_it_started(
     start: Callable[..., WorkerProcess]
 ) -> None:
     """It ignores SIGTERM and its grandchild has left the process group."""
-    process = start("Hang", Limits(run_s=60, stall_s=3, grace_s=0.5))
+    process = start("Hang", Limits(run_s=PATIENCE_S, stall_s=3, grace_s=0.5))
     ended = end(process)
     assert ended.error_class == "stalled"
     assert kill_marked(RUN_KEY, process.key) == 0
@@ -134,16 +134,13 @@ def test_a_hanging_model_is_stopped_with_everything_it_started(
 def test_a_model_that_takes_too_long_is_stopped_although_it_makes_progress(
     start: Callable[..., WorkerProcess]
 ) -> None:
-    ended = end(start("Slow", Limits(run_s=3, stall_s=60, grace_s=5)))
+    ended = end(start("Slow", Limits(run_s=3, stall_s=PATIENCE_S, grace_s=5)))
     assert ended.error_class == "timeout"
 
 
 def test_progress_is_seen_and_a_stop_is_obeyed(start: Callable[..., WorkerProcess]) -> None:
     process = start("Slow")
-    give_up = time.monotonic() + 30
-    while process.step != "thinking" and time.monotonic() < give_up:
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for(lambda: process.step == "thinking" or process.poll() is not None)
     assert process.step == "thinking"
     process.stop("cancelled")
     assert end(process).error_class == "cancelled"
@@ -162,19 +159,18 @@ def test_a_worker_dies_with_the_daemon(start: Callable[..., WorkerProcess], tmp_
     """The kernel kills it when the process that started it is gone."""
     reader, writer = os.pipe()
     child = os.fork()
-    if child == 0:  # the "daemon": starts a worker, tells its pid, dies by SIGKILL
-        os.write(writer, str(start("Slow").pid).encode())
-        time.sleep(1)
-        os.kill(os.getpid(), 9)
-    worker = int(os.read(reader, 100))
+    if child == 0:  # the "daemon": starts a worker, tells its pid when that works, dies by SIGKILL
+        try:
+            worker = start("Slow")
+            wait_for(lambda: worker.step == "thinking")
+            os.write(writer, str(worker.pid).encode())
+        finally:
+            os.kill(os.getpid(), 9)
+    os.close(writer)
+    pid = int(os.read(reader, 100))
+    os.close(reader)
     os.waitpid(child, 0)
-    give_up = time.monotonic() + 10
-    while os.path.exists(f"/proc/{worker}") and time.monotonic() < give_up:
-        if Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break
-        time.sleep(0.05)
-    state = Path(f"/proc/{worker}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    wait_for(lambda: is_gone(pid))
 
 
 def test_workers_inherit_only_what_is_on_the_list(

@@ -15,6 +15,7 @@ import pytest
 
 from daemon.board import SCHEMA
 from daemon.errors import ExitCode
+from tests.patience import PATIENCE_S
 from tests.rig import Rig
 
 
@@ -22,7 +23,7 @@ def doctor(rig: Rig, *arguments: str, **settings: str) -> subprocess.CompletedPr
     """The command, as somebody would give it who stands in front of this root."""
     return subprocess.run(
         [sys.executable, "-m", "daemon.cli", "doctor", "--json", *arguments],
-        env=rig.environment(**settings), capture_output=True, text=True, timeout=300, check=False,
+        env=rig.environment(**settings), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

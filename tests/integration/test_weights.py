@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import pytest
 
 from models.weights import MANIFEST, verify
 from tests.hub import CONFIG, FILES, MODEL, NETWORK, REPOSITORY, Hub, fill, running, sha256
+from tests.patience import PATIENCE_S
+from tests.rig import wait_for
 
 PROJECT = Path(__file__).parents[2]
 PART = 10 << 20
@@ -54,7 +55,7 @@ def begin(hub: Hub, folder: Path, *words: str, stdin: int = subprocess.DEVNULL) 
 def call(hub: Hub, folder: Path, *words: str) -> tuple[int, str, str]:
     """The exit code, and what was printed."""
     process = begin(hub, folder, *words)
-    said, complaints = process.communicate(timeout=60)
+    said, complaints = process.communicate(timeout=PATIENCE_S)
     return process.returncode, said, complaints
 
 
@@ -81,11 +82,8 @@ def test_a_killed_fetch_has_put_nothing_half_and_goes_on(hub: Hub, tmp_path: Pat
     hub.held[NETWORK] = 16_000_000
     process = begin(hub, tmp_path, "fetch", MODEL, "--yes")
     part = tmp_path / MODEL / ".partial" / sha256(FILES[NETWORK])
-    give_up = time.monotonic() + 60
-    while not (part.is_file() and part.stat().st_size == PART):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < give_up, "the first part never arrived"
-        time.sleep(0.02)
+    wait_for(lambda: process.poll() is not None or (part.is_file() and part.stat().st_size == PART))
+    assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGKILL)
     process.communicate()
     hub.go_on.set()
@@ -105,7 +103,7 @@ def test_at_a_terminal_it_asks_first(hub: Hub, tmp_path: Path, answer: str, code
     ours, theirs = os.openpty()
     process = begin(hub, tmp_path, "fetch", MODEL, stdin=theirs)
     os.write(ours, f"{answer}\n".encode())
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     os.close(ours)
     os.close(theirs)
     assert "under these licences?" in said

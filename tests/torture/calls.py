@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.patience import PATIENCE_S
 from tests.torture import subject
 from tests.torture.case import MISSED, Case
 from tests.torture.disks import Disk, FileSystem, cut_and_power_up
@@ -124,7 +125,7 @@ def _traced(
         service.kill()
         raise
     finally:
-        tracer.wait(30)
+        tracer.wait(PATIENCE_S)
 
 
 def inject(pid: int, injection: str, log: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:

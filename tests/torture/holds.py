@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.patience import PATIENCE_S
 from tests.torture import subject
 from tests.torture.calls import inject
 from tests.torture.case import Case
 from tests.torture.disks import Disk
 from tests.torture.ground import Ground, RootRig, onlooker
 from tests.torture.promise import Sight, all_out, check_at_rest, look
-from tests.torture.subject import PATIENCE_S, Subject
+from tests.torture.subject import Subject
 
 #: What goes wrong. ``full``: not a byte is left; ``read-only``: every change is refused; ``broken``: the file system
 #: gave up by itself after an error; ``away``: the root is renamed; ``unmounted``: its file system is gone for a while.
@@ -130,7 +131,7 @@ def refuse_writes(_: RootRig, __: Disk, service: Subject) -> Callable[[], None]:
 
     def cure() -> None:
         tracer.terminate()
-        tracer.wait(30)
+        tracer.wait(PATIENCE_S)
 
     return cure
 

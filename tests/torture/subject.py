@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from daemon import cli, crash, service  # noqa: F401 - imported here for the forks
 from tests import light
+from tests.patience import PATIENCE_S
 from tests.rig import Rig
 from tests.torture import mutations, recorder
 
 #: No run takes more than two seconds on an idle machine; one that takes this long hangs.
-PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)

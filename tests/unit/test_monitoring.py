@@ -24,6 +24,7 @@ from daemon.targets import Targets
 from db.engine import Database, reader
 from db.jobs import Jobs
 from db.records import Job, ModelRun
+from tests.patience import PATIENCE_S
 from tests.rig import Rig
 from tests.unit.test_docs import PROJECT, blocks, quoted, section, table
 
@@ -146,7 +147,7 @@ def test_a_log_that_cannot_be_written_stops_no_work(light_rig: Callable[..., Rig
     os.close(reading)
     with open(stream, "wb") if stream == "/dev/full" else os.fdopen(writing, "wb") as log:
         command = [sys.executable, "-m", "tests.light", "run", "--once"]
-        done = subprocess.run(command, env=here.environment(), stderr=log, check=False, timeout=120)
+        done = subprocess.run(command, env=here.environment(), stderr=log, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0
     assert (here.places.outbox / "chair" / "receipt.json").is_file()
 

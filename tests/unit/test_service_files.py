@@ -14,6 +14,7 @@ import pytest
 from daemon.errors import ExitCode
 from daemon.settings import Settings
 from daemon.site import Network, Site
+from tests.patience import PATIENCE_S
 
 PROJECT = Path(__file__).parents[2]
 UNIT = PROJECT / "systemd/meshdrop.service"
@@ -34,7 +35,7 @@ def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed here")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_the_unit_is_valid(tmp_path: Path) -> None:

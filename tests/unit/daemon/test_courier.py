@@ -15,6 +15,7 @@ import pytest
 from daemon import sender
 from daemon.courier import Answer, Courier, below, signature
 from db.messages import Message
+from tests.patience import PATIENCE_S
 from tests.receivers import DRIP, GARBAGE, HANG, RESET, Receiver, certificate_for, free_port, receivers
 
 __all__ = ["receivers"]
@@ -163,11 +164,11 @@ def test_stopping_ends_what_is_under_way(courier: Courier, receivers: Callable[.
 
     receiver = receivers(hang)
     found: list[Answer] = []
-    thread = threading.Thread(target=lambda: found.append(courier.call(receiver.url, limit_s=60)))
+    thread = threading.Thread(target=lambda: found.append(courier.call(receiver.url, limit_s=PATIENCE_S)))
     thread.start()
-    assert asked.wait(30)
+    assert asked.wait(PATIENCE_S)
     courier.stop()
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert found == [Answer(None, "the service ended while it was sent")]
     assert courier.call(receiver.url).trouble is not None

@@ -6,6 +6,7 @@ import threading
 from itertools import islice
 
 from daemon.handover import Handover
+from tests.patience import PATIENCE_S
 
 
 def test_the_oldest_comes_first_and_what_is_in_hand_is_still_open() -> None:
@@ -39,6 +40,6 @@ def test_it_waits_for_items_and_ends_when_it_is_told_to() -> None:
     while line.open:
         stop.wait(0.01)
     stop.set()
-    taker.join(10)
+    taker.join(PATIENCE_S)
     assert not taker.is_alive()
     assert got == ["a"]

@@ -15,6 +15,7 @@ import pytest
 from daemon import lock
 from daemon.errors import AnotherInstance
 from daemon.lock import STALE_S, Holder, SpoolLock
+from tests.patience import PATIENCE_S
 
 HERE = Holder("here", "machine-a", "alpha", "boot-a", 4000, "/srv/scans")
 THERE = Holder("there", "machine-b", "beta", "boot-b", 17, "/mnt/scans", beat=5)
@@ -176,7 +177,7 @@ def test_a_service_that_lost_its_spool_ends_at_once_with_the_code_for_another_in
         "mine = lock.SpoolLock(Path(sys.argv[1]), lock.this_service(Path('/srv/scans')))\n"
         "mine.take(); mine.keep()\n"
         "print('held', flush=True)\n"
-        "try:\n    time.sleep(60)\nfinally:\n    print('went on', flush=True)\n"
+        "try:\n    time.sleep(3600)\nfinally:\n    print('went on', flush=True)\n"
     )
     path = tmp_path / "lock"
     with subprocess.Popen(
@@ -185,5 +186,5 @@ def test_a_service_that_lost_its_spool_ends_at_once_with_the_code_for_another_in
         assert held.stdout is not None
         assert held.stdout.readline() == "held\n"
         write(path, THERE)
-        assert held.wait(60) == 75
+        assert held.wait(PATIENCE_S) == 75
         assert "went on" not in held.stdout.read()

@@ -18,6 +18,7 @@ from daemon.scanner import Scanner, Watcher
 from daemon.settle import Snapshot, Window
 from models.limits import CaptureLimits
 from tests import formats
+from tests.patience import PATIENCE_S
 
 
 class Hands:
@@ -344,7 +345,7 @@ def test_only_a_folder_that_gives_up_a_temporary_name_is_called_renamed(inbox: P
         (inbox / before).rename(inbox / after)
     found: set[bytes] = set()
     while not found >= {b"a", b"c"}:
-        assert woken.wait(10)
+        assert woken.wait(PATIENCE_S)
         found |= watcher.renamed()
     assert found == {b"a", b"c"}
     watcher.stop()
@@ -504,12 +505,12 @@ def test_the_watcher_only_wakes_and_comes_back_after_its_threads_die(inbox: Path
     watcher = Watcher(inbox, woken)
     watcher.ensure()
     (inbox / "a").mkdir()
-    assert woken.wait(5)
+    assert woken.wait(PATIENCE_S)
     assert watcher._observer is not None
     watcher._observer.stop()
-    watcher._observer.join(5)
+    watcher._observer.join(PATIENCE_S)
     watcher.ensure()
     woken.clear()
     (inbox / "b").mkdir()
-    assert woken.wait(5)
+    assert woken.wait(PATIENCE_S)
     watcher.stop()

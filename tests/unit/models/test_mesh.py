@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.mesh import MESH_FILES, MeshError, TexturedMesh, read_glb, read_mesh, write_all, write_glb
 from models.topology import topology
 from tests import meshes
+from tests.patience import PATIENCE_S
 
 EXTRAS = {"generator": "Meshdrop 1.2.3", "model": "fusion"}
 
@@ -115,7 +116,7 @@ def test_writing_does_not_import_trimesh(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     root = Path(__file__).parents[3]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=root)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S, cwd=root)
     assert done.stdout.strip() == "False"
     assert (tmp_path / "mesh.glb").exists()
 

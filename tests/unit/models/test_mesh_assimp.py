@@ -14,6 +14,7 @@ import pytest
 from models.mesh import write_all
 from models.mesh_pbr import Material, write_pbr_glb
 from tests import meshes
+from tests.patience import PATIENCE_S
 
 ASSIMP = shutil.which("assimp")
 pytestmark = pytest.mark.skipif(ASSIMP is None, reason="assimp is not installed (Debian: assimp-utils)")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(ASSIMP is None, reason="assimp is not installed 
 
 def asked(*arguments: str | Path) -> str:
     """What assimp answers."""
-    done = subprocess.run([str(ASSIMP), *arguments], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([str(ASSIMP), *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     return done.stdout
 
 

@@ -23,6 +23,7 @@ from models.mesh_pbr import Material, write_pbr_glb
 from models.radiance_hdr import write_hdr
 from models.usdz_package import check_usdz
 from tests import meshes
+from tests.patience import PATIENCE_S
 
 EXTRAS = {"generator": "meshdrop 1.2.3", "licences": ["for research only"], "settings": {"seed": 7}, "none": None}
 
@@ -156,13 +157,13 @@ def test_without_usd_the_note_says_what_to_install(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("program", "says"),
-    [("import os; os.abort()", "code -6"), ("import time; time.sleep(60)", "longer than 1 s"),
-     ("import sys; sys.exit('it is Sunday')", "it is Sunday")],
+    ("program", "limit_s", "says"),
+    [("import os; os.abort()", PATIENCE_S, "code -6"), ("import time; time.sleep(3600)", 1.0, "longer than 1 s"),
+     ("import sys; sys.exit('it is Sunday')", PATIENCE_S, "it is Sunday")],
     ids=["crashes", "hangs", "refuses"],
 )  # fmt: skip
 def test_a_converter_that_fails_costs_no_mesh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit_s: float, says: str
 ) -> None:
     """A real process in its place, after it has left half a file."""
     write_all(meshes.torus(), tmp_path, {})
@@ -171,7 +172,7 @@ def test_a_converter_that_fails_costs_no_mesh(
     fake.chmod(0o755)
     monkeypatch.setattr(extra_formats.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(extra_formats.sys, "executable", str(fake))
-    monkeypatch.setattr(extra_formats, "_LIMIT_S", 1.0)
+    monkeypatch.setattr(extra_formats, "_LIMIT_S", limit_s)
     paths, [note] = write_extra_formats(tmp_path, ["usdz"])
     assert paths == []
     assert says in note

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from daemon import check_models, doctor, gltf_validation
+from daemon import check_models, check_service, check_settings, doctor, gltf_validation, gpus
 from daemon.checkup import Check
 from daemon.finding import Finding
 from daemon.machine import Machine, Room, Torch
 from daemon.settings import config_file, load
 from daemon.share import create_root
 from db.engine import Database
+from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import GB, write_smi
 
 LIMITS = """\
@@ -42,9 +43,12 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def patient(*args: Any, **more: Any) -> Check:
         check = Check(*args, **more)
-        return replace(check, limit_s=max(check.limit_s, 120.0) if check.limit_s > 1 else check.limit_s)
+        return replace(check, limit_s=max(check.limit_s, PATIENCE_S) if check.limit_s > 1 else check.limit_s)
 
     monkeypatch.setattr(doctor, "Check", patient)
+    for room, limit in ((check_models, "LIMIT_S"), (check_service, "_SYSTEMCTL_S"), (check_settings, "_READ_S"),
+                        (gpus, "LIMIT_S")):  # fmt: skip
+        monkeypatch.setattr(room, limit, PATIENCE_S)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from daemon.machine import Machine, Room
 from daemon.mounts import carrying, read
 from daemon.settings import config_file, load
 from daemon.share import create_root
+from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import GB, by_name, changed, store_rig, troubles, without_roots_rights
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -321,7 +322,7 @@ def test_a_disk_that_hangs_costs_its_own_line_and_no_more_than_its_time(
     released = threading.Event()
 
     def hangs(path: Path) -> Room:
-        released.wait(60)
+        released.wait(PATIENCE_S)
         raise AssertionError
 
 

@@ -32,6 +32,7 @@ from daemon.site import UNIT
 from daemon.site_install import site_of
 from daemon.start_checks import refuse_what_loses_data
 from daemon.users import user_name
+from tests.rig import is_gone, wait_for
 from tests.unit.daemon.doctor.ailments import (
     by_name,
     changed,
@@ -228,9 +229,8 @@ def test_a_model_that_leaves_something_running_costs_no_wait_and_leaves_nothing(
     )
     with asked({"mine": {}}, {"mine": f"{file}:Mine"}, None) as [question]:
         assert question.answer() is None, "what it prints at its end is no answer"
-    left = Path("/proc", (tmp_path / "pid").read_text(), "stat")
-    while left.exists() and left.read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.01)  # it was killed, and ends when the kernel comes to it
+    left = int((tmp_path / "pid").read_text())
+    wait_for(lambda: is_gone(left))  # it was killed, and ends when the kernel comes to it
 
 
 def test_a_model_that_ends_its_process_while_it_is_loaded_is_told_with_its_file(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_spool_that_a_service_uses_for_another_root_fails(root: Path, healthy:
 
 def test_a_state_that_a_service_uses_for_another_root_fails(root: Path, healthy: Machine) -> None:
     places = load(root).places
-    code = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); time.sleep(60)"
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); time.sleep(3600)"
     process = subprocess.Popen([sys.executable, "-c", code, str(places.lock)], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None

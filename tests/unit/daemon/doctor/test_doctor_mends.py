@@ -23,6 +23,7 @@ from daemon.machine import Machine
 from daemon.process import kernel_digest
 from daemon.repairs import perform, plan
 from daemon.settings import config_file, load
+from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import troubles
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -182,7 +183,7 @@ def test_somebody_at_a_terminal_is_asked(ailing: Path, answer: bytes, mode: int)
         stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     os.write(person, answer)
-    out, asked = process.communicate(timeout=60)
+    out, asked = process.communicate(timeout=PATIENCE_S)
     os.close(person)
     os.close(terminal)
     assert f"chmod 2775 {ailing}/inbox" in asked

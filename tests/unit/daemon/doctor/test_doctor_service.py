@@ -45,7 +45,7 @@ def holder(root: Path) -> Iterator[int]:
     code = (
         "import fcntl, os, sys, time\n"
         "file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); file.write(f'{os.getpid()}\\nboot\\n')\n"
-        "file.flush(); print('held', flush=True); time.sleep(60)\n"
+        "file.flush(); print('held', flush=True); time.sleep(3600)\n"
     )
     lock = str(load(root).places.lock)
     process = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)
