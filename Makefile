@@ -1,7 +1,7 @@
 # The commands of this project; `make help` lists them. Everything is installed into .venv, from locked hashes.
 
 PYTHON ?= python3
-VENV   := .venv
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO   ?= demo
@@ -27,7 +27,7 @@ compile_locks = $(COMPILE) $(2) -o $(1)requirements.lock >/dev/null && \
   $(COMPILE) $(2) $(EXTRAS:%=--extra %) --group dev -o $(1)requirements-dev.lock >/dev/null
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev torch $(EXTRAS) test torture lint types lock lock-check units image machine clean
+.PHONY: help demo install install-dev torch $(EXTRAS) test test-torch torture lint types lock lock-check units image machine clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
@@ -39,7 +39,7 @@ demo: install  ## make a folder, drop a sample capture into it and watch it beco
 install: $(VENV)/.installed  ## set up .venv with what the service needs
 install-dev: $(VENV)/.installed-dev  ## the same and the tools for tests, lint and types
 
-torch: $(VENV)/.torch  ## add torch, for nvdiffrec and its tests, which are skipped without (TORCH=FILE_OR_VERSION)
+torch: $(VENV)/.torch  ## add torch, for nvdiffrec and reconviagen (TORCH=FILE_OR_VERSION)
 
 weights: $(VENV)/.weights  ## add what fetching weights over a network needs (copying them from a disk needs nothing)
 
@@ -49,8 +49,11 @@ validate: $(VENV)/.validate  ## add an engine for the Khronos glTF validator (a 
 
 usd: $(VENV)/.usd  ## add what writing USDZ files needs
 
-test: install-dev  ## run the tests
+test: install-dev  ## run the tests; what this machine lacks is skipped and named at the end
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-torch: install-dev torch  ## add torch and run the tests that are skipped without it
+	@$(BIN)/python -m pytest $(PARALLEL) -m torch $(ARGS)
 
 torture: install-dev  ## disturb the service in every way there is, about an hour (PART=cuts: only that; ARGS=--help)
 	@$(BIN)/python -m tests.torture --results build/torture.jsonl $(PART) $(ARGS)

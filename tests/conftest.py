@@ -6,9 +6,35 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.rig import Rig, write_ball
+from tests.torch_needed import NO_TORCH, asks_at_its_top, is_installed
+
+# No example is judged by the time that it takes, and every run draws the same ones: what fails here fails everywhere.
+hypothesis.settings.register_profile(
+    "everywhere", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("everywhere")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of a file that holds torch, and skip what is marked where there is none."""
+    if asks_at_its_top(getattr(item, "module", None)):
+        item.add_marker("torch")
+    if item.get_closest_marker("torch") and not is_installed():
+        item.add_marker(pytest.mark.skip(reason=NO_TORCH))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What was asked for by a marker and was skipped to the last test is no success."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # None in the processes that xdist starts
+    asked = session.config.option.markexpr
+    if reporter is not None and asked and exitstatus == pytest.ExitCode.OK and not reporter.stats.get("passed"):
+        reporter.write_line(f"-m {asked!r}: every test was skipped, none was run", red=True)
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 @pytest.fixture(scope="session")

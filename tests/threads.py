@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
 import pytest
+
+from tests.torch_needed import is_installed
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Small tensors: threads would only wait for each other, on a busy machine twenty times as long as they work."""
-    if importlib.util.find_spec("torch") is None:
+    if not is_installed():
         yield
         return
     import torch  # noqa: PLC0415 - the tests that need it skip themselves where it is absent

@@ -39,9 +39,9 @@ def test_on_a_machine_without_a_gpu_it_is_skipped_and_the_report_says_why(
     assert told["nvdiffrec"]["fix"]
 
 
+@pytest.mark.torch
 def test_on_the_cpu_it_betters_fusion(rig: Callable[..., Rig]) -> None:
     """A few steps on a real capture, through the whole service: taken, fused, refined, measured, published."""
-    pytest.importorskip("torch", reason="torch is not installed")
     here = rig(**settings(device="cpu", iterations=12, preset="small"))
     here.drop(ground_truth("fuze") / "capture", "fuze")
     assert here.run_once() == 0

@@ -150,3 +150,9 @@ def test_the_service_loads_no_syntax_highlighter() -> None:
     program = "import sys, daemon.cli, daemon.service; print([n for n in ('pygments', 'jinja2') if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
+
+
+def test_tests_ask_for_torch_in_one_way() -> None:
+    """So that what is skipped without it carries the mark by which `make test-torch` finds it."""
+    asking = [file for file in (ROOT / "tests").rglob("*.py") if 'importorskip("torch"' in file.read_text("utf-8")]
+    assert [file.name for file in asking if file != Path(__file__)] == ["torch_needed.py"]

@@ -139,3 +139,10 @@ def test_ci_is_a_program_that_bash_understands() -> None:
     assert os.access(script, os.X_OK)
     done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ci_runs_the_tests_of_the_readme_before_it_adds_torch_and_what_they_skipped_after() -> None:
+    script = (PROJECT / ".ci/run").read_text(encoding="utf-8")
+    steps = re.findall(r"(?m)^section '[^']+' +(?:make --no-print-directory )?(.*)$", script)
+    assert steps.index("set_up") < steps.index("test") < steps.index("torch") < steps.index("test-torch")
+    assert set(steps) >= {"lint", "types", "lock-check"}

@@ -419,7 +419,7 @@ NAME = st.lists(ALPHABET, min_size=1, max_size=4).map("/".join).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(NAME, max_size=12, unique=True), st.binary(max_size=60))
 def test_no_folder_raises_and_missing_files_are_never_there(names: list[str], content: bytes) -> None:
     found = expect(names, lambda _: content, LIMITS)

@@ -38,7 +38,7 @@ def with_flat_triangle(mesh: Triangles, face: int, t: float) -> Triangles:
 PLACES = st.tuples(st.integers(0, 3071), st.sampled_from([0.0, 1e-9, 0.01, 0.3, 0.5, 0.999]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(PLACES, min_size=1, max_size=12))
 def test_flat_triangles_are_mended_without_opening_the_surface(places: list[tuple[int, float]]) -> None:
     mesh = triangles(meshes.torus())

@@ -189,7 +189,7 @@ def saved(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(16, 70), st.integers(16, 70), st.integers(0, 2**32 - 1), st.booleans())
 def test_what_pillow_writes_passes(width: int, height: int, seed: int, noisy: bool) -> None:
     grid = np.random.default_rng(seed).integers(0, 256 if noisy else 2, (height, width, 4), dtype=np.uint8)

@@ -205,13 +205,13 @@ JSON = st.recursive(
 FRAME = st.dictionaries(st.sampled_from(["file_path", "transform_matrix", "fl_x", "k1", "mask_path"]), JSON, max_size=4)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.dictionaries(st.sampled_from(KNOWN_KEYS), JSON | st.lists(FRAME, max_size=5), max_size=6))
 def test_no_value_under_a_known_key_raises(table: dict[str, Any]) -> None:
     parse_sidecar(json.dumps(table).encode(), "capture.json", LIMITS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=80))
 def test_no_bytes_raise(content: bytes) -> None:
     parse_sidecar(content, "capture.json", LIMITS)

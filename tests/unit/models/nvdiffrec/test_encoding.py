@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.nvdiffrec.encoding import (  # noqa: E402
     FIRST_FEATURES,

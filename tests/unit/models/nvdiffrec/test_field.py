@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from tests.torch_needed import torch_or_skip
 
-torch = pytest.importorskip("torch")
+torch = torch_or_skip()
 
 from models.nvdiffrec.encoding import HashSettings  # noqa: E402
 from models.nvdiffrec.field import EPSILON, MaterialField  # noqa: E402

@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402

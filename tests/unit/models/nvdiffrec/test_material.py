@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.mesh_pbr import Material  # noqa: E402
 from models.nvdiffrec.material import Textures, from_file, to_file  # noqa: E402

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 
 from models import mesh_files  # noqa: E402

@@ -34,10 +34,6 @@ def silent(percent: float, step: str) -> None:
     """Nobody watches."""
 
 
-def needs_torch() -> None:
-    pytest.importorskip("torch", reason="torch is not installed")
-
-
 # -- settings and refusals ---------------------------------------------------------------------------------------------
 
 
@@ -133,8 +129,8 @@ def test_the_refined_mesh_must_win_on_photographs_and_lose_nowhere(refined: Stan
     assert (found is None) if says is None else (found is not None and says in found)
 
 
+@pytest.mark.torch
 def test_a_run_on_the_cpu_betters_the_draft_and_accounts_for_itself(tmp_path: Path) -> None:
-    needs_torch()
     steps: list[str] = []
     runner = Nvdiffrec(QUICK | {"iterations": 120}, lambda percent, step: steps.append(step))
     result = runner.inference(photographed(torus()), tmp_path)
@@ -152,10 +148,10 @@ def test_a_run_on_the_cpu_betters_the_draft_and_accounts_for_itself(tmp_path: Pa
     assert any("round 2 of 2, step 50 of 60: loss" in step and "dB" in step and "left" in step for step in steps)
 
 
+@pytest.mark.torch
 def test_a_worse_result_is_not_delivered_and_the_draft_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_torch()
     from models.nvdiffrec import rounds  # noqa: PLC0415 - needs torch
 
     keep = rounds._mesh
@@ -169,10 +165,10 @@ def test_a_worse_result_is_not_delivered_and_the_draft_is_named(
     assert [one["status"] for one in stages(tmp_path)["stages"][-2:]] == ["not better", "skipped"]
 
 
+@pytest.mark.torch
 def test_when_the_gpu_is_full_the_next_smaller_preset_is_tried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_torch()
     import torch  # noqa: PLC0415
 
     from models.nvdiffrec import rounds  # noqa: PLC0415
@@ -200,8 +196,8 @@ def test_when_the_gpu_is_full_the_next_smaller_preset_is_tried_once(
     assert stages(tmp_path)["complete"] is False
 
 
+@pytest.mark.torch
 def test_without_depth_the_surface_is_searched_for(tmp_path: Path) -> None:
-    needs_torch()
     result = Nvdiffrec(QUICK, silent).inference(photographed(torus(), depth=False), tmp_path)
     told = stages(tmp_path)
     assert [one["name"] for one in told["stages"]] == ["draft", "pass 1", "dress", "pass 2", "verify", "materials"]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from trimesh.creation import icosphere
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.capture import Capture  # noqa: E402
 from models.fusion.range_view import prepare  # noqa: E402

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from trimesh import Trimesh
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.base import ModelResult  # noqa: E402
 from models.capture import Capture  # noqa: E402

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from tests.unit.models.raster.scenes import each_raster, raster_called  # noqa: E402 - torch may be absent
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.raster import differentiable  # noqa: E402 - torch may be absent
 from models.raster.differentiable import best_raster, choose  # noqa: E402

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.reconviagen.aggregate import aggregate  # noqa: E402
 from models.reconviagen.upstream import Upstream  # noqa: E402

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
 
 from torch import nn  # noqa: E402

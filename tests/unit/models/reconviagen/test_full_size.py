@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.reconviagen.generated import Generated  # noqa: E402
 from models.reconviagen.pipeline import STAGES, Generator  # noqa: E402

@@ -13,8 +13,9 @@ from models.cameras import canonical_camera
 from models.capture import View
 from models.problem import CaptureError
 from models.reconviagen.images import SIDE, prepare, prepare_views
+from tests.torch_needed import torch_or_skip
 
-pytest.importorskip("torch", reason="torch is not installed")
+torch = torch_or_skip()
 
 if TYPE_CHECKING:
     from models.reconviagen.upstream import Upstream

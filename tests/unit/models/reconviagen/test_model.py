@@ -165,6 +165,7 @@ def result(build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path) 
     return found, said
 
 
+@pytest.mark.torch  # pictures are resized as torch does it
 def test_what_was_generated_is_placed_and_photographed(
     result: tuple[ModelResult, list[str]], capture: Capture
 ) -> None:
@@ -186,6 +187,7 @@ def test_what_was_generated_is_placed_and_photographed(
     assert any("structure, step 2 of 3" in line for line in said)
 
 
+@pytest.mark.torch  # pictures are resized as torch does it
 def test_another_object_is_not_placed(
     build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path
 ) -> None:
@@ -198,11 +200,11 @@ def test_another_object_is_not_placed(
     assert not found.mesh.seen.any()
 
 
+@pytest.mark.torch
 def test_upstreams_own_export_is_placed_as_it_is(
     build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its triangles and its texture, in the capture's metres; no photograph is in it, so all of it counts as unseen."""
-    pytest.importorskip("torch", reason="torch is not installed")
     from models.reconviagen import to_glb  # noqa: PLC0415 - torch
 
     made = generated()
@@ -220,6 +222,7 @@ def test_upstreams_own_export_is_placed_as_it_is(
     np.testing.assert_allclose(found.mesh.vertices, TRUE.vertices, atol=0.01)
 
 
+@pytest.mark.torch  # pictures are resized as torch does it
 def test_a_surface_that_encloses_nothing_is_refused(
     build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path
 ) -> None:

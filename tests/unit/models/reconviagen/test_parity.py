@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from PIL import Image  # noqa: E402
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.reconviagen import parts, weights  # noqa: E402
 from models.reconviagen.checkpoints import built  # noqa: E402

@@ -6,7 +6,9 @@ import weakref
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from torch import nn  # noqa: E402
 

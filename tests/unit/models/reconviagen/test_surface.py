@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402
 

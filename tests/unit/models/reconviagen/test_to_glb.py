@@ -10,7 +10,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from tests.torch_needed import torch_or_skip
+
+torch = torch_or_skip()
 
 from models.reconviagen import to_glb  # noqa: E402
 from tests.unit.models.reconviagen.test_model import generated  # noqa: E402
