@@ -15,16 +15,27 @@ from bench.copiers import COPIERS, drive, verdict
 from bench.subject import claims_in
 from tests.rig import Rig, stop, wait_for
 
-SETTLE_S = 1.0
+#: Settle windows that are tried one after the other: the shortest that this machine can keep to is enough.
+WINDOWS_S = (1.0, 4.0, 12.0)
 
 
 def test_no_hostile_copier_has_its_folder_taken_before_its_last_operation(light_rig: Callable[..., Rig]) -> None:
     """Each pattern twice, all at once. Every capture is taken afterwards, with the content of its copier."""
-    here = light_rig(MESHDROP_SETTLE_S=str(SETTLE_S), MESHDROP_NO_DEPTH_WAIT_S="30", MESHDROP_DELIVER_CAPTURE="false")
+    good: set[str] = set()
+    for settle_s in WINDOWS_S:
+        good |= driven(light_rig, settle_s)
+        if len(good) == len(COPIERS):
+            break
+    assert len(good) == len(COPIERS), "of the other patterns nothing is known: this machine stretched their pauses"
+
+
+def driven(light_rig: Callable[..., Rig], settle_s: float) -> set[str]:
+    """Drive every pattern twice; those of which a copy kept to its times. None was taken early or wrongly."""
+    here = light_rig(MESHDROP_SETTLE_S=str(settle_s), MESHDROP_NO_DEPTH_WAIT_S="30", MESHDROP_DELIVER_CAPTURE="false")
     daemon = here.start()
     wait_for(here.places.live_status.exists)
     count = 2 * len(COPIERS)
-    outcomes = drive(here.places.inbox, count, count, SETTLE_S, seed=20, tell=lambda _: None)
+    outcomes = drive(here.places.inbox, count, count, settle_s, seed=20, tell=lambda _: None)
     whole = {one.copy.name for one in outcomes if one.finished is not None}
 
     def all_are_read() -> bool:
@@ -34,8 +45,8 @@ def test_no_hostile_copier_has_its_folder_taken_before_its_last_operation(light_
     found = [(one.copier, one.copy.name, verdict(one, claims_in(here.places.database))) for one in outcomes]
     # A copy whose short pauses this machine stretched beyond the window proves nothing: "void".
     assert [one for one in found if one[2] not in ("good", "void")] == []
-    assert sum(one[2] == "good" for one in found) > count / 2
     assert stop(daemon) == 0
+    return {copier for copier, _, word in found if word == "good"}
 
 
 def test_more_folders_than_the_kernel_keeps_events_for_are_all_seen(light_rig: Callable[..., Rig], ball: Path) -> None:
