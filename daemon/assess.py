@@ -15,7 +15,7 @@ from daemon.clock import Clock
 from daemon.errors import FAILURES, Stopping
 from daemon.grades import Verdict, grade, least
 from daemon.places import shown
-from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
 from daemon.runner import RESULT
 from daemon.settings import Settings
 from daemon.share import Share
@@ -76,7 +76,7 @@ class Assessor:
             models={name: str(attempt / name) for name in finished}, output=folder,
         )
         process = WorkerProcess(
-            f"{job.id}.measure", request, folder, Home(places.state, places.cache),
+            f"{job.id}.measure", request, folder, home_of(self.settings),
             Limits(_MEASURE_LIMIT_S, self.settings.stall_limit_s, self.settings.stop_grace_s),
         )
         ended = run_to_end(process, self.stopping)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
+from daemon import kernels
 from daemon.check_folders import nearest
-from daemon.check_inbox import LOOKED_AT, entries_below
 from daemon.finding import Finding
 from daemon.machine import Machine
 from daemon.mounts import Mount, carrying, read
 from daemon.places import Places
-from daemon.process import kernel_digest
 from daemon.settings import Settings
 from daemon.traces import read_shared
 from daemon.users import user_name
@@ -118,12 +116,10 @@ def state_disk(places: Places, machine: Machine) -> Finding:
 
 
 def kernel_cache(places: Places) -> Finding:
-    """Can compiled kernels be kept? Those of this version may lie in a folder of another user's than the rest."""
-    ours = places.cache / f"numba-{kernel_digest()}"
-    below = islice(entries_below(ours), LOOKED_AT)
-    folders = (folder for folder in (ours, *(Path(entry.path) for entry in below)) if folder.is_dir())
-    closed = next((folder for folder in folders if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)), places.cache)
-    return _writable("kernel cache", closed, "every model run would compile its kernels again, for a minute")
+    """Can compiled kernels be kept where nobody else can write? Those of this version may be another user's."""
+    if (found := kernels.unsafe(places.cache)) is not None:
+        return Finding("kernel cache", "fail", found.says, found.why, found.fix)
+    return _writable("kernel cache", places.cache, "every model run would compile its kernels again, for a minute")
 
 
 def _writable(name: str, wanted: Path, why: str) -> Finding:

@@ -91,13 +91,7 @@ def inotify(machine: Machine, inbox: Path | None) -> Finding:
 def memory(machine: Machine, service: ProcessFacts, largest_run_mib: int) -> Finding:
     """Is there memory for the largest model run so far? ``largest_run_mib`` is 0 where there was none."""
     wanted = max(MEMORY_GOOD_MIB, largest_run_mib + largest_run_mib // 4)
-    total = _meminfo(machine.proc).get("MemTotal")
-    allowed = _least(machine, service, "memory", "memory.max", "memory.limit_in_bytes")
-    limits = {
-        "this machine has": None if total is None else total // 1024,
-        "its control group (container, systemd unit) may use": None if allowed is None else allowed >> 20,
-    }
-    known = {who: mib for who, mib in limits.items() if mib is not None}
+    known = {who: mib for who, mib in memory_limits(machine, service).items() if mib is not None}
     if not known:
         return Finding("memory", "ok", "unknown")
     who, least = min(known.items(), key=lambda item: item[1])
@@ -109,6 +103,16 @@ def memory(machine: Machine, service: ProcessFacts, largest_run_mib: int) -> Fin
         "model runs may be killed for memory (host_memory, crash)",
         f"add memory, or allow more (MemoryMax={wanted}M in the unit, mem_limit in Docker), or lower `resolution`",
     )  # fmt: skip
+
+
+def memory_limits(machine: Machine, service: ProcessFacts) -> dict[str, int | None]:
+    """How much memory there is in MiB, by who says so; None where that is not known."""
+    total = _meminfo(machine.proc).get("MemTotal")
+    allowed = _least(machine, service, "memory", "memory.max", "memory.limit_in_bytes")
+    return {
+        "this machine has": None if total is None else total // 1024,
+        "its control group (container, systemd unit) may use": None if allowed is None else allowed >> 20,
+    }
 
 
 def shared_memory(machine: Machine, needed: bool) -> Finding:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon import fsops
 from daemon.errors import Stopping
 from daemon.finding import Finding
-from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
 from daemon.settings import Settings
 from models.gltf_engines import Engine, engine, validator_version
 from models.gltf_validation import CURE, MISSING, no_engine, not_run
@@ -40,13 +41,14 @@ def validate(
 def _validate_one(
     job_id: str, name: str, folder: Path, work: Path, settings: Settings, found: Engine, stopping: Callable[[], bool]
 ) -> Json:
-    places = settings.places
+    own = work / f"validate-{name}"
+    fsops.fresh_dir(own)
     request = worker_request(
-        "validate", places.capture(job_id), work / f"validation-{name}.json", settings.limits,
+        "validate", settings.places.capture(job_id), own / "validation.json", settings.limits,
         models={name: str(folder)}, engine=found.name,
     )
     process = WorkerProcess(
-        f"{job_id}.validate", request, work, Home(places.state, places.cache),
+        f"{job_id}.validate", request, own, home_of(settings),
         Limits(settings.check_limit_s, settings.check_limit_s, settings.stop_grace_s),
     )
     ended = run_to_end(process, stopping)

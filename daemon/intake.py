@@ -20,7 +20,7 @@ from daemon.errors import FAILURES, MAX_INGEST_TRIES, Stopping
 from daemon.log import get_logger
 from daemon.look import look, read_contents
 from daemon.places import shown
-from daemon.process import Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
 from daemon.rigs import RigShelf
 from daemon.scanner import Candidate
 from daemon.settings import Settings, days_kept
@@ -312,14 +312,15 @@ class Intake:
 
     def _inspect(self, job: Job) -> dict[str, Any] | None:
         places = self.share.places
-        folder = places.work(job.id)
+        folder = places.work(job.id) / "inspect"
+        fsops.fresh_dir(folder)
         request = worker_request(
             "inspect", places.capture(job.id), folder / "inspection.json", self.settings.limits,
             memory_mib=_READER_MEMORY_MIB, name=shown(job.name),
         )
         seconds = self.settings.check_limit_s
         limits = Limits(seconds, seconds, self.settings.stop_grace_s)
-        process = WorkerProcess(f"{job.id}.inspect", request, folder, Home(places.state, places.cache), limits)
+        process = WorkerProcess(f"{job.id}.inspect", request, folder, home_of(self.settings), limits)
         ended = run_to_end(process, self.stopping)
         if ended.error_class == "cancelled":
             raise Stopping

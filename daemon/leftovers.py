@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from daemon import fsops
+from daemon import fsops, kernels
 from daemon.finding import Finding
 from daemon.machine import Machine
 from daemon.places import Places
-from daemon.process import kernel_digest
 
 #: Nothing that a service is still busy with is so old.
 OLD_S = 86_400.0
@@ -35,7 +34,8 @@ def found(places: Places, now: float) -> list[Path]:
         *(path for path in _children(places.status, ".") if _PAGE.fullmatch(path.name)),
         *(path for path in _children(places.state, ".") if _PAGE.fullmatch(path.name)),
         *_children(places.spool, TRIAL), *_children(places.state, TRIAL),
-        *(path for path in _children(places.cache, "numba-") if path.name != f"numba-{kernel_digest()}"),
+        *(path for path in _children(places.cache, "numba-") if not kernels.ours(path.name)),
+        *_children(places.cache, kernels.OWN),
     ]  # fmt: skip
     return [path for path in candidates if now - _last_used(path, now) > OLD_S]
 

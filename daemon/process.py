@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import hashlib
 import json
 import os
 import signal
@@ -20,11 +18,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from daemon import kernels
 from daemon.errors import RUN_FAILURES
+from daemon.worker_memory import allowed_mib, watch
 from models.limits import CaptureLimits
 from models.weights import WEIGHTS_KEY
+
+if TYPE_CHECKING:
+    from daemon.settings import Settings
 
 RUN_KEY = "MESHDROP_RUN"
 OWNER_KEY = "MESHDROP_STATE"
@@ -32,7 +35,8 @@ MESSAGE_MAX = 65_536
 LOG_HEAD = 1 << 20
 LOG_TAIL = 4 << 20
 _DRAIN_S = 5.0
-MODELS = Path(__file__).resolve().parents[1] / "models"
+#: Tasks that run compiled kernels.
+_COMPUTING = frozenset({"run", "measure"})
 _PASSED_ON = frozenset({
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME", "CUDA_VISIBLE_DEVICES",
     "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS",
@@ -66,11 +70,21 @@ class Ended:
 @dataclass(frozen=True)
 class Home:
     """Whose process it is: the daemon's state folder marks it, the cache keeps its compiled kernels, ``weights`` holds
-    those of the models; None for processes that run no model."""
+    those of the models; None for processes that run no model. ``memory_mib`` is the most that it may hold, with the
+    processes that it starts; None: no limit. ``confinement`` is the setting ``worker_confinement``."""
 
     state: Path
     cache: Path
     weights: Path | None = None
+    memory_mib: int | None = None
+    confinement: str = "best"
+
+
+def home_of(settings: Settings) -> Home:
+    """What every worker of a service with these settings is given."""
+    places = settings.places
+    memory_mib = allowed_mib(settings.worker_memory_mb)
+    return Home(places.state, places.cache, places.weights, memory_mib, settings.worker_confinement)
 
 
 class WorkerProcess:
@@ -91,15 +105,20 @@ class WorkerProcess:
         self._exit: tuple[int, float, int] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._answer.unlink(missing_ok=True)
+        self._memory_mib, self._held_mib = home.memory_mib, 0
+        #: Of its kernels each worker has a copy of its own: what one may have spoiled never reaches another.
+        self._kernels = kernels.copy_for_worker(home.state, home.cache) if request["task"] in _COMPUTING else None
         request_file = folder / f"{self._answer.stem}.request.json"
-        request_file.write_text(json.dumps({**request, "parent": os.getpid()}), encoding="utf-8")
+        told = {**request, "parent": os.getpid(), "confinement": home.confinement}
+        request_file.write_text(json.dumps(told), encoding="utf-8")
         self._log = _CappedLog(folder / f"{self._answer.stem}.log")
         self._started = self._progressed = time.monotonic()
         self._stop_at = 0.0
-        self._pid, readers = self._spawn(request_file, folder, home)
+        self._pid, readers = self._spawn(request_file, worker_environment(key, folder, home, self._kernels))
         self._readers = [
             threading.Thread(target=self._log.drain, args=(readers[0],), daemon=True, name=f"log {key}"),
             threading.Thread(target=self._listen, args=(readers[1],), daemon=True, name=f"messages {key}"),
+            threading.Thread(target=self._watch_memory, daemon=True, name=f"memory {key}"),
         ]
         for reader in self._readers:
             reader.start()
@@ -122,6 +141,8 @@ class WorkerProcess:
         for reader in self._readers:
             reader.join(_DRAIN_S)
         self._log.close()
+        if self._kernels is not None:
+            kernels.forget(self._kernels)
         return self._ended(*self._exit)
 
     def stop(self, why: str) -> None:
@@ -146,7 +167,12 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pid, number)
 
-    def _spawn(self, request_file: Path, folder: Path, home: Home) -> tuple[int, tuple[int, int]]:
+    def _watch_memory(self) -> None:
+        """End it at once when it holds more than it may: what its own time to end would cost, the machine may lack."""
+        if self._memory_mib is not None:
+            self._held_mib = watch(self._pid, self._memory_mib)
+
+    def _spawn(self, request_file: Path, environment: Mapping[str, str]) -> tuple[int, tuple[int, int]]:
         log_read, log_write = os.pipe()
         message_read, message_write = os.pipe()
         actions: list[tuple[Any, ...]] = [
@@ -158,7 +184,7 @@ class WorkerProcess:
         arguments = [sys.executable, "-I", "-m", "models.worker", str(request_file)]
         try:
             pid = os.posix_spawn(
-                sys.executable, arguments, worker_environment(self.key, folder, home),
+                sys.executable, arguments, environment,
                 file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             )
         except OSError as error:
@@ -193,6 +219,8 @@ class WorkerProcess:
         answer = _read_answer(self._answer) if code == 0 else None
         if self._stopped_for is not None:
             kind, reason, fix = self._stopped_for, RUN_FAILURES[self._stopped_for].says, ""
+        elif self._held_mib:
+            kind, reason, fix = "host_memory", *_told_of_memory(self._held_mib, self._memory_mib)
         elif answer is not None:
             kind, reason, fix = None, "", ""
         elif self._error is not None:
@@ -207,6 +235,14 @@ class WorkerProcess:
         if kind is not None and not fix:
             fix = RUN_FAILURES[kind].fix if kind in RUN_FAILURES else "see the model's documentation"
         return Ended(kind, reason, fix, time.monotonic() - self._started, cpu, peak, answer)
+
+
+def _told_of_memory(held_mib: int, allowed_mib: int | None) -> tuple[str, str]:
+    return (
+        f"it was ended when it held {held_mib} MiB of memory; worker_memory_mb allows {allowed_mib} MiB",
+        "lower the model's resolution or the size of the pictures; where the machine has more memory raise "
+        "worker_memory_mb",
+    )
 
 
 def worker_request(
@@ -226,8 +262,9 @@ def run_to_end(process: WorkerProcess, stopping: Callable[[], bool], every_s: fl
     return ended
 
 
-def worker_environment(key: str, folder: Path, home: Home) -> dict[str, str]:
-    """Only what is on the list reaches a worker; home and temporary files are its own, the network is off."""
+def worker_environment(key: str, folder: Path, home: Home, own_kernels: Path | None = None) -> dict[str, str]:
+    """Only what is on the list reaches a worker; home and temporary files are its own, the network is off.
+    ``own_kernels`` is a folder of compiled kernels for it alone."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
     if home.weights is not None:
         passed[WEIGHTS_KEY] = str(home.weights)
@@ -235,20 +272,9 @@ def worker_environment(key: str, folder: Path, home: Home) -> dict[str, str]:
     private.mkdir(exist_ok=True)
     return {
         **passed, RUN_KEY: key, OWNER_KEY: str(home.state), "HOME": str(private), "TMPDIR": str(private),
-        "NUMBA_CACHE_DIR": str(home.cache / f"numba-{kernel_digest()}"),
-        "TORCH_EXTENSIONS_DIR": str(home.cache / "torch"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+        "NUMBA_CACHE_DIR": str(own_kernels or private / "numba"), "TORCH_EXTENSIONS_DIR": str(private / "torch"),
+        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
     }
-
-
-@functools.cache
-def kernel_digest() -> str:
-    """A name for this version of the models' code. The kernel cache does not notice that a function in another file
-    changed, so each version gets a cache of its own.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(MODELS.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def kill_marked(variable: str, value: str, waited_for: int | None = None) -> int:

@@ -15,6 +15,7 @@ from daemon.errors import RUN_FAILURES
 from daemon.executor import Attempt, Report
 from daemon.log import get_logger
 from daemon.process import Ended, Home, Limits, WorkerProcess, worker_request
+from daemon.warming import Warming
 from models.limits import CaptureLimits
 
 log = get_logger()
@@ -48,6 +49,7 @@ class LocalExecutor:
 
     def __init__(self, rules: RunRules) -> None:
         self._rules = rules
+        self._warming = Warming(rules.home, rules.grace_s)
         self._run: _Run | None = None
 
     def free(self) -> int:
@@ -60,7 +62,7 @@ class LocalExecutor:
             if self._run.attempt.key == attempt.key:
                 return
             raise RuntimeError(f"attempt {self._run.attempt.key} still runs")
-        self._run = _Run(attempt, self._rules)
+        self._run = _Run(attempt, self._rules, self._warming)
 
     def poll(self) -> list[Report] | None:
         """Drive the attempt on and report it."""
@@ -88,7 +90,7 @@ class LocalExecutor:
 class _Run:
     """One attempt: which model is at work, what the earlier ones came to."""
 
-    def __init__(self, attempt: Attempt, rules: RunRules) -> None:
+    def __init__(self, attempt: Attempt, rules: RunRules, warming: Warming) -> None:
         self.attempt = attempt
         self._rules = rules
         recipe = json.loads(attempt.recipe)
@@ -97,6 +99,8 @@ class _Run:
         self._extra_formats: list[str] = recipe["extra_formats"]
         self._outcomes: dict[str, dict[str, Any]] = {}
         self._process: WorkerProcess | None = None
+        self._warming = warming
+        self._warms = False
         self._began = 0.0
         self._cancelled = False
         fsops.make_dir(Path(attempt.dir))
@@ -107,13 +111,21 @@ class _Run:
             ended = self._process.poll()
             if ended is None:
                 return self._running(self._process)
-            self._conclude(ended)
+            self._process = None
+            if self._warms:
+                self._warms = False
+                self._warming.conclude(ended)
+            else:
+                self._conclude(ended)
         while (step := self._next()) is not None:
             if self._cancelled:
                 self._outcomes[step["model"]] = {"state": "failed", "error_class": "cancelled",
                                                  "reason": "the job was cancelled", "fix": ""}  # fmt: skip
             elif (kept := _finished_before(Path(self.attempt.dir) / step["model"])) is not None:
                 self._outcomes[step["model"]] = kept
+            elif self._warming.is_due():
+                self._warms, self._process = True, self._warming.start(self.attempt.key)
+                return self._running(self._process)
             else:
                 self._process = self._spawn(step)
                 return self._running(self._process)
@@ -145,7 +157,6 @@ class _Run:
         step = self._next()
         if step is None:
             raise RuntimeError("a process ended that no step had started")
-        self._process = None
         if ended.answer is not None and not files_of(ended.answer):
             ended = replace(ended, error_class="garbage", reason=RUN_FAILURES["garbage"].says, answer=None)
         state = {None: "ok", "unavailable": "skipped"}.get(ended.error_class, "failed")
@@ -161,6 +172,8 @@ class _Run:
                  seconds=round(ended.seconds, 2), reason=ended.reason or None)  # fmt: skip
 
     def _running(self, process: WorkerProcess) -> Report:
+        if self._warms:
+            return Report(self.attempt.key, "running", 0.0, f"kernels {process.percent:.0f} %: {process.step}")
         done, model = len(self._outcomes), process.key.rpartition(".")[2]
         progress = (done + process.percent / 100) / len(self._steps)
         return Report(self.attempt.key, "running", progress, f"{model} {process.percent:.0f} %: {process.step}")

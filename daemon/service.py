@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from daemon import systemd
+from daemon import kernels, systemd
 from daemon.advance import Advance
 from daemon.assess import Assessor
 from daemon.board import Board, short
@@ -44,14 +44,14 @@ from daemon.outlook import Outlook
 from daemon.pages import FINISHED_KEPT, Working
 from daemon.pause import Pause
 from daemon.places import shown
-from daemon.process import Home
+from daemon.process import home_of
 from daemon.recover import Recovery
 from daemon.retry import was_stopped
 from daemon.runner import LocalExecutor, RunRules, read_manifest
 from daemon.settings import Settings
 from daemon.settle import Window
 from daemon.share import Share, network_type
-from daemon.start_checks import look_around, refuse_what_loses_data
+from daemon.start_checks import look_around, refuse_open_workers, refuse_what_loses_data
 from daemon.startup import move_in
 from daemon.status import StatusPages
 from daemon.targets import Targets, read_targets
@@ -92,8 +92,10 @@ def run_service(
     """
     with contextlib.ExitStack() as house:
         refuse_what_loses_data(settings)
+        refuse_open_workers(settings)
         targets = read_targets(settings)
         share, database = move_in(settings.places, house, patient=not once)
+        kernels.tidy(settings.places.state, settings.places.cache)
         service = Service(settings, share, database, clock or Clock(), targets)
         look_around(settings)
         service.run(once=once, on_turn=on_turn)
@@ -469,10 +471,9 @@ class Service:
             typical = self._jobs.typical_seconds(model)
             return min(max(_RUN_FACTOR * (typical or 0.0), _RUN_LEAST_S), _RUN_MOST_S)
 
-        places = self._settings.places
         return RunRules(
             run_s, self._settings.stall_limit_s, self._settings.stop_grace_s, self._settings.limits,
-            Home(places.state, places.cache, places.weights),
+            home_of(self._settings),
         )
 
     @staticmethod

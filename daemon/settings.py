@@ -45,7 +45,8 @@ class Settings(BaseSettings):
     root: Path
     spool_dir: Path | None = None
     state_dir: Path | None = None
-    #: Compiled kernels; several roots may share one, and an image can bring it along.
+    #: Compiled kernels, which are programs: a folder of the service's own, never one that the share can reach. Several
+    #: roots of one user may share it.
     cache_dir: Path | None = None
     #: Weights of the models that have some; several roots may share one. A local disk, since each job reads gigabytes.
     weights_dir: Path | None = None
@@ -76,6 +77,11 @@ class Settings(BaseSettings):
     stall_limit_s: Annotated[float, Field(gt=0)] = 300.0
     check_limit_s: Annotated[float, Field(gt=0)] = 120.0
     stop_grace_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    #: The most memory that one worker may hold; None: three quarters of what the machine or its container has.
+    worker_memory_mb: Annotated[float, Field(ge=256)] | None = None
+    #: How far workers are shut in: ``best`` is as far as this kernel can, ``strict`` refuses to start where a layer of
+    #: models/confinement.py is missing, ``off`` leaves them what the service's user may do.
+    worker_confinement: Literal["best", "strict", "off"] = "best"
 
     #: Formats beside GLB, OBJ and PLY.
     extra_formats: tuple[Literal["usdz"], ...] = ()
@@ -159,7 +165,7 @@ class Settings(BaseSettings):
         private = self.root / ".meshdrop"
         state = self.state_dir or private / "state"
         return Places(
-            self.root, self.spool_dir or private / "spool", state, self.cache_dir or state / "cache",
+            self.root, self.spool_dir or private / "spool", state, self.cache_dir or _cache_for(state, self.root),
             self.weights_dir or state / "weights",
         )
 
@@ -185,6 +191,21 @@ _LEFT_OUT_DAYS = 7.0
 def days_kept(settings: Settings) -> float:
     """How long an original is kept of which the result does not hold everything."""
     return settings.retain_days or _LEFT_OUT_DAYS
+
+
+def _cache_for(state: Path, root: Path) -> Path:
+    """Where kernels are kept when nothing is set: beside the record, or, where that lies on the share, in the user's
+    own cache. Users without a home, as services often are, have a folder of theirs in /var/tmp.
+    """
+    if not state.is_relative_to(root):
+        return state / "cache"
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if named.startswith("/"):
+        return Path(named, "meshdrop")
+    home = Path(os.path.expanduser("~"))
+    if home.is_absolute() and os.access(home, os.W_OK | os.X_OK):
+        return home / ".cache" / "meshdrop"
+    return Path(f"/var/tmp/meshdrop-{os.getuid()}")
 
 
 def config_file(root: Path) -> Path:

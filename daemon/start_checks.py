@@ -6,8 +6,10 @@ less well than it could is better than none, and the person who can cure it may 
 
 from __future__ import annotations
 
+from daemon import kernels
 from daemon.check_layout import clash
 from daemon.check_models import configured
+from daemon.check_workers import workers
 from daemon.checkup import make_plainly
 from daemon.doctor import Surroundings, standing
 from daemon.errors import ConfigurationError
@@ -23,6 +25,15 @@ def refuse_what_loses_data(settings: Settings) -> None:
     """Raise ``ConfigurationError`` where folders lie so that captures or results could be lost."""
     if (found := clash(settings.places)) is not None:
         raise ConfigurationError(f"{found.says}: {found.why}", found.fix)
+
+
+def refuse_open_workers(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where others could give the workers programs to run, or where the settings ask for
+    walls around them that this kernel does not have."""
+    if (found := kernels.unsafe(settings.places.cache)) is not None:
+        raise ConfigurationError(f"{found.says}: {found.why}", found.fix)
+    if settings.worker_confinement == "strict" and (finding := workers(settings)).result == "fail":
+        raise ConfigurationError(f"{finding.says}: {finding.why}", finding.fix)
 
 
 def look_around(settings: Settings, machine: Machine | None = None) -> list[Finding]:

@@ -1,10 +1,10 @@
 """The process entry: one request, one task, then gone. Speaks JSON lines on file descriptor 3.
 
 Started as ``python -I -m models.worker REQUEST.json``. Tasks: ``inspect`` a capture folder, ``run`` one model on it,
-``measure`` finished meshes against it, ``validate`` their GLBs. The answer is a file named by the request, written
-whole and last; the lines on descriptor 3 only say how it goes:
+``measure`` finished meshes against it, ``validate`` their GLBs, ``warm`` the kernel cache. The answer is a file named
+by the request, written whole and last; the lines on descriptor 3 only say how it goes:
 
-    {"type": "hello", "task": ..., "pid": ...}         once
+    {"type": "hello", "task": ..., "pid": ..., "walls": ...}   once, when the walls of ``models.confinement`` stand
     {"type": "heartbeat"}                              every 5 seconds
     {"type": "progress", "percent": 0..100, "step": "..."}
     {"type": "result"}                                 the answer file is complete
@@ -34,10 +34,12 @@ from pathlib import Path
 from typing import Any
 
 from models.base import ModelResult, ModelUnavailable, NoResult
+from models.confinement import NotConfined, View, Walls, confine
 from models.limits import CaptureLimits
 from models.options import WrongSettings
 from models.problem import CaptureError
 from models.registry import load_class
+from models.weights import WEIGHTS_KEY
 
 MESSAGE_FD = 3
 HEARTBEAT_S = 5.0
@@ -128,6 +130,8 @@ class Request:
     digest: str | None = None
     engine: str | None = None
     extra_formats: tuple[str, ...] = ()
+    #: How the walls are put up: ``strict`` wants all of them, ``off`` none.
+    confinement: str = "best"
 
     @classmethod
     def read(cls, path: Path) -> Request:
@@ -140,6 +144,24 @@ class Request:
         if fields.get("models") is not None:
             fields["models"] = {name: Path(folder) for name, folder in fields["models"].items()}
         return cls(**fields)
+
+    @property
+    def view(self) -> View:
+        """What this task needs to see: its capture and the finished models to read, one folder to write to."""
+        own = [self.answer.parent, self.output, *(Path(os.environ[key]) for key in _OWN_FOLDERS if key in os.environ)]
+        read = [self.capture, *(self.models or {}).values()]
+        if self.task != "run":
+            return View(read=tuple(read), write=tuple(path for path in own if path))
+        weights = [Path(os.environ[WEIGHTS_KEY])] if WEIGHTS_KEY in os.environ else []
+        target = (self.custom_models or {}).get(self.model, "").rpartition(":")[0]
+        code = [Path(target)] if target.endswith(".py") else []
+        # Settings are the operator's; a path in them is there to be read.
+        named = [Path(value) for value in (self.settings or {}).values() if isinstance(value, str) and value[:1] == "/"]
+        return View((*code, *named), (*read, *weights), tuple(path for path in own if path), gpu=True)
+
+
+#: Variables that name a folder of the worker's own.
+_OWN_FOLDERS = ("TMPDIR", "NUMBA_CACHE_DIR")
 
 
 def inspect(request: Request, line: Line) -> dict[str, Any]:
@@ -246,6 +268,16 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     ).to_json()
 
 
+def warm(request: Request, line: Line) -> dict[str, Any]:
+    """Have every kernel of ``fusion`` and of the measuring compiled, by a capture that nobody but us made."""
+    from models.warming import warm_up  # noqa: PLC0415
+
+    if request.output is None:
+        raise ValueError("warming needs an output folder")
+    warm_up(request.capture, request.output, request.limits, line.progress)
+    return {"compiled": True}
+
+
 def validate(request: Request, line: Line) -> dict[str, Any]:
     """Let the Khronos validator judge every GLB that the models' answers vouch for."""
     from models.gltf_validation import validate_models  # noqa: PLC0415
@@ -257,7 +289,7 @@ def validate(request: Request, line: Line) -> dict[str, Any]:
 
 
 TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {
-    "inspect": inspect, "run": run, "measure": measure, "validate": validate,
+    "inspect": inspect, "run": run, "measure": measure, "validate": validate, "warm": warm,
 }  # fmt: skip
 
 
@@ -290,6 +322,8 @@ def classify(error: BaseException) -> tuple[str, str, str]:
         return "settings", str(error), "correct `model_settings`; `meshdrop config validate` checks them"
     if isinstance(error, ModelUnavailable):
         return "unavailable", error.reason, error.fix
+    if isinstance(error, NotConfined):
+        return "unavailable", str(error), "see `meshdrop doctor`, or set worker_confinement = \"best\""
     if isinstance(error, NoResult):
         return "no_result", str(error), error.fix or "set another `seed` for the model, or take it out of `models`"
     if isinstance(error, MemoryError):
@@ -320,9 +354,12 @@ def main() -> int:
     be_modest(request.memory_mib)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     line = Line()
-    line.say("hello", task=request.task, pid=os.getpid())
-    line.keep_alive()
     try:
+        walls = Walls() if request.confinement == "off" else confine(
+            request.view, strictly=request.confinement == "strict"
+        )
+        line.say("hello", task=request.task, pid=os.getpid(), walls=walls.to_json())
+        line.keep_alive()
         write_answer(request.answer, TASKS[request.task](request, line))
     except Exception as error:
         traceback.print_exc()

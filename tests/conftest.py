@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from daemon.process import Home, run_to_end
+from daemon.warming import Warming
 from tests.rig import Rig, write_ball
 from tests.torch_needed import NO_TORCH, asks_at_its_top, is_installed
 
@@ -37,13 +40,27 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Services of the tests that are told of no cache keep theirs here, and not among the files of whoever tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("user-cache"))
+
+
 @pytest.fixture(scope="session")
 def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder of compiled kernels for the whole run; compiling them again for each test would take minutes."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    (shared / "cache").mkdir(exist_ok=True)
-    return shared / "cache"
+    cache = shared / "cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    with open(shared / "cache.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        warming = Warming(Home(shared, cache))
+        if warming.is_due():
+            ended = run_to_end(warming.start("tests"), lambda: False)
+            assert ended.answer is not None, ended.reason
+            warming.conclude(ended)
+    return cache
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +76,9 @@ def rig(tmp_path: Path, kernel_cache: Path) -> Iterator[Callable[..., Rig]]:
 
 
 @pytest.fixture
-def light_rig(tmp_path: Path, kernel_cache: Path) -> Iterator[Callable[..., Rig]]:
+def light_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     """The same with stand-ins for the worker processes (``tests.light``)."""
-    yield from _rigs(tmp_path, "light", kernel_cache, light=True)
+    yield from _rigs(tmp_path, "light", tmp_path / "light-cache", light=True)
 
 
 def _rigs(folder: Path, name: str, cache: Path, *, light: bool) -> Iterator[Callable[..., Rig]]:

@@ -1,0 +1,38 @@
+"""Compiling every kernel once, before the first stranger's capture, so that no worker that reads one has to keep any.
+
+Which kernels there are follows from what calls them: a small run of the whole way, with depth and without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from models.base import Progress
+from models.capture import Capture, read_capture
+from models.fusion.model import Fusion
+from models.limits import CaptureLimits
+from models.measure import measure
+from models.mesh import write_all
+
+#: Kernels are compiled for the kinds of their arguments, not for the sizes.
+_SMALL = {"resolution": 48, "texture_size": 256, "max_faces": 2000}
+
+
+def warm_up(sample: Path, folder: Path, limits: CaptureLimits, report: Progress) -> None:
+    """Run ``fusion`` and the measuring on ``sample``, a capture with depth; what they make goes into ``folder``."""
+    report(0, "compiling kernels")
+    whole = read_capture(sample, limits)
+    without_depth = replace(whole, views=tuple(replace(view, depth=None) for view in whole.views))
+    _run(whole, folder / "with_depth")
+    report(80, "compiling kernels")
+    _run(without_depth, folder / "without_depth")
+
+
+def _run(capture: Capture, folder: Path) -> None:
+    model, scratch = folder / "fusion", folder / "scratch"
+    for path in (model, scratch, folder / "measured"):
+        path.mkdir(parents=True)
+    result = Fusion(_SMALL, lambda percent, step: None).inference(capture, scratch)
+    files = [path.name for path in write_all(result.mesh, model, {})]
+    measure(capture, {"fusion": model}, folder / "measured", lambda percent, step: None, {}, {"fusion": files}, ())
