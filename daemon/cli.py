@@ -79,6 +79,7 @@ def init(
     ] = None,
 ) -> None:
     """Make inbox/, outbox/, failed/, status/ and the private folders; changes nothing that is there."""
+    from daemon import fsops
     from daemon.settings import config_file, load
     from daemon.share import create_root
 
@@ -104,7 +105,8 @@ def init(
     if is_new:
         told = 'state_dir = "/var/lib/meshdrop"'
         text = CONFIG_TEMPLATE.replace(f"# {told} ", f"state_dir = {json.dumps(str(settings.state_dir))} ")
-        file.write_text(CONFIG_TEMPLATE if state is None else text, encoding="utf-8")
+        # Addresses and keys may be written into it later.
+        fsops.write_file(file, (CONFIG_TEMPLATE if state is None else text).encode(), 0o600)
     out.print(f"{root} is ready. Settings: {file}")
     out.print(f"Start the service with: meshdrop run --root {root}")
 

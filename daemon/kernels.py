@@ -216,14 +216,14 @@ def keep(cache: Path, warmed: Path) -> None:
     compiled = warmed / _IN_WORKER
     compiled.mkdir(parents=True, exist_ok=True)
     compiled.rename(folder)
-    before = _listed(cache)
     files = {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
              for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()}  # fmt: skip
     partial = warmed / "list"
     partial.write_text(json.dumps({"folder": folder.name, "files": files}, indent=1), encoding="utf-8")
     partial.rename(_list_file(cache))  # not flushed: after a power cut the hashes tell what is whole
-    if before is not None:
-        forget(before[0])
+    for other in cache.glob(f"numba-{kernel_digest()}*"):
+        if other not in (folder, _list_file(cache)):
+            forget(other)
 
 
 def copy_for_worker(state: Path, cache: Path) -> Path:

@@ -59,9 +59,14 @@ class Places:
         return self.root / SENTINEL
 
     @property
+    def hidden(self) -> Path:
+        """What stands beside the public folders and is no business of theirs: settings, rigs, spool."""
+        return self.root / ".meshdrop"
+
+    @property
     def rigs(self) -> Path:
         """Stored rig profiles: the operator's, like the settings beside them."""
-        return self.root / ".meshdrop" / "rigs"
+        return self.hidden / "rigs"
 
     @property
     def claimed(self) -> Path:

@@ -80,7 +80,7 @@ def create_root(places: Places) -> None:
     """Make the folders of a new root and the sentinel that proves it is mounted. Changes nothing that is there."""
     for folder in places.public():
         fsops.make_dir(folder)
-    for folder in (places.spool, places.state):
+    for folder in (places.hidden, places.spool, places.state):
         fsops.make_dir(folder, 0o700)
     make_private(places)
     if not walk.is_there(places.sentinel):

@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import pytest
 from daemon.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
 from models.confinement import LAYERS
 from models.limits import CaptureLimits
+from tests.rig import ENGINES
 
-BURGLAR = Path(__file__).with_name("burglar.py")
 LIMITS = Limits(run_s=900, stall_s=900, grace_s=5)
 
 
@@ -70,15 +70,16 @@ class _Opens:
 @pytest.fixture(scope="module")
 def raid(
     ball: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path
-) -> Iterator[Raid]:
+) -> Raid:
     """A burglar's run among the folders of a service, beside a sibling and an open port."""
     house = tmp_path_factory.mktemp("house")
-    secrets = {
-        name: house / name
-        for name in ("state/meshdrop.db", "root/.meshdrop/config.toml", "state/work/other/input/view.png", "home/.ssh/id",
-                     "root/inbox/chair/view.png", "root/outbox/done/mesh.glb", "state/work/other/evil.pickle")
-    }  # fmt: skip
-    for path in secrets.values():
+    secrets = [
+        house / name for name in (
+            "state/meshdrop.db", "root/.meshdrop/config.toml", "state/work/other/input/view.png", "home/.ssh/id",
+            "root/inbox/chair/view.png", "root/outbox/done/mesh.glb", "state/work/other/evil.pickle",
+        )
+    ]  # fmt: skip
+    for path in secrets:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"secret")
         os.utime(path, (10**9, 10**9))
@@ -92,14 +93,14 @@ def raid(
         plan = house.parent / f"{house.name}.plan.json"
         plan.write_text(json.dumps({
             "port": server.getsockname()[1], "control": str(house / "state/control.sock"), "service": os.getpid(),
-            "sibling": sibling.pid, "read": [*map(str, secrets.values())], "change": [*map(str, secrets.values())],
+            "sibling": sibling.pid, "read": [*map(str, secrets)], "change": [*map(str, secrets)],
             "list": [str(house / "root/inbox"), str(house / "state"), str(house / "state/work/other"), "/", "/tmp"],
             "write": [str(house / "root/inbox"), str(house / "root/outbox"), str(house / "state"), str(ball),
                       str(own.parent), str(kernel_cache), str(kernel_cache.parent), "/dev/shm", "/tmp", "/var/tmp"],
         }))  # fmt: skip
         request = worker_request(
             "run", ball, own / "result.json", CaptureLimits(), model="burglar", settings={"plan": str(plan)},
-            custom_models={"burglar": f"{BURGLAR}:Burglar"}, output=own,
+            custom_models={"burglar": f"{ENGINES}:Burglar"}, output=own,
         )
         before = facts_of(house)
         process = WorkerProcess("burglar", request, own, Home(house / "state", kernel_cache), LIMITS)
@@ -107,7 +108,7 @@ def raid(
     sibling.kill()
     sibling.wait()
     loot = json.loads((own / "loot.json").read_text()) if (own / "loot.json").exists() else {}
-    yield Raid(loot, ended, house, before)
+    return Raid(loot, ended, house, before)
 
 
 def needs(layer: str, layers: dict[str, dict[str, str]]) -> None:

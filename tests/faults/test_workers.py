@@ -183,3 +183,32 @@ def test_workers_inherit_only_what_is_on_the_list(
     assert b"HF_HUB_OFFLINE=1" in variables
     process.stop("cancelled")
     end(process)
+
+
+@pytest.mark.parametrize("engine", ["Hog", "HogFamily"])
+def test_a_run_that_takes_too_much_memory_is_ended_and_told(
+    ball: Path, tmp_path: Path, kernel_cache: Path, engine: str
+) -> None:
+    """By itself, and through a child; it would go on to 8 GiB."""
+    folder = tmp_path / "a1" / engine
+    request = worker_request(
+        "run", ball, folder / "result.json", CaptureLimits(), model=engine, settings={},
+        custom_models={engine: f"{ENGINES}:{engine}"}, output=folder,
+    )
+    home = Home(tmp_path, kernel_cache, memory_mib=700)
+    ended = end(WorkerProcess(f"test-{os.getpid()}-{engine}", request, folder, home, PATIENT))
+    assert ended.error_class == "host_memory"
+    assert "worker_memory_mb allows 700 MiB" in ended.reason
+    assert "worker_memory_mb" in ended.fix
+    assert ended.answer is None
+    assert kill_marked(RUN_KEY, f"test-{os.getpid()}-{engine}") == 0
+
+
+@pytest.mark.parametrize("task", ["inspect", "measure"])
+def test_every_other_task_has_the_limit_too(ball: Path, tmp_path: Path, kernel_cache: Path, task: str) -> None:
+    """Nothing can work in 2 MiB."""
+    folder = tmp_path / task
+    request = worker_request(task, ball, folder / "answer.json", CaptureLimits(), models={}, output=folder)
+    home = Home(tmp_path, kernel_cache, memory_mib=2)
+    ended = end(WorkerProcess(f"test-{os.getpid()}-{task}", request, folder, home, PATIENT))
+    assert (ended.error_class, ended.answer) == ("host_memory", None)
