@@ -103,7 +103,7 @@ def raid(
             custom_models={"burglar": f"{ENGINES}:Burglar"}, output=own,
         )
         before = facts_of(house)
-        process = WorkerProcess("burglar", request, own, Home(house / "state", kernel_cache), LIMITS)
+        process = WorkerProcess(f"burglar-{os.getpid()}", request, own, Home(house / "state", kernel_cache), LIMITS)
         ended = run_to_end(process, lambda: False)
     sibling.kill()
     sibling.wait()

@@ -26,6 +26,7 @@ from db.jobs import Jobs
 from db.records import Job
 from db.states import State
 from models import pictures
+from models.confinement import LAYERS
 from models.fusion.settings import FusionSettings
 from models.measure import measure
 from models.mesh import write_all
@@ -40,7 +41,7 @@ from tests.photographs import photographed
 PROJECT = Path(__file__).parents[2]
 #: Variables of the tests, of docker-compose.yml and of a model.
 NO_SETTINGS = {"CRASH_AT", "SCANS", "TRELLIS"}
-NAMES = ("README.md", "docs/architecture.md", "docs/ROADMAP.md", "docs/operations.md")
+NAMES = ("README.md", "docs/architecture.md", "docs/ROADMAP.md", "docs/operations.md", "docs/security.md")
 PAGES = {name: (PROJECT / name).read_text(encoding="utf-8") for name in NAMES}
 README, ARCHITECTURE = PAGES["README.md"], PAGES["docs/architecture.md"]
 SOURCES = {
@@ -127,6 +128,20 @@ def test_every_link_leads_somewhere(name: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", PAGES[name])
     assert targets or name == "docs/ROADMAP.md"
     assert [target for target in targets if not (PROJECT / name).parent.joinpath(target).exists()] == []
+
+
+def test_every_test_that_security_md_names_exists_and_every_wall_has_one() -> None:
+    text = PAGES["docs/security.md"]
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name for file in (PROJECT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }  # fmt: skip
+    assert named
+    assert named - there == set()
+    rows = table(section(text, "The walls around a worker"))
+    assert [row[0] for row in rows] == list(LAYERS)
+    assert all("`test_" in row[4] for row in rows)
 
 
 def is_known(name: str) -> bool:
