@@ -57,7 +57,7 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         warming = Warming(Home(shared, cache))
         if warming.is_due():
-            ended = run_to_end(warming.start("tests"), lambda: False)
+            ended = run_to_end(warming.start(f"tests-{os.getpid()}"), lambda: False)
             assert ended.answer is not None, ended.reason
             warming.conclude(ended)
     return cache

@@ -126,7 +126,7 @@ def test_every_make_target_exists() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_link_leads_somewhere(name: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", PAGES[name])
-    assert targets or name == "docs/ROADMAP.md"
+    assert targets or name in ("docs/ROADMAP.md", "docs/security.md")
     assert [target for target in targets if not (PROJECT / name).parent.joinpath(target).exists()] == []
 
 
@@ -141,7 +141,7 @@ def test_every_test_that_security_md_names_exists_and_every_wall_has_one() -> No
     assert named - there == set()
     rows = table(section(text, "The walls around a worker"))
     assert [row[0] for row in rows] == list(LAYERS)
-    assert all("`test_" in row[4] for row in rows)
+    assert all("test_" in row[4] for row in rows)
 
 
 def is_known(name: str) -> bool:
@@ -185,7 +185,7 @@ def tree(drawing: str) -> set[str]:
 
 
 def test_the_drawing_of_the_folders_has_every_place() -> None:
-    places = Settings(root=Path("/ROOT")).places
+    places = Settings(root=Path("/ROOT"), cache_dir=Path("/ROOT/.meshdrop/state/cache")).places
     wanted = [
         *places.public(), *places.private(), places.sentinel, places.database, places.lock, places.control,
         places.live_status, places.work("JOB"), places.capture("JOB"), places.attempt("JOB", 1),

@@ -1,4 +1,4 @@
-"""Which walls stand, and what is said of one that does not; what stands is tried in tests/faults/test_confinement.py."""
+"""Which walls stand, and what is said of one that does not. What stands is tried in tests/faults."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_every_call_has_a_number_of_its_own() -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are the numbers of x86-64")
 def test_the_numbers_are_the_kernels_own() -> None:
-    headers = [path for path in Path("/usr/include").glob("**/asm/unistd_64.h")]
+    headers = list(Path("/usr/include").glob("**/asm/unistd_64.h"))
     if not headers:
         pytest.skip("the kernel's headers are not installed here")
     words = (line.split() for line in headers[0].read_text().splitlines() if line.startswith("#define __NR_"))
