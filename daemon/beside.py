@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models import walk
 from models.entries import Fact, every_fact
 from models.limits import CaptureLimits
 from models.names import RECEIPT, is_litter, is_own_output
@@ -82,7 +83,7 @@ def most_to_copy(folder: Path, of_the_set: Collection[str], limits: CaptureLimit
 
 def _candidates(folder: Path, of_the_set: Collection[str]) -> Iterator[Fact]:
     """What might go along. Of a folder that came back from us (it carries our receipt) the old results stay behind."""
-    returned, wanted = os.path.lexists(folder / RECEIPT), frozenset(of_the_set)
+    returned, wanted = walk.is_there(folder / RECEIPT), frozenset(of_the_set)
     for fact in every_fact(folder):
         if fact.path not in wanted and not (returned and is_own_output(fact.path)):
             yield fact

@@ -308,7 +308,7 @@ def _why_closed(source: Path, error: OSError) -> str | None:
 def _log_tail(work: Path, attempt: Path) -> bytes:
     parts = []
     for log in sorted([*work.glob("*.log"), *attempt.glob("*/*.log")]):
-        content = log.read_bytes()[-LOG_TAIL_BYTES:]
+        content = walk.read_tail(log, LOG_TAIL_BYTES) if walk.is_file(log) else b""
         if content.strip():
             text = "".join(
                 c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in content.decode("utf-8", "replace")

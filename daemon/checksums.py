@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from daemon.settle import Snapshot
+from models import walk
 from models.jpeg import JpegInfo, check_jpeg, pixels_only
 from models.limits import CaptureLimits
 from models.png import SIGNATURE
@@ -30,7 +31,6 @@ _HOLE = bytes(512)
 _NAMES = frozenset({"sha256sums", "sha256sums.txt"})
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 _LIST_MAX = 1 << 18
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def find_manifest(snapshot: Snapshot) -> str | None:
@@ -141,7 +141,7 @@ def _sha256(path: Path) -> str:
 @contextlib.contextmanager
 def _plain(path: str | Path) -> Iterator[BufferedReader]:
     """A plain file, open; neither follows a link nor waits for a pipe's other end."""
-    with open(os.open(path, _OPEN), "rb") as file:
+    with open(walk.reach(path, walk.FILE), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a plain file any more", str(path))
         yield file

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from daemon.checksums import contradictions, find_manifest, jpeg_state, png_state
 from daemon.settle import Snapshot
-from models import jpeg
+from models import jpeg, walk
 from models.entries import take_facts
 from models.layout import PICTURE_FOLDERS, expect, is_blocker, is_litter, most_bytes
 from models.limits import CaptureLimits
 from models.png import SIGNATURE, tail_is_complete
 from models.rig_profile import NO_RIGS, Rigs
 
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Directory levels that a glance goes down.
 _LEVELS = 4
 #: Entries that a glance asks for; more than a folder that could be taken has.
@@ -73,16 +72,16 @@ def look(
     ``ends`` remembers between the looks at one folder what was read through.
     """
     # Asked for before the listing: what is listed is then at least as new as the mark.
-    marked = os.path.lexists(folder / marker)
+    marked = walk.is_there(folder / marker)
     facts = take_facts(folder, limits, by_opening=by_opening)
     if not closely:
         return Snapshot(facts, expect((), _nothing, limits))
     files = [fact.path for fact in facts if fact.kind == "file"]
-    expectation = expect(files, lambda name: _read_head(folder / name, most_bytes(name, limits) + 1), limits, rigs)
+    expectation = expect(files, lambda name: walk.read_file(folder / name, most_bytes(name, limits) + 1), limits, rigs)
     snapshot = Snapshot(facts, expectation, marked=marked)
     if expectation.missing:
         return snapshot
-    top, sidecars, ends = os.fspath(folder), frozenset(expectation.sidecars), ends or Ends()
+    sidecars, ends = frozenset(expectation.sidecars), ends or Ends()
     # A larger set is refused for its size, whatever its files end with.
     ends.left = limits.max_capture_bytes
     unfinished: list[str] = []
@@ -90,7 +89,7 @@ def look(
     writing: list[str] = []
     # Before a folder is refused nobody may be writing to any of its files; before it is taken, to those of the set.
     for name in files if expectation.problems else expectation.required:
-        with _opened(f"{top}/{name}") as descriptor:
+        with _opened(folder / name) as descriptor:
             if descriptor is None:
                 continue
             lacks = _lacks(name, descriptor, name in sidecars, limits, ends)
@@ -124,7 +123,7 @@ def _lacks(name: str, descriptor: int, is_sidecar: bool, limits: CaptureLimits, 
 def _inner_folders(folder: Path, prefix: str = "", levels: int = _LEVELS) -> Iterator[tuple[str, bool]]:
     """Path and emptiness of each folder inside: an empty one holds no file by which it would be known."""
     inside, empty = [], True
-    with os.scandir(folder) as entries:
+    with walk.held(folder) as held, os.scandir(held) as entries:
         for entry in entries:
             empty = False
             if entry.is_dir(follow_symlinks=False) and not is_litter(prefix + entry.name):
@@ -213,19 +212,19 @@ def reading(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Generato
 
 def glance(folder: Path) -> int:
     """A number that changes when any name, size or time below ``folder`` does. A tenth of the cost of a look."""
-    return hash(tuple(sorted(islice(_names_sizes_times(os.fsencode(folder), _LEVELS), _GLANCED))))
+    return hash(tuple(sorted(islice(_names_sizes_times(folder, _LEVELS), _GLANCED))))
 
 
-def _names_sizes_times(folder: bytes, levels: int) -> Iterator[tuple[bytes, int, int]]:
-    with os.scandir(folder) as entries:
+def _names_sizes_times(folder: Path, levels: int) -> Iterator[tuple[str, int, int]]:
+    with walk.held(folder) as held, os.scandir(held) as entries:
         for entry in entries:
             try:
                 found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # renamed or deleted meanwhile: the times of its folder tell that
-            yield entry.path, found.st_size, found.st_mtime_ns
+            yield f"{levels} {entry.name}", found.st_size, found.st_mtime_ns
             if levels and entry.is_dir(follow_symlinks=False):
-                yield from _names_sizes_times(entry.path, levels - 1)
+                yield from _names_sizes_times(folder / entry.name, levels - 1)
 
 
 def _nothing(_: str) -> bytes:
@@ -285,22 +284,14 @@ def has_writer(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int | None]:
+def _opened(path: Path) -> Iterator[int | None]:
     """A descriptor of a plain file, or None when it vanished."""
     try:
-        descriptor = os.open(path, _OPEN)
+        descriptor = walk.reach(path, walk.FILE)
     except FileNotFoundError:
         yield None
         return
     try:
         yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    finally:
-        os.close(descriptor)
-
-
-def _read_head(path: Path, most: int) -> bytes:
-    descriptor = os.open(path, _OPEN)
-    try:
-        return os.pread(descriptor, most, 0) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     finally:
         os.close(descriptor)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from daemon import kernels
 from daemon.errors import RUN_FAILURES
 from daemon.worker_memory import allowed_mib, watch
+from models import walk
 from models.limits import CaptureLimits
 from models.weights import WEIGHTS_KEY
 
@@ -35,6 +36,8 @@ MESSAGE_MAX = 65_536
 LOG_HEAD = 1 << 20
 LOG_TAIL = 4 << 20
 _DRAIN_S = 5.0
+#: Bytes of an answer: a hundred views' measurements are a hundredth of that.
+_ANSWER_MOST = 64 << 20
 #: Tasks that run compiled kernels.
 _COMPUTING = frozenset({"run", "measure"})
 _PASSED_ON = frozenset({
@@ -310,8 +313,8 @@ def _reap(pid: int, patience_s: float = 1.0) -> None:
 
 def _read_answer(path: Path) -> dict[str, Any] | None:
     try:
-        answer = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        answer = json.loads(walk.read_file(path, _ANSWER_MOST))
+    except (OSError, ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
 

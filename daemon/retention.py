@@ -32,6 +32,7 @@ from db.jobs import Jobs
 from db.records import Job
 from db.service_clock import Passed
 from db.states import State
+from models import walk
 from models.layout import is_litter
 from models.names import RECEIPT
 
@@ -120,7 +121,7 @@ class Retention:
         places = self.share.places
         top = {"outbox": places.outbox, "failed": places.failed, "kept": places.kept}[shelf]
         look = self._kept if shelf == "kept" else partial(self._published, shelf)
-        for name in sorted(os.listdir(top)):
+        for name in sorted(walk.names(top)):
             if self.stopping():
                 return
             if (found := self._one(top / name, partial(look, top / name))) is not None:
@@ -184,7 +185,7 @@ class Retention:
                 return None  # taken away, or somebody put something into it, since the pass began
             going = places.staging / f"expired-{stored.job_id}"
             fsops.remove_tree(going)
-            if shelf == "outbox" and (mark := folder.with_name(f"{folder.name}.done")).is_file():
+            if shelf == "outbox" and walk.is_file(mark := folder.with_name(f"{folder.name}.done")):
                 fsops.remove_tree(mark)
             fsops.rename_new(folder, going)
             fsops.sync_dir(folder.parent)
@@ -215,19 +216,20 @@ def expired(stored: list[Stored], limit: Limit, now: Passed) -> list[tuple[Store
 
 def _is_no_folder(path: Path) -> bool:
     """Whether this is a link, a file or gone. Raises ``OSError`` when that cannot be known."""
-    return not stat.S_ISDIR(path.lstat().st_mode)
+    return not stat.S_ISDIR(walk.lstat(path).st_mode)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
     """Everything below a folder that is no folder: its path in it, and its size. Raises ``OSError`` when that cannot be
     known: what nobody can look into is not known to be ours.
     """
-    for where, folders, names in os.walk(folder, onerror=_raise):
-        links = [name for name in folders if os.path.islink(os.path.join(where, name))]
-        for name in (*names, *links):
-            path = os.path.join(where, name)
-            facts = os.lstat(path)
-            yield os.path.relpath(path, folder), facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    with walk.parent_of(folder) as (parent, top):
+        for where, folders, names, held in os.fwalk(top, onerror=_raise, dir_fd=parent):
+            for name in (*names, *folders):
+                facts = os.stat(name, dir_fd=held, follow_symlinks=False)
+                if not stat.S_ISDIR(facts.st_mode):
+                    path = os.path.relpath(os.path.join(where, name), top)
+                    yield path, facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
 def _raise(error: OSError) -> None:

@@ -33,7 +33,8 @@ from daemon.places import Places
 from daemon.programs import NoAnswer, start
 from daemon.redaction import scrubbed, secrets_of
 from daemon.settings import Settings
-from daemon.traces import read_shared, read_tail
+from daemon.traces import read_shared
+from models import walk
 
 #: The last so many jobs, failed folders and lines of the journal are told.
 JOBS, FAILED, JOURNAL_LINES = 50, 10, 3000
@@ -120,8 +121,15 @@ def _members(
         # A number, because two names may look alike; no backslash or colon, which lead elsewhere on other systems.
         name = f"{number:02}-{_PLAIN.sub('_', folder.name)[:_NAME_MOST]}"
         yield f"failed/{name}/failure.json", _json(partial(read_shared, folder / "failure.json"))
-        if log := read_tail(folder / "log.txt", LOG_TAIL_BYTES):
-            yield f"failed/{name}/log.txt", log.decode("utf-8", "replace")
+        if log := _tail(folder / "log.txt"):
+            yield f"failed/{name}/log.txt", log
+
+
+def _tail(path: Path) -> str:
+    """The end of a log on the share; nothing where there is none, or a link."""
+    with suppress(OSError):
+        return walk.read_tail(path, LOG_TAIL_BYTES).decode("utf-8", "replace")
+    return ""
 
 
 def _text(path: Path) -> str | None:

@@ -223,19 +223,6 @@ def read_shared(path: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def read_tail(path: Path, most: int) -> bytes:
-    """The last bytes of a plain file on the share; nothing when there is none."""
-    try:
-        with open(walk.reach(path, walk.FILE), "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                return b""
-            file.seek(max(facts.st_size - most, 0))
-            return file.read(most)
-    except OSError:
-        return b""
-
-
 def _text(value: object) -> str | None:
     """A text that the record can hold: half of a surrogate pair is none."""
     if not isinstance(value, str) or not value:

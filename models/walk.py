@@ -170,3 +170,10 @@ def read_file(path: Path, most: int) -> bytes:
     """Up to ``most`` bytes of a plain file; of anything else nothing."""
     with held(path, FILE) as descriptor, open(descriptor, "rb", closefd=False) as file:
         return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+
+
+def read_tail(path: Path, most: int) -> bytes:
+    """The last bytes of a plain file; of anything else nothing."""
+    with held(path, FILE) as descriptor:
+        facts = os.fstat(descriptor)
+        return os.pread(descriptor, most, max(facts.st_size - most, 0)) if stat.S_ISREG(facts.st_mode) else b""
