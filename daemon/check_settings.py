@@ -17,7 +17,7 @@ from daemon.machine import Machine
 from daemon.origins import is_stray, meant_by
 from daemon.processes import ProcessFacts
 from daemon.settings import Settings, config_file, find_root, load
-from daemon.users import account_of, user_name
+from daemon.users import account_of, others_who_write, user_name
 from models.problem import printable
 from models.registry import BUILT_IN
 
@@ -41,6 +41,21 @@ def read_settings(root: Path | None, config: Path | None) -> tuple[Finding, Sett
         return late("settings", _READ_S), None
 
 
+def open_settings(root: Path) -> Finding | None:
+    """The line about a settings file that others than the operator could write or replace; None when nobody can."""
+    file = config_file(root)
+    for place in (root, file.parent, file):
+        with suppress(FileNotFoundError):
+            if (who := others_who_write(os.lstat(place))) is not None:
+                return Finding(
+                    "settings", "fail", f"{who} may write to {place}",
+                    f"whoever can put another {file.name} in its place has any program run as this service",
+                    f"chmod go-w {shlex.quote(str(place))}, and look whether {file} is still yours; "
+                    "people at the share need to write to the folders in it only",
+                )  # fmt: skip
+    return None
+
+
 def _read(root: Path | None, config: Path | None) -> tuple[Finding, Settings | None]:
     try:
         found = find_root(root)
@@ -57,6 +72,8 @@ def _read(root: Path | None, config: Path | None) -> tuple[Finding, Settings | N
             return _closed(found, error.__cause__), None
         why = "the service refuses to start; the folders, the record and the models were not checked"
         return Finding("settings", "fail", str(error), why, error.fix), None
+    if (exposed := open_settings(found)) is not None:
+        return exposed, settings
     return Finding("settings", "ok", f"models: {', '.join(settings.models)}"), settings
 
 

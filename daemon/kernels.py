@@ -9,13 +9,11 @@ compiles or spoils ends with it.
 from __future__ import annotations
 
 import functools
-import grp
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import pwd
 import shlex
 import shutil
 import stat
@@ -26,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.log import get_logger
+from daemon.users import others_who_write
 
 log = get_logger()
 
@@ -36,8 +35,6 @@ _IN_WORKER = Path("tmp", "numba")
 #: How a folder begins that one worker has for itself.
 OWN = "own-"
 _MOST_LINKS = 40
-#: Bits by which others than the owner may write.
-_GROUP, _OTHERS = stat.S_IWGRP, stat.S_IWOTH
 
 
 @dataclass(frozen=True)
@@ -119,12 +116,7 @@ def _foreign(path: Path, facts: os.stat_result) -> Unsafe | None:
             f"{path} belongs to user {facts.st_uid}, who could put there what he likes",
             f"set cache_dir to a folder of the service's own, or: sudo rm -r {shlex.quote(str(path))}",
         )
-    may_write = 0 if stat.S_ISLNK(facts.st_mode) else facts.st_mode & (_GROUP | _OTHERS)
-    if may_write == _GROUP and _is_private(facts.st_gid):
-        return None
-    # In a folder like /tmp nobody may move what is not his.
-    if may_write and not facts.st_mode & stat.S_ISVTX:
-        who = "everybody" if may_write & _OTHERS else f"the group {facts.st_gid}"
+    if (who := others_who_write(facts)) is not None:
         return Unsafe(
             f"{who} may write to {path}",
             f"chmod go-w {shlex.quote(str(path))}, and if somebody may have used that, rm -r what lies in it; "
@@ -133,19 +125,11 @@ def _foreign(path: Path, facts: os.stat_result) -> Unsafe | None:
     return None
 
 
-def _is_private(gid: int) -> bool:
-    """Whether a group holds nobody but this user, as many systems make one for each."""
-    with suppress(KeyError):
-        account, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-        return account.pw_gid == gid and group.gr_name == account.pw_name and not {*group.gr_mem} - {account.pw_name}
-    return False
-
-
 def _in_cache(cache: Path) -> Unsafe | None:
     facts = os.lstat(cache)
     if facts.st_uid != os.geteuid() and os.geteuid() != 0:
         return None  # root's, closed to us: nothing can be kept there, which the doctor says
-    if facts.st_mode & (_GROUP | _OTHERS):
+    if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return Unsafe(f"others may write to {cache}", f"rm -r {shlex.quote(str(cache))}: it is made again")
     with os.scandir(cache) as entries:
         for entry in entries:

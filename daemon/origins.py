@@ -17,7 +17,7 @@ from daemon.settings import Settings, config_file, load, text_of
 
 _PREFIX = "MESHDROP_"
 #: Variables that begin like settings and are none: the compose file's, the models', and those for tests.
-_OTHERS = frozenset({"scans", "trellis", "run", "state", "crash_at", "crash_log", "seed", "damages"})
+_OTHERS = frozenset({"scans", "trellis", "run", "state", "crash_at", "crash_by", "crash_log", "seed", "damages"})
 _MASK = "********"
 
 Key = tuple[str, ...]

@@ -51,7 +51,7 @@ from daemon.runner import LocalExecutor, RunRules, read_manifest
 from daemon.settings import Settings
 from daemon.settle import Window
 from daemon.share import Share, network_type
-from daemon.start_checks import look_around, refuse_open_workers, refuse_what_loses_data
+from daemon.start_checks import look_around, refuse_open_settings, refuse_open_workers, refuse_what_loses_data
 from daemon.startup import move_in
 from daemon.status import StatusPages
 from daemon.targets import Targets, read_targets
@@ -92,6 +92,7 @@ def run_service(
     """
     with contextlib.ExitStack() as house:
         refuse_what_loses_data(settings)
+        refuse_open_settings(settings)
         refuse_open_workers(settings)
         targets = read_targets(settings)
         share, database = move_in(settings.places, house, patient=not once)

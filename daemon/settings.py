@@ -137,7 +137,12 @@ class Settings(BaseSettings):
     def _the_same_place_from_anywhere(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
             raise ValueError(f"a path from / is wanted; {value} would be another place in each folder")
-        # The operator may go through links of his own; from here on none is followed (models.walk).
+        return value
+
+    @field_validator("spool_dir", "state_dir")
+    @classmethod
+    def _where_it_really_lies(cls, value: Path | None) -> Path | None:
+        """The operator may go through links of his own; from here on none is followed (``models.walk``)."""
         return None if value is None else Path(os.path.realpath(value))
 
     @field_validator("models", "model_settings")

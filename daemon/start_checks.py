@@ -9,6 +9,7 @@ from __future__ import annotations
 from daemon import kernels
 from daemon.check_layout import clash
 from daemon.check_models import configured
+from daemon.check_settings import open_settings
 from daemon.check_workers import workers
 from daemon.checkup import make_plainly
 from daemon.doctor import Surroundings, standing
@@ -24,6 +25,13 @@ log = get_logger()
 def refuse_what_loses_data(settings: Settings) -> None:
     """Raise ``ConfigurationError`` where folders lie so that captures or results could be lost."""
     if (found := clash(settings.places)) is not None:
+        raise ConfigurationError(f"{found.says}: {found.why}", found.fix)
+
+
+def refuse_open_settings(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where somebody else could put other settings in the place of ours, at any time:
+    they say which programs are run."""
+    if (found := open_settings(settings.root)) is not None:
         raise ConfigurationError(f"{found.says}: {found.why}", found.fix)
 
 

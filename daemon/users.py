@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +28,26 @@ def account_of(path: Path) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"'#{number}'"
+
+
+def others_who_write(facts: os.stat_result) -> str | None:
+    """Who else than its owner may change what has these facts, or put another in the place of what lies in it; None
+    when nobody may, or only the group that many systems make for each user.
+    """
+    mode = facts.st_mode
+    if stat.S_ISLNK(mode) or mode & stat.S_ISVTX:  # in a folder like /tmp nobody may move what is not his
+        return None
+    if mode & stat.S_IWOTH:
+        return "everybody"
+    return f"the group {facts.st_gid}" if mode & stat.S_IWGRP and not _is_private(facts.st_gid) else None
+
+
+def _is_private(gid: int) -> bool:
+    """Whether a group holds nobody but this user."""
+    with suppress(KeyError):
+        account, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+        return account.pw_gid == gid and group.gr_name == account.pw_name and not {*group.gr_mem} - {account.pw_name}
+    return False
 
 
 def as_owner_of(path: Path) -> str:
