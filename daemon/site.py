@@ -133,6 +133,7 @@ class Site:
         environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
         text = environment.get_template(template).render(
             program=self.program, root=self.places.root, state=self.places.state, user=self.user,
+            cache=None if self.places.cache.is_relative_to(self.places.state) else self.places.cache,
             writable=self.writable, network=self.network, stop_s=self.stop_s, local=self.is_local, shares=_SHARES,
         )  # fmt: skip
         return text.rstrip("\n") + "\n"

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from daemon.settings import Settings, config_file, load
 from daemon.share import network_type
 from daemon.site import FOLDERS, UNIT, USERS, Network, Site, usual_places
 
+#: Where a service keeps its compiled kernels whose record lies on the share.
+CACHE = Path("/var/cache/meshdrop")
 #: Settings that make the service open connections to others.
 _SENDERS = (
     "webhook_url", "webhook_url_file", "notify_urls", "notify_urls_file", "ping_url", "ping_url_file",
@@ -84,9 +86,10 @@ def site_of(root: Path, *, user: str = "meshdrop", state: Path | None = None) ->
             f"the settings of {root} put the record into {settings.places.state}, not into {state}",
             f"leave --state out, or change state_dir in {config_file(root)} and move the record there",
         )
-    return Site(
-        program(), settings.places, user, _network(settings), settings.stop_grace_s, is_local=_is_local(root)
-    )
+    places = settings.places
+    if settings.cache_dir is None and not places.cache.is_relative_to(places.state):
+        places = replace(places, cache=CACHE)  # the user's own one, of whoever installs
+    return Site(program(), places, user, _network(settings), settings.stop_grace_s, is_local=_is_local(root))
 
 
 def _network(settings: Settings) -> Network:

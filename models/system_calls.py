@@ -50,13 +50,10 @@ _ITSELF_ONLY: dict[str, tuple[int, int | None, int | None]] = {
     "setpriority": (1, 141, 140), "ioprio_set": (1, 251, 30),
 }  # fmt: skip
 _CLONE, _CLONE3 = (56, 220), (435, 435)
-_SOCKETS = {
-    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202),
-    "accept4": (288, 242),
-}  # fmt: skip
-_SOCKETPAIR, _SENDTO = (53, 199), (44, 206)
-#: Pairs of these kinds are connected for good; one of the other kind could be turned to anybody's socket.
-_CONNECTED_KINDS, _KIND_MASK = (1, 5), 0xF
+_TALK = {"connect": (42, 203), "accept": (43, 202), "accept4": (288, 242)}
+_SOCKET, _SOCKETPAIR, _SENDTO = (41, 198), (53, 199), (44, 206)
+#: Sockets of these kinds reach nobody before they are connected; those of others can be written to any address.
+_LOCAL, _CONNECTED_KINDS, _KIND_MASK = 1, (1, 5), 0xF
 #: CLONE_NEWTIME is no flag of clone: it stands where the signal for the parent does.
 _NEW_NAMESPACES = 0x7E020000
 
@@ -84,17 +81,15 @@ class _Step:
 
 
 def refuse_sockets() -> None:
-    """From now on no socket can be made, named or turned to somebody else's; pairs for one's own children can. Raises
-    ``OSError`` where the kernel has no filters.
+    """From now on nobody can be connected to or sent anything. Raises ``OSError`` where the kernel has no filters.
 
-    Nothing of ours speaks to others. That leaves out CUDA's MPS, whose server is reached through a socket.
+    Local sockets can be made and named: CUDA's driver does both when it starts and goes no further. (Its MPS does, so
+    that cannot be used.)
     """
     at = _column()
-    steps = [step for name in _SOCKETS for step in _when(_SOCKETS[name][at], _answer(errno.EACCES))]
-    kinds = [_Step(_EQUAL, kind, yes=len(_CONNECTED_KINDS) - number) for number, kind in enumerate(_CONNECTED_KINDS)]
-    steps += _when(_SOCKETPAIR[at], [
-        _argument(1), _Step(_MASK, _KIND_MASK), *kinds, *_answer(errno.EACCES), _Step(_RETURN, _ALLOW),
-    ])  # fmt: skip
+    steps = [step for numbers in _TALK.values() for step in _when(numbers[at], _answer(errno.EACCES))]
+    for numbers in (_SOCKET, _SOCKETPAIR):
+        steps += _when(numbers[at], _only_local())
     steps += _when(_SENDTO[at], _unless_zero(4, errno.EACCES))
     _install(steps)
 
@@ -137,6 +132,14 @@ def _unless_zero(argument: int, code: int) -> list[_Step]:
     return [
         _argument(argument), _Step(_EQUAL, 0, no=2), _argument(argument, high=True), _Step(_EQUAL, 0, yes=1),
         *_answer(code), _Step(_RETURN, _ALLOW),
+    ]  # fmt: skip
+
+
+def _only_local() -> list[_Step]:
+    kinds = [_Step(_EQUAL, kind, yes=len(_CONNECTED_KINDS) - number) for number, kind in enumerate(_CONNECTED_KINDS)]
+    return [
+        _argument(0), _Step(_EQUAL, _LOCAL, yes=1), *_answer(errno.EACCES), _argument(1), _Step(_MASK, _KIND_MASK),
+        *kinds, *_answer(errno.EACCES), _Step(_RETURN, _ALLOW),
     ]  # fmt: skip
 
 

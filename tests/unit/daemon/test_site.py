@@ -91,8 +91,12 @@ def test_every_setting_that_names_an_address_opens_the_network() -> None:
 
 
 def test_a_record_beside_the_spool_is_no_path_of_its_own(tmp_path: Path) -> None:
+    """Kernels are programs: where the record lies on the share, they do not."""
     create_root(load(tmp_path).places)
-    assert site_install.site_of(tmp_path).writable == [tmp_path]
+    site = site_install.site_of(tmp_path)
+    assert site.writable == [tmp_path, site_install.CACHE]
+    assert f"\nEnvironment=MESHDROP_CACHE_DIR={site_install.CACHE}\n" in site.unit()
+    assert "MESHDROP_CACHE_DIR" not in Site().unit()
 
 
 def test_a_root_without_settings_gets_the_usual_ones(tmp_path: Path) -> None:
@@ -244,7 +248,7 @@ def test_only_what_is_meshdrops_changes_hands(tmp_path: Path) -> None:
     [given] = [step for step in words if step[0] == "chown"]
     assert given == (
         "chown", "-hR", "scans:scans", f"{root}/inbox", f"{root}/outbox", f"{root}/failed", f"{root}/status",
-        f"{root}/.meshdrop-id", f"{spool}", f"{state}",
+        f"{root}/.meshdrop", f"{root}/.meshdrop-id", f"{spool}", f"{state}",
     )  # fmt: skip
 
 

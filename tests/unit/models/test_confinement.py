@@ -63,10 +63,10 @@ def test_a_second_way_makes_up_for_the_first() -> None:
     walls = Walls()
     walls.put_up("network", fails)
     assert walls.missing == {"network": "no namespaces"}
-    walls.put_up("network", lambda: "no sockets")
-    assert (walls.stand, walls.missing) == ({"network": "no sockets"}, {})
+    walls.put_up("network", lambda: "no connections")
+    assert (walls.stand, walls.missing) == ({"network": "no connections"}, {})
     walls.put_up("network", fails)
-    assert (walls.stand, walls.missing) == ({"network": "no sockets"}, {})
+    assert (walls.stand, walls.missing) == ({"network": "no connections"}, {})
 
 
 @pytest.mark.parametrize("wanted", ["best", "strict", "off"])
@@ -86,9 +86,9 @@ def test_the_doctor_and_the_start_judge_by_what_is_wanted(
 
 def test_every_call_has_a_number_of_its_own() -> None:
     """A number that stands twice is a slip of the pen; those above 424 are the same on both processors."""
-    pairs = [*system_calls._REFUSED.values(), *system_calls._FEIGNED.values(), *system_calls._SOCKETS.values(),
+    pairs = [*system_calls._REFUSED.values(), *system_calls._FEIGNED.values(), *system_calls._TALK.values(),
              *((x86, arm) for _, x86, arm in system_calls._ITSELF_ONLY.values()), system_calls._CLONE,
-             system_calls._CLONE3, system_calls._SOCKETPAIR, system_calls._SENDTO]  # fmt: skip
+             system_calls._CLONE3, system_calls._SOCKET, system_calls._SOCKETPAIR, system_calls._SENDTO]  # fmt: skip
     for column in (0, 1):
         numbers = [pair[column] for pair in pairs if pair[column] is not None]
         assert len(numbers) == len(set(numbers))
@@ -104,7 +104,7 @@ def test_the_numbers_are_the_kernels_own() -> None:
     known = {name.removeprefix("__NR_"): int(number) for _, name, number in words}
     named = {**{name: pair[0] for name, pair in system_calls._REFUSED.items()},
              **{name: pair[0] for name, pair in system_calls._FEIGNED.items()},
-             **{name: pair[0] for name, pair in system_calls._SOCKETS.items()},
+             **{name: pair[0] for name, pair in system_calls._TALK.items()},
              **{name: row[1] for name, row in system_calls._ITSELF_ONLY.items()}}  # fmt: skip
     assert {name: number for name, number in named.items() if name in known and known[name] != number} == {}
 

@@ -82,6 +82,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("MESHDROP_")]:
         monkeypatch.delenv(name)
     root = tmp_path / "scans"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     places = load(root).places
     create_root(places)
     database = Database(places.database)

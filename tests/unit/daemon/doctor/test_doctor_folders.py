@@ -176,7 +176,7 @@ CLOSED = {
     "what was claimed": (".meshdrop/spool/claimed", 0o000, "private folders"),
     "the copies": (".meshdrop/state/backup", 0o500, "private folders"),
     "the state": (".meshdrop/state", 0o500, "state"), "the record": (".meshdrop/state/meshdrop.db", 0o400, "record"),
-    "the cache": (".meshdrop/state/cache", 0o500, "kernel cache"),
+    "the cache": ("../user/meshdrop", 0o500, "kernel cache"),
     "the settings": (".meshdrop/config.toml", 0o000, "settings"), "everything": ("", 0o000, "settings"),
 }  # fmt: skip
 

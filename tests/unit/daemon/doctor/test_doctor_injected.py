@@ -25,7 +25,6 @@ from daemon.doctor import examine
 from daemon.errors import ConfigurationError
 from daemon.finding import Finding
 from daemon.machine import Machine, Room
-from daemon.process import kernel_digest
 from daemon.repairs import plan
 from daemon.settings import config_file, load
 from daemon.site import UNIT
@@ -64,7 +63,6 @@ OWNED = {
     "the log of the record": (f"{STATE}/meshdrop.db-wal", "record"),
     "the index of that log": (f"{STATE}/meshdrop.db-shm", "record"),
     "a copy of the record": (f"{STATE}/backup/meshdrop-20260101T000000Z.db", "backups"),
-    "the kernels of this version": (f"{STATE}/cache/numba-{kernel_digest()}/fuse_1/", "kernel cache"),
     "the rigs": (".meshdrop/rigs/", "rigs"),
     "a picture that waits": ("inbox/chair/views/view_00.png", "inbox"),
     "a folder of pictures that wait": ("inbox/chair/views/", "inbox"),

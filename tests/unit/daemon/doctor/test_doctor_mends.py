@@ -19,8 +19,8 @@ from daemon import cli_doctor, leftovers
 from daemon.cli import app
 from daemon.doctor import examine
 from daemon.finding import Finding
+from daemon.kernels import kernel_digest
 from daemon.machine import Machine
-from daemon.process import kernel_digest
 from daemon.repairs import perform, plan
 from daemon.settings import config_file, load
 from tests.patience import PATIENCE_S
