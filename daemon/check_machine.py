@@ -137,7 +137,7 @@ def clock(machine: Machine) -> Finding:
     if now < newest - 86_400.0:
         return Finding(
             "clock", "fail", "the clock stands before the day on which this program was installed",
-            "originals and copies of the record are kept or deleted by their age, and every page shows a wrong time",
+            "every page, receipt and log shows a wrong time. Nothing is deleted by it: ages are counted by the record",
             "sudo timedatectl set-ntp true (or: sudo date -s 'YYYY-MM-DD HH:MM:SS')",
         )  # fmt: skip
     zone = machine.environ.get("TZ", "").lstrip(":")
@@ -150,7 +150,8 @@ def clock(machine: Machine) -> Finding:
     if machine.clock_is_steered() is False:
         return Finding(
             "clock", "warn", "nothing keeps this machine's clock right (no NTP)",
-            "times in pages, receipts and logs drift away from those of the rig; nothing is lost by it",
+            "times in pages, receipts and logs drift away from those of the rig. Nothing is lost by it: ages are counted "
+            "by the record, and then without the time for which the machine is switched off",
             "sudo timedatectl set-ntp true (in a container: on the machine that runs it)",
         )  # fmt: skip
     return Finding("clock", "ok", "is kept right")

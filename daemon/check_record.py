@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from daemon.errors import FAILURES, RUN_FAILURES
@@ -29,6 +29,8 @@ _TOLD_S = 7 * 86_400.0
 _READ_WHOLE = 64 << 20
 #: A copy that is so much older than what was recorded last was due several times over.
 _COPY_LATE_S = 4 * BACKUP_EVERY_S
+#: A clock that is steered is never corrected by more than moments.
+_CLOCK_OFF_S = 60.0
 #: A job that waits so long while a service runs and does nothing is stuck.
 STUCK_S = 3600.0
 #: Judged by the last so many jobs, once there are at least so many; half of them failing is no chance.
@@ -180,6 +182,39 @@ def backups(places: Places, machine: Machine) -> Finding:
             "an older one would be put back, and the history since then be lost", fix,
         )  # fmt: skip
     return Finding("backups", "ok", f"newest {newest.name}" if newest else "none")
+
+
+def clock(places: Places, machine: Machine) -> Finding:
+    """Does this machine's clock agree with what the record has seen of it?"""
+    counted = None
+    with _opened(places) as connection:
+        if connection is None:
+            return Finding("clock and record", "ok", "no record yet")
+        last, = connection.execute("SELECT max(max(created_at), max(coalesce(finished_at, 0))) FROM job").fetchone()
+        with suppress(sqlite3.OperationalError):  # a record that the next start brings to this version's schema
+            counted = connection.execute("SELECT boot_id, since_boot_s, wall FROM service_clock").fetchone()
+    now = machine.clocks()
+    if last is not None and last > now.wall + _CLOCK_OFF_S:
+        return _disagrees(f"the record holds a job of {_date(last)}, which by this machine's clock is still to come")
+    if counted is not None and counted[0] == now.boot_id and now.since_boot_s >= counted[1]:
+        jump = (now.wall - counted[2]) - (now.since_boot_s - counted[1])
+        if abs(jump) > _CLOCK_OFF_S:
+            how = "forward" if jump > 0 else "back"
+            return _disagrees(f"the clock was set {how} by {abs(jump) / 3600:.1f} hours while the machine ran")
+    return Finding("clock and record", "ok", "agree")
+
+
+def _disagrees(how: str) -> Finding:
+    return Finding(
+        "clock and record", "warn", how,
+        "times in pages, receipts and logs do not follow each other. Nothing is deleted by it: the age of results and "
+        "originals is counted by the record itself",
+        "sudo timedatectl set-ntp true (in a container: on the machine that runs it); timedatectl shows what it says",
+    )  # fmt: skip
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def queue(places: Places, machine: Machine, *, running: bool, paused: bool) -> Finding:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from daemon import log
 from daemon.board import Board
 from daemon.errors import MeshdropError
+from daemon.pages import clock_time
 from daemon.places import Places
 from daemon.service import run_service
 from daemon.settings import Settings, config_file, load
@@ -122,7 +123,7 @@ class _Show:
         self._bar.update(self._task, description=text, completed=done)
         step = text.split(" %: ")[-1]
         if step and step != self._last and not self.out.is_terminal:
-            self.out.print(f"{time.strftime('%H:%M:%S')}  {text}", markup=False, soft_wrap=True)
+            self.out.print(f"{clock_time(time.time())}  {text}", markup=False, soft_wrap=True)
         self._last = step
 
 

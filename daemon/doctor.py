@@ -242,6 +242,7 @@ def _record(here: Surroundings) -> list[Check]:
     return [
         Check("record", "record", lambda: check_record.record(here.places, here.machine), whole[:-1]),
         Check("record", "backups", lambda: check_record.backups(here.places, here.machine), whole),
+        Check("record", "clock and record", lambda: check_record.clock(here.places, here.machine), whole),
         Check("record", "queue", queue, (*whole, "service", "held")),
         Check("record", "failures", lambda: check_record.failures(here.places, here.machine), whole),
     ]

@@ -20,6 +20,7 @@ from daemon.intake import Intake, NotYet
 from daemon.listing import CANCEL
 from daemon.log import get_logger
 from daemon.places import shown
+from daemon.repeats import Repeats
 from daemon.rigs import RigShelf
 from daemon.scanner import Candidate, Scanner, Watcher
 from daemon.settings import Settings
@@ -76,6 +77,7 @@ class Gate:
     _told: tuple[int, int] = (-1, 0)
     _told_at: float = 0.0
     _taken_at: float = float("-inf")
+    _said: Repeats = field(default_factory=Repeats)
     _scanner: Scanner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -171,7 +173,7 @@ class Gate:
         except DatabaseDamaged:
             raise
         except Exception as error:  # whatever is odd about one folder, the others are served
-            if not isinstance(error, OSError):
+            if not isinstance(error, OSError) and self._said.is_worth(found.name, repr(error)):
                 log.exception("folder cannot be taken", folder=shown(found.name))
             self._scanner.turn_away(found.name, f"this folder cannot be taken now: {error}")
             return False
@@ -206,6 +208,13 @@ class Gate:
                 lines.append(f"{shown(name + CANCEL)}: nothing of this name waits or runs; delete this file")
             elif self.ask("cancel", job=job.id):
                 self._drop_request(name)
+        for name in self._scanner.given_up()[:_STRAYS_SHOWN]:
+            minutes = self.settings.incomplete_after_s / 60
+            lines.append(
+                f"{shown(name)}: its name says that it is still being copied, and nothing in it has changed for "
+                f"{minutes:.3g} minutes; if the copy has ended, give it its real name; if it broke off, copy it again "
+                "and delete this"
+            )
         for name in listing.strays[:_STRAYS_SHOWN]:
             linked = walk.kind(self.share.places.inbox / os.fsdecode(name)) == stat.S_IFLNK
             what = "a link" if linked else "a single file"

@@ -210,9 +210,10 @@ def reading(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Generato
     return Contents(tuple(found["hole"]), tuple(found["damaged"]), contradicted)
 
 
-def glance(folder: Path) -> int:
-    """A number that changes when any name, size or time below ``folder`` does. A tenth of the cost of a look."""
-    return hash(tuple(sorted(islice(_names_sizes_times(folder, _LEVELS), _GLANCED))))
+def glance(folder: Path, most: int = _GLANCED) -> int:
+    """A number that changes when any name, size or time below ``folder`` does, or of the first ``most`` there. A tenth
+    of the cost of a look."""
+    return hash(tuple(sorted(islice(_names_sizes_times(folder, _LEVELS), most))))
 
 
 def _names_sizes_times(folder: Path, levels: int) -> Iterator[tuple[str, int, int]]:

@@ -17,7 +17,7 @@ from email.message import Message
 from pathlib import Path
 
 from daemon.share import network_type
-from db.clocks import clock_is_steered
+from db.clocks import Clocks, clock_is_steered, read_clocks
 
 PROJECT = Path(__file__).resolve().parents[1]
 #: adjtimex(2) answers this while nobody steers the clock.
@@ -127,6 +127,7 @@ class Machine:
     may_use: Callable[[Path], bool] = lambda path: os.access(path, os.R_OK | os.W_OK)
     now: Callable[[], float] = time.time
     clock_is_steered: Callable[[], bool | None] = clock_is_steered
+    clocks: Clocks = read_clocks
     inotify_refused: Callable[[Path | None], str | None] = inotify_refused
 
     @property

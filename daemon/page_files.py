@@ -15,6 +15,7 @@ from daemon import fsops
 from daemon.log import get_logger
 from daemon.pages import SCHEMA
 from daemon.places import other_page_stem, page_name, publishable, shown
+from daemon.repeats import Repeats
 from models import walk
 
 log = get_logger()
@@ -54,7 +55,7 @@ class FolderPages:
         self._elsewhere: dict[bytes, str] = {}
         #: Files of an earlier run; None before they were looked for.
         self._leftovers: set[str] | None = None
-        self._complaint = ""
+        self._said = Repeats(stopwatch)
 
     def mark(self, names: Iterable[bytes]) -> None:
         """These folders changed: write their pages anew, in this order."""
@@ -84,7 +85,7 @@ class FolderPages:
         except OSError as error:
             self._complain(error)
             return False
-        self._complaint = ""
+        self._said.is_over("pages")
         return not left or self._stopwatch() >= end
 
     def _return_gone(self) -> None:
@@ -180,6 +181,5 @@ class FolderPages:
         return True
 
     def _complain(self, error: OSError) -> None:
-        if self._complaint != (text := error.strerror or str(error)):
-            self._complaint = text
+        if self._said.is_worth("pages", error.strerror or str(error)):
             log.warning("status pages cannot be written", error=str(error))

@@ -185,5 +185,10 @@ def _why_it_ends(
 
 
 def clock_time(seconds: float) -> str:
-    """A time of day for people."""
+    """A time of day for people, with its zone as every time that they are shown."""
     return time.strftime("%H:%M:%S UTC", time.gmtime(seconds))
+
+
+def date_time(seconds: float) -> str:
+    """A day and a time of it for people."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ _FORGOTTEN_AFTER_S = 3600.0
 #: Texts about one thing that are told apart; one that differs every time is one text.
 _TEXTS_MOST = 8
 _THINGS_MOST = 5000
-#: Names that are made up for one write only.
-_MADE_UP = re.compile(r"\b[0-9a-f]{8}\.tmp\b")
+#: Names that are drawn anew at every try: they do not make another text of it.
+_MADE_UP = re.compile(r"[0-9a-f]{8,}")
 
 
 @dataclass(slots=True)
@@ -27,16 +28,21 @@ class _Said:
 
 class Repeats:
     """Tells whether something is to be said: at once when it is new, and after 1, 10 and every 60 minutes while it is
-    still so. Use from one thread.
+    still so. Any thread may ask.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._said: dict[Hashable, dict[str, _Said]] = {}
         self._open: set[Hashable] = set()
+        self._lock = threading.Lock()
 
     def is_worth(self, thing: Hashable, text: str) -> bool:
         """Whether ``text`` is to be said of this thing now; whoever asks says it then."""
+        with self._lock:
+            return self._is_worth(thing, text)
+
+    def _is_worth(self, thing: Hashable, text: str) -> bool:
         now, texts = self._monotonic(), self._texts_of(thing)
         key = _MADE_UP.sub("...", text)
         if key not in texts and len(texts) >= _TEXTS_MOST:
@@ -55,9 +61,10 @@ class Repeats:
 
     def is_over(self, thing: Hashable) -> bool:
         """It is no longer so; whether that is worth a line, because it was said since it was last over."""
-        told = thing in self._open
-        self._open.discard(thing)
-        return told
+        with self._lock:
+            told = thing in self._open
+            self._open.discard(thing)
+            return told
 
     def _texts_of(self, thing: Hashable) -> dict[str, _Said]:
         if thing not in self._said and len(self._said) >= _THINGS_MOST:

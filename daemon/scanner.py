@@ -35,9 +35,11 @@ from daemon.listing import Listing, is_temporary, list_inbox
 from daemon.log import get_logger
 from daemon.look import Contents, Ends, glance, look, reading
 from daemon.places import shown
+from daemon.repeats import Repeats
 from daemon.settle import Judgement, Snapshot, Window, judge
 from models import walk
 from models.limits import CaptureLimits
+from models.names import is_blocker
 from models.rig_profile import Rigs, rig_of
 
 log = get_logger()
@@ -56,6 +58,8 @@ _PASS_S = 2.0
 #: share of the time: strangers can make folders that cost a thousand times as much as a capture.
 _CHEAP_S, _SHARE = 0.1, 1 / 10
 _SHARED_MOST = 2000
+#: Folders under a temporary name that are looked at, to tell of those that nobody copies to any more.
+_HALF_COPIED_MOST = 200
 #: The inbox is listed at least this often, whatever its own time says.
 _LIST_EVERY_S = 30.0
 _TRUSTED_AFTER_NS = 2_000_000_000
@@ -120,6 +124,16 @@ class _Seen:
         return min(self.look_at, self.glance_at, self.times_at)
 
 
+@dataclass(frozen=True, slots=True)
+class _HalfCopied:
+    """A folder under a temporary name: a hash of what its files were, since when, and when it is looked at again."""
+
+    name: bytes
+    state: int
+    last_change: float
+    look_at: float
+
+
 class Scanner:
     """Remembers every inbox folder between passes. Not thread-safe: one thread uses it.
 
@@ -150,6 +164,8 @@ class Scanner:
         self._pass_ends = float("inf")
         #: Goes up whenever a finding came, changed or went.
         self.version = 0
+        self._said = Repeats(clock.monotonic)
+        self._half_copied: dict[int, _HalfCopied] = {}
 
     def scan(self, renamed: Collection[bytes] = ()) -> Iterator[Candidate]:
         """One pass: yields each folder that is ready, or to be refused, at the moment it is looked at.
@@ -190,6 +206,27 @@ class Scanner:
     def findings(self) -> list[Finding]:
         """The latest finding of every folder that was looked at."""
         return [Finding(entry.name, entry.judgement, entry.quiet_s) for entry in self._seen.values()]
+
+    def given_up(self) -> list[bytes]:
+        """Folders under a temporary name in which nothing has changed for as long as an incomplete one is given."""
+        now, seen, known = self._clock.monotonic(), dict[int, _HalfCopied](), self._half_copied
+        for inode, name in sorted(self.listing.staged.items(), key=lambda one: one[1])[:_HALF_COPIED_MOST]:
+            if not is_blocker(os.fsdecode(name.rpartition(b"/")[2])):
+                continue  # hidden, and nobody's copy as far as its name tells
+            found = known.get(inode)
+            if found is None or found.name != name or now >= found.look_at:
+                found = self._look_at_half(name, found, now)
+            seen[inode] = found
+        self._half_copied = seen
+        return [one.name for one in seen.values() if now - one.last_change >= self._window.incomplete_after_s]
+
+    def _look_at_half(self, name: bytes, found: _HalfCopied | None, now: float) -> _HalfCopied:
+        try:
+            state = glance(self._inbox / os.fsdecode(name), _SHARED_MOST)
+        except OSError:  # gone, or closed to us: nothing that is known to change
+            state = 0
+        since = found.last_change if found is not None and (found.name, found.state) == (name, state) else now
+        return _HalfCopied(name, state, since, now + self._every(_GLANCE_EVERY, name))
 
     def backlog(self) -> int:
         """How many folders were never looked at yet."""
@@ -414,10 +451,12 @@ class Scanner:
             return
         if isinstance(error, OSError):
             why = f"{error.strerror}{_rights(folder, error)}); check its owner and permissions"
-            log.warning("folder cannot be read", folder=shown(name), error=str(error))
+            if self._said.is_worth(name, str(error)):
+                log.warning("folder cannot be read", folder=shown(name), error=str(error))
         else:
             why = f"{type(error).__name__}); this is a defect of the service: send its log to whoever looks after it"
-            log.error("folder cannot be looked at", folder=shown(name), exc_info=error)
+            if self._said.is_worth(name, repr(error)):
+                log.error("folder cannot be looked at", folder=shown(name), exc_info=error)
         again = self._later(now, _RETRY_EVERY, name)
         judgement = Judgement("arriving", f"this folder cannot be read by the service ({why}")
         self._seen[name] = _Seen(name, judgement, float("inf"), 0, now, again, again, again)
@@ -482,6 +521,7 @@ class Watcher:
         self._inbox = inbox
         self._handler = Wake(event)
         self._observer: BaseObserver | None = None
+        self._said = Repeats()
 
     def ensure(self) -> None:
         """Start it, or start it again when one of its threads died. Without it the periodic scan still finds all."""
@@ -496,7 +536,11 @@ class Watcher:
             observer.start()
             self._observer = observer
         except OSError as error:
-            log.warning("no wake-ups from the file system; scanning on schedule", error=str(error))
+            if self._said.is_worth("wake-ups", str(error)):
+                log.warning("no wake-ups from the file system; scanning on schedule", error=str(error))
+        else:
+            if self._said.is_over("wake-ups"):
+                log.info("the file system wakes the service again")
 
     def renamed(self) -> set[bytes]:
         """Names that took the place of temporary ones since this was last asked."""

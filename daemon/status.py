@@ -12,7 +12,7 @@ from typing import Any
 from daemon import fsops, systemd
 from daemon.board import Board
 from daemon.page_files import FolderPages
-from daemon.pages import Working, and_left
+from daemon.pages import Working, and_left, date_time
 from daemon.places import Places
 from models.problem import printable
 
@@ -42,7 +42,7 @@ def status_text(facts: Mapping[str, Any]) -> str:
             "This page is rewritten every few seconds. If the time above is old, the service is not running.", "",
         ]
     if facts["paused_since"] is not None and not facts["stopped"]:
-        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts["paused_since"]))
+        since = date_time(facts["paused_since"])
         lines += [f"PAUSED since {since}: what runs is finished, and nothing new is taken or started until somebody",
                   "says `meshdrop resume`. Nothing is lost.", ""]  # fmt: skip
     if facts["draining"] and not facts["stopped"]:
@@ -91,9 +91,9 @@ def _and_more(count: int) -> list[str]:
 def _finished_lines(finished: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for job in finished:
-        when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(job["at"]))
-        lines += _wrapped(f"  {when}  ", f"{job['name']}: {job['sentence']}")
-        lines += _wrapped("                      -> ", job["fix"] or "")
+        start = f"  {date_time(job['at'])}  "
+        lines += _wrapped(start, f"{job['name']}: {job['sentence']}")
+        lines += _wrapped(f"{'-> ':>{len(start) + 5}}", job["fix"] or "")
     return lines or ["  nothing yet"]
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from daemon.board import SCHEMA, Board
 from daemon.errors import MeshdropError
 from daemon.forecast import in_words
-from daemon.pages import ended_page
+from daemon.pages import date_time, ended_page
 from daemon.pause import Pause
 from daemon.places import Places, shown
 from db import messages
@@ -124,7 +124,7 @@ def _head(facts: Mapping[str, Any]) -> list[RenderableType]:
     state = Text("running", style="green") if facts["running"] else Text("not running", style="yellow")
     lines: list[RenderableType] = [Text.assemble("Meshdrop on ", facts["root"], ": ", state)]
     if facts["paused_since"] is not None:
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(facts["paused_since"]))
+        since = date_time(facts["paused_since"])
         lines.append(Text(f"paused since {since}: nothing new is begun until `meshdrop resume`", style="yellow"))
     if facts["running"]:
         lines += [Text("draining: it ends when what runs is finished", style="yellow")] * facts.get("draining", False)
@@ -156,7 +156,7 @@ def _finished_table(finished: list[dict[str, Any]]) -> Table:
     for job in finished:
         delivered = job["state"].startswith("DONE")
         result = f"{job['verdict']} ({job['best_model']})" if delivered else job["sentence"].partition(": ")[2]
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job["finished_at"])) if job["finished_at"] else ""
+        when = date_time(job["finished_at"]) if job["finished_at"] else ""
         folder = f"{'outbox' if delivered else 'failed'}/{job['dest']}"
         style = "green" if job["verdict"] == "normal" else "yellow" if delivered else "red"
         table.add_row(job["job"], Text(job["name"]), Text(folder), Text(result, style=style), when)
@@ -202,7 +202,7 @@ def history_view(job: Job, runs: list[ModelRun], events: list[Event]) -> Rendera
         )
     history = Table("when", "what", "", box=None, pad_edge=False)
     for event in events:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(event.at))
         detail = ", ".join(f"{key}={value}" for key, value in (event.detail or {}).items() if value is not None)
         history.add_row(when, event.kind, Text(detail))
     return Group(head, Text(""), models, Text(""), history)

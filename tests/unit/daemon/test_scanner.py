@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from daemon.clock import Clock
 from daemon.look import look
@@ -514,3 +516,70 @@ def test_the_watcher_only_wakes_and_comes_back_after_its_threads_die(inbox: Path
     (inbox / "b").mkdir()
     assert woken.wait(PATIENCE_S)
     watcher.stop()
+
+
+@pytest.mark.parametrize("name", ["chair.part", "chair.crdownload", "chair.tmp", ".~tmp~chair", "chair.PARTIAL"])
+def test_a_copy_that_broke_off_under_its_temporary_name_is_told_after_its_time(
+    scanner: Scanner, inbox: Path, hands: Hands, name: str
+) -> None:
+    (inbox / name / "views").mkdir(parents=True)
+    (inbox / ".hidden").mkdir()
+    for second in range(0, 1700, 100):
+        hands.seconds = second
+        (inbox / name / "views" / f"{second}.png").write_bytes(b"more")
+        assert states(scanner) == {}
+        assert scanner.given_up() == []
+    while hands.seconds < 1600 + 1750:
+        hands.seconds += 25
+        list(scanner.scan())
+        assert scanner.given_up() == []
+    hands.seconds = 1600 + 1800 + 60
+    list(scanner.scan())
+    assert scanner.given_up() == [name.encode()]
+    (inbox / name / "views" / "last.png").write_bytes(b"it goes on")
+    hands.seconds += 60
+    list(scanner.scan())
+    assert scanner.given_up() == []
+    (inbox / name).rename(inbox / "chair")
+    hands.seconds += 4000
+    list(scanner.scan())
+    assert scanner.given_up() == []
+
+
+def test_a_folder_that_cannot_be_read_is_logged_ever_more_seldom(
+    scanner: Scanner, inbox: Path, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox / "closed").mkdir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(inbox / "closed"))
+
+    monkeypatch.setattr("daemon.scanner.look", refuse)
+    with capture_logs() as said:
+        for second in range(0, 3600, 10):
+            hands.seconds = second
+            list(scanner.scan())
+    assert len(said) <= 4
+    assert said[0]["event"] == "folder cannot be read"
+    assert scanner.findings()[0].judgement.sentence.startswith("this folder cannot be read by the service")
+
+
+def test_a_kernel_without_a_free_watch_is_told_once_and_its_return_too(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Watcher(inbox, threading.Event())
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    with capture_logs() as said:
+        with monkeypatch.context() as here:
+            here.setattr("daemon.scanner.Observer", exhausted)
+            for _ in range(177):
+                watcher.ensure()
+        watcher.ensure()
+        watcher.ensure()
+    watcher.stop()
+    assert [line["event"] for line in said] == [
+        "no wake-ups from the file system; scanning on schedule", "the file system wakes the service again",
+    ]  # fmt: skip

@@ -132,10 +132,10 @@ Being read (1)
   stool: taken out of the inbox, waiting to be read and checked
 
 Finished last
-  2026-11-21 14:02  cup: it is in failed/cup: No model produced a mesh. fusion: the model's process died
-                      -> Read each model's reason, and log.txt for more. Move failed/cup back into the inbox
-                         to try again.
-  2026-11-21 14:02  lamp: the result is in outbox/lamp (normal, best model fusion)
+  2026-11-21 14:02 UTC  cup: it is in failed/cup: No model produced a mesh. fusion: the model's process died
+                          -> Read each model's reason, and log.txt for more. Move failed/cup back into the
+                             inbox to try again.
+  2026-11-21 14:02 UTC  lamp: the result is in outbox/lamp (normal, best model fusion)
 
 Waiting in the inbox (2)
   vase: the folder is empty

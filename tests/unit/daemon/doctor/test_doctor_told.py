@@ -41,7 +41,7 @@ LINES = {
                 "names", "rigs", "inbox"],
     "disks": ["state", "kernel cache", "free space", "free inodes", "leftovers"],
     "service": ["service", "running version", "held", "unit"],
-    "record": ["record", "backups", "queue", "failures"],
+    "record": ["record", "backups", "clock and record", "queue", "failures"],
     "models": ["model fusion"],
 }  # fmt: skip
 
