@@ -150,8 +150,8 @@ def clock(machine: Machine) -> Finding:
     if machine.clock_is_steered() is False:
         return Finding(
             "clock", "warn", "nothing keeps this machine's clock right (no NTP)",
-            "times in pages, receipts and logs drift away from those of the rig. Nothing is lost by it: ages are counted "
-            "by the record, and then without the time for which the machine is switched off",
+            "times in pages, receipts and logs drift away from those of the rig. Nothing is lost by it: ages are "
+            "counted by the record, and then without the time for which the machine is switched off",
             "sudo timedatectl set-ntp true (in a container: on the machine that runs it)",
         )  # fmt: skip
     return Finding("clock", "ok", "is kept right")
