@@ -307,7 +307,7 @@ def _why_closed(source: Path, error: OSError) -> str | None:
 
 def _log_tail(work: Path, attempt: Path) -> bytes:
     parts = []
-    for log in sorted([*work.glob("*.log"), *attempt.glob("*/*.log")]):
+    for log in sorted([*work.glob("inspect/*.log"), *attempt.glob("*/*.log"), *attempt.glob("measure/*/*.log")]):
         content = walk.read_tail(log, LOG_TAIL_BYTES) if walk.is_file(log) else b""
         if content.strip():
             text = "".join(
