@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,6 +96,21 @@ def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel
     if not (isinstance(found, type) and issubclass(found, ReconstructionModel)):
         raise ModelUnavailable(f"{target} is not a ReconstructionModel", "correct `custom_models` in the settings")
     return found
+
+
+def places_of(place: str) -> list[Path]:
+    """The file of a model of somebody's own, or where its package lies; nothing of it is run."""
+    if place.endswith(".py"):
+        return [Path(place)]
+    try:
+        spec = importlib.util.find_spec(place.partition(".")[0])
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    return [Path(folder) for folder in spec.submodule_search_locations or () if os.path.isabs(folder)] or [
+        Path(spec.origin or "")
+    ]
 
 
 def _load_module(place: str) -> ModuleType:

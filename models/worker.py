@@ -38,7 +38,7 @@ from models.confinement import NotConfined, View, Walls, confine
 from models.limits import CaptureLimits
 from models.options import WrongSettings
 from models.problem import CaptureError
-from models.registry import load_class
+from models.registry import load_class, places_of
 from models.weights import WEIGHTS_KEY
 
 MESSAGE_FD = 3
@@ -154,7 +154,7 @@ class Request:
             return View(read=tuple(read), write=tuple(path for path in own if path))
         weights = [Path(os.environ[WEIGHTS_KEY])] if WEIGHTS_KEY in os.environ else []
         target = (self.custom_models or {}).get(self.model, "").rpartition(":")[0]
-        code = [Path(target)] if target.endswith(".py") else []
+        code = places_of(target) if target else []
         # Settings are the operator's; a path in them is there to be read.
         named = [Path(value) for value in (self.settings or {}).values() if isinstance(value, str) and value[:1] == "/"]
         return View((*code, *named), (*read, *weights), tuple(path for path in own if path), gpu=True)

@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from daemon.settings import load
 from daemon.start_checks import refuse_open_workers
 from models import system_calls
 from models.confinement import LAYERS, NotConfined, Walls
+from models.registry import places_of
 from models.worker import classify
 
 #: Takes seccomp away, as an older kernel or another processor would: nothing else of the walls is touched.
@@ -114,3 +116,10 @@ def test_a_worker_that_may_not_work_says_so() -> None:
 
     kind, message, fix = classify(NotConfined("nothing keeps a worker from opening connections here: no seccomp"))
     assert (kind, "connections" in message, "worker_confinement" in fix) == ("unavailable", True, True)
+
+
+def test_the_code_of_a_model_is_seen_wherever_it_is_installed(tmp_path: Path) -> None:
+    assert places_of(str(tmp_path / "mine.py")) == [tmp_path / "mine.py"]
+    assert places_of("json.decoder") == [Path(json.__file__).parent]
+    assert places_of("textwrap") == [Path(textwrap.__file__)]
+    assert places_of("no_such_package.module") == []
