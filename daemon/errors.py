@@ -54,7 +54,8 @@ FAILURES: dict[str, Failure] = {
     ),
     "models": Failure(
         "No model produced a mesh.",
-        "Read each model's reason, and log.txt for more. Move this folder back into the inbox to try again.",
+        "Read each model's reason, and log.txt for more. Mend what it names, then move this folder back into the "
+        "inbox.",
     ),
     "quality": Failure(
         "A mesh was made, but it does not look like the photographs.",

@@ -133,8 +133,8 @@ Being read (1)
 
 Finished last
   2026-11-21 14:02 UTC  cup: it is in failed/cup: No model produced a mesh. fusion: the model's process died
-                          -> Read each model's reason, and log.txt for more. Move failed/cup back into the
-                             inbox to try again.
+                          -> Read each model's reason, and log.txt for more. Mend what it names, then move
+                             failed/cup back into the inbox.
   2026-11-21 14:02 UTC  lamp: the result is in outbox/lamp (normal, best model fusion)
 
 Waiting in the inbox (2)

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
+from db import copies
 from db.engine import Database, DatabaseDamaged, make_engine, reader
 from db.jobs import Jobs
 from db.records import ModelRun, find_jobs
@@ -94,3 +95,18 @@ def test_readers_cannot_write(tmp_path: Path) -> None:
     populated(tmp_path / "a.db")
     with reader(tmp_path / "a.db")() as session, pytest.raises(Exception, match="readonly"):
         session.execute(text("DELETE FROM event"))
+
+
+def test_a_copy_made_after_the_clock_was_set_back_is_still_the_newest(tmp_path: Path) -> None:
+    """Names are times: a later copy behind an earlier one would be the first to go, and never be put back."""
+    database = Database(tmp_path / "a.db")
+    database.migrate(tmp_path / "backup")
+    folder = tmp_path / "backup"
+    folder.mkdir(exist_ok=True)
+    for number in range(copies.KEPT):
+        (folder / copies.name_for(4e9 + number)).write_bytes(b"of a wrong clock")
+    (folder / "meshdrop-notes.db").write_bytes(b"not one of ours")
+    made = [database.backup(folder) for _ in range(3)]
+    database.close()
+    ours = [copy for copy in copies.newest_first(folder) if copy.name != "meshdrop-notes.db"]
+    assert ours[:3] == made[::-1]

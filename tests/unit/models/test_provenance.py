@@ -65,4 +65,4 @@ def test_the_page_about_outputs_names_every_key() -> None:
     rows = re.findall(r"^\| (.*?) \|", page.split("## Where a file comes from")[1].split("##")[0], re.M)
     told = {word for row in rows for word in re.findall(r"`(\w+)`", row)}
     everything = provenance("reconviagen", {}, None, ModelResult(MESH), VERSIONS)
-    assert told == {*everything, "code_revision", "weights_sha256"}
+    assert told == {*everything, "origin_m", "code_revision", "weights_sha256"}
