@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from daemon import fsops
 from daemon.crash import crashpoint
-from daemon.errors import DISK_BACK_OFF_S, FAILURES
+from daemon.errors import DISK_BACK_OFF_S, FAILURES, JobTrouble
 from daemon.executor import Attempt, Executor, Report
 from daemon.intake import digest_of_folder
 from daemon.log import get_logger
@@ -15,6 +15,7 @@ from daemon.places import Places, shown
 from daemon.runner import MANIFEST, carry_over, write_recipe
 from daemon.settings import Settings
 from db.clocks import boot_id
+from db.engine import DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job
 
@@ -66,13 +67,20 @@ class Loop:
             self._ended(report)
 
     def _begin_or_postpone(self, job: Job) -> None:
-        """Raises ``OSError`` when it cannot be begun now. The disk may refuse this one alone, so others go first."""
+        """Raises ``OSError`` or ``JobTrouble`` when it cannot be begun now. That may be this one's alone, so others go
+        first.
+        """
         try:
             self._begin(job)
-        except OSError:
+        except DatabaseDamaged:
+            raise
+        except Exception as error:
             self._give_back_unbegun()
             self.jobs.postpone(job.id, DISK_BACK_OFF_S)
-            raise
+            if isinstance(error, OSError):
+                raise
+            log.exception("unexpected error", job=job.short_id)
+            raise JobTrouble(f"{shown(job.name)} cannot be begun: {type(error).__name__}: {error}") from error
 
     def _give_back_unbegun(self) -> None:
         while self._unbegun:
@@ -102,7 +110,7 @@ class Loop:
             if job.attempt > 1:
                 carry_over(self.places.attempt(job.id, job.attempt - 1), folder)
             self.executor.start(attempt)
-        except OSError:
+        except Exception:
             self._unbegun.append(job)
             raise
         self.running[attempt.key] = job

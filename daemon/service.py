@@ -238,7 +238,7 @@ class Service:
                     ready = self._suspects_tried.is_set() and self._to_finish.fresh <= 1
                     self._show(self._loop.turn(accept=ready and self._rests() is None))
                 self._holds.release("loop")
-            except OSError as error:
+            except (OSError, JobTrouble) as error:
                 self._holds.hold("loop", str(error))
                 self._stop.wait(_RETRY_S)
             for waiting in (control.commands, self._asked):

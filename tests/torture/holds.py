@@ -35,8 +35,8 @@ _WRITES = (
     "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "pwrite64", "ftruncate",
     "fdatasync", "utimensat", "link", "symlink",
 )  # fmt: skip
-#: Long enough for several tries to fail.
-_LASTS_S = 2.5
+#: Longer than any number of tries that a job has, with the pauses between them.
+_LASTS_S = 30.0
 
 
 @dataclass(frozen=True)

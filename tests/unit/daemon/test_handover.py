@@ -43,3 +43,44 @@ def test_it_waits_for_items_and_ends_when_it_is_told_to() -> None:
     taker.join(PATIENCE_S)
     assert not taker.is_alive()
     assert got == ["a"]
+
+
+class Hand:
+    """A clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        """Its time."""
+        return self.at
+
+
+def test_what_was_put_off_keeps_nobody_waiting_and_comes_when_its_time_has_come() -> None:
+    now = Hand()
+    line: Handover[str] = Handover(now=now)
+    served = line.until(threading.Event())
+    for held in ("held 1", "held 2"):
+        line.put_off(held, 10.0)
+    line.put("new 1")
+    assert (line.open, line.fresh) == (3, 1)
+    assert next(served) == "new 1"
+    now.at = 11.0
+    for new in ("new 2", "new 3"):
+        line.put(new)
+    assert [next(served) for _ in range(4)] == ["held 1", "new 2", "held 2", "new 3"]
+    assert (line.open, line.fresh) == (1, 1)
+
+
+def test_a_hundred_that_are_tried_again_and_again_do_not_count_as_new_ones() -> None:
+    now = Hand()
+    line: Handover[int] = Handover(now=now)
+    for held in range(100):
+        line.put_off(held, 1.0)
+    served = line.until(threading.Event())
+    for _ in range(300):
+        now.at += 1.0
+        assert line.fresh == 0
+        line.put_off(next(served), 1.0)
+        assert line.fresh == 0
+    assert line.open == 101  # one of them is in hand and put off again

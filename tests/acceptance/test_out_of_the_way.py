@@ -1,0 +1,103 @@
+"""Jobs that cannot be finished, whatever the reason, keep nobody waiting: the service with its threads and processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.rig import Rig, assert_whole, contents, stop, wait_for
+
+PATIENCE_S = 300.0
+#: A service in which one kind of operation fails for each folder called ``odd-OPERATION-FOLDER-HOW``, every time.
+FAULTY = """
+from daemon import fsops
+names = {}
+def disturb(operation, *paths):
+    if operation == "rename" and paths[0].parent.name == "inbox":
+        names[paths[1].name] = paths[0].name
+    for path in paths:
+        job = next((part for part in path.parts if part in names), None)
+        _, wanted, folder, how, *_ = [*names.get(job, "").split("-"), "", "", ""]
+        if job and operation == wanted and folder in path.parts:
+            raise ValueError("a defect") if how == "defect" else PermissionError(13, "Permission denied", str(path))
+fsops.observer = disturb
+from tests import light
+light.main()
+"""
+ODD = [
+    f"odd-{step}-{how}" for how in ("refused", "defect") for step in (
+        "copy_file-staging", "write_file-staging", "sync_file-staging", "make_dir-staging", "rename-outbox",
+        "write_file-report.json", "make_dir-measure", "remove_tree-work", "rename-kept", "make_dir-work",
+    )
+]  # fmt: skip
+
+
+def start_faulty(here: Rig) -> subprocess.Popen[bytes]:
+    """The service with these faults."""
+    log = open(here.log_file, "ab")  # noqa: SIM115 - the child keeps it
+    here.started.append(subprocess.Popen(
+        [sys.executable, "-c", FAULTY, "run"], env=here.environment(), stdout=log, stderr=log, cwd=here.root.parent,
+    ))  # fmt: skip
+    return here.started[-1]
+
+
+def are_out(here: Rig, names: list[str]) -> bool:
+    """Whether all of these lie in outbox/ with their marks."""
+    return all((here.places.outbox / f"{name}.done").is_file() for name in names)
+
+
+def test_the_line_goes_on_whatever_fails_for_single_jobs(light_rig: Callable[..., Rig], ball: Path) -> None:
+    here = light_rig()
+    service = start_faulty(here)
+    for name in ODD:
+        here.drop(ball, name)
+    wait_for(lambda: not os.listdir(here.places.inbox), PATIENCE_S)
+    goods = [f"good-{number}" for number in range(5)]
+    for name in goods:
+        here.drop(ball, name)
+    wait_for(lambda: are_out(here, goods), PATIENCE_S)
+    assert service.poll() is None, here.log()[-3000:]
+    assert stop(service) == 0
+    # The same again after a start, where all that is held stands in the line at once.
+    service = start_faulty(here)
+    here.drop(ball, "late")
+    wait_for(lambda: are_out(here, ["late"]), PATIENCE_S)
+    assert stop(service) == 0
+    # And with the faults gone everything comes out.
+    assert here.run_once(timeout=PATIENCE_S) == 0, here.log()[-3000:]
+    for name in ODD:
+        shelves = [shelf for shelf in (here.places.outbox, here.places.failed) if (shelf / name).is_dir()]
+        assert len(shelves) == 1, f"{name} is in {shelves}"
+        assert_whole(shelves[0] / name)
+        if shelves[0] == here.places.failed:
+            assert "failed three times" in (shelves[0] / name / "WHY.txt").read_text()
+        job = json.loads((shelves[0] / name / "receipt.json").read_text())["job"]
+        originals = [folder / job for folder in (here.places.kept, here.places.claimed)]
+        assert [contents(one) for one in originals if one.exists()] == [contents(ball)], name
+
+
+def test_returned_folders_with_a_file_where_another_has_a_folder_come_out(
+    light_rig: Callable[..., Rig], ball: Path
+) -> None:
+    here = light_rig()
+    odd = shutil.copytree(ball, here.root.parent / "odd")
+    for path in ("receipt.json", "capture/a", "a/b"):
+        (odd / path).parent.mkdir(exist_ok=True)
+        (odd / path).write_text("{}")
+    for number in range(3):
+        here.drop(odd, f"odd-{number}")
+        bad = shutil.copytree(odd, here.root.parent / f"bad-{number}")
+        (bad / "capture.json").write_text('{"nonsense": 1}')
+        here.drop(bad)
+    here.drop(ball, "good")
+    assert here.run_once(timeout=PATIENCE_S) == 0, here.log()[-3000:]
+    assert are_out(here, ["good", *(f"odd-{number}" for number in range(3))])
+    for number in range(3):
+        there = contents(here.places.failed / f"bad-{number}/capture")
+        assert {"capture/a", "a/b"} <= set(there)
+    here.assert_at_rest()
