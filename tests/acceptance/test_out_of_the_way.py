@@ -1,4 +1,4 @@
-"""Jobs that cannot be finished, whatever the reason, keep nobody waiting: the service with its threads and processes."""
+"""Jobs that cannot be finished, whatever the reason, keep nobody waiting: the whole service, with its threads."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def what_is_wrong(here: Bench, job: Job | None, place: str) -> str | None:
         return None if job is None and (here.places.inbox / "good").is_dir() else "left the inbox all the same"
     if job is None:
         return "is lost"
-    where, *_more = place.split(" ")[1:]
+    where = place.split(" ")[1]
     if job.state not in (State.DONE_CLEAN, State.FAILED_CLEAN):
         return None if where in NEEDED and isinstance(here.troubles[-1], JobTrouble) else f"never came out: {job.state}"
     published = here.places.outbox if job.state is State.DONE_CLEAN else here.places.failed
@@ -159,7 +159,7 @@ def what_is_wrong(here: Bench, job: Job | None, place: str) -> str | None:
         return f"was tried {len(here.troubles)} times"
     if job.state is State.FAILED_CLEAN:
         why = (published / "good/WHY.txt").read_text()
-        if job.reason_code not in ("unreadable", "unfinished") or ("for a test" not in why and "a defect" not in why):
+        if job.reason_code not in ("unreadable", "unfinished") or not ("for a test" in why or "a defect" in why):
             return f"says why only as {job.reason_code}: {why}"
     originals = [folder / job.id for folder in (here.places.kept, here.places.claimed)]
     if not any(contents(original) == contents(published / "good/capture") for original in originals):
