@@ -165,3 +165,93 @@ def what_is_wrong(here: Bench, job: Job | None, place: str) -> str | None:
     if not any(contents(original) == contents(published / "good/capture") for original in originals):
         return "has lost its original"
     return None
+
+
+def test_a_file_that_is_missing_for_a_moment_puts_nothing_back(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """What is there again when one looks was away; a put-back counts, and the second fails the capture."""
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+
+        def vanish(operation: str, paths: tuple[Path, ...]) -> None:
+            if operation == "copy_file" and "claimed" in paths[0].parts and len(here.troubles) < LASTS:
+                raise FileNotFoundError(2, "No such file or directory", str(paths[0]))
+
+        here.fault = vanish
+        assert check_delivered(here, here.bring(), ball) is None
+        assert len(here.troubles) == LASTS
+
+
+def test_a_folder_that_did_change_goes_back_into_the_inbox(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+        changed = []
+
+        def change(operation: str, paths: tuple[Path, ...]) -> None:
+            if operation == "copy_file" and "claimed" in paths[0].parts and not changed:
+                changed.append(paths[0].rename(paths[0].with_name("other.png")))
+
+        here.fault = change
+        assert here._go_on("good") is None
+        claimed = here.job()
+        assert claimed is not None
+        assert here.advance.to_rest(claimed).state is State.ABANDONED
+        assert len(list((here.places.inbox / "good").rglob("other.png"))) == 1
+
+
+def test_a_put_back_that_the_disk_refuses_is_done_later_and_counts_once(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+        here._go_on("good")
+        claimed = here.job()
+        assert claimed is not None
+        (here.places.claimed / claimed.id / "late.txt").write_text("x")
+
+        def refuse(operation: str, paths: tuple[Path, ...]) -> None:
+            back = operation == "rename" and paths[1].parent == here.places.inbox
+            if len(here.troubles) < LASTS and (back or (operation == "commit" and len(here.troubles) % 2)):
+                raise OSError(28, "No space left on device", str(paths[0]))
+
+        here.fault = refuse
+        job = claimed
+        while (job := here.jobs.get(claimed.id)).state is not State.ABANDONED or not here.troubles[LASTS - 1 :]:
+            try:
+                here.advance.to_rest(job)
+            except OSError as error:
+                here.troubles.append(error)
+        assert job.reason_code is None
+        assert job.put_back == 1
+        assert (here.places.inbox / "good/late.txt").is_file()
+
+
+def test_an_attempt_that_cannot_be_begun_lets_others_go_first_and_is_not_charged(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    with bench(memory / "here", monkeypatch) as here:
+        for name in ("good", "other"):
+            here.drop(ball, name)
+            while (job := here.job(name)) is None or job.state is State.CLAIMING:
+                here._go_on(name)
+        first = here.jobs.next_ready()
+        assert first is not None
+
+        def refuse(operation: str, paths: tuple[Path, ...]) -> None:
+            if operation == "sync_dir" and first.id in paths[0].parts:
+                raise PermissionError(13, "Permission denied", str(paths[0]))
+
+        here.fault = refuse
+        with pytest.raises(PermissionError):
+            here.loop.turn(accept=True)
+        second = here.jobs.next_ready()
+        assert second is not None
+        assert second.id != first.id
+        here.fault = lambda *_: None
+        for name in ("other", "good"):
+            job = here.bring(name)
+            assert job is not None
+            assert (job.state, job.attempt) == (State.DONE_CLEAN, 1)
