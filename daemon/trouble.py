@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from daemon import fsops
@@ -13,6 +14,8 @@ from models.problem import printable
 
 #: Enough that a full disk refuses it.
 _PROBE = b"\xa5" * 65_536
+#: Two that try at once would take each other's trials away.
+_alone = threading.Lock()
 
 
 def is_the_machines(error: BaseException, share: Share) -> bool:
@@ -31,19 +34,24 @@ def is_passing(error: BaseException) -> bool:
 
 def is_sound(share: Share) -> bool:
     """Whether the share is there, and folders can be moved and files be written wherever the service works."""
-    places = share.places
     try:
-        share.check()
-        for source, target in (
-            (places.inbox, places.claimed), (places.claimed, places.kept),
-            (places.staging, places.outbox), (places.staging, places.failed),
-        ):  # fmt: skip
-            probe_rename(source, target)
-        for folder in (places.staging, places.state / "work"):
-            _probe_write(folder / ".probe")
+        with _alone:
+            _try_everything(share)
     except (OSError, ShareUnavailable, ConfigurationError):
         return False
     return True
+
+
+def _try_everything(share: Share) -> None:
+    places = share.places
+    share.check()
+    for source, target in (
+        (places.inbox, places.claimed), (places.claimed, places.kept),
+        (places.staging, places.outbox), (places.staging, places.failed),
+    ):  # fmt: skip
+        probe_rename(source, target)
+    for folder in (places.staging, places.state / "work"):
+        _probe_write(folder / ".probe")
 
 
 def _probe_write(file: Path) -> None:
