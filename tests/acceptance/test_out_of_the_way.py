@@ -46,6 +46,13 @@ def start_faulty(here: Rig) -> subprocess.Popen[bytes]:
     return here.started[-1]
 
 
+def cancel(here: Rig, name: str) -> str:
+    """What ``meshdrop cancel`` answers."""
+    command = [sys.executable, "-m", "daemon.cli", "cancel", name]
+    ended = subprocess.run(command, env=here.environment(), capture_output=True, text=True, check=False)
+    return " ".join((ended.stdout + ended.stderr).split())
+
+
 def are_out(here: Rig, names: list[str]) -> bool:
     """Whether all of these lie in outbox/ with their marks."""
     return all((here.places.outbox / f"{name}.done").is_file() for name in names)
@@ -62,6 +69,9 @@ def test_the_line_goes_on_whatever_fails_for_single_jobs(light_rig: Callable[...
         here.drop(ball, name)
     wait_for(lambda: are_out(here, goods), PATIENCE_S)
     assert service.poll() is None, here.log()[-3000:]
+    for name, why in (("odd-make_dir-staging-refused", "failed/ already"), ("odd-rename-outbox-refused", "on its way")):
+        wait_for(lambda name=name, why=why: why in cancel(here, name), PATIENCE_S)
+        assert "Permission denied" in cancel(here, name)
     assert stop(service) == 0
     # The same again after a start, where all that is held stands in the line at once.
     service = start_faulty(here)
