@@ -184,7 +184,7 @@ def _settings(here: Surroundings, about_settings: Finding) -> list[Check]:
         Check("settings", "notifications", lambda: outside.notifications(here.known), _SET_UP[:1]),
         Check("settings", "metrics", lambda: outside.metrics(here.known), _OURS),
         Check("settings", "formats", lambda: check_formats.formats(here.known), _SET_UP[:1], at_start=True),
-        Check("settings", "workers", lambda: check_workers.workers(here.known), _SET_UP[:1], at_start=True),
+        Check("settings", "workers", lambda: check_workers.workers(here.known), _SET_UP[:1]),
         Check("settings", "licences", lambda: check_settings.licences(here.models)),
     ]  # fmt: skip
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from daemon import check_models, check_service, check_settings, doctor, gltf_validation, gpus
+from daemon import check_models, check_service, check_settings, check_workers, doctor, gltf_validation, gpus
 from daemon.checkup import Check
 from daemon.finding import Finding
 from daemon.machine import Machine, Room, Torch
 from daemon.settings import config_file, load
 from daemon.share import create_root
 from db.engine import Database
+from models.confinement import LAYERS
 from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import GB, write_smi
 
@@ -69,6 +70,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     dev.mkdir()
     (tmp_path / "bin").mkdir()
     monkeypatch.setattr(gltf_validation, "finding", lambda: Finding("glTF validator", "ok", "here"))
+    monkeypatch.setattr(check_workers, "_asked", lambda: (dict.fromkeys(LAYERS, "stands"), {}))
     return Machine(
         proc=proc, dev=dev, fs=fs, program=program, path=str(tmp_path / "bin"), sqlite=(3, 51, 3), encoding="utf-8",
         environ={}, torch=lambda: None, network_type=lambda path: None, clock_is_steered=lambda: True,

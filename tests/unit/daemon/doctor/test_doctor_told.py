@@ -36,7 +36,7 @@ LINES = {
     "program": ["python", "packages", "sqlite", "locale", "glTF validator"],
     "machine": ["open files", "process limits", "inotify", "memory", "shared memory", "clock"],
     "GPU": ["gpu", "torch", "gpu memory", "gpu health"],
-    "settings": ["settings", "environment", "secrets", "notifications", "metrics", "formats", "licences"],
+    "settings": ["settings", "environment", "secrets", "notifications", "metrics", "formats", "workers", "licences"],
     "folders": ["root", "user", "share", "mounts", "folders", "permissions", "private folders", "exports", "moving",
                 "names", "rigs", "inbox"],
     "disks": ["state", "kernel cache", "free space", "free inodes", "leftovers"],
