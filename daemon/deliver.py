@@ -109,7 +109,11 @@ class Delivery:
         claimed = self.share.places.claimed
         for name in walk.names(claimed):
             job = self.jobs.find(name)
-            if job is not None and job.state in (State.DONE_CLEAN, State.FAILED_CLEAN):
+            if job is None or job.state not in (State.DONE_CLEAN, State.FAILED_CLEAN):
+                continue
+            # Asked after the state: from then on nobody else moves it. It may have been put away since it was listed,
+            # and what was put away must not be taken for an older one.
+            if walk.is_there(claimed / name):
                 with contextlib.suppress(OSError):
                     self._keep(claimed / name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import MAX_TROUBLES, JobTrouble
+from db.jobs import Jobs
 from db.records import Job
 from db.states import State
 from tests.one_job import CODES, OWN_CODES, Absence, Bench, Outage, bench, place_of
@@ -255,3 +256,50 @@ def test_an_attempt_that_cannot_be_begun_lets_others_go_first_and_is_not_charged
             job = here.bring(name)
             assert job is not None
             assert (job.state, job.attempt) == (State.DONE_CLEAN, 1)
+
+
+def test_an_original_that_could_not_be_put_away_is_put_away_later(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+
+        def refuse(operation: str, paths: tuple[Path, ...]) -> None:
+            if operation == "rename" and paths[1].parent == here.places.kept and "probe" not in paths[1].name:
+                raise PermissionError(13, "Permission denied", str(paths[0]))
+
+        here.fault = refuse
+        job = here.bring()
+        assert job is not None
+        assert job.state is State.DONE_CLEAN
+        assert contents(here.places.claimed / job.id) == contents(ball)
+        here.delivery.put_away_late()
+        assert contents(here.places.claimed / job.id) == contents(ball)
+        here.fault = lambda *_: None
+        here.delivery.put_away_late()
+        assert contents(here.places.kept / job.id) == contents(ball)
+        assert not (here.places.claimed / job.id).exists()
+
+
+def test_an_original_that_is_put_away_at_this_moment_is_not_lost(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """One thread puts it away and ends the job, after another has listed it among those to be put away."""
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+        while (job := here.job()) is None or job.state is not State.DONE:
+            if job is not None and job.state in (State.RUNNING, State.DELIVERING) and here._has_ended(job):
+                here.advance.step(job)
+            else:
+                here.now += 100.0
+                here._go_on("good") if job is None or job.state is not State.CLAIMING else here.advance.step(job)
+        find, ended = here.jobs.find, []
+
+        def end_first(_: Jobs, job_id: str) -> Job | None:
+            ended.append(here.delivery.clean(here.jobs.get(job_id)))
+            return find(job_id)
+
+        monkeypatch.setattr(Jobs, "find", end_first)
+        here.delivery.put_away_late()
+        assert [one.state for one in ended] == [State.DONE_CLEAN]
+        assert contents(here.places.kept / job.id) == contents(ball)
