@@ -142,11 +142,14 @@ def _in_cache(cache: Path) -> Unsafe | None:
     return None
 
 
+class OpenToOthers(PermissionError):
+    """Others could have written to the cache: no worker is started until somebody has looked after it."""
+
+
 def make_safe(cache: Path) -> None:
-    """Make the cache, closed to others. Raises ``OSError`` with a whole sentence when others could have written to it.
-    """
+    """Make the cache, closed to others. Raises ``OpenToOthers``, with a whole sentence, when they could write there."""
     if (found := unsafe(cache)) is not None:
-        raise PermissionError(f"{found.says}: {found.why}; {found.fix}")
+        raise OpenToOthers(f"{found.says}: {found.why}; {found.fix}")
     for folder in reversed([folder for folder in (cache, *cache.parents) if not folder.exists()]):
         folder.mkdir(mode=0o700, exist_ok=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from daemon import fsops
 from daemon.errors import PASSING, ConfigurationError, ShareUnavailable
+from daemon.kernels import OpenToOthers
 from daemon.share import Share, probe_rename
 from db.engine import RecordUnavailable
 from models.problem import printable
@@ -22,7 +23,7 @@ def is_the_machines(error: BaseException, share: Share) -> bool:
     """Whether the machine is at fault, by what the error says or else by trying: the share must be there and every
     folder of the service take what a job in order would put there.
     """
-    if isinstance(error, ShareUnavailable | RecordUnavailable | MemoryError):
+    if isinstance(error, ShareUnavailable | RecordUnavailable | OpenToOthers | MemoryError):
         return True
     return is_passing(error) or not is_sound(share)
 

@@ -35,11 +35,17 @@ class Warming:
         return WorkerProcess(f"{key}.kernels", request, folder, self._home, Limits(_LIMIT_S, _LIMIT_S, self._grace_s))
 
     def conclude(self, ended: Ended) -> None:
-        """Keep what was compiled; of a process that was stopped nothing is kept, and the next attempt begins anew."""
-        if ended.answer is not None:
-            kernels.keep(self._home.cache, self._folder)
-            log.info("kernels compiled", seconds=round(ended.seconds, 1), cpu_seconds=round(ended.cpu_seconds, 1))
-        elif ended.error_class != "cancelled":
-            self._failed = True
-            log.warning("kernels not compiled", reason=ended.reason, fix="each run compiles its own until a restart")
-        kernels.forget(self._folder)
+        """Keep what was compiled; of a process that was stopped nothing is kept, and the next attempt begins anew.
+
+        Raises ``OSError`` when it cannot be kept.
+        """
+        try:
+            if ended.answer is not None:
+                kernels.keep(self._home.cache, self._folder)
+                log.info("kernels compiled", seconds=round(ended.seconds, 1), cpu_seconds=round(ended.cpu_seconds, 1))
+            elif ended.error_class != "cancelled":
+                self._failed = True
+                fix = "each run compiles its own until a restart"
+                log.warning("kernels not compiled", reason=ended.reason, fix=fix)
+        finally:
+            kernels.forget(self._folder)

@@ -28,6 +28,9 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _OPENAT2 = 437  # the same number on every architecture that Linux 5.6 knows
 _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
 _AT_FDCWD = -100
+#: What is worth another try: a signal came, or something was renamed meanwhile. A few, because a file that somebody
+#: holds a lease on answers the same for a minute.
+_AGAIN, _TRIES = frozenset({errno.EINTR, errno.EAGAIN}), 5
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,12 +63,13 @@ def _openat2(path: str, flags: int, mode: int, at: int | None) -> int:
     resolve = _RESOLVE_NO_SYMLINKS | (0 if at is None else _RESOLVE_BENEATH)
     how = _OpenHow(wanted, mode if flags & os.O_CREAT else 0, resolve)
     start = _AT_FDCWD if at is None else at
-    while True:
+    for _ in range(_TRIES):
         descriptor = _libc.syscall(
             ctypes.c_long(_OPENAT2), start, os.fsencode(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
         )
-        if descriptor >= 0 or ctypes.get_errno() not in (errno.EINTR, errno.EAGAIN):
-            return int(descriptor)
+        if descriptor >= 0 or ctypes.get_errno() not in _AGAIN:
+            break
+    return int(descriptor)
 
 
 def _step_by_step(path: str, flags: int, mode: int, at: int | None) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from daemon import assess, fsops, gltf_validation, intake, runner
+from daemon import assess, fsops, gltf_validation, intake, runner, warming
 from daemon.advance import Advance
 from daemon.assess import Assessor
 from daemon.clock import Clock
@@ -133,7 +133,7 @@ class Bench:
 @contextmanager
 def bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A bench in an empty folder, whose file operations and commits can be disturbed."""
-    for module in (assess, gltf_validation, intake, runner):
+    for module in (assess, gltf_validation, intake, runner, warming):
         monkeypatch.setattr(module, "WorkerProcess", LightWorker)
     folder.mkdir(parents=True)
     made = Bench(folder)

@@ -17,6 +17,7 @@ from daemon.errors import ShareUnavailable
 from daemon.settings import Settings, load
 from db.records import Job
 from db.states import State
+from models import walk
 from tests.rig import assert_whole, contents
 
 JOB = Job(
@@ -72,12 +73,13 @@ RETURNED = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("results", [True, False])
 @pytest.mark.parametrize("files", RETURNED)
 def test_a_returned_folder_is_unfolded_where_nothing_stands_in_the_way(
-    settings: Settings, came: Callable[..., Path], files: tuple[str, ...]
+    settings: Settings, came: Callable[..., Path], files: tuple[str, ...], results: bool
 ) -> None:
     came("receipt.json", *files)
-    there = contents(published(settings) / "capture")
+    there = contents(published(settings, results=results) / "capture")
     assert sorted(content.decode() for content in there.values()) == sorted(files)
     assert "x" in there or "capture/x" not in files
 
@@ -100,15 +102,15 @@ def test_what_a_stranger_has_closed_is_left_out_and_named(
 ) -> None:
     """As for a user without the right to read them, which root is not."""
     folder = came("views/a.png", "note.txt", "private/b.txt")
-    real = fsops.open_below
+    real = walk.reach
 
-    def refuse(top: Path, name: str) -> int:
-        if name == "note.txt":
-            raise PermissionError(13, "Permission denied", name)
-        return real(top, name)
+    def refuse(path: Path, flags: int, mode: int = 0, **where: int) -> int:
+        if os.path.basename(path) == "note.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, mode, **where)
 
-    monkeypatch.setattr(fsops, "open_below", refuse)
-    monkeypatch.setattr("daemon.bundle.open_below", refuse)
+    for module in (walk, fsops):
+        monkeypatch.setattr(module, "reach", refuse)
     staged = published(settings)
     assert set(contents(staged / "capture")) == {"views/a.png", "private/b.txt"}
     for told in ((staged / "WHY.txt").read_text(), json.loads((staged / "failure.json").read_text())["left_out"]):

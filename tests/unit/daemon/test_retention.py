@@ -257,14 +257,14 @@ def test_what_nobody_can_look_into_is_not_known_to_be_ours_and_keeps_no_other_fo
         house.bring(name, "cleaned")
     closed = house.places.outbox / "better" / "theirs"
     closed.mkdir()
-    look = os.scandir
+    real = os.open
 
-    def scandir(path: Any) -> Any:
-        if path == str(closed):
+    def refuse(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if path == "theirs":
             raise PermissionError(errno.EACCES, "Permission denied", str(closed))
-        return look(path)
+        return real(path, *arguments, **keywords)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "open", refuse)
     retention(house, outbox_days=1.0).run()
     assert on_shelf(house.places.outbox) == {"better", "better.done"}
     assert on_shelf(house.places.staging) == set()

@@ -18,6 +18,7 @@ from daemon.clock import Clock
 from daemon.look import look
 from daemon.scanner import Scanner, Watcher
 from daemon.settle import Snapshot, Window
+from models import walk
 from models.limits import CaptureLimits
 from tests import formats
 from tests.patience import PATIENCE_S
@@ -114,14 +115,14 @@ def test_a_folder_that_cannot_be_read_is_reported_and_stops_nothing(
     """The test may run as root, to whom no folder is closed, so the refusal is injected."""
     for name in ("closed", "good"):
         shutil.copytree(ball, inbox / name)
-    real = os.scandir
+    real = walk.reach
 
-    def refuse(path: object) -> object:
-        if isinstance(path, bytes) and path.endswith(b"closed"):
-            raise PermissionError(13, "Permission denied", path)
-        return real(path)  # type: ignore[call-overload]
+    def refuse(path: Path, flags: int, mode: int = 0, **where: int) -> int:
+        if os.path.basename(path) == "closed" and flags == walk.FOLDER:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, mode, **where)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(walk, "reach", refuse)
     states(scanner)
     found = {finding.name: finding.judgement for finding in scanner.findings()}
     assert "cannot be read" in found[b"closed"].sentence

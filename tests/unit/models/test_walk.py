@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +90,16 @@ def test_kinds_are_told_without_passing_a_link(top: Path) -> None:
     assert not walk.is_there(top / "a/file/below a file")
     with pytest.raises(walk.LinkInTheWay):  # "not there" would be a lie that something is concluded from
         walk.is_there(top / "link/file")
+
+
+def test_a_file_that_somebody_has_locked_is_not_waited_for(top: Path) -> None:
+    """A write lease answers "try again" for as long as its holder likes."""
+    held = os.open(top / "a/file", os.O_RDWR)
+    ignored = signal.signal(signal.SIGIO, signal.SIG_IGN)  # what the kernel sends to the holder
+    try:
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        with pytest.raises(BlockingIOError):
+            walk.reach(top / "a/file", walk.FILE)
+    finally:
+        signal.signal(signal.SIGIO, ignored)
+        os.close(held)
