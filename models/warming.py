@@ -16,7 +16,7 @@ from models.measure import measure
 from models.mesh import write_all
 
 #: Kernels are compiled for the kinds of their arguments, not for the sizes.
-_SMALL = {"resolution": 48, "texture_size": 256, "max_faces": 2000}
+_SMALL = {"resolution": 48, "texture_size": 256, "max_faces": 2500}
 
 
 def warm_up(sample: Path, folder: Path, limits: CaptureLimits, report: Progress) -> None:

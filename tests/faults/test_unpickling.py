@@ -73,7 +73,7 @@ def test_nothing_is_unpickled_but_kernels_that_are_vouched_for(
     ball: Path, tmp_path: Path, kernel_cache: Path, witnessed: Callable[..., list[tuple[str, str, list[str]]]]
 ) -> None:
     """Reading, running and measuring; all code that they run lies where nobody else may write."""
-    small = {"resolution": 48, "texture_size": 256, "max_faces": 2000}
+    small = {"resolution": 48, "texture_size": 256, "max_faces": 2500}
     notes = {
         "inspect": witnessed("inspect", ball),
         "run": witnessed("run", ball, model="fusion", settings=small),
