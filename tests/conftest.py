@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from daemon.process import Home, run_to_end
 from daemon.warming import Warming
 from tests.rig import Rig, write_ball
 from tests.torch_needed import NO_TORCH, asks_at_its_top, is_installed
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every command that they start inherits
+# that: none of them would end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No example is judged by the time that it takes, and every run draws the same ones: what fails here fails everywhere.
 hypothesis.settings.register_profile(
