@@ -109,6 +109,7 @@ class Errands:
         if self._outgoing is not None and self._outgoing_thread is not None:
             with contextlib.suppress(OSError):
                 self._outgoing.close(self._outgoing_thread, patience_s=_FLUSH_S if flush else 0.0, failed=failed)
+        self._backups.close()
 
     def _trouble(self) -> str | None:
         now = self.clock.monotonic()

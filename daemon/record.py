@@ -189,7 +189,7 @@ class Backups:
         self._database, self._folder = database, folder
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backup")
         self._running: Future[int] | None = None
-        self._copied = database.written
+        self._copied, self._saved = database.written, -1
         self._due = now + _rest_of_pause(folder)
 
     def turn(self, now: float) -> None:
@@ -226,14 +226,25 @@ class Backups:
         """
         if self._database.is_in_place():
             return
-        path = self._database.path
+        self._save()
+        raise DatabaseDamaged(f"the record {self._database.path} was deleted or replaced while the service ran")
+
+    def close(self) -> None:
+        """When the other threads have ended: what they still wrote into a record that is gone is saved as well."""
+        if self._database.is_in_place() or self._database.written == self._saved:
+            return
+        with contextlib.suppress(DatabaseDamaged, RecordUnavailable):
+            self._save()
+
+    def _save(self) -> None:
+        path, written = self._database.path, self._database.written
         try:
             self._database.backup(self._folder)
+            self._saved = written
             if path.exists():
                 fsops.rename_new(path, _new_folder(path.parent) / path.name)
         except OSError as error:  # the next start will do with what there is
             log.warning("the record could not be copied", reason=str(error))
-        raise DatabaseDamaged(f"the record {path} was deleted or replaced while the service ran")
 
 
 def _rest_of_pause(folder: Path) -> float:
