@@ -41,7 +41,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """What was asked for by a marker and was skipped to the last test is no success."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # None in the processes that xdist starts
     asked = session.config.option.markexpr
-    if reporter is not None and asked and exitstatus == pytest.ExitCode.OK and not reporter.stats.get("passed"):
+    if reporter is None or not asked or session.config.option.collectonly or exitstatus != pytest.ExitCode.OK:
+        return
+    if not reporter.stats.get("passed"):
         reporter.write_line(f"-m {asked!r}: every test was skipped, none was run", red=True)
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 

@@ -74,7 +74,8 @@ def test_rights_are_mended(root: Path, healthy: Machine) -> None:
 def test_rights_are_never_changed_through_a_link(root: Path, healthy: Machine, tmp_path: Path) -> None:
     """Between the look and the deed somebody has put a link in the folder's place."""
     other = tmp_path / "other"
-    other.mkdir(mode=0o755)
+    other.mkdir()
+    other.chmod(0o755)
     (root / "inbox").chmod(0o775)
     repairs = plan(examine(root, None, healthy), load(root).places)
     (root / "inbox").rename(root / "moved")

@@ -89,7 +89,8 @@ def test_secrets_that_everybody_may_read_are_a_warning(
     file = config_file(root)
     file.write_text('webhook_url = "https://example.org/hook/1234"\n')
     file.chmod(0o640)
-    file.parent.chmod(0o755)
+    for folder in (root, file.parent):
+        folder.chmod(0o755)
     found = changed(root, healthy, lambda: file.chmod(0o644))
     assert (found.name, found.result) == ("secrets", "warn")
     assert "webhook_url" in found.says
