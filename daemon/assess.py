@@ -86,7 +86,7 @@ class Assessor:
             return ended.answer
         if ended.error_class == "disk":
             raise OSError(errno.ENOSPC, ended.reason)
-        if again:
+        if again and ended.error_class != "memory_limit":
             # Most likely the machine ran out of memory: the mesh is not to blame, so it is measured once more.
             return self._measure(job, attempt, finished, again=False)
         error = {"code": ended.error_class, "message": f"measuring failed: {ended.reason}", "fix": ended.fix}

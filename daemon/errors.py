@@ -104,6 +104,14 @@ RUN_FAILURES: dict[str, RunFailure] = {
     "crash": RunFailure(2, "the model's process died", "see the end of the log; run `meshdrop doctor`"),
     "gpu_memory": RunFailure(1, "the GPU ran out of memory", "free the GPU or choose a smaller preset"),
     "host_memory": RunFailure(1, "the machine ran out of memory", "add memory or lower the model's resolution"),
+    "memory_limit": RunFailure(
+        0, "it would have taken more memory than a worker may hold",
+        "lower the model's resolution or the size of the pictures; where the machine has more memory raise "
+        "worker_memory_mb",
+    ),
+    "not_begun": RunFailure(
+        2, "the model's process could not begin its work", "run `meshdrop doctor`: the installation may be damaged"
+    ),
     "disk": RunFailure(0, "the disk is full or failing", "make room on the disk of state_dir; work goes on by itself"),
     "timeout": RunFailure(1, "the model took longer than its limit", "raise run_limit_s or lower the resolution"),
     "stalled": RunFailure(1, "the model stopped making progress", "see the end of the log; run `meshdrop doctor`"),

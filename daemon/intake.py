@@ -326,6 +326,11 @@ class Intake:
             raise Stopping
         if ended.error_class == "disk":
             raise OSError(errno.ENOSPC, ended.reason)
+        if ended.error_class == "not_begun":  # it has seen nothing of the capture
+            raise OSError(errno.EIO, f"the reader cannot be started ({ended.reason}); {ended.fix}", str(folder))
+        if ended.error_class == "memory_limit":
+            problem = Problem("too_big", None, f"Reading it takes too much memory: {ended.reason}.", f"{ended.fix}.")
+            return {"ok": False, "problems": [problem.to_json()]}
         if ended.error_class is not None:
             log.warning("reader failed", job=job.short_id, reason=ended.reason)
         return ended.answer

@@ -105,6 +105,7 @@ class WorkerProcess:
         self._error: tuple[str, str, str] | None = None
         self._stopped_for: str | None = None
         self._killed = False
+        self._greeted = False
         self._exit: tuple[int, float, int] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._answer.unlink(missing_ok=True)
@@ -209,7 +210,9 @@ class WorkerProcess:
 
     def _heard(self, message: dict[str, Any]) -> None:
         kind = message["type"]
-        if kind == "progress":
+        if kind == "hello":
+            self._greeted = True
+        elif kind == "progress":
             percent, step = float(message["percent"]), str(message["step"])[:200]
             if (percent, step) != (self.percent, self.step):
                 self._progressed = time.monotonic()
@@ -223,7 +226,11 @@ class WorkerProcess:
         if self._stopped_for is not None:
             kind, reason, fix = self._stopped_for, RUN_FAILURES[self._stopped_for].says, ""
         elif self._held_mib:
-            kind, reason, fix = "host_memory", *_told_of_memory(self._held_mib, self._memory_mib)
+            kind, fix = "memory_limit", ""
+            reason = (
+                f"it was ended when it held {self._held_mib} MiB of memory; worker_memory_mb allows "
+                f"{self._memory_mib} MiB"
+            )
         elif answer is not None:
             kind, reason, fix = None, "", ""
         elif self._error is not None:
@@ -231,6 +238,8 @@ class WorkerProcess:
             kind = kind if kind in RUN_FAILURES or kind == "unavailable" else "error"
         elif code == 0:
             kind, reason, fix = "garbage", RUN_FAILURES["garbage"].says, ""
+        elif not self._greeted:
+            kind, reason, fix = "not_begun", "the process ended before it had begun; its log says why", ""
         elif code < 0:
             kind, reason, fix = "crash", f"the process was ended by {signal.Signals(-code).name}", ""
         else:
@@ -238,14 +247,6 @@ class WorkerProcess:
         if kind is not None and not fix:
             fix = RUN_FAILURES[kind].fix if kind in RUN_FAILURES else "see the model's documentation"
         return Ended(kind, reason, fix, time.monotonic() - self._started, cpu, peak, answer)
-
-
-def _told_of_memory(held_mib: int, allowed_mib: int | None) -> tuple[str, str]:
-    return (
-        f"it was ended when it held {held_mib} MiB of memory; worker_memory_mb allows {allowed_mib} MiB",
-        "lower the model's resolution or the size of the pictures; where the machine has more memory raise "
-        "worker_memory_mb",
-    )
 
 
 def worker_request(

@@ -197,7 +197,7 @@ def test_a_run_that_takes_too_much_memory_is_ended_and_told(
     )
     home = Home(tmp_path, kernel_cache, memory_mib=700)
     ended = end(WorkerProcess(f"test-{os.getpid()}-{engine}", request, folder, home, PATIENT))
-    assert ended.error_class == "host_memory"
+    assert ended.error_class == "memory_limit"
     assert "worker_memory_mb allows 700 MiB" in ended.reason
     assert "worker_memory_mb" in ended.fix
     assert ended.answer is None
@@ -211,4 +211,14 @@ def test_every_other_task_has_the_limit_too(ball: Path, tmp_path: Path, kernel_c
     request = worker_request(task, ball, folder / "answer.json", CaptureLimits(), models={}, output=folder)
     home = Home(tmp_path, kernel_cache, memory_mib=2)
     ended = end(WorkerProcess(f"test-{os.getpid()}-{task}", request, folder, home, PATIENT))
-    assert (ended.error_class, ended.answer) == ("host_memory", None)
+    assert (ended.error_class, ended.answer) == ("memory_limit", None)
+
+
+def test_a_process_that_never_began_is_told_from_one_that_died_at_work(
+    ball: Path, tmp_path: Path, kernel_cache: Path
+) -> None:
+    """It has seen nothing of the capture, so the capture is not to blame."""
+    folder = tmp_path / "inspect"
+    request = worker_request("inspect", ball, folder / "answer.json", CaptureLimits(), of_another_version=True)
+    ended = end(WorkerProcess(f"test-{os.getpid()}-stranger", request, folder, Home(tmp_path, kernel_cache), PATIENT))
+    assert (ended.error_class, ended.answer) == ("not_begun", None)

@@ -303,3 +303,29 @@ def test_an_original_that_is_put_away_at_this_moment_is_not_lost(
         here.delivery.put_away_late()
         assert [one.state for one in ended] == [State.DONE_CLEAN]
         assert contents(here.places.kept / job.id) == contents(ball)
+
+
+def test_a_reader_that_cannot_be_started_is_waited_for(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """A damaged installation is no fault of the capture: it stays accepted and unread, however often that is tried."""
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball, "poison-inspect-not_begun")
+        job = here.bring("poison-inspect-not_begun")
+        assert job is not None
+        assert job.state is State.CLAIMING
+        assert job.ingest_tries == 0
+        assert "cannot be started" in str(here.troubles[-1])
+
+
+def test_a_capture_that_takes_too_much_memory_to_read_is_refused_at_once(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball, "poison-inspect-memory_limit")
+        job = here.bring("poison-inspect-memory_limit")
+        assert job is not None
+        assert (job.state, job.ingest_tries) == (State.FAILED_CLEAN, 1)
+        why = (here.places.failed / "poison-inspect-memory_limit/WHY.txt").read_text()
+        assert "too much memory" in why
+        assert "worker_memory_mb" in why
