@@ -39,8 +39,8 @@ GRADIENTS = 5e-3
 again = pytest.mark.parametrize("run", range(3))
 
 
-#: The same scenes in every run; ``MESHDROP_SEED`` draws others. One in some thousands has a silhouette that just touches
-#: a limit, and then its test fails.
+#: The same scenes in every run; ``MESHDROP_SEED`` draws others. In some a silhouette just touches a limit, and their
+#: tests fail.
 _seeds = itertools.count(int(os.environ.get("MESHDROP_SEED", "0")))
 
 
