@@ -40,7 +40,7 @@ from tests.photographs import photographed
 
 PROJECT = Path(__file__).parents[2]
 #: Variables of the tests, of docker-compose.yml and of a model.
-NO_SETTINGS = {"CRASH_AT", "SCANS", "TRELLIS"}
+NO_SETTINGS = {"CRASH_AT", "CRASH_BY", "SCANS", "TRELLIS"}
 NAMES = ("README.md", "docs/architecture.md", "docs/ROADMAP.md", "docs/operations.md", "docs/security.md")
 PAGES = {name: (PROJECT / name).read_text(encoding="utf-8") for name in NAMES}
 README, ARCHITECTURE = PAGES["README.md"], PAGES["docs/architecture.md"]
