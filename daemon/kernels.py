@@ -202,11 +202,13 @@ def keep(cache: Path, warmed: Path) -> None:
     folder = cache / f"numba-{kernel_digest()}-{uuid.uuid4().hex[:8]}"
     compiled = warmed / _IN_WORKER
     compiled.mkdir(parents=True, exist_ok=True)
+    compiled.chmod(0o700)  # whatever the umask of the service: what a group may write to is refused
     compiled.rename(folder)
     files = {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
              for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()}  # fmt: skip
     partial = warmed / "list"
     partial.write_text(json.dumps({"folder": folder.name, "files": files}, indent=1), encoding="utf-8")
+    partial.chmod(0o600)
     partial.rename(_list_file(cache))  # not flushed: after a power cut the hashes tell what is whole
     for other in cache.glob(f"numba-{kernel_digest()}*"):
         if other not in (folder, _list_file(cache)):

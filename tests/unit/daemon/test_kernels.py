@@ -47,6 +47,20 @@ def test_each_worker_has_a_copy_of_its_own_of_what_was_compiled(tmp_path: Path) 
     assert contents(kernels.copy_for_worker(tmp_path, cache)) == {"fuse_1/one": b"1", "fuse_1/two": b"2"}
 
 
+def test_what_the_service_keeps_is_closed_to_others_whatever_its_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service whose files a group of people may change (umask 002) must not refuse what it has made itself."""
+    monkeypatch.setattr("daemon.users._is_private", lambda _: False)
+    before = os.umask(0o002)
+    try:
+        warmed(tmp_path, tmp_path / "cache", one=b"1")
+    finally:
+        os.umask(before)
+    assert kernels.unsafe(tmp_path / "cache") is None
+    assert contents(kernels.copy_for_worker(tmp_path, tmp_path / "cache")) == {"fuse_1/one": b"1"}
+
+
 def test_a_folder_that_was_moved_into_the_cache_is_not_used(tmp_path: Path) -> None:
     """Under the very name that the kernels of this version have, before there are any and beside them."""
     cache = tmp_path / "cache"
