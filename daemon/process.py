@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from daemon.errors import RUN_FAILURES
 from daemon.worker_memory import allowed_mib, watch
 from models import walk
 from models.limits import CaptureLimits
+from models.problem import printable
 from models.weights import WEIGHTS_KEY
 
 if TYPE_CHECKING:
@@ -205,7 +207,7 @@ class WorkerProcess:
     def _listen(self, descriptor: int) -> None:
         with open(descriptor, "rb") as stream:
             while line := stream.readline(MESSAGE_MAX):
-                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
                     self._heard(json.loads(line))
 
     def _heard(self, message: dict[str, Any]) -> None:
@@ -213,12 +215,16 @@ class WorkerProcess:
         if kind == "hello":
             self._greeted = True
         elif kind == "progress":
-            percent, step = float(message["percent"]), str(message["step"])[:200]
+            percent, step = float(message["percent"]), printable(str(message["step"])[:200])
+            if not math.isfinite(percent):
+                return
             if (percent, step) != (self.percent, self.step):
                 self._progressed = time.monotonic()
             self.percent, self.step = min(max(percent, 0.0), 100.0), step
         elif kind == "error":
-            self._error = (str(message["class"]), str(message["message"])[:4000], str(message["fix"])[:1000])
+            self._error = (
+                str(message["class"]), _legible(str(message["message"])[:4000]), _legible(str(message["fix"])[:1000])
+            )  # fmt: skip
 
     def _ended(self, status: int, cpu: float, peak: int) -> Ended:
         code = os.waitstatus_to_exitcode(status)
@@ -247,6 +253,11 @@ class WorkerProcess:
         if kind is not None and not fix:
             fix = RUN_FAILURES[kind].fix if kind in RUN_FAILURES else "see the model's documentation"
         return Ended(kind, reason, fix, time.monotonic() - self._started, cpu, peak, answer)
+
+
+def _legible(text: str) -> str:
+    """A worker's words as the record, pages and terminals can hold them: half of a surrogate pair is no text."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def worker_request(

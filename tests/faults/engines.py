@@ -194,6 +194,19 @@ class Chatty(Ball):
         return super().inference(capture, output_dir)
 
 
+class Babbler(Ball):
+    """Says on the message channel what is no number and no text, as somebody who broke into a worker would."""
+
+    name = "babbler"
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """Say it and leave."""
+        for percent in ("NaN", "Infinity", "1" + "0" * 400, "50"):
+            os.write(3, b'{"type": "progress", "percent": %b, "step": "\\ud800\\u001b[2J"}\n' % percent.encode())
+        os.write(3, b'{"type": "error", "class": "bad_input", "message": "no\\n\\ud800", "fix": "\\udfff\\u0007"}\n')
+        os._exit(1)
+
+
 class Liar(Ball):
     """Exits with code 0 and no result."""
 

@@ -99,6 +99,14 @@ def test_a_material_and_its_light_are_vouched_for_and_read_back(
     assert "pbr.glb" in measured("unlisted")["error"]["message"]
 
 
+def test_what_a_worker_says_is_a_number_and_a_text_or_is_not_heard(start: Callable[..., WorkerProcess]) -> None:
+    """Status pages and the record hold no half of a surrogate pair, and no page tells of `nan` percent."""
+    worker = start("Babbler")
+    ended = end(worker)
+    assert (worker.percent, worker.step) == (50.0, r"\ud800\x1b[2J")
+    assert (ended.error_class, ended.reason, ended.fix) == ("bad_input", "no\n\\ud800", r"\udfff\x07")
+
+
 @pytest.mark.parametrize(
     ("engine", "kind", "says"),
     [
