@@ -184,9 +184,11 @@ class Delivery:
 
     @staticmethod
     def _other_name(job: Job, shelf: Path) -> bytes:
+        # Only a name that nobody could take for another's: else it would be refused and proposed for ever.
+        taken = {fold(name) for name in walk.names(shelf)}
         first = with_suffix(publishable(job.name), job.short_id)
         candidate, count = first, 2
-        while walk.is_there(shelf / os.fsdecode(candidate)):
+        while fold(os.fsdecode(candidate)) in taken:
             candidate, count = first + f"_{count}".encode(), count + 1
         return candidate
 
@@ -199,11 +201,12 @@ class Delivery:
 
     def _put_away(self, job: Job, claimed: Path) -> None:
         places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
+        # Of such a one nothing was copied: where what was published of it is gone, this is all there is.
         movable = job.state is State.FAILED and is_movable(job, places, self.settings)
         if movable and self.share.holds(published) and walk.is_folder(published):
             fsops.rename_new(claimed, published / "capture")
             fsops.sync_dir(published)
-        elif self.settings.retain_days > 0 or self._must_keep(job):
+        elif movable or self.settings.retain_days > 0 or self._must_keep(job):
             self._keep(claimed)
         else:
             fsops.remove_tree(claimed)

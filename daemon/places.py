@@ -15,8 +15,8 @@ from models.sidecar import RIG_NAME
 SENTINEL = ".meshdrop-id"
 _WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")
 _NAME_MAX = 255
-#: Room for `__` + eight characters of the job id, and for `.done`.
-_SUFFIX_ROOM = 16
+#: Room for `__` + eight characters of the job id, for `_2` to `_9999` where that is taken too, and for `.done`.
+_SUFFIX_ROOM = 20
 #: How a status page's name ends whose folder could not give its own: `~` and ten digits of its bytes' SHA-256.
 _MARK = re.compile(r"~[0-9a-f]{10}$")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from daemon.errors import MAX_TROUBLES, JobTrouble
+from daemon.places import publishable
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State
@@ -329,3 +332,54 @@ def test_a_capture_that_takes_too_much_memory_to_read_is_refused_at_once(
         why = (here.places.failed / "poison-inspect-memory_limit/WHY.txt").read_text()
         assert "too much memory" in why
         assert "worker_memory_mb" in why
+
+
+def test_a_name_that_clients_take_for_another_is_not_proposed_again_and_again(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """Somebody has put folders into the outbox that differ only in case from the names that a result would get."""
+    long = "n" * 255
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball, long)
+        while (job := here.job(long)) is None or job.state is State.CLAIMING:
+            here.now += 100.0
+            here._go_on(long)
+        dest = os.fsdecode(publishable(job.name))
+        for name in (dest, f"{dest}__{job.short_id}"):
+            (here.places.outbox / name.upper()).mkdir()
+        commits = []
+
+        def stop_at_last(operation: str, _: tuple[Path, ...]) -> None:
+            commits.append(operation)
+            if commits.count("commit") > 100:
+                raise RuntimeError("so many steps are no way to an end")
+
+        here.fault = stop_at_last
+        done = here.bring(long)
+        assert done is not None
+        assert done.state is State.DONE_CLEAN
+        assert_whole(here.places.outbox / f"{dest}__{job.short_id}_2")
+        assert (here.places.outbox / f"{dest}__{job.short_id}_2.done").is_file()
+
+
+@pytest.mark.parametrize("retain_days", [0.0, 7.0])
+def test_a_large_refused_folder_is_kept_when_what_was_published_of_it_is_gone(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path, retain_days: float
+) -> None:
+    """It would follow into failed/ as it came; somebody was quicker and took the folder with WHY.txt away."""
+    with bench(memory / "here", monkeypatch) as here:
+        limits = {"retain_days": retain_days, "max_capture_mb": 1, "max_extra_mb": 1}
+        here.delivery = replace(here.delivery, settings=here.settings.model_copy(update=limits))
+        here.advance = replace(here.advance, delivery=here.delivery)
+        here.drop(ball)
+        (here.places.inbox / "good/capture.json").write_text('{"no key": 1}', encoding="utf-8")
+        (here.places.inbox / "good/film.bin").write_bytes(b"x" * 5_000_000)
+        came = contents(here.places.inbox / "good")
+        while (job := here.job()) is None or job.state is not State.FAILED:
+            here.now += 100.0
+            here._go_on("good") if job is None else here.advance.step(job)
+        (here.places.failed / "good").rename(memory / "taken")
+        ended = here.bring()
+        assert ended is not None
+        assert ended.state is State.FAILED_CLEAN
+        assert contents(here.places.kept / job.id) == came
