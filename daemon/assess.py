@@ -15,7 +15,7 @@ from daemon.clock import Clock
 from daemon.errors import FAILURES, Stopping
 from daemon.grades import Verdict, grade, least
 from daemon.places import shown
-from daemon.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
+from daemon.process import Limits, WorkerProcess, home_of, read_answer, run_to_end, worker_request
 from daemon.runner import RESULT
 from daemon.settings import Settings
 from daemon.share import Share
@@ -102,7 +102,9 @@ class Assessor:
         facts = dict(outcome)
         if outcome["state"] != "ok":
             return facts
-        facts |= json.loads((attempt / name / RESULT).read_text(encoding="utf-8"))
+        if (answer := read_answer(attempt / name / RESULT)) is None:
+            raise ValueError(f"{name}/{RESULT} is no longer what the model answered")
+        facts |= answer
         figures = measured["models"].get(name, {})
         if error := figures.get("error"):
             return {**facts, "verdict": "failure", "reason": error["message"], "fix": error["fix"]}

@@ -18,6 +18,7 @@ from daemon.beside import CLOSED, lies_beside
 from daemon.crash import crashpoint
 from daemon.errors import FAILURES
 from daemon.places import Places, shown
+from daemon.process import read_answer
 from daemon.runner import files_of
 from daemon.settings import Settings
 from daemon.trouble import is_passing, told
@@ -209,7 +210,7 @@ def _add_results(bundle: Bundle, attempt: Path) -> None:
     for picture in sorted(previews.rglob("*.png")):
         bundle.copies[f"previews/{picture.relative_to(previews)}"] = picture
     for answer in sorted(attempt.glob("*/result.json")):
-        for name in files_of(json.loads(answer.read_text(encoding="utf-8"))):
+        for name in files_of(read_answer(answer) or {}):
             bundle.copies[f"{answer.parent.name}/{name}"] = answer.parent / name
 
 

@@ -112,12 +112,14 @@ def _flush(path: Path | str, flags: int, parent: int | None = None) -> None:
 
 
 def sync_tree(top: Path) -> None:
-    """Flush every file and directory below ``top``, and ``top`` itself."""
+    """Flush every plain file and directory below ``top``, and ``top`` itself. What else a model left there is passed
+    over: nothing vouches for it."""
     with walk.parent_of(top) as (parent, name):
-        for folder, _, files, _ in os.fwalk(name, topdown=False, onerror=_raise, dir_fd=parent):
+        for folder, _, files, held in os.fwalk(name, topdown=False, onerror=_raise, dir_fd=parent):
             here = top.parent / folder
             for file in files:
-                sync_file(here / file)
+                if _type_of(file, held) == stat.S_IFREG:
+                    sync_file(here / file)
             sync_dir(here)
 
 

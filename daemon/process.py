@@ -228,7 +228,7 @@ class WorkerProcess:
 
     def _ended(self, status: int, cpu: float, peak: int) -> Ended:
         code = os.waitstatus_to_exitcode(status)
-        answer = _read_answer(self._answer) if code == 0 else None
+        answer = _answer_if_there(self._answer) if code == 0 else None
         if self._stopped_for is not None:
             kind, reason, fix = self._stopped_for, RUN_FAILURES[self._stopped_for].says, ""
         elif self._held_mib:
@@ -323,12 +323,20 @@ def _reap(pid: int, patience_s: float = 1.0) -> None:
             time.sleep(0.01)
 
 
-def _read_answer(path: Path) -> dict[str, Any] | None:
+def read_answer(path: Path) -> dict[str, Any] | None:
+    """What a worker left as its answer; None when that is no plain file with a JSON object of at most 64 MiB. A worker
+    that failed may have left anything there. Raises ``OSError`` when it cannot be read."""
     try:
         answer = json.loads(walk.read_file(path, _ANSWER_MOST))
-    except (OSError, ValueError, RecursionError):
+    except (walk.LinkInTheWay, ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _answer_if_there(path: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError):
+        return read_answer(path)
+    return None
 
 
 class _CappedLog:

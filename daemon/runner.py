@@ -14,7 +14,7 @@ from daemon import fsops
 from daemon.errors import RUN_FAILURES
 from daemon.executor import Attempt, Report
 from daemon.log import get_logger
-from daemon.process import Ended, Home, Limits, WorkerProcess, worker_request
+from daemon.process import Ended, Home, Limits, WorkerProcess, read_answer, worker_request
 from daemon.warming import Warming
 from models.limits import CaptureLimits
 
@@ -198,7 +198,7 @@ def files_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
 def _finished_before(folder: Path) -> dict[str, Any] | None:
     """The outcome of a model that an earlier attempt finished and whose files are still what they were."""
     try:
-        answer = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        answer = read_answer(folder / RESULT) or {}
         names = files_of(answer)
         if not names or any(fsops.sha256_of(folder / name) != answer["files"][name]["sha256"] for name in names):
             return None
