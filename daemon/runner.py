@@ -150,8 +150,9 @@ class _Run:
             digest=self.attempt.digest, extra_formats=self._extra_formats,
         )
         limits = Limits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
+        process = WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
         log.info("model started", job=self.attempt.key[:8], run=self.attempt.key, model=model)
-        return WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
+        return process
 
     def _conclude(self, ended: Ended) -> None:
         step = self._next()

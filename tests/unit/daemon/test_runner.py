@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from daemon import fsops
-from daemon.process import read_answer
-from daemon.runner import RESULT, _finished_before
+from daemon import fsops, runner
+from daemon.executor import Attempt
+from daemon.process import Home, read_answer
+from daemon.runner import RESULT, LocalExecutor, RunRules, _finished_before, write_recipe
+from daemon.warming import Warming
+from models.limits import CaptureLimits
+from tests.light import LightWorker
 from tests.patience import PATIENCE_S
 
 FIGURES = {"seconds": 1.0, "cpu_seconds": 1.0, "peak_rss_mib": 1, "peak_vram_mib": None}
@@ -73,3 +80,31 @@ def test_links_and_pipes_among_a_models_files_do_not_keep_the_others_from_the_di
     monkeypatch.setattr(fsops, "recorder", lambda _, *paths: flushed.extend(paths))
     fsops.sync_tree(tmp_path / "model")
     assert flushed == [tmp_path / "model/mesh.glb", tmp_path / "model"]
+
+
+def test_a_model_that_a_full_disk_keeps_from_starting_is_not_said_to_have_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again every second: each try would be a line of the log."""
+    refusals = [1, 2, 3]
+
+    def start(*facts: Any) -> LightWorker:
+        if refusals:
+            refusals.pop()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return LightWorker(*facts)
+
+    monkeypatch.setattr(runner, "WorkerProcess", start)
+    monkeypatch.setattr(Warming, "is_due", lambda _: False)
+    rules = RunRules(lambda _: 60.0, 60.0, 1.0, CaptureLimits(), Home(tmp_path, tmp_path))
+    executor = LocalExecutor(rules)
+    recipe = write_recipe([("fusion", {})], {})
+    with capture_logs() as said:
+        folder = str(tmp_path)
+        executor.start(Attempt(key="0" * 32 + ".1", src=folder, dir=f"{folder}/a1", digest="", recipe=recipe))
+        for _ in range(len(refusals)):
+            with pytest.raises(OSError, match="No space"):
+                executor.poll()
+        assert said == []
+        executor.poll()
+    assert [line["event"] for line in said] == ["model started"]
