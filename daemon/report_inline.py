@@ -17,6 +17,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from models import walk
+
 TEMPLATES = Path(__file__).parent / "templates"
 #: model-viewer as published; version and origin stand in NOTICE.md beside it.
 VIEWER = Path(__file__).parent / "vendor" / "model-viewer"
@@ -53,7 +55,7 @@ class Cargo:
 
 
 def _encoded(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
+    with open(walk.reach(file, walk.FILE), "rb") as stream:  # what a worker left may be a link by now
         while piece := stream.read(_PIECE):
             yield base64.b64encode(piece)
 
