@@ -189,7 +189,7 @@ def test_every_hold_is_explained() -> None:
     """Each place in the source that tells why the service stands still has its line on the page."""
     named = [says for says, _ in rows("In STATUS.txt: HELD, and what a start waits for")]
     holds = {"space": "MB are free", "inbox": "the inbox cannot be read", "start": "the start is held up"}
-    places = set(re.findall(r'\bself\._?hold\("(\w+)", (?!""\))', SOURCE))
+    places = set(re.findall(r'\bself\.(?:_holds\.)?hold\("(\w+)", (?!""\))', SOURCE))
     assert places - {"loop"} == set(holds), "what holds the loop is the operating system's own sentence"
     assert set(holds.values()) <= set(named)
 
