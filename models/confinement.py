@@ -35,6 +35,8 @@ _SYSTEM = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/proc", "/sys",
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/alternatives",
     "/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/OpenCL", "/etc/nvidia",
+    # Node ends at once where its OpenSSL is there and may not be asked how it is set up.
+    "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies",
 )  # fmt: skip
 _SMALL_DEVICES = ("null", "zero", "full", "random", "urandom")
 #: Variables that name libraries, or foreign code that a model calls; several paths stand between colons.
