@@ -33,11 +33,14 @@ from tests.torture.promise import Sight, check_after_power_up, check_at_rest, lo
 from tests.torture.recorder import OPERATIONS
 
 #: Directories whose flush is taken away to see that the model notices; paths relative to the root. (Not state/work: a
-#: working copy that is gone is made again from the claimed folder.)
+#: working copy that is gone is made again from the claimed folder. Not kept/: an original that stands in claimed/ again
+#: is put away by the next start.)
 SINGLE_FLUSHES = {
     "inbox/": "inbox", "claimed/": ".meshdrop/spool/claimed", "staging/": ".meshdrop/spool/staging",
-    "outbox/": "outbox", "failed/": "failed", "kept/": ".meshdrop/spool/kept",
+    "outbox/": "outbox", "failed/": "failed",
 }  # fmt: skip
+#: Operations after a flush among which its absence shows.
+_SOON = 25
 _DATABASE = re.compile(r"\.meshdrop/state/(meshdrop\.db.*|lock|control\.sock|status\.json)|.*\.probe-.*")
 
 
@@ -254,11 +257,12 @@ class Lossy(Case):
         """Raises ``AssertionError`` when the promise is broken."""
         operations, first = _read(self.recording)
         chance, skipped = random.Random(self.seed), SINGLE_FLUSHES.get(self.without)
-        earliest = first
-        if skipped is not None:  # before its first flush it cannot be missed
-            flushes = (at for at, one in enumerate(operations) if (one["op"], one["paths"]) == ("sync_dir", [skipped]))
-            earliest = next(at for at in flushes if at >= first) + 1
-        moment = chance.randint(earliest, len(operations))
+        earliest, latest = first, len(operations)
+        if skipped is not None:  # soon after one of its flushes it is missed, wherever in the run that stands
+            flushes = [at for at, one in enumerate(operations) if (one["op"], one["paths"]) == ("sync_dir", [skipped])]
+            earliest = chance.choice([at for at in flushes if at >= first]) + 1
+            latest = min(earliest + _SOON, latest)
+        moment = chance.randint(earliest, latest)
         model = Model()
         for operation in operations[:first]:
             model.do(operation)
