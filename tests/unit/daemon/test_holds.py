@@ -45,7 +45,7 @@ def test_a_day_of_tries_every_second_is_told_less_and_less_often(said: list[str]
     for second in range(86_400):
         day.now = float(second)
         # The name of the temporary file is another one each time.
-        held.hold("job", f"chair: no space left on the device: /work/.{second:08x}.tmp")
+        held.hold("job", f"chair: no space left on the device: /spool/.{second:08x}.tmp")
     assert 25 < len(said) < 40  # 60, 120, 240 ... and then one an hour
     assert held.of("job") is not None
     held.release("job")
