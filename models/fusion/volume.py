@@ -65,8 +65,8 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
         raise EmptyCapture(
             "Depth and silhouettes do not meet in space.", "Check the camera poses and the depth unit."
         )
-    voxel = max(longest / resolution, _pixel_footprint(views, (low + high) / 2))
-    voxel = min(voxel, longest / LEAST_VOXELS)
+    smallest = min(_pixel_footprint(views, (low + high) / 2), longest / LEAST_VOXELS)
+    voxel = max(longest / resolution, smallest)
     # two samples of air on every side, so that the surface can close
     shape = np.ceil((high - low) / voxel).astype(int) + 5
     origin = (low + high) / 2 - voxel * (shape - 1) / 2

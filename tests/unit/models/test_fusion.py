@@ -13,7 +13,7 @@ import trimesh
 from models.base import ModelResult, NoResult
 from models.cameras import CANONICAL_VIEWS, Camera, look_at
 from models.capture import Capture, View
-from models.fusion import charts, surface
+from models.fusion import charts, range_view, surface, volume
 from models.fusion.isosurface import extract, triangle_table
 from models.fusion.model import Fusion
 from models.fusion.pieces import ClosedMesh, opposite_corners
@@ -383,6 +383,14 @@ def test_an_object_that_is_small_in_its_pictures_becomes_a_mesh_that_passes_the_
     assert facts.vertices > MIN_VERTICES
     off = np.abs(np.linalg.norm(mesh.vertices, axis=1) - radius)
     assert np.median(off) < 2.5 / 240, "a pixel's footprint"
+
+
+@pytest.mark.parametrize("radius", [0.02, 0.13])
+def test_the_lattice_is_never_finer_than_was_asked_for(radius: float) -> None:
+    """The searches of other models begin on a few cells and go on to more."""
+    views = [range_view.prepare(view) for view in capture(ball(radius), canonical_rig(120)).views]
+    longest = [max(volume.object_grid(views, cells).shape) - 5 for cells in (12, 24, 48)]
+    assert longest == [12, 24, 48]
 
 
 def test_the_smallest_allowed_number_of_faces_passes_the_last_check(tmp_path: Path) -> None:
