@@ -2,7 +2,7 @@
 
 Nothing it says is trusted: lines are bounded and checked, paths never come from it, its output is drained into a
 capped log. It ends by its own answer, by a limit, or by ``stop``: SIGTERM, a grace period, SIGKILL to its group, then
-to every process that carries its key in the environment (grandchildren may have left the group).
+to all that it has left behind (``daemon.strays``: grandchildren may have left the group).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon import kernels
 from daemon.errors import RUN_FAILURES
+from daemon.strays import Network, kill_marked
 from daemon.worker_memory import allowed_mib, watch
 from models import walk
 from models.limits import CaptureLimits
@@ -108,6 +109,7 @@ class WorkerProcess:
         self._stopped_for: str | None = None
         self._killed = False
         self._greeted = False
+        self._network: Network | None = None
         self._exit: tuple[int, float, int] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._answer.unlink(missing_ok=True)
@@ -120,7 +122,7 @@ class WorkerProcess:
         self._log = _CappedLog(folder / f"{self._answer.stem}.log")
         self._started = self._progressed = time.monotonic()
         self._stop_at = 0.0
-        self._pid, readers = self._spawn(request_file, worker_environment(key, folder, home, self._kernels))
+        self._pid, self._go, readers = self._spawn(request_file, worker_environment(key, folder, home, self._kernels))
         self._readers = [
             threading.Thread(target=self._log.drain, args=(readers[0],), daemon=True, name=f"log {key}"),
             threading.Thread(target=self._listen, args=(readers[1],), daemon=True, name=f"messages {key}"),
@@ -143,7 +145,7 @@ class WorkerProcess:
                 return None
             # Kept: the kernel tells it once, and what follows may have to be done again.
             self._exit = status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
-        kill_marked(RUN_KEY, self.key)
+        self._kill_strays()
         for reader in self._readers:
             reader.join(_DRAIN_S)
         self._log.close()
@@ -169,6 +171,13 @@ class WorkerProcess:
         elif now - self._progressed > self._limits.stall_s:
             self.stop("stalled")
 
+    def _kill_strays(self) -> None:
+        kill_marked(RUN_KEY, self.key)
+        if self._network is not None:
+            self._network.kill()
+            self._network.close()
+            self._network = None
+
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._pid, number)
@@ -178,11 +187,12 @@ class WorkerProcess:
         if self._memory_mib is not None:
             self._held_mib = watch(self._pid, self._memory_mib)
 
-    def _spawn(self, request_file: Path, environment: Mapping[str, str]) -> tuple[int, tuple[int, int]]:
+    def _spawn(self, request_file: Path, environment: Mapping[str, str]) -> tuple[int, int, tuple[int, int]]:
+        go_read, go_write = os.pipe()
         log_read, log_write = os.pipe()
         message_read, message_write = os.pipe()
         actions: list[tuple[Any, ...]] = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, go_read, 0),
             (os.POSIX_SPAWN_DUP2, log_write, 1),
             (os.POSIX_SPAWN_DUP2, log_write, 2),
             (os.POSIX_SPAWN_DUP2, message_write, 3),
@@ -194,26 +204,36 @@ class WorkerProcess:
                 file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             )
         except OSError as error:
-            os.close(log_read)
-            os.close(message_read)
+            for descriptor in (go_write, log_read, message_read):
+                os.close(descriptor)
             if error.errno == errno.EAGAIN:  # to the kernel the same as too little memory: no more processes
                 raise OSError(errno.ENOMEM, "no more processes can be started on this machine") from error
             raise
         finally:
-            os.close(log_write)
-            os.close(message_write)
-        return pid, (log_read, message_read)
+            for descriptor in (go_read, log_write, message_write):
+                os.close(descriptor)
+        return pid, go_write, (log_read, message_read)
 
     def _listen(self, descriptor: int) -> None:
         with open(descriptor, "rb") as stream:
             while line := stream.readline(MESSAGE_MAX):
                 with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
                     self._heard(json.loads(line))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The worker stands behind its walls and waits: once it is known what it cannot shed, it may begin."""
+        go, self._go = self._go, -1
+        if go >= 0:
+            if self._exit is None:  # else its number may be another's
+                self._network = Network.of(self._pid)
+            os.close(go)
 
     def _heard(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "hello":
             self._greeted = True
+            self._let_go()
         elif kind == "progress":
             percent, step = float(message["percent"]), printable(str(message["step"])[:200])
             if not math.isfinite(percent):
@@ -290,37 +310,6 @@ def worker_environment(key: str, folder: Path, home: Home, own_kernels: Path | N
         "NUMBA_CACHE_DIR": str(own_kernels or private / "numba"), "TORCH_EXTENSIONS_DIR": str(private / "torch"),
         "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
     }
-
-
-def kill_marked(variable: str, value: str, waited_for: int | None = None) -> int:
-    """SIGKILL every process that carries this variable in its environment; reap those that became our children.
-
-    ``waited_for`` is left for its own ``wait4``. Returns how many there were.
-    """
-    wanted = f"{variable}={value}".encode()
-    found = 0
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        try:
-            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if wanted in variables:
-            found += 1
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(int(entry), signal.SIGKILL)
-            if int(entry) != waited_for:
-                _reap(int(entry))
-    return found
-
-
-def _reap(pid: int, patience_s: float = 1.0) -> None:
-    """Collect a killed stray that has become our child; one that hangs in the kernel is left to init."""
-    give_up = time.monotonic() + patience_s
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < give_up:
-            time.sleep(0.01)
 
 
 def read_answer(path: Path) -> dict[str, Any] | None:

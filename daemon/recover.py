@@ -13,9 +13,10 @@ from daemon.crash import crashpoint
 from daemon.log import get_logger
 from daemon.look import look
 from daemon.places import with_suffix
-from daemon.process import OWNER_KEY, kill_marked
+from daemon.process import OWNER_KEY
 from daemon.settings import Settings
 from daemon.share import Share
+from daemon.strays import kill_marked
 from daemon.traces import Published, job_folders, read_marker, read_name, read_published, read_traces, right_state
 from db.jobs import Jobs, Placement
 from db.records import Job

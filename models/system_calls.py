@@ -49,6 +49,8 @@ _ITSELF_ONLY: dict[str, tuple[int, int | None, int | None]] = {
     "sched_setattr": (0, 314, 274), "migrate_pages": (0, 256, 238), "move_pages": (0, 279, 239),
     "setpriority": (1, 141, 140), "ioprio_set": (1, 251, 30),
 }  # fmt: skip
+#: What a process may not say of itself, so that the service finds it (dumpable) and it ends with the service.
+_PRCTL, _HIDING = (157, 167), (1, 4)
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _TALK = {"connect": (42, 203), "accept": (43, 202), "accept4": (288, 242)}
 _SOCKET, _SOCKETPAIR, _SENDTO = (41, 198), (53, 199), (44, 206)
@@ -104,6 +106,9 @@ def refuse_calls() -> None:
         steps += _when(numbers[at], _answer(0))
     for argument, *own in _ITSELF_ONLY.values():
         steps += _when(own[at], _unless_zero(argument, errno.EPERM))
+    steps += _when(_PRCTL[at], [_argument(0), *(
+        step for option in _HIDING for step in (_Step(_EQUAL, option, no=1), *_answer(errno.EPERM))
+    ), _Step(_RETURN, _ALLOW)])  # fmt: skip
     steps += _when(_CLONE[at], [
         _argument(0), _Step(_ANY_BIT, _NEW_NAMESPACES, no=1), *_answer(errno.EPERM), _Step(_RETURN, _ALLOW),
     ])  # fmt: skip

@@ -4,7 +4,8 @@ Started as ``python -I -m models.worker REQUEST.json``. Tasks: ``inspect`` a cap
 ``measure`` finished meshes against it, ``validate`` their GLBs, ``warm`` the kernel cache. The answer is a file named
 by the request, written whole and last; the lines on descriptor 3 only say how it goes:
 
-    {"type": "hello", "task": ..., "pid": ..., "walls": ...}   once, when the walls of ``models.confinement`` stand
+    {"type": "hello", "task": ..., "pid": ..., "walls": ...}   once, when the walls of ``models.confinement`` stand;
+                                                       then it waits until its standard input is closed
     {"type": "heartbeat"}                              every 5 seconds
     {"type": "progress", "percent": 0..100, "step": "..."}
     {"type": "result"}                                 the answer file is complete
@@ -300,6 +301,15 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def wait_for_go() -> None:
+    """Begin only when the service knows what this process and all that it starts can be found by; it then closes our
+    standard input, which is nothing from there on."""
+    os.read(0, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
 def be_modest(memory_mib: int | None) -> None:
     """No core dumps, bounded files, first in line when the machine runs out of memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -359,6 +369,7 @@ def main() -> int:
             request.view, strictly=request.confinement == "strict"
         )
         line.say("hello", task=request.task, pid=os.getpid(), walls=walls.to_json())
+        wait_for_go()
         line.keep_alive()
         write_answer(request.answer, TASKS[request.task](request, line))
     except Exception as error:

@@ -28,6 +28,7 @@ from models.mesh import TexturedMesh
 from models.mesh_pbr import Material, write_pbr_glb
 from models.radiance_hdr import write_hdr
 
+_SET_DEATH_SIGNAL, _SET_DUMPABLE = 1, 4
 _PTRACE_ATTACH, _MS_BIND, _NEW_USERS, _NEW_NETWORK = 16, 4096, 0x10000000, 0x40000000
 
 
@@ -167,6 +168,41 @@ class Hang(Ball):
         return super().inference(capture, output_dir)
 
 
+_RUNAWAY = """
+import os, sys, time
+for _ in range(2):
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+for turn in range(1200):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    if sys.argv[2] == "relay" and os.fork():
+        os._exit(0)
+    time.sleep(0.05)
+"""
+
+
+class Runaway(Ball):
+    """Leaves a process that has shed its session, its parent and its environment, and lives for a minute."""
+
+    name = "runaway"
+
+    def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
+        """Fail when it is seen to live."""
+        pids = Path.home() / "pids"
+        subprocess.run([sys.executable, "-I", "-c", _RUNAWAY, str(pids), self.name], env={}, check=True)
+        while not pids.exists() or pids.read_bytes().count(b"\n") < 5:
+            time.sleep(0.05)
+        raise ArithmeticError("it is gone")
+
+
+class Relay(Runaway):
+    """As above, by one process after another, of which none lives for long."""
+
+    name = "relay"
+
+
 class Slow(Ball):
     """Works for a long time, with progress."""
 
@@ -290,6 +326,8 @@ def _attempts(plan: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "limit the service": lambda: resource.prlimit(plan["service"], resource.RLIMIT_NOFILE, (4096, 4096)),
         "mount": lambda: call("mount", b"/proc", os.fsencode(os.environ["TMPDIR"]), None, _MS_BIND, None),
         "new namespaces": lambda: call("unshare", _NEW_USERS | _NEW_NETWORK),
+        "hide from the service": lambda: call("prctl", _SET_DUMPABLE, 0, 0, 0, 0),
+        "outlive the service": lambda: call("prctl", _SET_DEATH_SIGNAL, 0, 0, 0, 0),
         "shared memory": lambda: call("shmget", 4711, 4096, 0o1600),
     }  # fmt: skip
     for path in plan["read"]:

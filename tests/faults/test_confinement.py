@@ -8,6 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from daemon.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
 from models.confinement import LAYERS
 from models.limits import CaptureLimits
-from tests.rig import ENGINES
+from tests.rig import ENGINES, is_gone
 
 LIMITS = Limits(run_s=900, stall_s=900, grace_s=5)
 
@@ -158,6 +159,28 @@ def test_no_worker_touches_another_process(raid: Raid, layers: dict[str, dict[st
 
 def test_no_worker_changes_the_machine(raid: Raid, layers: dict[str, dict[str, str]]) -> None:
     needs("calls", layers)
-    tries = raid.outcomes("mount", "new namespaces", "shared memory")
+    tries = raid.outcomes("mount", "new namespaces", "shared memory", "hide", "outlive")
     assert {name: came for name, came in tries.items() if came != "PermissionError"} == {}
-    assert len(tries) == 3
+    assert len(tries) == 5
+
+
+@pytest.mark.parametrize("engine", ["Runaway", "Relay"])
+def test_nothing_outlives_its_worker_by_shedding_environment_session_and_parent(
+    ball: Path, tmp_path: Path, kernel_cache: Path, layers: dict[str, dict[str, str]], engine: str
+) -> None:
+    """One process that goes on, and many that each start the next and end."""
+    if "a network of its own" not in layers["stand"].get("network", ""):
+        pytest.skip("this kernel gives no network of its own")
+    own = tmp_path / "a1"
+    request = worker_request(
+        "run", ball, own / "result.json", CaptureLimits(), model=engine, settings={},
+        custom_models={engine: f"{ENGINES}:{engine}"}, output=own,
+    )  # fmt: skip
+    process = WorkerProcess(f"{engine}-{os.getpid()}", request, own, Home(tmp_path, kernel_cache), LIMITS)
+    ended = run_to_end(process, lambda: False)
+    assert "it is gone" in ended.reason
+    pids = [int(line) for line in (own / "tmp/pids").read_text().split()]
+    assert len(pids) >= 5
+    assert [pid for pid in pids if not is_gone(pid)] == []
+    time.sleep(0.5)
+    assert len((own / "tmp/pids").read_text().split()) == len(pids), "one lives on"

@@ -19,10 +19,10 @@ from daemon.process import (
     Home,
     Limits,
     WorkerProcess,
-    kill_marked,
     run_to_end,
     worker_request,
 )
+from daemon.strays import kill_marked
 from models.limits import CaptureLimits
 from models.mesh_pbr import MATERIAL_FILES
 from tests.patience import PATIENCE_S
