@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models import walk
+from daemon.receipts import earlier_results
 from models.entries import Fact, every_fact
 from models.limits import CaptureLimits
-from models.names import RECEIPT, is_litter, is_own_output
+from models.names import is_litter
 from models.problem import printable
 
 #: Files that go along, as many times as a capture may have.
@@ -83,9 +83,9 @@ def most_to_copy(folder: Path, of_the_set: Collection[str], limits: CaptureLimit
 
 def _candidates(folder: Path, of_the_set: Collection[str]) -> Iterator[Fact]:
     """What might go along. Of a folder that came back from us (it carries our receipt) the old results stay behind."""
-    returned, wanted = walk.is_there(folder / RECEIPT), frozenset(of_the_set)
+    is_earlier, wanted = earlier_results(folder), frozenset(of_the_set)
     for fact in every_fact(folder):
-        if fact.path not in wanted and not (returned and is_own_output(fact.path)):
+        if fact.path not in wanted and (is_earlier is None or not is_earlier(fact)):
             yield fact
 
 

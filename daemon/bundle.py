@@ -19,13 +19,13 @@ from daemon.crash import crashpoint
 from daemon.errors import FAILURES
 from daemon.places import Places, shown
 from daemon.process import read_answer
+from daemon.receipts import SCHEMA, earlier_results
 from daemon.runner import files_of
 from daemon.settings import Settings
 from daemon.trouble import is_passing, told
 from db.records import Job, ModelRun
 from models import walk
 from models.entries import Fact, take_facts
-from models.layout import is_own_output
 from models.limits import CaptureLimits
 from models.names import RECEIPT
 from models.problem import Problem, printable
@@ -105,7 +105,7 @@ class Bundle:
         for name, text in self.texts.items():
             fsops.write_file(target / name, text)
             receipt[name] = {"size": len(text), "sha256": fsops.sha256_of(target / name)}
-        identity = {"schema": "meshdrop.receipt/1", "job": job.id, "name": shown(job.name)}
+        identity = {"schema": SCHEMA, "job": job.id, "name": shown(job.name)}
         facts = {**identity, "files": receipt, "left_out": self.left_out}
         # In ASCII: a byte of a name that is no UTF-8 stands there as os.fsdecode() gives it, \udc80 to \udcff.
         fsops.write_file(target / RECEIPT, json.dumps(facts, indent=1).encode())
@@ -260,17 +260,17 @@ def _add_facts(bundle: Bundle, folder: Path, facts: Collection[Fact], own: Colle
     unfolded where nothing stands in the way. Others give way to our ``own`` files.
     """
     paths = {fact.path for fact in facts}
-    returned, in_the_way, ours = walk.is_there(folder / RECEIPT), _InTheWay(paths), _InTheWay(own)
+    is_earlier, in_the_way, ours = earlier_results(folder), _InTheWay(paths), _InTheWay(own)
     for fact in facts:
         if fact.kind == "closed":
             bundle.left_out[f"capture/{printable(fact.path)}"] = CLOSED
             bundle.keep_original = True
         elif fact.kind != "file" or fact.links > 1:
             bundle.left_out[f"capture/{printable(fact.path)}"] = "not a plain file of its own"
-        elif returned and is_own_output(fact.path):
+        elif is_earlier is not None and is_earlier(fact):
             continue
         else:
-            inner = fact.path.removeprefix("capture/") if returned else fact.path
+            inner = fact.path if is_earlier is None else fact.path.removeprefix("capture/")
             path = fact.path if inner != fact.path and in_the_way.of(inner) else inner
             while path not in own and ours.of(path):
                 path = f"_{path}"

@@ -13,8 +13,8 @@ from daemon.finding import Finding
 from daemon.machine import Machine
 from daemon.mounts import Mount, carrying, read
 from daemon.places import Places
+from daemon.receipts import read_shared
 from daemon.settings import Settings
-from daemon.traces import read_shared
 from daemon.users import user_name
 from models.names import RECEIPT
 

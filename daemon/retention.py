@@ -23,10 +23,10 @@ from daemon import fsops
 from daemon.errors import ShareUnavailable
 from daemon.log import get_logger
 from daemon.places import shown
+from daemon.receipts import lists, read_shared
 from daemon.repeats import Repeats
 from daemon.settings import Settings
 from daemon.share import Share
-from daemon.traces import read_shared
 from db.engine import DatabaseDamaged, RecordUnavailable
 from db.jobs import Jobs
 from db.records import Job
@@ -239,10 +239,8 @@ def _raise(error: OSError) -> None:
 def _is_ours(name: str, size: int, receipt: dict[str, Any]) -> bool:
     """Whether the receipt lists a file of this size, or a file browser left it. A capture that was too large to copy
     follows its receipt as a whole."""
-    files, left_out = receipt.get("files"), receipt.get("left_out")
+    left_out = receipt.get("left_out")
     if name == RECEIPT or is_litter(os.path.basename(name)):
         return True
     whole = isinstance(left_out, dict) and "capture" in left_out
-    # Receipts of earlier versions have names as they are shown.
-    told = files.get(name, files.get(shown(os.fsencode(name)))) if isinstance(files, dict) else None
-    return (isinstance(told, dict) and told.get("size") == size) or (whole and name.startswith("capture/"))
+    return lists(receipt, name, size) or (whole and name.startswith("capture/"))

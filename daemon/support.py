@@ -31,9 +31,9 @@ from daemon.machine import Machine
 from daemon.origins import origins
 from daemon.places import Places
 from daemon.programs import NoAnswer, start
+from daemon.receipts import read_shared
 from daemon.redaction import scrubbed, secrets_of
 from daemon.settings import Settings
-from daemon.traces import read_shared
 from models import walk
 
 #: The last so many jobs, failed folders and lines of the journal are told.

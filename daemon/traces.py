@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from daemon.deliver import MARKER
 from daemon.log import get_logger
 from daemon.places import Places, shown
+from daemon.receipts import read_shared
 from db.states import State
 from models import walk
 from models.names import RECEIPT
@@ -23,7 +22,6 @@ from models.sidecar import RIG_NAME
 log = get_logger()
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
-_RECEIPT_MAX = 16 << 20
 #: Bytes of a folder's name on any file system.
 _NAME_MOST = 255
 _FACTS = frozenset({"verdict", "best_model", "reason_code", "reason"})
@@ -208,19 +206,6 @@ def _facts_of(folder: Path, outcome: State) -> dict[str, str | None]:
         return {"verdict": usable, "best_model": _text(report.get("best"))}
     failure = read_shared(folder / "failure.json")
     return {"reason_code": _text(failure.get("code")), "reason": _text(failure.get("reason"))}
-
-
-def read_shared(path: Path) -> dict[str, Any]:
-    """A JSON object from the share; empty when there is none, or when it is not what we would have written."""
-    try:
-        with open(walk.reach(path, walk.FILE), "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > _RECEIPT_MAX:
-                return {}
-            told = json.loads(file.read(_RECEIPT_MAX))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _text(value: object) -> str | None:

@@ -26,10 +26,10 @@ from daemon.errors import MeshdropError
 from daemon.finding import Finding
 from daemon.leftovers import TRIAL
 from daemon.places import Places
+from daemon.receipts import read_shared
 from daemon.service import run_service
 from daemon.settings import Settings
 from daemon.share import create_root
-from daemon.traces import read_shared
 
 GROUP = "trial"
 LOG = "doctor-deep.log"

@@ -100,7 +100,7 @@ def test_returned_folders_with_a_file_where_another_has_a_folder_come_out(
     odd = shutil.copytree(ball, here.root.parent / "odd")
     for path in ("receipt.json", "capture/a", "a/b"):
         (odd / path).parent.mkdir(exist_ok=True)
-        (odd / path).write_text("{}")
+        (odd / path).write_text('{"schema": "meshdrop.receipt/1"}')
     for number in range(3):
         here.drop(odd, f"odd-{number}")
         bad = shutil.copytree(odd, here.root.parent / f"bad-{number}")

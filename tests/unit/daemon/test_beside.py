@@ -104,12 +104,32 @@ def test_what_may_be_copied_is_never_underestimated(tmp_path: Path) -> None:
     assert (size, files) == (7, 20)
 
 
+def came_back(folder: Path, *names: str, size: int = 3) -> None:
+    """A receipt that lists these files."""
+    listed = {name: {"size": size, "sha256": "0" * 64} for name in names}
+    (folder / "receipt.json").write_text(json.dumps({"schema": "meshdrop.receipt/1", "files": listed}))
+
+
 def test_old_results_of_a_folder_that_came_back_are_neither_taken_nor_named(tmp_path: Path) -> None:
-    for name in ("receipt.json", "WHY.txt", "previews/a.png", "capture/notes.txt"):
+    for name in ("WHY.txt", "previews/a.png", "capture/notes.txt"):
         sparse(tmp_path / name, 3)
+    came_back(tmp_path, "WHY.txt", "previews/a.png", "capture/notes.txt")
     found = lies_beside(tmp_path, (), LIMITS)
     assert [fact.path for fact in found.taken] == ["capture/notes.txt"]
     assert not found.left_out
+
+
+def test_what_a_receipt_does_not_list_goes_along_under_any_name(tmp_path: Path) -> None:
+    """Somebody's own log among old results, one that was written on, and a receipt that is none of ours."""
+    mine = tmp_path / "mine"
+    for name in ("log.txt", "WHY.txt", "previews/mine.png"):
+        sparse(mine / name, 3)
+    came_back(mine, "log.txt", "WHY.txt", size=4)
+    assert {fact.path for fact in lies_beside(mine, (), LIMITS).taken} == {"log.txt", "WHY.txt", "previews/mine.png"}
+    for text in ("", "{}", '{"schema": "shop.receipt/1", "files": {"log.txt": {"size": 3}}}', "[" * 100_000):
+        (mine / "receipt.json").write_text(text)
+        taken = {fact.path for fact in lies_beside(mine, (), LIMITS).taken}
+        assert taken == {"receipt.json", "log.txt", "WHY.txt", "previews/mine.png"}
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ RETURNED = [
 def test_a_returned_folder_is_unfolded_where_nothing_stands_in_the_way(
     settings: Settings, came: Callable[..., Path], files: tuple[str, ...], results: bool
 ) -> None:
-    came("receipt.json", *files)
+    (came(*files) / "receipt.json").write_text('{"schema": "meshdrop.receipt/1", "files": {}}')
     there = contents(published(settings, results=results) / "capture")
     assert sorted(content.decode() for content in there.values()) == sorted(files)
     assert "x" in there or "capture/x" not in files
