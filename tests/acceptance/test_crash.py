@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import REPOSITORY, Onlooker, Rig
+from tests.rig import REPOSITORY, Onlooker, Rig, contents
 from tests.torture import plan, points, promise
 from tests.torture.ground import Ground
 
@@ -70,3 +70,28 @@ def test_a_kill_among_real_workers_changes_nothing(
     assert here.run_once() == 0, here.log()
     assert onlooker.stop() == set()
     promise.check_at_rest(here, captures, before)
+
+
+@pytest.mark.parametrize("record", ["there", "gone"])
+def test_an_original_whose_last_move_was_lost_with_the_power_is_put_away_by_the_next_start(
+    light_rig: Callable[..., Rig], ball: Path, record: str
+) -> None:
+    """The end of a job is in the record, and the flush of kept/ never came: its folder stands in claimed/ again."""
+    here = light_rig()
+    bad = shutil.copytree(ball, here.root.parent / "bad")
+    (bad / "capture.json").write_text('{"nonsense": 1}')
+    for folder in (ball, bad):
+        here.drop(folder)
+    assert here.run_once() == 0
+    before = {shelf: contents(here.root / shelf) for shelf in ("outbox", "failed")}
+    originals = {folder.name: contents(folder) for folder in here.places.kept.iterdir()}
+    assert sorted(originals.values(), key=len) == sorted((contents(ball), contents(bad)), key=len)
+    for job in originals:
+        (here.places.kept / job).rename(here.places.claimed / job)
+    if record == "gone":
+        for file in here.places.state.rglob("meshdrop.db*"):
+            file.unlink()
+    assert here.run_once() == 0, here.log()[-2000:]
+    assert {folder.name: contents(folder) for folder in here.places.kept.iterdir()} == originals
+    assert {shelf: contents(here.root / shelf) for shelf in before} == before
+    assert list(here.places.claimed.iterdir()) == []

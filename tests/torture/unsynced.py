@@ -34,7 +34,7 @@ from tests.torture.recorder import OPERATIONS
 
 #: Directories whose flush is taken away to see that the model notices; paths relative to the root. (Not state/work: a
 #: working copy that is gone is made again from the claimed folder. Not kept/: an original that stands in claimed/ again
-#: is put away by the next start.)
+#: is put away by the next start, as tests/acceptance/test_crash.py shows.)
 SINGLE_FLUSHES = {
     "inbox/": "inbox", "claimed/": ".meshdrop/spool/claimed", "staging/": ".meshdrop/spool/staging",
     "outbox/": "outbox", "failed/": "failed",
