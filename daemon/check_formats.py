@@ -1,4 +1,4 @@
-"""Can every format that the settings ask for be written here?"""
+"""Can every format that the settings ask for be written here, and is what is written validated?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib.util
 
 from daemon.finding import Finding
 from daemon.settings import Settings
+from models.gltf_engines import engine, validator_version
+from models.gltf_validation import CURE, MISSING
 
 
 def formats(settings: Settings) -> Finding:
@@ -18,3 +20,13 @@ def formats(settings: Settings) -> Finding:
         "meshes are delivered without mesh.usdz, with a note in the report",
         "make usd (a service: install requirements-usd.lock, see docs/operations.md), or take it out of extra_formats",
     )  # fmt: skip
+
+
+def validator() -> Finding:
+    """The doctor's line: which engine validates here. Starts none."""
+    found = engine()
+    if found is None:
+        return Finding(
+            "glTF validator", "warn", MISSING, "GLBs are delivered without Khronos' word on them", CURE
+        )
+    return Finding("glTF validator", "ok", f"{found.name} runs the Khronos validator {validator_version()}")

@@ -5,11 +5,11 @@ Limits are those of the running service where there is one: a person's shell has
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from daemon.finding import Finding
 from daemon.machine import Machine
+from daemon.memory import least_limit, memory_limits, number_in
 from daemon.processes import ProcessFacts
 
 #: Sockets, pipes to a worker, the record and one folder level of a capture, several times over.
@@ -55,7 +55,7 @@ def process_limits(machine: Machine, service: ProcessFacts) -> Finding:
                 f"{shell} unlimited (or {unit}=infinity in the systemd unit)",
             )  # fmt: skip
     threads = min(
-        (limit for limit in (limits.get("Max processes"), _least(machine, service, "pids", "pids.max")) if limit),
+        (limit for limit in (limits.get("Max processes"), least_limit(machine, service, "pids", "pids.max")) if limit),
         default=None,
     )
     if threads is None or threads >= PROCESSES_GOOD:
@@ -69,7 +69,7 @@ def process_limits(machine: Machine, service: ProcessFacts) -> Finding:
 
 def inotify(machine: Machine, inbox: Path | None) -> Finding:
     """Can the service be woken up by the kernel when something arrives?"""
-    limits = {name: _number(machine.proc / "sys/fs/inotify" / name) or 0 for name in INOTIFY_GOOD}
+    limits = {name: number_in(machine.proc / "sys/fs/inotify" / name) or 0 for name in INOTIFY_GOOD}
     low = [name for name, limit in limits.items() if limit < INOTIFY_GOOD[name]]
     why = "new captures are then noticed by the regular scan only, some seconds later"
     if low:
@@ -103,16 +103,6 @@ def memory(machine: Machine, service: ProcessFacts, largest_run_mib: int) -> Fin
         "model runs may be killed for memory (host_memory, crash)",
         f"add memory, or allow more (MemoryMax={wanted}M in the unit, mem_limit in Docker), or lower `resolution`",
     )  # fmt: skip
-
-
-def memory_limits(machine: Machine, service: ProcessFacts) -> dict[str, int | None]:
-    """How much memory there is in MiB, by who says so; None where that is not known."""
-    total = _meminfo(machine.proc).get("MemTotal")
-    allowed = _least(machine, service, "memory", "memory.max", "memory.limit_in_bytes")
-    return {
-        "this machine has": None if total is None else total // 1024,
-        "its control group (container, systemd unit) may use": None if allowed is None else allowed >> 20,
-    }
 
 
 def shared_memory(machine: Machine, needed: bool) -> Finding:
@@ -164,44 +154,3 @@ def _is_zone(zone: str, machine: Machine) -> bool:
     known = machine.fs / "usr/share/zoneinfo"
     file = machine.fs / zone.lstrip("/") if zone.startswith("/") else known / zone
     return zone == "UTC" or file.is_file()
-
-
-# -- reading -----------------------------------------------------------------------------------------------------------
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file of the kernel; None for ``max``, and where there is no such file."""
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _meminfo(proc: Path) -> Mapping[str, int]:
-    """/proc/meminfo in KiB."""
-    try:
-        lines = (proc / "meminfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split() for line in lines)
-    return {parts[0].rstrip(":"): int(parts[1]) for parts in pairs if len(parts) > 1 and parts[1].isdigit()}
-
-
-def _least(machine: Machine, service: ProcessFacts, controller: str, *names: str) -> int | None:
-    """The tightest limit of a process's control group and those around it; None where there is none."""
-    numbers = [
-        number for folder in _folders(machine, service, controller) for name in names
-        if (number := _number(folder / name)) is not None and number < 1 << 60  # version 1 writes "none" as a huge one
-    ]
-    return min(numbers, default=None)
-
-
-def _folders(machine: Machine, service: ProcessFacts, controller: str) -> Iterator[Path]:
-    """Inside a container the group's own path may not be visible: then its limits stand at the top."""
-    top = machine.fs / "sys/fs/cgroup"
-    for controllers, path in service.cgroups().items():
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = top / controller if controllers else top
-        inner = Path(path.lstrip("/"))
-        yield from (base / part for part in (inner, *inner.parents))

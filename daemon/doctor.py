@@ -27,7 +27,6 @@ from daemon import (
     check_service,
     check_settings,
     check_workers,
-    gltf_validation,
     leftovers,
     outside,
 )
@@ -130,7 +129,7 @@ def _program(machine: Machine) -> list[Check]:
         Check("program", "packages", lambda: check_program.packages(machine)),
         Check("program", "sqlite", lambda: check_program.sqlite_version(machine), at_start=True),
         Check("program", "locale", lambda: check_program.locale(machine), at_start=True),
-        Check("program", "glTF validator", gltf_validation.finding, at_start=True),
+        Check("program", "glTF validator", check_formats.validator, at_start=True),
     ]
 
 

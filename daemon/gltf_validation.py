@@ -14,11 +14,10 @@ from typing import Any
 
 from daemon import fsops
 from daemon.errors import Stopping
-from daemon.finding import Finding
 from daemon.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
 from daemon.settings import Settings
-from models.gltf_engines import Engine, engine, validator_version
-from models.gltf_validation import CURE, MISSING, no_engine, not_run
+from models.gltf_engines import Engine, engine
+from models.gltf_validation import no_engine, not_run
 
 Json = dict[str, Any]
 
@@ -75,13 +74,3 @@ def objection(validation: Mapping[str, Any] | None) -> str | None:
         f"validator; the first: {first['code']}, {first['message']}): other programs may refuse it; "
         "the OBJ and PLY files beside it are not concerned"
     )
-
-
-def finding() -> Finding:
-    """The doctor's line: which engine validates here. Starts none."""
-    found = engine()
-    if found is None:
-        return Finding(
-            "glTF validator", "warn", MISSING, "GLBs are delivered without Khronos' word on them", CURE
-        )
-    return Finding("glTF validator", "ok", f"{found.name} runs the Khronos validator {validator_version()}")

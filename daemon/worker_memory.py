@@ -16,8 +16,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from daemon.check_machine import memory_limits
 from daemon.machine import Machine
+from daemon.memory import memory_limits
 from daemon.processes import ProcessFacts
 
 #: Of what the machine and its control group have, for one worker when nothing is set.

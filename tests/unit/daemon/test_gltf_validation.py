@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from daemon import check_formats, gltf_validation
+from daemon import check_formats
 from daemon.assess import judge, with_validation
-from daemon.gltf_validation import finding, objection
+from daemon.gltf_validation import objection
 from daemon.settings import Settings
 from models.gltf_engines import NODE, Engine, validator_version
 from models.gltf_validation import CURE, MISSING, no_engine
@@ -56,11 +56,11 @@ def test_among_equals_the_valid_one_is_named() -> None:
 
 
 def test_the_doctor_names_the_engine_or_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gltf_validation, "engine", lambda: Engine(NODE, lambda path: None))  # type: ignore[arg-type,return-value]
-    assert finding().result == "ok"
-    assert finding().says == f"Node runs the Khronos validator {validator_version()}"
-    monkeypatch.setattr(gltf_validation, "engine", lambda: None)
-    line = finding()
+    monkeypatch.setattr(check_formats, "engine", lambda: Engine(NODE, lambda path: None))  # type: ignore[arg-type,return-value]
+    assert check_formats.validator().result == "ok"
+    assert check_formats.validator().says == f"Node runs the Khronos validator {validator_version()}"
+    monkeypatch.setattr(check_formats, "engine", lambda: None)
+    line = check_formats.validator()
     assert (line.result, line.says, line.fix) == ("warn", MISSING, CURE)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from daemon import check_models, check_service, check_settings, check_workers, doctor, gltf_validation, gpus
+from daemon import check_formats, check_models, check_service, check_settings, check_workers, doctor, gpus
 from daemon.checkup import Check
 from daemon.finding import Finding
 from daemon.machine import Machine, Room, Torch
@@ -69,7 +69,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     os.utime(program / "daemon/cli.py", (time.time() - 10_000,) * 2)
     dev.mkdir()
     (tmp_path / "bin").mkdir()
-    monkeypatch.setattr(gltf_validation, "finding", lambda: Finding("glTF validator", "ok", "here"))
+    monkeypatch.setattr(check_formats, "validator", lambda: Finding("glTF validator", "ok", "here"))
     monkeypatch.setattr(check_workers, "_asked", lambda: (dict.fromkeys(LAYERS, "stands"), {}))
     return Machine(
         proc=proc, dev=dev, fs=fs, program=program, path=str(tmp_path / "bin"), sqlite=(3, 51, 3), encoding="utf-8",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import check_machine, gltf_validation
+from daemon import check_formats, check_machine
 from daemon.machine import Machine, Room, clock_is_steered, inotify_refused
 from daemon.processes import ProcessFacts
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed
@@ -90,10 +90,10 @@ def test_no_engine_for_the_validator_is_a_warning(
     root: Path, healthy: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fixture has put the line's maker aside; here it is itself again, without any engine."""
-    aside = gltf_validation.finding
+    aside = check_formats.validator
     monkeypatch.undo()
-    monkeypatch.setattr(gltf_validation, "engine", lambda: None)
-    found = gltf_validation.finding()
+    monkeypatch.setattr(check_formats, "engine", lambda: None)
+    found = check_formats.validator()
     assert (found.name, found.result) == ("glTF validator", "warn")
     assert aside().result == "ok"
 
