@@ -23,7 +23,7 @@ from daemon.intake import Intake
 from daemon.log import get_logger
 from daemon.retry import Outcomes, was_stopped, worth_another
 from daemon.runner import read_manifest
-from daemon.trouble import is_the_machines, told
+from daemon.trouble import Troubles, is_the_machines
 from db.engine import DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job, ModelRun
@@ -36,15 +36,6 @@ WAITING = frozenset({State.QUEUED, State.DONE_CLEAN, State.FAILED_CLEAN, State.A
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What a job failed at though the machine is sound: in which state, how often, and the last time how."""
-
-    state: State
-    times: int
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Advance:
     """Every step of a job's life outside the model runs."""
 
@@ -52,7 +43,7 @@ class Advance:
     intake: Intake
     assessor: Assessor
     delivery: Delivery
-    _troubles: dict[str, Trouble] = field(default_factory=dict)
+    _troubles: Troubles = field(default_factory=Troubles)
     #: Jobs as they were before a step that ended by no fault of theirs; the record could not be told yet.
     _owed: dict[str, Job] = field(default_factory=dict)
     #: What the attempts of jobs are worth that were measured and could not be staged yet.
@@ -76,7 +67,7 @@ class Advance:
         """The one next step of the job's state. Raises as ``to_rest`` does."""
         job = self._repay(job)
         try:
-            return self._give_way(job) if self._times(job) >= MAX_TROUBLES else self._next(job)
+            return self._give_way(job) if self._troubles.times(job) >= MAX_TROUBLES else self._next(job)
         except DatabaseDamaged:
             raise
         except Stopping:
@@ -89,22 +80,17 @@ class Advance:
                 raise
             raise self._trouble(job, error) from error
 
-    def _times(self, job: Job) -> int:
-        trouble = self._troubles.get(job.id)
-        return trouble.times if trouble is not None and trouble.state is job.state else 0
-
     def _trouble(self, job: Job, error: Exception) -> JobTrouble:
         """One more failure of this job's own at the step of its state."""
         self._assessed.pop(job.id, None)  # what was measured may be what is wrong
-        sentence, times = told(error, self.intake.share.places.claimed / job.id), self._times(job) + 1
-        self._troubles[job.id] = Trouble(job.state, times, sentence)
-        if not isinstance(error, OSError) and times <= MAX_TROUBLES:
-            log.exception("unexpected error", job=job.short_id)
-        return JobTrouble(sentence)
+        trouble = self._troubles.count(job, error, self.intake.share.places.claimed / job.id)
+        return JobTrouble(trouble.sentence)
 
     def _give_way(self, job: Job) -> Job:
         """The way out of the state that the job cannot leave as it should."""
-        trouble = self._troubles[job.id]
+        trouble = self._troubles.of(job)
+        if trouble is None:
+            return self._next(job)
         log.warning("gets out of the way", job=job.short_id, state=job.state, reason=trouble.sentence)
         match job.state:
             case State.CLAIMING | State.RUNNING:
@@ -134,7 +120,7 @@ class Advance:
         return job
 
     def _forget(self, job: Job) -> None:
-        self._troubles.pop(job.id, None)
+        self._troubles.forget(job)
         self._owed.pop(job.id, None)
         self._assessed.pop(job.id, None)
 

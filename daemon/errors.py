@@ -70,7 +70,7 @@ FAILURES: dict[str, Failure] = {
         "The disk may be failing: run `meshdrop doctor`, then move this folder back into the inbox.",
     ),
     "unfinished": Failure(
-        "The models were through, but measuring or publishing what they made failed three times.",
+        "Starting the models for this capture, or keeping, measuring or publishing what they made, failed three times.",
         "What could be saved is in this folder. Move it back into the inbox to try again; if it happens twice, run "
         "`meshdrop doctor` and send the folder to whoever looks after the service.",
     ),

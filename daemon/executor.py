@@ -27,13 +27,17 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of an attempt. ``progress`` in 0..1; ``manifest`` holds each model's outcome once it is done."""
+    """What is known of an attempt. ``progress`` in 0..1; ``manifest`` holds each model's outcome once it is done.
+
+    ``trouble`` is what its next step was refused with; that step is done again at each poll.
+    """
 
     key: str
     state: Literal["running", "done", "failed"]
     progress: float
     note: str
     manifest: Mapping[str, Any] | None = None
+    trouble: Exception | None = None
 
 
 class Executor(Protocol):
@@ -46,13 +50,16 @@ class Executor(Protocol):
         """Begin an attempt; a key that is already known is left alone."""
 
     def poll(self) -> list[Report] | None:
-        """All it knows, earlier attempts that were not cleared included. None: unreachable, decide nothing."""
+        """All it knows, earlier attempts that were not cleared included. None: unreachable, decide nothing.
+
+        What fails for one attempt is told in its report and not raised.
+        """
 
     def cancel(self, key: str) -> None:
         """Stop an attempt; ``poll`` shows the end."""
 
     def clear(self, key: str) -> None:
-        """The end was taken note of: forget the attempt."""
+        """The end was taken note of, or nobody waits for it: forget the attempt, and end what still runs of it."""
 
     def close(self, keep: bool) -> None:
         """Let go; with ``keep`` running attempts go on for the next daemon, if the executor can do that."""

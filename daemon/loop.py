@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from daemon import fsops
 from daemon.crash import crashpoint
-from daemon.errors import DISK_BACK_OFF_S, FAILURES, JobTrouble
+from daemon.errors import DISK_BACK_OFF_S, FAILURES, MAX_TROUBLES, JobTrouble
 from daemon.executor import Attempt, Executor, Report
 from daemon.intake import digest_of_folder
 from daemon.log import get_logger
 from daemon.places import Places, shown
 from daemon.runner import MANIFEST, carry_over, write_recipe
 from daemon.settings import Settings
+from daemon.share import Share
+from daemon.trouble import Troubles, held_up, is_the_machines
 from db.clocks import boot_id
 from db.engine import DatabaseDamaged
 from db.jobs import Jobs
@@ -29,7 +31,7 @@ class Loop:
     ``hand_on(job)`` takes a job whose models have ended (or that was rejected) to its rest; it returns at once.
     """
 
-    places: Places
+    share: Share
     jobs: Jobs
     settings: Settings
     executor: Executor
@@ -37,13 +39,27 @@ class Loop:
     running: dict[str, Job] = field(default_factory=dict)
     #: Jobs whose attempt was counted and could not be begun, until the record can be told.
     _unbegun: list[Job] = field(default_factory=list)
+    _troubles: Troubles = field(default_factory=Troubles)
+
+    @property
+    def places(self) -> Places:
+        """Where everything lies."""
+        return self.share.places
 
     def turn(self, *, accept: bool) -> list[Report]:
-        """One turn: take note of what ended, then begin the next job if there is room and ``accept``."""
+        """One turn: take note of what ended, then begin the next job if there is room and ``accept``.
+
+        Raises ``OSError`` while the machine is at fault that a job cannot be begun or its attempt not go on, and
+        ``JobTrouble`` when it is not. What fails ``MAX_TROUBLES`` times by a job's own trouble is handed on to fail.
+        """
         reports = self.executor.poll() or []
         for report in reports:
-            if report.state != "running":
+            if report.trouble is not None:
+                self._held_up(report.key, report.trouble)
+            elif report.state != "running":
                 self._ended(report)
+            else:
+                self._troubles.forget(self.running[report.key])
         self._give_back_unbegun()
         if accept and self.executor.free():
             job = self.jobs.next_ready()
@@ -64,7 +80,8 @@ class Loop:
         """End what runs. Its manifest says that it was stopped, so it goes back to the queue, now or at the start."""
         self.executor.close(keep=False)
         for report in self.executor.poll() or []:
-            self._ended(report)
+            if report.state != "running":  # else its end could not be written down, which the next start makes up for
+                self._ended(report)
 
     def _begin_or_postpone(self, job: Job) -> None:
         """Raises ``OSError`` or ``JobTrouble`` when it cannot be begun now. That may be this one's alone, so others go
@@ -76,11 +93,41 @@ class Loop:
             raise
         except Exception as error:
             self._give_back_unbegun()
-            self.jobs.postpone(job.id, DISK_BACK_OFF_S)
-            if isinstance(error, OSError):
+            try:
+                out = self._out_of_the_way(job, error)
+            except (OSError, JobTrouble):
+                self.jobs.postpone(job.id, DISK_BACK_OFF_S)
                 raise
-            log.exception("unexpected error", job=job.short_id)
-            raise JobTrouble(f"{shown(job.name)} cannot be begun: {type(error).__name__}: {error}") from error
+            self.hand_on(out)
+        else:
+            self._troubles.forget(job)
+
+    def _held_up(self, key: str, error: Exception) -> None:
+        """An attempt that cannot go on. Raises as ``turn`` does, until it has got out of the way."""
+        out = self._out_of_the_way(self.running[key], error)
+        self.executor.clear(key)
+        del self.running[key]
+        self.hand_on(out)
+
+    def _out_of_the_way(self, job: Job, error: Exception) -> Job:
+        """The job, rejected, when it was tried often enough; until then, and while the machine is at fault, raises why
+        it does not go on.
+        """
+        if isinstance(error, DatabaseDamaged):
+            raise error
+        if is_the_machines(error, self.share):
+            if isinstance(error, OSError):
+                raise error
+            log.error("unexpected error", job=job.short_id, exc_info=error)
+            raise OSError(f"{shown(job.name)} cannot be brought on: {type(error).__name__}: {error}") from error
+        trouble = self._troubles.count(job, error, self.places.work(job.id))
+        if trouble.times < MAX_TROUBLES:
+            raise JobTrouble(held_up(job.name, trouble.sentence)) from error
+        log.warning("gets out of the way", job=job.short_id, state=job.state, reason=trouble.sentence)
+        code = "cancelled" if self.jobs.get(job.id).reason_code == "cancelled" else "unfinished"
+        job = self.jobs.reject(job.id, code, trouble.sentence)
+        self._troubles.forget(job)
+        return job
 
     def _give_back_unbegun(self) -> None:
         while self._unbegun:
@@ -127,6 +174,7 @@ class Loop:
 
     def _ended(self, report: Report) -> None:
         job = self.running.pop(report.key)
+        self._troubles.forget(job)
         self.executor.clear(report.key)
         crashpoint("R3")
         self.hand_on(job)

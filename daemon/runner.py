@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -14,7 +15,7 @@ from daemon import fsops
 from daemon.errors import RUN_FAILURES
 from daemon.executor import Attempt, Report
 from daemon.log import get_logger
-from daemon.process import Ended, Home, Limits, WorkerProcess, read_answer, worker_request
+from daemon.process import RUN_KEY, Ended, Home, Limits, WorkerProcess, kill_marked, read_answer, worker_request
 from daemon.warming import Warming
 from models.limits import CaptureLimits
 
@@ -66,7 +67,7 @@ class LocalExecutor:
 
     def poll(self) -> list[Report] | None:
         """Drive the attempt on and report it."""
-        return [self._run.step()] if self._run else []
+        return [self._report(self._run)] if self._run else []
 
     def cancel(self, key: str) -> None:
         """Stop the running model and skip the rest."""
@@ -74,8 +75,9 @@ class LocalExecutor:
             self._run.cancel()
 
     def clear(self, key: str) -> None:
-        """Forget a finished attempt."""
+        """Forget an attempt, and end what still runs of it."""
         if self._run is not None and self._run.attempt.key == key:
+            self._run.give_up()
             self._run = None
 
     def close(self, keep: bool) -> None:
@@ -83,8 +85,15 @@ class LocalExecutor:
         if self._run is None:
             return
         self._run.cancel()
-        while self._run.step().state == "running":
+        while (report := self._report(self._run)).state == "running" and report.trouble is None:
             time.sleep(0.02)
+
+    @staticmethod
+    def _report(run: _Run) -> Report:
+        try:
+            return run.step()
+        except Exception as error:  # whose trouble it is, is for others to find out
+            return Report(run.attempt.key, "running", 0.0, "held up", trouble=error)
 
 
 class _Run:
@@ -122,9 +131,10 @@ class _Run:
                 self._outcomes[step["model"]] = {"state": "failed", "error_class": "cancelled",
                                                  "reason": "the job was cancelled", "fix": ""}  # fmt: skip
             elif (kept := _finished_before(Path(self.attempt.dir) / step["model"])) is not None:
+                fsops.sync_tree(Path(self.attempt.dir) / step["model"])  # it may be here because that failed
                 self._outcomes[step["model"]] = kept
-            elif self._warming.is_due():
-                self._warms, self._process = True, self._warming.start(self.attempt.key)
+            elif self._warming.is_due() and (warming := self._warming.start(self.attempt.key)) is not None:
+                self._warms, self._process = True, warming
                 return self._running(self._process)
             else:
                 self._process = self._spawn(step)
@@ -136,6 +146,12 @@ class _Run:
         self._cancelled = True
         if self._process is not None:
             self._process.stop("cancelled")
+
+    def give_up(self) -> None:
+        """End what runs, without waiting for it."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                kill_marked(RUN_KEY, self._process.key)
 
     def _next(self) -> dict[str, Any] | None:
         return next((step for step in self._steps if step["model"] not in self._outcomes), None)

@@ -55,6 +55,7 @@ from daemon.start_checks import look_around, refuse_open_settings, refuse_open_w
 from daemon.startup import move_in
 from daemon.status import StatusPages
 from daemon.targets import Targets, read_targets
+from daemon.trouble import held_up
 from db.engine import Database, DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job
@@ -141,7 +142,7 @@ class Service:
         assessor = Assessor(share, self._jobs, settings, clock, self._stop.is_set)
         self._advance = Advance(self._jobs, intake, assessor, self._delivery)
         executor = LocalExecutor(self._run_rules())
-        self._loop = Loop(share.places, self._jobs, settings, executor, hand_on=self._to_finish.put)
+        self._loop = Loop(share, self._jobs, settings, executor, hand_on=self._to_finish.put)
         self._gate = Gate(
             share, self._jobs, settings, clock, intake, self.board, self._stop, self._wake,
             take_on=self._to_read.put, hold=self._holds.hold, ask=self._ask_main, resting=self._rests,
@@ -445,8 +446,8 @@ class Service:
         except DatabaseDamaged:
             raise  # no fault of the job: the service ends, and the next start looks at the record
         except Exception as error:
-            why = "cannot be brought on, though the disks are in order: " if isinstance(error, JobTrouble) else ""
-            self._holds.hold(job.id, f"{shown(job.name)}: {why}{error}")
+            own = isinstance(error, JobTrouble)
+            self._holds.hold(job.id, held_up(job.name, str(error)) if own else f"{shown(job.name)}: {error}")
             pause = self._pauses.get(job.id, _RETRY_S)
             self._pauses[job.id] = min(2 * pause, _RETRY_MOST_S)
             line.put_off(job, pause)

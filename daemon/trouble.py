@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon import fsops
+from daemon import fsops, kernels
 from daemon.errors import PASSING, ConfigurationError, ShareUnavailable
 from daemon.kernels import OpenToOthers
+from daemon.log import get_logger
+from daemon.places import shown
 from daemon.share import Share, probe_rename
 from db.engine import RecordUnavailable
+from db.records import Job
+from db.states import State
 from models.problem import printable
+
+log = get_logger()
 
 #: Enough that a full disk refuses it.
 _PROBE = b"\xa5" * 65_536
+#: Tracebacks of one job's trouble that the log gets.
+_TRACED_MOST = 3
 #: Two that try at once would take each other's trials away.
 _alone = threading.Lock()
 
 
 def is_the_machines(error: BaseException, share: Share) -> bool:
-    """Whether the machine is at fault, by what the error says or else by trying: the share must be there and every
-    folder of the service take what a job in order would put there.
+    """Whether the machine is at fault, by what the error says or else by trying: the share must be there, every folder
+    of the service take what a job in order would put there, and what every worker needs be at hand.
     """
     if isinstance(error, ShareUnavailable | RecordUnavailable | OpenToOthers | MemoryError):
         return True
@@ -34,11 +44,14 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_sound(share: Share) -> bool:
-    """Whether the share is there, and folders can be moved and files be written wherever the service works."""
+    """Whether the share is there, folders can be moved and files be written wherever the service works, and workers
+    can be started as far as no job has a part in that.
+    """
     try:
         with _alone:
             _try_everything(share)
-    except (OSError, ShareUnavailable, ConfigurationError):
+            _try_starting(share)
+    except (OSError, ShareUnavailable, ConfigurationError, RuntimeError):
         return False
     return True
 
@@ -60,6 +73,59 @@ def _probe_write(file: Path) -> None:
         fsops.write_file(file, _PROBE, 0o600)
     finally:
         fsops.remove_tree(file)
+
+
+def _try_starting(share: Share) -> None:
+    """Raises ``OSError`` where no worker gets its kernels or its program, ``RuntimeError`` where no thread begins."""
+    kernels.forget(kernels.warming_folder(share.places.state, share.places.cache))
+    if not os.access(sys.executable, os.X_OK):
+        raise FileNotFoundError(sys.executable)
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a job failed at though the machine is sound: in which state, how often, and the last time how."""
+
+    state: State
+    times: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Troubles:
+    """What each job failed at by no fault of the machine. Kept in memory: a start begins to count anew."""
+
+    _of: dict[str, Trouble] = field(default_factory=dict)
+
+    def of(self, job: Job) -> Trouble | None:
+        """What it failed at in the state that it has."""
+        trouble = self._of.get(job.id)
+        return trouble if trouble is not None and trouble.state is job.state else None
+
+    def times(self, job: Job) -> int:
+        """How often it failed in the state that it has."""
+        trouble = self.of(job)
+        return 0 if trouble is None else trouble.times
+
+    def count(self, job: Job, error: Exception, inside: Path) -> Trouble:
+        """One more failure. Its sentence is for people at the share, who see ``inside`` as their folder."""
+        trouble = Trouble(job.state, self.times(job) + 1, told(error, inside))
+        if not isinstance(error, OSError) and trouble.times <= _TRACED_MOST:
+            log.error("unexpected error", job=job.short_id, exc_info=error)
+        self._of[job.id] = trouble
+        return trouble
+
+    def forget(self, job: Job) -> None:
+        """It got on."""
+        self._of.pop(job.id, None)
+
+
+def held_up(name: bytes, sentence: str) -> str:
+    """What is told of a job that a trouble of its own holds up."""
+    return f"{shown(name)}: cannot be brought on, though the disks are in order: {sentence}"
 
 
 def told(error: BaseException, inside: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from daemon import kernels
 from daemon.log import get_logger
 from daemon.process import Ended, Home, Limits, WorkerProcess, worker_request
+from daemon.trouble import is_passing
 from models.limits import CaptureLimits
 
 log = get_logger()
@@ -28,24 +29,44 @@ class Warming:
         """Whether kernels are missing that can be compiled."""
         return not self._failed and not kernels.are_kept(self._home.cache) and kernels.SAMPLE.is_dir()
 
-    def start(self, key: str) -> WorkerProcess:
-        """Begin. Raises ``OSError`` when others could have written to the cache."""
-        self._folder = folder = kernels.warming_folder(self._home.state, self._home.cache)
-        request = worker_request("warm", kernels.SAMPLE, folder / "warm.json", CaptureLimits(), output=folder)
-        return WorkerProcess(f"{key}.kernels", request, folder, self._home, Limits(_LIMIT_S, _LIMIT_S, self._grace_s))
+    def start(self, key: str) -> WorkerProcess | None:
+        """Begin; None when that cannot be done, which keeps no job from its models.
+
+        Raises ``OSError`` when others could have written to the cache, or its disk is full, failing or away.
+        """
+        try:
+            self._folder = folder = kernels.warming_folder(self._home.state, self._home.cache)
+            request = worker_request("warm", kernels.SAMPLE, folder / "warm.json", CaptureLimits(), output=folder)
+            limits = Limits(_LIMIT_S, _LIMIT_S, self._grace_s)
+            return WorkerProcess(f"{key}.kernels", request, folder, self._home, limits)
+        except Exception as error:
+            _raise_if_waited_for(error)
+            log.warning("kernels not compiled", reason=str(error), fix="this run compiles its own")
+            return None
 
     def conclude(self, ended: Ended) -> None:
         """Keep what was compiled; of a process that was stopped nothing is kept, and the next attempt begins anew.
 
-        Raises ``OSError`` when it cannot be kept.
+        Raises ``OSError`` when it cannot be kept because the disk is full, failing or away.
         """
         try:
             if ended.answer is not None:
                 kernels.keep(self._home.cache, self._folder)
                 log.info("kernels compiled", seconds=round(ended.seconds, 1), cpu_seconds=round(ended.cpu_seconds, 1))
             elif ended.error_class != "cancelled":
-                self._failed = True
-                fix = "each run compiles its own until a restart"
-                log.warning("kernels not compiled", reason=ended.reason, fix=fix)
+                self._give_up(ended.reason)
+        except Exception as error:
+            _raise_if_waited_for(error)
+            self._give_up(str(error))
         finally:
             kernels.forget(self._folder)
+
+    def _give_up(self, reason: str) -> None:
+        self._failed = True
+        log.warning("kernels not compiled", reason=reason, fix="each run compiles its own until a restart")
+
+
+def _raise_if_waited_for(error: Exception) -> None:
+    """No job has a part in the kernels, so that none may be blamed for them."""
+    if is_passing(error) or isinstance(error, kernels.OpenToOthers | MemoryError):
+        raise error

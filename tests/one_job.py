@@ -76,7 +76,7 @@ class Bench:
         home = Home(self.places.state, self.places.cache)
         rules = RunRules(lambda _: 60.0, 60.0, 1.0, self.settings.limits, home)
         self.handed: list[Job] = []
-        self.loop = Loop(self.places, self.jobs, self.settings, LocalExecutor(rules), self.handed.append)
+        self.loop = Loop(self.share, self.jobs, self.settings, LocalExecutor(rules), self.handed.append)
 
     def drop(self, capture: Path, name: str = "good") -> None:
         """A finished folder comes into the inbox."""

@@ -20,7 +20,7 @@ from PIL import Image
 from daemon.settings import load
 from daemon.share import create_root
 from db.engine import reader
-from db.records import Job, recent_jobs
+from db.records import Job, live_jobs, recent_jobs
 from models.cameras import CANONICAL_VIEWS, canonical_camera
 from tests.patience import PATIENCE_S
 
@@ -160,6 +160,11 @@ class Rig:
         """Jobs at rest, newest first."""
         with reader(self.places.database)() as session:
             return recent_jobs(session, 1000)
+
+    def live_jobs(self) -> list[Job]:
+        """Jobs that a start would bring forward, oldest first."""
+        with reader(self.places.database)() as session:
+            return live_jobs(session)
 
     def assert_at_rest(self) -> None:
         """Nothing is left in the private folders, and every published folder is what its receipt says."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from db.states import State
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 
 PATIENCE_S = 300.0
@@ -33,6 +34,7 @@ ODD = [
     f"odd-{step}-{how}" for how in ("refused", "defect") for step in (
         "copy_file-staging", "write_file-staging", "sync_file-staging", "make_dir-staging", "rename-outbox",
         "write_file-report.json", "make_dir-measure", "remove_tree-work", "rename-kept", "make_dir-work",
+        "make_dir-a1", "sync_dir-ball", "write_file-attempt.json",
     )
 ]  # fmt: skip
 
@@ -69,7 +71,12 @@ def test_the_line_goes_on_whatever_fails_for_single_jobs(light_rig: Callable[...
         here.drop(ball, name)
     wait_for(lambda: are_out(here, goods), PATIENCE_S)
     assert service.poll() is None, here.log()[-3000:]
-    for name, why in (("odd-make_dir-staging-refused", "failed/ already"), ("odd-rename-outbox-refused", "on its way")):
+    for name, state, why in (
+        ("odd-make_dir-staging-refused", State.FAIL_PENDING, "failed/ already"),
+        ("odd-rename-outbox-refused", State.DELIVERING, "on its way"),
+    ):  # asked earlier, it would still be cancelled
+        at = (os.fsencode(name), state)
+        wait_for(lambda at=at: at in [(job.name, job.state) for job in here.live_jobs()], PATIENCE_S)
         wait_for(lambda name=name, why=why: why in cancel(here, name), PATIENCE_S)
         assert "Permission denied" in cancel(here, name)
     assert stop(service) == 0

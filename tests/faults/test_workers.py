@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from daemon.executor import Attempt
 from daemon.process import (
     LOG_HEAD,
     LOG_TAIL,
@@ -22,7 +24,9 @@ from daemon.process import (
     run_to_end,
     worker_request,
 )
+from daemon.runner import LocalExecutor, RunRules, write_recipe
 from daemon.strays import kill_marked
+from daemon.warming import Warming
 from models.limits import CaptureLimits
 from models.mesh_pbr import MATERIAL_FILES
 from tests.patience import PATIENCE_S
@@ -230,3 +234,32 @@ def test_a_process_that_never_began_is_told_from_one_that_died_at_work(
     request = worker_request("inspect", ball, folder / "answer.json", CaptureLimits(), of_another_version=True)
     ended = end(WorkerProcess(f"test-{os.getpid()}-stranger", request, folder, Home(tmp_path, kernel_cache), PATIENT))
     assert (ended.error_class, ended.answer) == ("not_begun", None)
+
+
+def test_an_attempt_that_nobody_waits_for_any_more_leaves_no_process(
+    ball: Path, tmp_path: Path, kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Warming, "is_due", lambda _: False)
+    home = Home(tmp_path, kernel_cache)
+    executor = LocalExecutor(RunRules(lambda _: PATIENCE_S, PATIENCE_S, 1.0, CaptureLimits(), home))
+    key = f"test-{os.getpid()}.1"
+    recipe = write_recipe([("Hang", {})], {"Hang": f"{ENGINES}:Hang"})
+    executor.start(Attempt(key=key, recipe=recipe, src=str(ball), dir=str(tmp_path / "a1")))
+
+    def carriers() -> list[int]:
+        wanted = f"{RUN_KEY}={key}.Hang".encode()
+        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and wanted in environment_of(entry)]
+
+    executor.poll()
+    wait_for(lambda: len(carriers()) == 2)  # the worker, and what it has started
+    there = carriers()
+    executor.clear(key)
+    wait_for(lambda: all(is_gone(pid) for pid in there))
+    assert executor.free() == 1
+
+
+def environment_of(entry: str) -> list[bytes]:
+    """The environment of a process; nothing when it is gone or another's."""
+    with contextlib.suppress(OSError):
+        return Path("/proc", entry, "environ").read_bytes().split(b"\0")
+    return []

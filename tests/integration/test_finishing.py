@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daemon import assess, gltf_validation, intake, runner, warming
 from daemon.errors import MAX_TROUBLES, JobTrouble
 from daemon.places import publishable
+from daemon.process import Ended, Home, Limits
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State
-from tests.one_job import CODES, OWN_CODES, Absence, Bench, Outage, bench, place_of
+from tests.light import LightWorker
+from tests.one_job import CODES, OWN_CODES, ROUNDS, Absence, Bench, Outage, bench, place_of
 from tests.rig import assert_whole, contents
 
 #: Tries that a fault of the machine lasts: more than any job has.
@@ -130,8 +135,6 @@ def test_what_fails_for_one_job_alone_ends_that_job_and_no_other(
     complaints = []
     steps = steps_of(memory / "clean", monkeypatch, ball)
     places = [place_of(steps[first], memory / "clean") for first in kinds_of(steps, memory / "clean")]
-    begun, ended = places.index("make_dir state/work/JOB/a1"), places.index("write_file state/work/JOB/a1/attempt.json")
-    places = places[:begun] + places[ended + 1 :]  # between them lies the run itself
     for number, place in enumerate(place for place in places if "JOB" in place):
         with bench(memory / str(number), monkeypatch) as here:
             error = ValueError("a defect") if kind == "ValueError" else OSError(OWN_CODES[kind], f"{kind} for a test")
@@ -169,6 +172,105 @@ def what_is_wrong(here: Bench, job: Job | None, place: str) -> str | None:
     if not any(contents(original) == contents(published / "good/capture") for original in originals):
         return "has lost its original"
     return None
+
+
+def refuse_workers(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, task: str, where: str, error: Exception, lasts: int
+) -> None:
+    """No worker for this task of the capture ``good`` can be started, or be asked how it is getting on, until that
+    has been met ``lasts`` times.
+    """
+
+    class Refused(LightWorker):
+        def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits) -> None:
+            job = here.job()
+            self._is_refused = request["task"] == task and job is not None and key.startswith(job.id)
+            self._refuse("start")
+            super().__init__(key, request, folder, home, limits)
+
+        def poll(self) -> Ended | None:
+            self._refuse("poll")
+            return super().poll()
+
+        def _refuse(self, at: str) -> None:
+            if self._is_refused and at == where and len(here.troubles) < lasts:
+                raise error
+
+    for module in (assess, gltf_validation, intake, runner, warming):
+        monkeypatch.setattr(module, "WorkerProcess", Refused)
+
+
+@pytest.mark.parametrize("where", ["start", "poll"])
+@pytest.mark.parametrize("task", ["inspect", "warm", "run", "measure", "validate"])
+def test_a_worker_that_fails_for_one_job_alone_ends_that_job_and_no_other(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path, task: str, where: str
+) -> None:
+    for number, error in enumerate((PermissionError(13, "EACCES for a test"), ValueError("a defect"))):
+        with bench(memory / str(number), monkeypatch) as here:
+            refuse_workers(here, monkeypatch, task, where, error, ROUNDS)
+            here.drop(ball)
+            job = here.bring()
+            assert what_is_wrong(here, job, f"{where} {task}") is None
+            assert job is not None
+            if task == "warm" and where == "start":  # no job is to blame for the kernels
+                assert job.state is State.DONE_CLEAN
+                assert here.troubles == []
+            elif task in ("inspect", "run"):
+                assert job.reason_code == ("unreadable" if task == "inspect" else "unfinished")
+            here.drop(ball, "other")
+            other = here.bring("other")
+            assert other is not None
+            assert other.state is State.DONE_CLEAN
+
+
+@pytest.mark.parametrize("where", ["start", "poll"])
+@pytest.mark.parametrize("task", ["inspect", "warm", "run", "measure"])
+def test_a_machine_that_cannot_start_a_worker_is_waited_for(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path, task: str, where: str
+) -> None:
+    for number, error in enumerate((OSError(12, "no memory"), OSError(28, "no space left"), MemoryError())):
+        with bench(memory / str(number), monkeypatch) as here:
+            refuse_workers(here, monkeypatch, task, where, error, LASTS)
+            here.drop(ball)
+            assert check_delivered(here, here.bring(), ball) is None
+            assert len(here.troubles) == LASTS
+
+
+def test_kernels_that_others_may_write_and_a_program_that_is_gone_are_the_machines_fault(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """Whatever a worker's start then fails with, no capture comes out for it."""
+
+    def open_cache(here: Bench) -> Callable[[], None]:
+        here.places.cache.mkdir(exist_ok=True, parents=True)
+        here.places.cache.chmod(0o777)
+        return lambda: here.places.cache.chmod(0o700)
+
+    def lose_program(_: Bench) -> Callable[[], None]:
+        real = sys.executable
+        monkeypatch.setattr(sys, "executable", str(memory / "gone"))
+        return lambda: monkeypatch.setattr(sys, "executable", real)
+
+    for number, spoil in enumerate((open_cache, lose_program)):
+        with bench(memory / str(number), monkeypatch) as here:
+            refuse_workers(here, monkeypatch, "run", "start", PermissionError(13, "Permission denied"), LASTS)
+            here.drop(ball)
+            mend = spoil(here)
+            here.between = lambda here=here, mend=mend: mend() if len(here.troubles) >= LASTS else None
+            assert check_delivered(here, here.bring(), ball) is None
+            assert len(here.troubles) >= LASTS
+
+
+def test_an_attempt_that_is_cancelled_while_it_is_held_up_comes_out_as_cancelled(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    with bench(memory / "here", monkeypatch) as here:
+        here.fault = Own(here, "write_file state/work/JOB/a1/attempt.json", OSError(13, "EACCES for a test"))
+        here.drop(ball)
+        here.between = lambda: [here.loop.cancel(job.id) for job in here.jobs.live()] and None
+        job = here.bring()
+        assert job is not None
+        assert (job.state, job.reason_code) == (State.FAILED_CLEAN, "cancelled")
 
 
 def test_a_file_that_is_missing_for_a_moment_puts_nothing_back(
@@ -249,7 +351,7 @@ def test_an_attempt_that_cannot_be_begun_lets_others_go_first_and_is_not_charged
                 raise PermissionError(13, "Permission denied", str(paths[0]))
 
         here.fault = refuse
-        with pytest.raises(PermissionError):
+        with pytest.raises(JobTrouble):
             here.loop.turn(accept=True)
         second = here.jobs.next_ready()
         assert second is not None

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from daemon.errors import MAX_TROUBLES, JobTrouble
 from daemon.executor import Attempt, Report
 from daemon.intake import digest_of_folder
 from daemon.loop import Loop
 from daemon.retry import was_stopped, worth_another
 from daemon.settings import Settings, load
-from daemon.share import create_root
+from daemon.share import create_root, open_share
 from db.engine import Database
 from db.jobs import Jobs
 from db.records import Job, ModelRun
@@ -86,7 +87,7 @@ def handed_on() -> list[Job]:
 
 @pytest.fixture
 def loop(settings: Settings, jobs: Jobs, executor: ScriptedExecutor, handed_on: list[Job]) -> Loop:
-    return Loop(settings.places, jobs, settings, executor, handed_on.append)
+    return Loop(open_share(settings.places), jobs, settings, executor, handed_on.append)
 
 
 def queued(jobs: Jobs, settings: Settings, name: bytes, models: list[str] | None = None, priority: int = 0) -> Job:
@@ -182,6 +183,65 @@ def test_a_cancel_is_recorded_before_the_processes_are_told(
     assert loop.cancel(job.id)
     assert executor.cancelled == [f"{job.id}.1"]
     assert jobs.get(job.id).reason_code == "cancelled"
+
+
+def test_what_fails_for_one_attempt_alone_is_tried_three_times_and_the_next_job_begins(
+    loop: Loop, jobs: Jobs, settings: Settings, executor: ScriptedExecutor, handed_on: list[Job]
+) -> None:
+    first, second = queued(jobs, settings, b"first"), queued(jobs, settings, b"second")
+    loop.turn(accept=True)
+    executor.says = Report(f"{first.id}.1", "running", 0.0, "", trouble=ValueError("a defect"))
+    for _ in range(MAX_TROUBLES - 1):
+        with pytest.raises(JobTrouble, match=r"first: .* though the disks are in order: ValueError: a defect"):
+            loop.turn(accept=True)
+        assert handed_on == []
+    loop.turn(accept=True)
+    assert [(job.id, job.state, job.reason_code) for job in handed_on] == [
+        (first.id, State.FAIL_PENDING, "unfinished")
+    ]
+    assert [attempt.key for attempt in executor.started] == [f"{first.id}.1", f"{second.id}.1"]
+
+
+def test_an_attempt_that_got_on_meanwhile_has_all_its_tries_again(
+    loop: Loop, jobs: Jobs, settings: Settings, executor: ScriptedExecutor, handed_on: list[Job]
+) -> None:
+    job = queued(jobs, settings, b"chair")
+    loop.turn(accept=True)
+    for _ in range(MAX_TROUBLES):
+        executor.says = Report(f"{job.id}.1", "running", 0.0, "", trouble=ValueError("a defect"))
+        for _ in range(MAX_TROUBLES - 1):
+            with pytest.raises(JobTrouble):
+                loop.turn(accept=True)
+        executor.says = None
+        loop.turn(accept=True)
+    assert handed_on == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_an_attempt_that_the_machine_holds_up_waits_for_it(
+    loop: Loop, jobs: Jobs, settings: Settings, executor: ScriptedExecutor, handed_on: list[Job], error: Exception
+) -> None:
+    job = queued(jobs, settings, b"chair")
+    loop.turn(accept=True)
+    executor.says = Report(f"{job.id}.1", "running", 0.0, "", trouble=error)
+    for _ in range(3 * MAX_TROUBLES):
+        with pytest.raises(OSError, match=r"No space|MemoryError"):
+            loop.turn(accept=True)
+    assert handed_on == []
+    assert jobs.get(job.id).state is State.RUNNING
+
+
+def test_a_stopped_attempt_whose_end_cannot_be_written_down_is_not_handed_on(
+    loop: Loop, jobs: Jobs, settings: Settings, executor: ScriptedExecutor, handed_on: list[Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = queued(jobs, settings, b"chair")
+    loop.turn(accept=True)
+    monkeypatch.setattr(executor, "close", lambda keep: None)
+    executor.says = Report(f"{job.id}.1", "running", 0.0, "", trouble=ValueError("a defect"))
+    loop.stop()
+    assert handed_on == []
+    assert jobs.get(job.id).state is State.RUNNING
 
 
 # -- the retry table -----------------------------------------------------------------------------------------------
