@@ -84,7 +84,7 @@ class Advance:
         """One more failure of this job's own at the step of its state."""
         self._assessed.pop(job.id, None)  # what was measured may be what is wrong
         trouble = self._troubles.count(job, error, self.intake.share.places.claimed / job.id)
-        return JobTrouble(trouble.sentence)
+        return JobTrouble(trouble.sentence, stays=trouble.times > MAX_TROUBLES + 1)  # the barest bundle was tried too
 
     def _give_way(self, job: Job) -> Job:
         """The way out of the state that the job cannot leave as it should."""

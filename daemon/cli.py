@@ -235,7 +235,7 @@ cli_help.complete(app)
 
 
 def main() -> None:
-    """Entry point: exit codes 0 ok, 1 a problem was found, 2 usage, 75 another instance, 78 configuration."""
+    """Entry point: exit codes 0 ok, 1 a problem was found, 2 usage, 75 try again later, 78 configuration."""
     try:
         app()
     except MeshdropError as error:

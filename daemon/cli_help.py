@@ -11,7 +11,7 @@ CODES = {
     ExitCode.OK: "done, or all is well",
     ExitCode.PROBLEM: "a problem was found, and is told with its cure",
     ExitCode.USAGE: "the command was given wrongly",
-    ExitCode.ANOTHER_INSTANCE: "another service runs on these folders",
+    ExitCode.TRY_AGAIN: "another service runs on these folders, or `run --once` left a job behind",
     ExitCode.CONFIGURATION: "settings, folders or record do not fit this version",
 }
 #: One or two ways to give each command, as they would be typed. Tests hold them to the commands' own options.

@@ -12,7 +12,8 @@ class ExitCode:
     OK = 0
     PROBLEM = 1
     USAGE = 2
-    ANOTHER_INSTANCE = 75
+    #: EX_TEMPFAIL: the same command may succeed later.
+    TRY_AGAIN = 75
     CONFIGURATION = 78
 
 
@@ -162,7 +163,13 @@ class ShareMissing(ConfigurationError):
 class AnotherInstance(MeshdropError):
     """Somebody else already runs on these folders."""
 
-    exit_code = ExitCode.ANOTHER_INSTANCE
+    exit_code = ExitCode.TRY_AGAIN
+
+
+class LeftBehind(MeshdropError):
+    """``run --once`` came to an end, and some jobs did not: each waits for somebody to mend what holds it up."""
+
+    exit_code = ExitCode.TRY_AGAIN
 
 
 class NoService(MeshdropError):
@@ -174,7 +181,14 @@ class ShareUnavailable(Exception):
 
 
 class JobTrouble(Exception):
-    """A step of one job failed, and the machine is sound: others go on, and this one gets out of the way in the end."""
+    """A step of one job failed, and the machine is sound: others go on, and this one gets out of the way in the end.
+
+    ``stays`` when it cannot: every way out was tried, and somebody has to mend what the sentence names.
+    """
+
+    def __init__(self, sentence: str, *, stays: bool = False) -> None:
+        super().__init__(sentence)
+        self.stays = stays
 
 
 class Stopping(Exception):

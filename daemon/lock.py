@@ -240,4 +240,4 @@ def _refuse(other: Holder | None, because: OSError | None = None) -> NoReturn:
 def _end_at_once(other: Holder) -> None:
     """Like a kill, which loses nothing: every further step could be taken twice."""
     log.error("the spool was taken over by another host; ending at once", host=other.name, pid=other.pid)
-    os._exit(ExitCode.ANOTHER_INSTANCE)
+    os._exit(ExitCode.TRY_AGAIN)

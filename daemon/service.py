@@ -55,7 +55,7 @@ from daemon.start_checks import look_around, refuse_open_settings, refuse_open_w
 from daemon.startup import move_in
 from daemon.status import StatusPages
 from daemon.targets import Targets, read_targets
-from daemon.trouble import held_up
+from daemon.trouble import held_up, left_behind
 from db.engine import Database, DatabaseDamaged
 from db.jobs import Jobs
 from db.records import Job
@@ -89,7 +89,7 @@ def run_service(
 
     ``on_turn`` is called a few times a second with the current picture. Raises ``AnotherInstance`` and
     ``ConfigurationError`` before anything is touched; with ``once`` also ``ShareMissing`` and ``OSError``, which are
-    waited out otherwise.
+    waited out otherwise, and ``LeftBehind`` in the end when jobs are left that cannot go on by themselves.
     """
     with contextlib.ExitStack() as house:
         refuse_what_loses_data(settings)
@@ -115,6 +115,7 @@ class Service:
         self._pages = StatusPages(share.places, self.board)
         self._outlook = Outlook(database, self.board, settings.models, clock)
         self._broken: BaseException | None = None
+        self._is_through = False
         self._take_signals()
         self._keep_memory_flat()
         self._queue_due, self._queue_seen = 0.0, -1
@@ -122,6 +123,8 @@ class Service:
         self._holds = Holds(self.board, clock.monotonic)
         #: Seconds after which a job is tried again that could not be brought on, by its id.
         self._pauses: dict[str, float] = {}
+        #: Why jobs stay where they are until somebody mends it, by their ids.
+        self._staying: dict[str, str] = {}
         self._pause, self._draining = Pause(share.places.pause), False
         self._asked: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._suspects: list[Job] = []
@@ -204,8 +207,7 @@ class Service:
             self.board.stop()
             pages.write(self._clock.monotonic(), self._clock.now(), force=True)
             crashpoint("END")
-        if self._broken is not None:
-            raise self._broken
+        self._raise_what_is_amiss()
 
     def _insist(self, step: Callable[[], T], *, once: bool) -> T | None:
         """Do one step of the start, however often the disk refuses it; None when the service was stopped meanwhile."""
@@ -260,7 +262,8 @@ class Service:
                     self._delivery.put_away_late()
             if on_turn is not None:
                 on_turn(self.board)
-            if (once and self._nothing_left()) or (self._draining and self._nothing_runs()):
+            self._is_through = once and self._nothing_left()
+            if self._is_through or (self._draining and self._nothing_runs()):
                 return
             news = self._news.wait(_TURN_S if self._loop.running or once or more else _IDLE_TURN_S)
             self._news.clear()
@@ -317,8 +320,19 @@ class Service:
     def _nothing_left(self) -> bool:
         # what was put back while suspects were tried is known to the gate only when they all have been
         idle = self._suspects_tried.is_set() and self._gate.is_settled
-        idle = idle and not (self._to_read.open or self._to_finish.open or self._loop.running)
-        return idle and (self._rests() is not None or not self._jobs.live())
+        # What stays is put off in one of the lines, tried again and again.
+        idle = idle and self._to_read.open + self._to_finish.open == len(staying := set(self._staying))
+        idle = idle and not self._loop.running
+        return idle and (self._rests() is not None or all(job.id in staying for job in self._jobs.live()))
+
+    def _raise_what_is_amiss(self) -> None:
+        """At the very end: what ended the service, or that it was to see all jobs through and some stay."""
+        if self._broken is not None:
+            raise self._broken
+        if self._is_through:  # asked again: a last try may have brought some on
+            left = [(job, self._staying[job.id]) for job in self._jobs.live() if job.id in self._staying]
+            if left:
+                raise left_behind(left, self._share.places)
 
     def _obey_safely(self, command: Command) -> None:
         """Whatever one command is and does, the service goes on and whoever gave it gets an answer."""
@@ -446,14 +460,25 @@ class Service:
         except DatabaseDamaged:
             raise  # no fault of the job: the service ends, and the next start looks at the record
         except Exception as error:
-            own = isinstance(error, JobTrouble)
-            self._holds.hold(job.id, held_up(job.name, str(error)) if own else f"{shown(job.name)}: {error}")
+            self._hold_up(job, error)
             pause = self._pauses.get(job.id, _RETRY_S)
             self._pauses[job.id] = min(2 * pause, _RETRY_MOST_S)
             line.put_off(job, pause)
         else:
+            self._staying.pop(job.id, None)
             self._pauses.pop(job.id, None)
             self._holds.release(job.id)
+
+    def _hold_up(self, job: Job, error: Exception) -> None:
+        """Tell people why a job stands still, and remember whether somebody has to mend it."""
+        if isinstance(error, JobTrouble):
+            self._holds.hold(job.id, held_up(job.name, str(error)))
+        else:
+            self._holds.hold(job.id, f"{shown(job.name)}: {error}")
+        if isinstance(error, JobTrouble) and error.stays:
+            self._staying[job.id] = str(error)
+        else:
+            self._staying.pop(job.id, None)
 
     # -- shared ---------------------------------------------------------------------------------------------------
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon import fsops, kernels
-from daemon.errors import PASSING, ConfigurationError, ShareUnavailable
+from daemon.errors import PASSING, ConfigurationError, LeftBehind, ShareUnavailable
 from daemon.kernels import OpenToOthers
 from daemon.log import get_logger
-from daemon.places import shown
+from daemon.places import Places, shown
 from daemon.share import Share, probe_rename
 from db.engine import RecordUnavailable
 from db.records import Job
@@ -126,6 +127,32 @@ class Troubles:
 def held_up(name: bytes, sentence: str) -> str:
     """What is told of a job that a trouble of its own holds up."""
     return f"{shown(name)}: cannot be brought on, though the disks are in order: {sentence}"
+
+
+def left_behind(jobs: Sequence[tuple[Job, str]], places: Places) -> LeftBehind:
+    """What ``run --once`` says of jobs that stay, each with the reason why."""
+    return LeftBehind(
+        "\n".join(f"{shown(job.name)}: {_where(job, places)}: {reason}" for job, reason in jobs),
+        "mend what is named (ls -ld and lsattr -d show rights and locks of a folder), then give this command again: "
+        "nothing is lost, and each goes on from where it stands",
+    )
+
+
+def _where(job: Job, places: Places) -> str:
+    """What is left to do with a job that stays, and where it lies."""
+    staged, original = places.staging / job.id, f"its original is safe in {places.claimed / job.id}"
+    match job.state:
+        case State.DELIVERING:
+            return f"its result is complete in {staged} and cannot be moved to {places.outbox}"
+        case State.FAILING:
+            return f"its failure is told in {staged}, which cannot be moved to {places.failed}"
+        case State.FAIL_PENDING:
+            return f"its failure cannot be told, because {staged} cannot be made; {original}"
+        case State.DONE | State.FAILED:
+            shelf = places.outbox if job.state is State.DONE else places.failed
+            return f"it is published in {shelf}, and what is left of it cannot be put away; {original}"
+        case _:
+            return f"it cannot be brought on; {original}"
 
 
 def told(error: BaseException, inside: Path) -> str:

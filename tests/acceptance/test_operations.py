@@ -197,7 +197,7 @@ def test_every_hold_is_explained() -> None:
 def test_the_exit_codes_are_the_programs_and_systemds() -> None:
     lines = rows("When it ends at once")
     codes = {int(code) for code, _, _ in lines}
-    assert codes == {ExitCode.ANOTHER_INSTANCE, ExitCode.CONFIGURATION, 203, 217, 226}
+    assert codes == {ExitCode.TRY_AGAIN, ExitCode.CONFIGURATION, 203, 217, 226}
     source = re.sub(r'"\s*\n\s*f?"', "", SOURCE)
     said = [says for _, says, _ in lines if says != "(systemd)"]
     assert [says for says in said if says not in source] == []

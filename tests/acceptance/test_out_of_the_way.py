@@ -39,11 +39,20 @@ ODD = [
 ]  # fmt: skip
 
 
-def start_faulty(here: Rig) -> subprocess.Popen[bytes]:
+#: What stays where it is while the fault lasts: the capture, and what is said of it.
+STAYING = {
+    "odd-rename-outbox-refused": (True, "its result is complete in {staged} and cannot be moved to {root}/outbox"),
+    "odd-rename-failed-refused": (False, "its failure is told in {staged}, which cannot be moved to {root}/failed"),
+    "odd-make_dir-staging-defect": (False, "its failure cannot be told, because {staged} cannot be made"),
+}
+
+
+def start_faulty(here: Rig, *arguments: str) -> subprocess.Popen[bytes]:
     """The service with these faults."""
     log = open(here.log_file, "ab")  # noqa: SIM115 - the child keeps it
     here.started.append(subprocess.Popen(
-        [sys.executable, "-c", FAULTY, "run"], env=here.environment(), stdout=log, stderr=log, cwd=here.root.parent,
+        [sys.executable, "-c", FAULTY, "run", *arguments],
+        env=here.environment(), stdout=log, stderr=log, cwd=here.root.parent,
     ))  # fmt: skip
     return here.started[-1]
 
@@ -98,6 +107,32 @@ def test_the_line_goes_on_whatever_fails_for_single_jobs(light_rig: Callable[...
         job = json.loads((shelves[0] / name / "receipt.json").read_text())["job"]
         originals = [folder / job for folder in (here.places.kept, here.places.claimed)]
         assert [contents(one) for one in originals if one.exists()] == [contents(ball)], name
+
+
+def test_a_run_to_the_end_ends_beside_what_stays_and_says_so(light_rig: Callable[..., Rig], ball: Path) -> None:
+    here = light_rig()
+    bad = shutil.copytree(ball, here.root.parent / "bad")
+    (bad / "capture.json").write_text('{"nonsense": 1}')
+    for name, (is_good, _) in STAYING.items():
+        here.drop(ball if is_good else bad, name)
+    here.drop(ball, "good")
+    assert start_faulty(here, "--once").wait(PATIENCE_S) == 75, here.log()[-3000:]
+    assert are_out(here, ["good"])
+    told = here.log().partition("meshdrop: ")[2]
+    jobs = {job.name.decode(): job.id for job in here.live_jobs()}
+    assert set(jobs) == set(STAYING)
+    for name, (_, where) in STAYING.items():
+        line = next(line for line in told.splitlines() if line.startswith(f"{name}: "))
+        assert where.format(staged=here.places.staging / jobs[name], root=here.root) in line
+        assert ("a defect" if name.endswith("defect") else "Permission denied") in line
+    assert "fix: mend what is named" in told
+    # Nothing is lost: with the cause gone, the next run goes on from there.
+    assert here.run_once(timeout=PATIENCE_S) == 0, here.log()[-3000:]
+    for name, (is_good, _) in STAYING.items():
+        published = (here.places.outbox if is_good else here.places.failed) / name
+        assert_whole(published)
+        assert contents(published / "capture") == contents(ball if is_good else bad)
+    here.assert_at_rest()
 
 
 def test_returned_folders_with_a_file_where_another_has_a_folder_come_out(
