@@ -114,22 +114,30 @@ class WorkerProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self._answer.unlink(missing_ok=True)
         self._memory_mib, self._held_mib = home.memory_mib, 0
-        #: Of its kernels each worker has a copy of its own: what one may have spoiled never reaches another.
-        self._kernels = kernels.copy_for_worker(home.state, home.cache) if request["task"] in _COMPUTING else None
         request_file = folder / f"{self._answer.stem}.request.json"
         told = {**request, "parent": os.getpid(), "confinement": home.confinement}
         request_file.write_text(json.dumps(told), encoding="utf-8")
-        self._log = _CappedLog(folder / f"{self._answer.stem}.log")
         self._started = self._progressed = time.monotonic()
         self._stop_at = 0.0
-        self._pid, self._go, readers = self._spawn(request_file, worker_environment(key, folder, home, self._kernels))
-        self._readers = [
-            threading.Thread(target=self._log.drain, args=(readers[0],), daemon=True, name=f"log {key}"),
-            threading.Thread(target=self._listen, args=(readers[1],), daemon=True, name=f"messages {key}"),
-            threading.Thread(target=self._watch_memory, daemon=True, name=f"memory {key}"),
-        ]
-        for reader in self._readers:
-            reader.start()
+        with contextlib.ExitStack() as undo:  # what was made is not left behind when a later step fails
+            #: Of its kernels each worker has a copy of its own: what one may have spoiled never reaches another.
+            self._kernels = kernels.copy_for_worker(home.state, home.cache) if request["task"] in _COMPUTING else None
+            if self._kernels is not None:
+                undo.callback(kernels.forget, self._kernels)
+            self._log = _CappedLog(folder / f"{self._answer.stem}.log")
+            undo.callback(self._log.close)
+            environment = worker_environment(key, folder, home, self._kernels)
+            self._pid, self._go, (printed, said) = self._spawn(request_file, environment)
+            self._readers: list[threading.Thread] = []
+            undo.callback(self._abandon, printed, said)
+            self._readers += [
+                threading.Thread(target=self._log.drain, args=(printed,), daemon=True, name=f"log {key}"),
+                threading.Thread(target=self._listen, args=(said,), daemon=True, name=f"messages {key}"),
+                threading.Thread(target=self._watch_memory, daemon=True, name=f"memory {key}"),
+            ]
+            for reader in self._readers:
+                reader.start()
+            undo.pop_all()
 
     @property
     def pid(self) -> int:
@@ -159,6 +167,19 @@ class WorkerProcess:
             self._stopped_for = why
             self._stop_at = time.monotonic()
             self._signal(signal.SIGTERM)
+
+    def _abandon(self, printed: int, said: int) -> None:
+        """End what was just started and cannot be watched; it has not begun."""
+        self._signal(signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        started = [reader.ident is not None for reader in self._readers] or [False, False]
+        for is_read, descriptor in zip(started, (printed, said), strict=False):
+            if not is_read:
+                os.close(descriptor)
+        for reader in self._readers:
+            if reader.ident is not None:
+                reader.join(_DRAIN_S)
+        self._let_go()
 
     def _enforce(self, now: float) -> None:
         if self._stopped_for is not None:

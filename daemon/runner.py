@@ -15,7 +15,8 @@ from daemon import fsops
 from daemon.errors import RUN_FAILURES
 from daemon.executor import Attempt, Report
 from daemon.log import get_logger
-from daemon.process import RUN_KEY, Ended, Home, Limits, WorkerProcess, kill_marked, read_answer, worker_request
+from daemon.process import RUN_KEY, Ended, Home, Limits, WorkerProcess, read_answer, worker_request
+from daemon.strays import kill_marked
 from daemon.warming import Warming
 from models.limits import CaptureLimits
 

@@ -120,3 +120,35 @@ def test_an_end_that_cannot_be_told_at_once_is_told_later(tmp_path: Path, monkey
         with pytest.raises(OSError, match="Too many open files"):
             run_to_end(worker, lambda: False)
     assert run_to_end(worker, lambda: False).error_class is not None
+
+
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_a_worker_that_cannot_be_watched_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    """No more threads can be started: no process, no descriptor and no copy of the kernels stays."""
+    copied, forgotten = tmp_path / "kernels", []
+    monkeypatch.setattr(process.kernels, "copy_for_worker", lambda *_: copied)
+    monkeypatch.setattr(process.kernels, "forget", forgotten.append)
+    begin, left = threading.Thread.start, [None] * started
+    pids: list[int] = []
+    spawn = os.posix_spawn
+    monkeypatch.setattr(os, "posix_spawn", lambda *words, **more: pids.append(spawn(*words, **more)) or pids[-1])
+
+    def refuse(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        begin(thread)
+
+    request = worker_request("run", tmp_path, tmp_path / "run/answer.json", CaptureLimits())
+    before = sorted(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            WorkerProcess(f"test-{os.getpid()}", request, tmp_path / "run", Home(tmp_path, tmp_path), Limits(60, 60, 1))
+    assert forgotten == [copied]
+    assert len(pids) == 1
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pids[0], os.WNOHANG)
+    assert sorted(os.listdir("/proc/self/fd")) == before
