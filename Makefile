@@ -76,8 +76,8 @@ lock-check: install-dev  ## fail when a lock file does not belong to pyproject.t
 	    || { echo "$$lock does not belong to pyproject.toml: run 'make lock' and commit it"; exit 1; }; \
 	done; echo "the lock files belong to pyproject.toml"
 
-units: install  ## write the files in systemd/ anew from daemon/templates, after a change there
-	@$(BIN)/python -c 'from daemon.site import Site; from pathlib import Path; \
+units: install  ## write the files in systemd/ anew from daemon/install/templates, after a change there
+	@$(BIN)/python -c 'from daemon.install.site import Site; from pathlib import Path; \
 	  [Path("systemd", name).write_text(text) for name, text in Site().shipped().items()]'
 
 image: install-dev  ## build the CPU image in plain folders, without Docker, and try it (root; ARGS=--help)

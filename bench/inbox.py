@@ -56,7 +56,7 @@ from bench.subject import (
 from tests.rig import contents, write_ball
 
 out = Console(highlight=False, width=118)
-#: Seconds for which a folder counts as active and is looked at on every pass (daemon/scanner.py).
+#: Seconds for which a folder counts as active and is looked at on every pass (daemon/inbox/scanner.py).
 ACTIVE_S = 60.0
 
 

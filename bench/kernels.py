@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from daemon import kernels
-from daemon.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
-from daemon.warming import Warming
-from models.limits import CaptureLimits
+from daemon.workers import kernels
+from daemon.workers.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.workers.warming import Warming
+from models.files.limits import CaptureLimits
 
 PATIENT = Limits(1800, 1800, 10)
 

@@ -29,10 +29,10 @@ import trimesh
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.fusion import score_geometry, score_pictures
-from models.cameras import Camera
-from models.capture import Capture, View, read_capture
+from models.capture.capture import Capture, View, read_capture
+from models.formats.cameras import Camera
 from models.fusion.model import Fusion
-from models.mesh import TexturedMesh, read_glb, write_all
+from models.mesh.mesh import TexturedMesh, read_glb, write_all
 from models.nvdiffrec.model import Nvdiffrec
 from models.raster.numba_raster import rasterize
 

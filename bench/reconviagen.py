@@ -40,8 +40,8 @@ from torch.nn.functional import grid_sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from models.capture import Capture, read_capture
-from models.mesh import write_all
+from models.capture.capture import Capture, read_capture
+from models.mesh.mesh import write_all
 from models.reconviagen import model as module
 from models.reconviagen import upstream as published
 from models.reconviagen.images import prepare_views

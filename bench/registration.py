@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench import shapes  # noqa: E402
 from bench.shapes import Shape  # noqa: E402
-from models.capture import Capture, read_capture  # noqa: E402
+from models.capture.capture import Capture, read_capture  # noqa: E402
 from models.registration.register import Registration, register  # noqa: E402
 from models.registration.similarity import Similarity, angle_between  # noqa: E402
 from models.registration.target import target_of  # noqa: E402

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.base import Progress
-from models.capture import Capture, read_capture
+from models.capture.capture import Capture, read_capture
+from models.contract.base import Progress
+from models.files.limits import CaptureLimits
 from models.fusion.model import Fusion
-from models.limits import CaptureLimits
-from models.measure import measure
-from models.mesh import write_all
+from models.measure.measure import measure
+from models.mesh.mesh import write_all
 
 #: Kernels are compiled for the kinds of their arguments, not for the sizes.
 _SMALL = {"resolution": 48, "texture_size": 256, "max_faces": 2500}

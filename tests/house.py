@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon import fsops
-from daemon.deliver import Delivery
-from daemon.record import open_record
-from daemon.recover import Recovery
-from daemon.settings import Settings, load
-from daemon.share import Share, create_root, open_share
+from daemon.base import fsops
+from daemon.base.record import open_record
+from daemon.base.settings import Settings, load
+from daemon.base.share import Share, create_root, open_share
+from daemon.outbox.deliver import Delivery
+from daemon.service.recover import Recovery
 from db.clocks import Reading
 from db.engine import Database
 from db.jobs import Jobs

@@ -1,8 +1,8 @@
 """The service with worker processes that answer at once: every file operation, commit, thread and recovery is real.
 
 ``python -m tests.light run --once`` takes the same arguments and settings as ``meshdrop``. What is replaced is one
-class, ``daemon.process.WorkerProcess``: instead of starting ``models.worker`` it does a stand-in's work in the polling
-thread and writes the same files (request, log, answer, meshes, pictures). So no picture is decoded, nothing is
+class, ``daemon.workers.process.WorkerProcess``: instead of starting ``models.worker`` it does a stand-in's work in the
+polling thread and writes the same files (request, log, answer, meshes, pictures). So no picture is decoded, nothing is
 reconstructed, and the limits, signals and messages of real workers are not exercised; tests/faults and
 tests/acceptance/test_service.py do that with real ones. All else is the product's own code, unpatched.
 
@@ -32,10 +32,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon import process
-from daemon.errors import RUN_FAILURES
-from daemon.process import Ended, Home, Limits
-from models.problem import Problem
+from daemon.base.errors import RUN_FAILURES
+from daemon.workers import process
+from daemon.workers.process import Ended, Home, Limits
+from models.files.problem import Problem
 from models.worker import classify, write_answer
 
 #: Test seam: called with the folder into which a stand-in has written.
@@ -134,7 +134,7 @@ def name_of(request: Mapping[str, Any]) -> bytes:
 
 
 def inspect(request: Mapping[str, Any]) -> dict[str, Any]:
-    """An inspection as ``models.inspection`` gives one, without looking at a pixel."""
+    """An inspection as ``models.probe.inspection`` gives one, without looking at a pixel."""
     capture = Path(request["capture"])
     problems = [
         Problem("depth_format", str(depth.relative_to(capture)), "is a colour picture, not a depth map.",
@@ -287,7 +287,7 @@ def install() -> None:
 def main() -> None:
     """``meshdrop`` with stand-ins."""
     install()
-    from daemon import cli  # noqa: PLC0415 - after install()
+    from daemon.cli import cli  # noqa: PLC0415 - after install()
 
     cli.main()
 

@@ -1,7 +1,7 @@
 """Captures damaged at random, and a process that reads thousands of them as the service's reader does.
 
 ``python -m tests.mutants SEED COUNT FOLDER MEMORY_MIB`` makes a good capture in FOLDER, damages COUNT of its files one
-way or another, and asks ``models.inspection`` about each: the code that the ``inspect`` worker runs, in a process
+way or another, and asks ``models.probe.inspection`` about each: the code that the ``inspect`` worker runs, in a process
 limited as that worker limits itself. What may come out is an inspection; an exception ends the program with the mutant
 that caused it. One line of JSON says how it went.
 """
@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.cameras import canonical_camera
-from models.inspection import Inspection, inspect
+from models.formats.cameras import canonical_camera
+from models.probe.inspection import Inspection, inspect
 from models.worker import _plain, be_modest
 from tests.formats import bop_cameras, cameras_bin, colmap_images, colmap_text_files, images_bin, polycam_camera
 from tests.rig import write_ball

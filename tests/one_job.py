@@ -19,20 +19,23 @@ from typing import Any
 
 import pytest
 
-from daemon import assess, fsops, gltf_validation, intake, runner, warming
-from daemon.advance import Advance
-from daemon.assess import Assessor
-from daemon.clock import Clock
-from daemon.deliver import Delivery
-from daemon.intake import Intake, NotYet
-from daemon.look import look
-from daemon.loop import Loop
-from daemon.process import Home
-from daemon.runner import LocalExecutor, RunRules
-from daemon.scanner import Candidate
-from daemon.settings import load
-from daemon.settle import Window, judge
-from daemon.share import create_root, open_share
+from daemon.base import fsops
+from daemon.base.clock import Clock
+from daemon.base.settings import load
+from daemon.base.share import create_root, open_share
+from daemon.inbox import intake
+from daemon.inbox.intake import Intake, NotYet
+from daemon.inbox.look import look
+from daemon.inbox.scanner import Candidate
+from daemon.inbox.settle import Window, judge
+from daemon.outbox import assess, gltf_validation
+from daemon.outbox.assess import Assessor
+from daemon.outbox.deliver import Delivery
+from daemon.service.advance import Advance
+from daemon.service.loop import Loop
+from daemon.workers import runner, warming
+from daemon.workers.process import Home
+from daemon.workers.runner import LocalExecutor, RunRules
 from db.engine import Database
 from db.jobs import Jobs
 from db.records import Job

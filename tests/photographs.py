@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.cameras import CANONICAL_VIEWS, canonical_camera
-from models.capture import Capture, View
-from models.mesh import TexturedMesh
+from models.capture.capture import Capture, View
+from models.formats.cameras import CANONICAL_VIEWS, canonical_camera
+from models.mesh.mesh import TexturedMesh
 from models.raster.render import render
 
 #: Side of the photographs.

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from daemon.settings import load
-from daemon.share import create_root
+from daemon.base.settings import load
+from daemon.base.share import create_root
 from db.engine import reader
 from db.records import Job, live_jobs, recent_jobs
-from models.cameras import CANONICAL_VIEWS, canonical_camera
+from models.formats.cameras import CANONICAL_VIEWS, canonical_camera
 from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from models.cameras import Camera, look_at
-from models.mesh import read_mesh
-from models.pictures import TILE_PX
+from models.formats.cameras import Camera, look_at
+from models.measure.pictures import TILE_PX
+from models.mesh.mesh import read_mesh
 from models.raster.render import render
 
 TARGET = Path(__file__).parent / "snail.png"

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import ModelResult, Progress, ReconstructionModel
-from models.capture import Capture
-from models.fusion import atlas, bake, charts, surface, texture_solve, tsdf, volume
-from models.fusion.range_view import RangeView, prepare
+from models.capture.capture import Capture
+from models.contract.base import ModelResult, Progress, ReconstructionModel
+from models.fusion import surface
 from models.fusion.settings import FusionSettings
-from models.mesh import TexturedMesh
+from models.mesh.mesh import TexturedMesh
+from models.surface import atlas, bake, charts, texture_solve, tsdf, volume
+from models.surface.range_view import RangeView, prepare
 
 Floats = NDArray[np.float32]
 #: ``paint(points, normals, colours, seen)``: colours 0..255 of the surface points that nobody saw, in place; arrays

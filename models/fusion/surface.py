@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fusion import isosurface
-from models.fusion.fit import fit_to_field
-from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
-from models.fusion.simplify import simplify
-from models.fusion.volume import EmptyCapture
-from models.mesh_files import MIN_VERTICES
+from models.mesh.mesh_files import MIN_VERTICES
+from models.surface import isosurface
+from models.surface.fit import fit_to_field
+from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from models.surface.simplify import simplify
+from models.surface.volume import EmptyCapture
 
 #: An edge goes when this is all that it costs: the squared distance in voxels, integrated over the squared voxels of
 #: surface that it stands for. Lower values give more triangles and the same pictures.

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.fusion import tsdf
-from models.fusion.range_view import RangeView
-from models.fusion.volume import Grid, object_grid
 from models.nvdiffrec.tets import Lattice
+from models.surface import tsdf
+from models.surface.range_view import RangeView
+from models.surface.volume import Grid, object_grid
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StartField:
 def start_field(views: Sequence[RangeView], resolution: int) -> StartField:
     """What the views leave of space, on ``resolution`` cells along the object's longest side.
 
-    Views without depth carve by their outlines only. Raises ``models.fusion.volume.EmptyCapture`` as
+    Views without depth carve by their outlines only. Raises ``models.surface.volume.EmptyCapture`` as
     ``object_grid`` does.
     """
     grid = object_grid(views, resolution)

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from models.capture import View
-from models.frame import frame_of
-from models.mesh import TexturedMesh
-from models.quality import ViewQuality, compare, summarise
+from models.capture.capture import View
+from models.measure.frame import frame_of
+from models.measure.quality import ViewQuality, compare, summarise
+from models.mesh.mesh import TexturedMesh
 from models.raster.render import render
 
 #: One sample lies on the pixel's centre, where measured depth belongs.

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.base import Writer
-from models.capture import Capture
-from models.fusion.range_view import RangeView
-from models.holdout import FITTED_AT_LEAST, hold_out
-from models.mesh import TexturedMesh
-from models.mesh_pbr import MATERIAL_FILES, Material, write_pbr_glb
+from models.capture.capture import Capture
+from models.capture.holdout import FITTED_AT_LEAST, hold_out
+from models.contract.base import Writer
+from models.mesh.mesh import TexturedMesh
+from models.mesh.mesh_pbr import MATERIAL_FILES, Material, write_pbr_glb
+from models.mesh.radiance_hdr import write_hdr
 from models.nvdiffrec.appearance import Lit, Optics, Painted
 from models.nvdiffrec.appearance_fit import A, Fitted, Gallery, back_projected, fit
 from models.nvdiffrec.losses import Weights
@@ -29,8 +29,8 @@ from models.nvdiffrec.material import to_file
 from models.nvdiffrec.passes import plan
 from models.nvdiffrec.samples import samples_of
 from models.nvdiffrec.scene import build_scene
-from models.radiance_hdr import write_hdr
 from models.raster.differentiable import Raster
+from models.surface.range_view import RangeView
 
 #: The material must be better on the spared views by this much, in dB: less is no reason for two more files.
 LEAST_GAIN_DB = 0.1

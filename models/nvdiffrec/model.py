@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer, silent
-from models.capture import Capture
-from models.cuda import need_cuda
+from models.capture.capture import Capture
+from models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer, silent
+from models.contract.cuda import need_cuda
+from models.contract.stages import StageLog
 from models.fusion.model import Fusion
-from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
-from models.fusion.range_view import RangeView, prepare
-from models.fusion.simplify import simplify
 from models.fusion.surface import COST
 from models.nvdiffrec import judge
 from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
-from models.stages import StageLog
+from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from models.surface.range_view import RangeView, prepare
+from models.surface.simplify import simplify
 
 if TYPE_CHECKING:
     from models.nvdiffrec.materials import Contest

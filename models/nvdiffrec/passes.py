@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.capture import View
-from models.fusion.range_view import RangeView
-from models.mesh import TexturedMesh
+from models.capture.capture import View
+from models.mesh.mesh import TexturedMesh
 from models.nvdiffrec.drawing import Draft
 from models.nvdiffrec.hull import start_field
 from models.nvdiffrec.losses import Weights
@@ -22,6 +21,7 @@ from models.nvdiffrec.search import Progress, SearchResult, SearchSettings
 from models.nvdiffrec.search_losses import SearchViews
 from models.nvdiffrec.surface import connections
 from models.raster.differentiable import Raster
+from models.surface.range_view import RangeView
 
 #: Samples a side per pixel: one does not average as a camera does, more than four change nothing that was measured.
 FEWEST_SAMPLES, MOST_SAMPLES = 2, 4

@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.base import ModelResult, silent
-from models.capture import Capture
+from models.capture.capture import Capture
+from models.contract.base import ModelResult, silent
+from models.contract.stages import StageLog
 from models.fusion.model import Stages, dress
-from models.fusion.range_view import RangeView
 from models.fusion.settings import FusionSettings
-from models.mesh import TexturedMesh
-from models.mesh_cleaning import degenerate
+from models.mesh.mesh import TexturedMesh
+from models.mesh.mesh_cleaning import degenerate
 from models.nvdiffrec.passes import refine_mesh
 from models.nvdiffrec.refine import Look, Refined
 from models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
 from models.raster.differentiable import Raster
-from models.stages import StageLog
+from models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
-from models.cameras import Camera
-from models.capture import View
-from models.fusion.range_view import RangeView
-from models.fusion.silhouette import signed_distance
+from models.capture.capture import View
+from models.formats.cameras import Camera
+from models.surface.range_view import RangeView
+from models.surface.silhouette import signed_distance
 
 Floats = NDArray[np.float32]
 

@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
 from models.nvdiffrec import search_losses as losses
 from models.nvdiffrec.encoding import HashSettings
 from models.nvdiffrec.field import EPSILON, MaterialField
@@ -29,6 +28,7 @@ from models.nvdiffrec.search_losses import SearchViews
 from models.nvdiffrec.shape import ImplicitShape
 from models.nvdiffrec.tets import MarchingTets, TetGrid, TetMesh
 from models.raster.differentiable import Raster
+from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 
 #: Lattice points farther than this many cells outside the hull cannot matter.
 BEYOND_HULL = 1.5

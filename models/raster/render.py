@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cameras import Camera
-from models.mesh import TexturedMesh
+from models.formats.cameras import Camera
+from models.mesh.mesh import TexturedMesh
 from models.raster import numba_raster as raster
 from models.raster.numba_raster import Fragments
 

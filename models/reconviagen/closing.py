@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fusion.pieces import ClosedMesh, opposite_corners, without_crumbs
-from models.fusion.simplify import simplify
 from models.fusion.surface import COST
-from models.mesh_cleaning import Triangles, clean
+from models.mesh.mesh_cleaning import Triangles, clean
+from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from models.surface.simplify import simplify
 
 Floats = NDArray[np.float64]
 Faces = NDArray[np.int32]

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from models.base import silent
-from models.capture import Capture
+from models.capture.capture import Capture
+from models.contract.base import silent
 from models.fusion.model import Stages, dress
-from models.fusion.range_view import RangeView
 from models.fusion.settings import FusionSettings
-from models.mesh import TexturedMesh
+from models.mesh.mesh import TexturedMesh
+from models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
 

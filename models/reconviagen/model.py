@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel
-from models.capture import Capture
-from models.cuda import need_cuda
-from models.fusion.range_view import RangeView, prepare
-from models.mesh import TexturedMesh
+from models.capture.capture import Capture
+from models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel
+from models.contract.cuda import need_cuda
+from models.contract.stages import StageLog
+from models.mesh.mesh import TexturedMesh
 from models.reconviagen import upstream, weights
 from models.reconviagen.closing import NothingSolid, solid
 from models.reconviagen.export import Splats, astray, placed
@@ -27,7 +27,7 @@ from models.reconviagen.presets import PRESETS
 from models.reconviagen.settings import ReconviagenSettings
 from models.registration.register import Registration, register
 from models.registration.target import Target, target_of
-from models.stages import StageLog
+from models.surface.range_view import RangeView, prepare
 
 if TYPE_CHECKING:
     from models.reconviagen.pipeline import Generator

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.base import ModelUnavailable
+from models.contract.base import ModelUnavailable
 from models.reconviagen.aggregate import HALVED
 from models.reconviagen.checkpoints import built, fill_from_pth, fill_from_safetensors, read_config
 from models.reconviagen.upstream import Upstream

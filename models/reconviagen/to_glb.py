@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.mesh import TexturedMesh
+from models.mesh.mesh import TexturedMesh
 from models.reconviagen.gaussian_reading import HARMONIC
 from models.reconviagen.generated import Generated
 from models.reconviagen.upstream import Upstream

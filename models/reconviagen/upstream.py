@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.base import ModelUnavailable
+from models.contract.base import ModelUnavailable
 from models.reconviagen.contract import broken_promises
 from models.reconviagen.stand_ins import standing_in
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from models.fusion.silhouette import signed_distance
 from models.raster.numba_raster import Fragments
 from models.registration.agreement import COVERED, Agreement, draw, judged
 from models.registration.pixels import points_at
 from models.registration.sight import Sight, slope_at
 from models.registration.similarity import Similarity, turned_by
+from models.surface.silhouette import signed_distance
 
 Array = NDArray[np.float64]
 

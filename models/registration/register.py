@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture import Capture
+from models.capture.capture import Capture
+from models.contract.side_by_side import each
 from models.registration import rotations
 from models.registration.agreement import Agreement, agreement
 from models.registration.cloud import Cloud, seen_from_outside
@@ -20,7 +21,6 @@ from models.registration.sight import Sight, chosen, sights_of
 from models.registration.similarity import Similarity, angle_between
 from models.registration.target import Target
 from models.registration.vote import Answer, distinct, fitted, promising, ranked
-from models.side_by_side import each
 
 Array = NDArray[np.float64]
 

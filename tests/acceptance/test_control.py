@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.control import Command, ask
-from daemon.service import Service
+from daemon.base.control import Command, ask
+from daemon.service.service import Service
 from tests.rig import Rig, stop, wait_for
 
 

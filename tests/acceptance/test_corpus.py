@@ -23,12 +23,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon import fsops
-from daemon.places import Places, shown
+from daemon.base import fsops
+from daemon.base.places import Places, shown
 from db.records import Job
 from db.states import State
-from models.inspection import inspect
-from models.limits import CaptureLimits
+from models.files.limits import CaptureLimits
+from models.probe.inspection import inspect
 from tests.corpus import CASES, Case, make, make_canary, state_of
 from tests.mutants import impostors, mutate_png
 from tests.patience import PATIENCE_S
@@ -271,7 +271,7 @@ def test_what_may_not_be_read_is_held_and_then_taken(case: Case, together: Toget
     assert job.state in (State.DONE, State.DONE_CLEAN), job.reason
 
 
-#: Making a hundred thousand files twice is dear; tests/unit/models/test_entries.py looks at a folder of six hundred.
+#: Making a hundred thousand files twice is dear; tests/unit/models/files/test_entries.py looks at six hundred.
 CHECKED = [case for case in of("refused", "waits", "accepted") if case.number != 33]
 
 

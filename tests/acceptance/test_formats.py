@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from daemon.rigs import RigShelf
-from models.capture import read_capture
-from models.limits import CaptureLimits
-from models.rig_making import make_profile
+from daemon.base.rigs import RigShelf
+from models.capture.capture import read_capture
+from models.files.limits import CaptureLimits
+from models.probe.rig_making import make_profile
 from tests import formats
 from tests.formats import FORMATS, odd_rig
 from tests.rig import REPOSITORY, Rig, assert_whole, contents, stop, wait_for

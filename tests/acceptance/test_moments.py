@@ -21,12 +21,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon import fsops
-from daemon.places import shown
+from daemon.base import fsops
+from daemon.base.places import shown
 from db.states import State
-from models.folder import CaptureFolder
-from models.limits import CaptureLimits
-from models.problem import CaptureError
+from models.files.folder import CaptureFolder
+from models.files.limits import CaptureLimits
+from models.files.problem import CaptureError
 from tests.acceptance import test_corpus
 from tests.corpus import CASES, TITLES
 from tests.integration import test_mutants

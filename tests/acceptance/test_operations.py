@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import FAILURES, RUN_FAILURES, ExitCode
+from daemon.base.errors import FAILURES, RUN_FAILURES, ExitCode
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 from tests.unit.test_docs import blocks, section, table
 

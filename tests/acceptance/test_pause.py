@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.pause import Pause
+from daemon.base.pause import Pause
 from tests.patience import PATIENCE_S
 from tests.rig import Rig, stop, wait_for
 

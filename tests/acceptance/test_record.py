@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.record import last_restored
+from daemon.base.record import last_restored
 from db import copies
 from tests.house import WAY, Guest, House
 from tests.patience import PATIENCE_S

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from models.mesh import MESH_FILES
-from models.mesh_pbr import MATERIAL_FILES
+from models.mesh.mesh import MESH_FILES
+from models.mesh.mesh_pbr import MATERIAL_FILES
 from samples.broken import CASES, make_broken
 from tests.captures import ground_truth
 from tests.rig import Rig, assert_whole, contents, stop, wait_for, write_ball

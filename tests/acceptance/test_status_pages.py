@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.pages import and_left
+from daemon.status.pages import and_left
 from tests.rig import ENGINES, Rig, stop, wait_for
 
 

@@ -27,8 +27,8 @@ HANGS = """
 import faulthandler, sys, time
 from pathlib import Path
 from daemon import log
-from daemon.service import run_service
-from daemon.settings import load
+from daemon.service.service import run_service
+from daemon.base.settings import load
 
 hang, hangs = Path(sys.argv[1]), Path(sys.argv[2])
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from daemon.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
-from models.confinement import LAYERS
-from models.limits import CaptureLimits
+from daemon.workers.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
+from models.files.limits import CaptureLimits
+from models.walls.confinement import LAYERS
 from tests.rig import ENGINES, is_gone
 
 LIMITS = Limits(run_s=900, stall_s=900, grace_s=5)
@@ -27,7 +27,7 @@ LIMITS = Limits(run_s=900, stall_s=900, grace_s=5)
 @pytest.fixture(scope="module")
 def layers() -> dict[str, dict[str, str]]:
     """Which layers this kernel has, as a process of its own tells."""
-    done = subprocess.run([sys.executable, "-I", "-m", "models.confinement"], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-m", "models.walls.confinement"], capture_output=True, check=True)
     told: dict[str, dict[str, str]] = json.loads(done.stdout)
     assert {*told["stand"], *told["missing"]} == {*LAYERS}
     return told

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from daemon.settings import Settings
-from daemon.site import Site
+from daemon.base.settings import Settings
+from daemon.install.site import Site
 from models.reconviagen import upstream
 from tests.image.dockerfile import Stage, expanded, instructions, stages
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from daemon.board import SCHEMA
-from daemon.errors import ExitCode
+from daemon.base.errors import ExitCode
+from daemon.status.board import SCHEMA
 from tests.patience import PATIENCE_S
 from tests.rig import Rig
 

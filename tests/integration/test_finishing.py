@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from daemon import assess, gltf_validation, intake, runner, warming
-from daemon.errors import MAX_TROUBLES, JobTrouble
-from daemon.places import publishable
-from daemon.process import Ended, Home, Limits
+from daemon.base.errors import MAX_TROUBLES, JobTrouble
+from daemon.base.places import publishable
+from daemon.inbox import intake
+from daemon.outbox import assess, gltf_validation
+from daemon.workers import runner, warming
+from daemon.workers.process import Ended, Home, Limits
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State

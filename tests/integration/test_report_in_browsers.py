@@ -18,13 +18,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from daemon import fsops
-from daemon.report import build_report
-from daemon.report_page import render_html
-from models import pictures
-from models.limits import VIEWER_BYTES
-from models.measure import measure
-from models.mesh import TexturedMesh, write_all
+from daemon.base import fsops
+from daemon.reporting.report import build_report
+from daemon.reporting.report_page import render_html
+from models.files.limits import VIEWER_BYTES
+from models.measure import pictures
+from models.measure.measure import measure
+from models.mesh.mesh import TexturedMesh, write_all
 from tests import meshes
 from tests.browsers.chromium import Chromium
 from tests.browsers.firefox import Firefox

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.weights import MANIFEST, verify
+from models.contract.weights import MANIFEST, verify
 from tests.hub import CONFIG, FILES, MODEL, NETWORK, REPOSITORY, Hub, fill, running, sha256
 from tests.patience import PATIENCE_S
 from tests.rig import wait_for
@@ -22,7 +22,7 @@ PART = 10 << 20
 PROGRAM = """
 import sys
 from daemon import weights
-from daemon.cli import main
+from daemon.cli.cli import main
 from tests.hub import Hub
 catalogue = Hub(url=sys.argv[1], elsewhere=sys.argv[2]).catalogue()
 weights.CATALOGUES[catalogue.model] = catalogue

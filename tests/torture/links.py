@@ -1,4 +1,4 @@
-"""A stranger puts a link where a folder stood, at each named point of ``daemon.crash``, while the service stands there.
+"""A stranger puts a link where a folder stood, at each named point of ``daemon.base.crash``, while it stands there.
 
 He owns every folder that people can write, and handles on what he dropped: the public folders, the capture in the
 inbox, and the folders inside the one that was taken. Behind the link lies a treasure: the same folder with other

@@ -1,4 +1,4 @@
-"""Kills and power cuts at the named points of ``daemon.crash``, single and double, and with a flush taken away."""
+"""Kills and power cuts at the named points of ``daemon.base.crash``, single and double, and with a flush taken away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes down what a run does to the disk, from inside it: every operation of ``daemon.fsops``, every commit.
+"""Writes down what a run does to the disk, from inside it: every operation of ``daemon.base.fsops``, every commit.
 
 One JSON object a line in ``operations``, in the order in which they took effect; the database after commit N lies
 beside it as ``N.db``. ``tests.torture.unsynced`` makes crashes of it.
@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
-from daemon import fsops
+from daemon.base import fsops
 from tests import light
 
 OPERATIONS = "operations"

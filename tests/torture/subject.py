@@ -10,7 +10,9 @@ import time
 import traceback
 from dataclasses import dataclass, field
 
-from daemon import cli, crash, service  # noqa: F401 - imported here for the forks
+from daemon.base import crash
+from daemon.cli import cli
+from daemon.service import service  # noqa: F401 - imported here for the forks
 from tests import light
 from tests.patience import PATIENCE_S
 from tests.rig import Rig

@@ -14,26 +14,26 @@ import pytest
 import typer
 from PIL import Image
 
-from daemon.bundle import failure_bundle, result_bundle
-from daemon.cli import app
-from daemon.clock import Clock
-from daemon.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
-from daemon.grades import GRADES
-from daemon.places import SENTINEL, Places
-from daemon.settings import Settings, load
+from daemon.base.clock import Clock
+from daemon.base.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
+from daemon.base.places import SENTINEL, Places
+from daemon.base.settings import Settings, load
+from daemon.cli.cli import app
+from daemon.outbox.bundle import failure_bundle, result_bundle
+from daemon.reporting.grades import GRADES
 from db.engine import Database
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State
-from models import pictures
-from models.confinement import LAYERS
+from models.contract.registry import BUILT_IN
+from models.files.names import RECEIPT
 from models.fusion.settings import FusionSettings
-from models.measure import measure
-from models.mesh import write_all
-from models.names import RECEIPT
+from models.measure import pictures
+from models.measure.measure import measure
+from models.mesh.mesh import write_all
 from models.nvdiffrec.settings import NvdiffrecSettings
 from models.reconviagen.settings import ReconviagenSettings
-from models.registry import BUILT_IN
+from models.walls.confinement import LAYERS
 from models.worker import TASKS
 from tests import meshes
 from tests.photographs import photographed
@@ -149,7 +149,7 @@ def is_known(name: str) -> bool:
     if any((PROJECT / place / name).exists() for place in ("", "docs", "daemon", "db", "models")):
         return True
     if name.endswith(".py"):
-        return False
+        return "/" not in name and any(file.name == name for file in SOURCES)
     words = [re.sub("|".join(EXAMPLES), "", part) for part in name.rstrip("/").split("/")]
     # numbered files are written as f-strings: the number and what follows it are left out
     return all(any(re.split(r"\d", word)[0] in text for text in SOURCES.values()) for word in words)
@@ -334,7 +334,7 @@ def test_every_step_that_the_code_names_is_in_the_tables() -> None:
     """Docstrings such as "I2 to I4" or "D3, D4 (F3, F4)"."""
     steps = {row.split(",")[0] for row in re.findall(r"^\| ([IRDF]\d[^|]*?) \|", ARCHITECTURE, re.MULTILINE)}
     named = {
-        step for file, text in SOURCES.items() if file.parent.name == "daemon"
+        step for file, text in SOURCES.items() if file.is_relative_to(PROJECT / "daemon")
         for docstring in re.findall(r'"""(.*?)"""', text, re.DOTALL)
         for step in re.findall(r"\b([IRDF]\d)\b(?=[\s,:.)-])", docstring)
     }  # fmt: skip
@@ -362,8 +362,8 @@ def test_the_threads_and_processes_are_those_of_the_program() -> None:
     named = {
         name
         for file in (
-            "daemon/service.py", "daemon/control.py", "daemon/lock.py", "daemon/record.py", "daemon/errands.py",
-            "daemon/retention.py", "db/engine.py",
+            "daemon/service/service.py", "daemon/base/control.py", "daemon/base/lock.py", "daemon/base/record.py",
+            "daemon/service/errands.py", "daemon/service/retention.py", "db/engine.py",
         )
         for line in SOURCES[PROJECT / file].splitlines()
         for name in re.findall(r'\("(\w+)", self\._|\bname="(\w+)"|thread_name_prefix="(\w+)"', line)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import typer
 
-from daemon.cli import app
-from daemon.cli_help import CODES, EXAMPLES
-from daemon.errors import ExitCode
+from daemon.base.errors import ExitCode
+from daemon.cli.cli import app
+from daemon.cli.cli_help import CODES, EXAMPLES
 
 ROOT: Any = typer.main.get_command(app)
 

@@ -15,12 +15,12 @@ import pytest
 from prometheus_client import generate_latest
 from sqlalchemy.orm import sessionmaker
 
-from daemon.announce import SCHEMA, bodies_of
-from daemon.board import Board
-from daemon.gpu_memory import GpuMemory
-from daemon.metrics import Metrics, registry_of
-from daemon.settings import Settings, load
-from daemon.targets import Targets
+from daemon.base.settings import Settings, load
+from daemon.host.gpu_memory import GpuMemory
+from daemon.metrics.metrics import Metrics, registry_of
+from daemon.notify.announce import SCHEMA, bodies_of
+from daemon.notify.targets import Targets
+from daemon.status.board import Board
 from db.engine import Database, reader
 from db.jobs import Jobs
 from db.records import Job, ModelRun

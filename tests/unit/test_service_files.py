@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import ExitCode
-from daemon.settings import Settings
-from daemon.site import Network, Site
+from daemon.base.errors import ExitCode
+from daemon.base.settings import Settings
+from daemon.install.site import Network, Site
 from tests.patience import PATIENCE_S
 
 PROJECT = Path(__file__).parents[2]
@@ -80,8 +80,10 @@ def test_every_file_that_the_program_reads_is_installed() -> None:
     setuptools = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     forgotten = []
     for package in ("daemon", "db", "models", "samples"):
-        folder, globs = PROJECT / package, setuptools["package-data"].get(package, [])
-        named = {path for glob in globs for path in folder.glob(glob)}
+        folder, named = PROJECT / package, set()
+        for room, globs in setuptools["package-data"].items():
+            if room.split(".")[0] == package:
+                named |= {path for glob in globs for path in (PROJECT / room.replace(".", "/")).glob(glob)}
         there = {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
         forgotten += sorted(str(path) for path in there - named if path.suffix != ".py")
     assert forgotten == []

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SOURCES = [file for room in ("daemon", "db", "models") for file in sorted((ROOT / room).rglob("*.py"))]
 #: Compared with `digest_at`, which is a time by this machine's clock; never shown.
-COMPARED = {"daemon/outgoing.py"}
+COMPARED = {"daemon/notify/outgoing.py"}
 
 
 def formats(tree: ast.AST) -> list[str]:
@@ -25,11 +25,12 @@ def test_no_time_of_day_is_without_its_zone() -> None:
         for told in formats(ast.parse(text)):
             found += 1
             names_it = "UTC" in told or "Z" in told
-            assert names_it or name in COMPARED or name in {"daemon/record.py", "daemon/report_page.py"}, (name, told)
+            others = {"daemon/base/record.py", "daemon/reporting/report_page.py"}
+            assert names_it or name in COMPARED or name in others, (name, told)
     assert found > 10
 
 
 def test_names_and_pages_made_of_parts_say_it_too() -> None:
     """Two put their formats together: a folder's name ends with Z, a report's time with the zone that it was given."""
-    assert "06d}Z" in (ROOT / "daemon/record.py").read_text(encoding="utf-8")
-    assert "tzname()" in (ROOT / "daemon/report_page.py").read_text(encoding="utf-8")
+    assert "06d}Z" in (ROOT / "daemon/base/record.py").read_text(encoding="utf-8")
+    assert "tzname()" in (ROOT / "daemon/reporting/report_page.py").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.record import open_record
-from daemon.settings import load
-from daemon.share import create_root
+from daemon.base.record import open_record
+from daemon.base.settings import load
+from daemon.base.share import create_root
 from db.jobs import Jobs
 from db.soundness import trouble_of
 

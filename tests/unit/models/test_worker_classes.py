@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from daemon.errors import RUN_FAILURES
-from models.base import ModelUnavailable, NoResult
-from models.options import WrongSettings
-from models.problem import CaptureError, Problem
+from daemon.base.errors import RUN_FAILURES
+from models.contract.base import ModelUnavailable, NoResult
+from models.contract.options import WrongSettings
+from models.files.problem import CaptureError, Problem
 from models.worker import classify
 
 

@@ -14,11 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from daemon.doctor import examine
-from daemon.finding import Finding
-from daemon.machine import Machine
-from daemon.settings import load
-from models.rig_profile import SCHEMA
+from daemon.base.settings import load
+from daemon.doctor.checks.finding import Finding
+from daemon.doctor.doctor import examine
+from daemon.host.machine import Machine
+from models.capture.rig_profile import SCHEMA
 
 GB = 10**9
 CARD = {

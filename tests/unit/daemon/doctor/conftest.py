@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from daemon import check_formats, check_models, check_service, check_settings, check_workers, doctor, gpus
-from daemon.checkup import Check
-from daemon.finding import Finding
-from daemon.machine import Machine, Room, Torch
-from daemon.settings import config_file, load
-from daemon.share import create_root
+from daemon.base.settings import config_file, load
+from daemon.base.share import create_root
+from daemon.doctor import doctor
+from daemon.doctor.checks import check_formats, check_models, check_service, check_settings, check_workers
+from daemon.doctor.checks.checkup import Check
+from daemon.doctor.checks.finding import Finding
+from daemon.host import gpus
+from daemon.host.machine import Machine, Room, Torch
 from db.engine import Database
-from models.confinement import LAYERS
+from models.walls.confinement import LAYERS
 from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import GB, write_smi
 
@@ -61,12 +63,12 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         proc / "self/limits": LIMITS, proc / "self/mountinfo": MOUNTS, proc / "self/cgroup": "0::/system.slice/x\n",
         proc / "meminfo": "MemTotal:       65000000 kB\nMemFree:        1000000 kB\n",
         proc / "stat": "cpu 1 2 3\nbtime 1700000000\n",
-        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n", program / "daemon/cli.py": "",
+        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n", program / "daemon/cli/cli.py": "",
     }  # fmt: skip
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    os.utime(program / "daemon/cli.py", (time.time() - 10_000,) * 2)
+    os.utime(program / "daemon/cli/cli.py", (time.time() - 10_000,) * 2)
     dev.mkdir()
     (tmp_path / "bin").mkdir()
     monkeypatch.setattr(check_formats, "validator", lambda: Finding("glTF validator", "ok", "here"))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.check_record import clock
-from daemon.machine import Machine
-from daemon.settings import load
+from daemon.base.settings import load
+from daemon.doctor.checks.check_record import clock
+from daemon.host.machine import Machine
 from db.clocks import Reading
 from db.engine import Database
 from db.jobs import Jobs

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon import check_gpu, gpus
-from daemon.doctor import examine
-from daemon.machine import Machine, Torch, gpu_seen, torch_installed
-from daemon.settings import config_file
+from daemon.base.settings import config_file
+from daemon.doctor.checks import check_gpu
+from daemon.doctor.doctor import examine
+from daemon.host import gpus
+from daemon.host.machine import Machine, Torch, gpu_seen, torch_installed
 from tests.unit.daemon.doctor.ailments import by_name, changed, script, troubles, write_smi
 
 PROJECT = Path(__file__).parents[4]

@@ -15,22 +15,22 @@ from typing import Any
 
 import pytest
 
-from daemon import check_disks, check_folders, check_settings, checkup
-from daemon.check_gpu import Cards, ProcessFacts
-from daemon.check_machine import clock
-from daemon.check_models import asked
-from daemon.check_service import instance
-from daemon.checkup import Check, carry_out
-from daemon.doctor import examine
-from daemon.errors import ConfigurationError
-from daemon.finding import Finding
-from daemon.machine import Machine, Room
-from daemon.repairs import plan
-from daemon.settings import config_file, load
-from daemon.site import UNIT
-from daemon.site_install import site_of
-from daemon.start_checks import refuse_what_loses_data
-from daemon.users import user_name
+from daemon.base.errors import ConfigurationError
+from daemon.base.settings import config_file, load
+from daemon.base.users import user_name
+from daemon.doctor.checks import check_disks, check_folders, check_settings, checkup
+from daemon.doctor.checks.check_gpu import Cards, ProcessFacts
+from daemon.doctor.checks.check_machine import clock
+from daemon.doctor.checks.check_models import asked
+from daemon.doctor.checks.check_service import instance
+from daemon.doctor.checks.checkup import Check, carry_out
+from daemon.doctor.checks.finding import Finding
+from daemon.doctor.doctor import examine
+from daemon.doctor.repairs import plan
+from daemon.doctor.start_checks import refuse_what_loses_data
+from daemon.host.machine import Machine, Room
+from daemon.install.site import UNIT
+from daemon.install.site_install import site_of
 from tests.rig import is_gone, wait_for
 from tests.unit.daemon.doctor.ailments import (
     by_name,
@@ -221,7 +221,7 @@ def test_a_model_that_leaves_something_running_costs_no_wait_and_leaves_nothing(
     file.write_text(
         "import atexit, subprocess\nchild = subprocess.Popen(['/bin/sleep', '600'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\natexit.register(print, 'bye')\n"
-        "from models.base import ReconstructionModel\n"
+        "from models.contract.base import ReconstructionModel\n"
         "class Mine(ReconstructionModel):\n    name = 'mine'\n"
         "    def inference(self, capture, output_dir): raise NotImplementedError\n"
     )
@@ -284,7 +284,7 @@ def test_a_move_that_is_forbidden_has_the_cure_of_its_reason(
     def forbid(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    found = changed(root, healthy, lambda: monkeypatch.setattr("daemon.fsops.rename_new", forbid))
+    found = changed(root, healthy, lambda: monkeypatch.setattr("daemon.base.fsops.rename_new", forbid))
     assert (found.name, found.result, cure in found.fix) == ("moving", "fail", True)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import check_formats, check_machine
-from daemon.machine import Machine, Room, clock_is_steered, inotify_refused
-from daemon.processes import ProcessFacts
+from daemon.doctor.checks import check_formats, check_machine
+from daemon.host.machine import Machine, Room, clock_is_steered, inotify_refused
+from daemon.host.processes import ProcessFacts
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -226,7 +226,7 @@ def test_a_container_with_dockers_own_shared_memory_is_a_warning_where_torch_com
 
 
 def test_a_clock_before_the_day_of_installation_fails(root: Path, healthy: Machine) -> None:
-    newest = healthy.program / "daemon/cli.py"
+    newest = healthy.program / "daemon/cli/cli.py"
     found = changed(root, healthy, lambda: os.utime(newest, (time.time() + 90_000,) * 2))
     assert (found.name, found.result) == ("clock", "fail")
 
@@ -248,7 +248,7 @@ def test_a_time_zone_that_does_not_exist_is_a_warning(root: Path, healthy: Machi
 
 def test_the_healthy_machine_is_told_line_by_line(root: Path, healthy: Machine) -> None:
     """Nothing of the machine that runs the tests shines through."""
-    from daemon.doctor import examine  # noqa: PLC0415 - only here
+    from daemon.doctor.doctor import examine  # noqa: PLC0415 - only here
 
     found = by_name(examine(root, None, healthy))
     assert found["memory"].says == f"{65_000_000 // 1024} MiB"

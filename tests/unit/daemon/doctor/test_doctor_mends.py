@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from daemon import cli_doctor, leftovers
-from daemon.cli import app
-from daemon.doctor import examine
-from daemon.finding import Finding
-from daemon.kernels import kernel_digest
-from daemon.machine import Machine
-from daemon.repairs import perform, plan
-from daemon.settings import config_file, load
+from daemon.base.settings import config_file, load
+from daemon.cli import cli_doctor
+from daemon.cli.cli import app
+from daemon.doctor import leftovers
+from daemon.doctor.checks.finding import Finding
+from daemon.doctor.doctor import examine
+from daemon.doctor.repairs import perform, plan
+from daemon.host.machine import Machine
+from daemon.workers.kernels import kernel_digest
 from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import troubles
 

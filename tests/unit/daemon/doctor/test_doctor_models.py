@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from daemon import check_models
-from daemon.doctor import examine
-from daemon.errors import ConfigurationError
-from daemon.machine import Machine, Torch
-from daemon.settings import config_file, load
-from daemon.weights import CATALOGUES
+from daemon.base.errors import ConfigurationError
+from daemon.base.settings import config_file, load
+from daemon.doctor.checks import check_models
+from daemon.doctor.doctor import examine
+from daemon.host.machine import Machine, Torch
+from daemon.weights.weights import CATALOGUES
+from models.contract.weights import MANIFEST
 from models.reconviagen import upstream
-from models.weights import MANIFEST
 from tests.unit.daemon.doctor.ailments import by_name, changed, troubles
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def test_settings_that_this_user_may_not_read_name_the_user_who_may(
         because = PermissionError(13, "Permission denied", str(config_file(root)))
         raise ConfigurationError("cannot be read", "as another user") from because
 
-    monkeypatch.setattr("daemon.check_settings.load", refused)
+    monkeypatch.setattr("daemon.doctor.checks.check_settings.load", refused)
     own = by_name(examine(root, None, healthy))["settings"]
     assert own.fix.startswith("sudo chown -R "), "whom the root belongs to is told to open it"
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
@@ -156,7 +156,7 @@ def test_a_root_whose_only_model_cannot_run_fails_whatever_the_reason(
     body, says = BROKEN_MODELS[case]
     file = tmp_path / "mine.py"
     file.write_text(
-        "from models.base import ModelUnavailable, ReconstructionModel\n"
+        "from models.contract.base import ModelUnavailable, ReconstructionModel\n"
         "print('chatter on stdout')\n"
         f"class Mine(ReconstructionModel):\n    name = 'mine'\n    {body}\n"
         "    def inference(self, capture, output_dir): raise NotImplementedError\n"

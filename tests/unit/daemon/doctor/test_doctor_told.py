@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from daemon import cli_doctor
-from daemon.checkup import Check, carry_out
-from daemon.cli import app
-from daemon.doctor import examine
-from daemon.doctor_views import facts, findings_view
-from daemon.finding import Finding
-from daemon.machine import Machine
+from daemon.cli import cli_doctor
+from daemon.cli.cli import app
+from daemon.doctor.checks.checkup import Check, carry_out
+from daemon.doctor.checks.finding import Finding
+from daemon.doctor.doctor import examine
+from daemon.doctor.doctor_views import facts, findings_view
+from daemon.host.machine import Machine
 from tests.unit.daemon.doctor.ailments import by_name
 
 PROJECT = Path(__file__).parents[4]
@@ -110,8 +110,8 @@ def test_a_line_without_consequence_or_cure_cannot_be_made(result: str, why: str
 def test_no_line_in_the_source_can_lack_its_consequence_or_its_cure() -> None:
     """Every call that makes a finding which is not ok gives four texts, none of them an empty one."""
     calls = [
-        (file.name, node) for file in sorted((PROJECT / "daemon").glob("*.py"))
-        if "from daemon.finding import Finding" in file.read_text(encoding="utf-8")
+        (file.name, node) for file in sorted((PROJECT / "daemon").rglob("*.py"))
+        if "from daemon.doctor.checks.finding import Finding" in file.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and len(node.args) > 1
     ]  # fmt: skip
@@ -168,7 +168,8 @@ def test_the_exit_code_tells_whether_something_must_be_cured(
 def test_the_doctor_loads_no_library_of_the_models_even_where_they_are_switched_on(root: Path) -> None:
     (root / ".meshdrop/config.toml").write_text('models = ["fusion", "nvdiffrec", "reconviagen"]\n')
     code = (
-        "import sys\nfrom pathlib import Path\nfrom daemon.doctor import examine\nfrom daemon import support, trial\n"
+        "import sys\nfrom pathlib import Path\nfrom daemon.cli import trial\nfrom daemon.doctor import support\n"
+        "from daemon.doctor.doctor import examine\n"
         f"examine(Path({str(root)!r}), None)\n"
         "heavy = ('torch', 'numba', 'trimesh', 'skimage', 'scipy', 'numpy', 'PIL', 'pynvml', 'apprise')\n"
         "print([name for name in heavy if name in sys.modules])"

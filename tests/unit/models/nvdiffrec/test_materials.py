@@ -15,14 +15,14 @@ from tests.torch_needed import torch_or_skip
 torch = torch_or_skip()
 
 
-from models import mesh_files  # noqa: E402
-from models.base import ModelResult  # noqa: E402
-from models.cameras import Camera, look_at  # noqa: E402
-from models.capture import Capture, View  # noqa: E402
-from models.fusion.range_view import prepare  # noqa: E402
-from models.mesh import write_all  # noqa: E402
-from models.mesh_files import check_files  # noqa: E402
-from models.mesh_pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
+from models.capture.capture import Capture, View  # noqa: E402
+from models.contract.base import ModelResult  # noqa: E402
+from models.formats.cameras import Camera, look_at  # noqa: E402
+from models.mesh import mesh_files  # noqa: E402
+from models.mesh.mesh import write_all  # noqa: E402
+from models.mesh.mesh_files import check_files  # noqa: E402
+from models.mesh.mesh_pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
+from models.mesh.radiance_hdr import read_hdr  # noqa: E402
 from models.nvdiffrec import materials, samples  # noqa: E402
 from models.nvdiffrec import model as module  # noqa: E402
 from models.nvdiffrec.appearance import Colouring, Delivered, Lit, Optics, Painted, draw  # noqa: E402
@@ -33,10 +33,10 @@ from models.nvdiffrec.materials import Contest, decompose, too_few_views  # noqa
 from models.nvdiffrec.model import Nvdiffrec  # noqa: E402
 from models.nvdiffrec.samples import samples_of  # noqa: E402
 from models.nvdiffrec.scene import build_scene  # noqa: E402
-from models.radiance_hdr import read_hdr  # noqa: E402
 from models.raster.differentiable import Raster  # noqa: E402
 from models.raster.render import render  # noqa: E402
 from models.raster.torch_numba import NumbaRaster  # noqa: E402
+from models.surface.range_view import prepare  # noqa: E402
 from tests.meshes import torus  # noqa: E402
 from tests.photographs import photographed  # noqa: E402
 from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402

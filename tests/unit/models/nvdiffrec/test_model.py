@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import cuda
-from models.base import ModelUnavailable
+from models.contract import cuda
+from models.contract.base import ModelUnavailable
+from models.contract.registry import load_class
+from models.contract.stages import StageLog
 from models.nvdiffrec import model as module
 from models.nvdiffrec.judge import Standing, objection
 from models.nvdiffrec.model import Nvdiffrec
 from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
-from models.registry import load_class
-from models.stages import StageLog
 from tests.meshes import torus
 from tests.photographs import photographed
 

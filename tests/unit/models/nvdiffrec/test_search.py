@@ -13,10 +13,9 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.cameras import Camera  # noqa: E402
-from models.capture import View  # noqa: E402
-from models.fusion.range_view import prepare  # noqa: E402
-from models.fusion.silhouette import signed_distance  # noqa: E402
+from models.capture.capture import View  # noqa: E402
+from models.formats.cameras import Camera  # noqa: E402
+from models.mesh.topology import topology  # noqa: E402
 from models.nvdiffrec import search_losses as losses  # noqa: E402
 from models.nvdiffrec.encoding import HashSettings  # noqa: E402
 from models.nvdiffrec.hull import StartField, start_field  # noqa: E402
@@ -28,7 +27,8 @@ from models.nvdiffrec.shape import ImplicitShape  # noqa: E402
 from models.nvdiffrec.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  # noqa: E402
 from models.raster.differentiable import best_raster, choose  # noqa: E402
 from models.raster.torch_numba import NumbaRaster  # noqa: E402
-from models.topology import topology  # noqa: E402
+from models.surface.range_view import prepare  # noqa: E402
+from models.surface.silhouette import signed_distance  # noqa: E402
 from tests.unit.models.synthetic import ANIMAL, BALL, Scene, canonical_rig, points_of  # noqa: E402
 
 CPU = torch.device("cpu")

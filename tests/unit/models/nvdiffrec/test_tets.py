@@ -9,6 +9,7 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
+from models.mesh.topology import topology  # noqa: E402
 from models.nvdiffrec.tets import (  # noqa: E402
     CLEAR_OF_ENDS,
     EDGES,
@@ -20,7 +21,6 @@ from models.nvdiffrec.tets import (  # noqa: E402
     compact,
     triangle_table,
 )
-from models.topology import topology  # noqa: E402
 
 CPU = torch.device("cpu")
 

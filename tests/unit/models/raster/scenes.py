@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from models.cameras import Camera, look_at
+from models.formats.cameras import Camera, look_at
 from models.raster.differentiable import Raster
 from models.raster.torch_numba import NumbaRaster
 

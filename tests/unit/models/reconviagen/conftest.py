@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.base import ModelUnavailable
+from models.contract.base import ModelUnavailable
 from tests.threads import one_thread  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.cameras import canonical_camera
-from models.capture import View
-from models.problem import CaptureError
+from models.capture.capture import View
+from models.files.problem import CaptureError
+from models.formats.cameras import canonical_camera
 from models.reconviagen.images import SIDE, prepare, prepare_views
 from tests.torch_needed import torch_or_skip
 

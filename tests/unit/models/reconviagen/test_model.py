@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.base import ModelResult, ModelUnavailable
-from models.capture import Capture
-from models.mesh import TexturedMesh
+from models.capture.capture import Capture
+from models.contract.base import ModelResult, ModelUnavailable
+from models.contract.registry import load_class
+from models.mesh.mesh import TexturedMesh
 from models.reconviagen import model as module
 from models.reconviagen.generated import Gaussians, Generated, GenerationFailed, StageRecord
 from models.reconviagen.model import UPRIGHT, Reconviagen
 from models.reconviagen.settings import ReconviagenSettings
-from models.registry import load_class
 from tests.meshes import sphere, torus
 from tests.photographs import photographed
 

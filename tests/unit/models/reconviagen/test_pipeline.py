@@ -18,7 +18,7 @@ torch = torch_or_skip()
 
 from torch import nn  # noqa: E402
 
-from models.base import ModelUnavailable  # noqa: E402
+from models.contract.base import ModelUnavailable  # noqa: E402
 from models.reconviagen import parts, weights  # noqa: E402
 from models.reconviagen.checks import Limits  # noqa: E402
 from models.reconviagen.generated import Generated, GenerationFailed  # noqa: E402

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.base import ModelUnavailable
+from models.contract.base import ModelUnavailable
 from models.reconviagen import upstream as code
 from models.reconviagen.contract import CALLED
 
@@ -33,7 +33,7 @@ def checkout(upstream: Upstream, tmp_path: Path) -> Path:
 def loaded_elsewhere(place: Path) -> str:
     """What a fresh interpreter says when it loads the code from ``place``."""
     program = (
-        "from models.base import ModelUnavailable\nfrom models.reconviagen.upstream import load\n"
+        "from models.contract.base import ModelUnavailable\nfrom models.reconviagen.upstream import load\n"
         "try:\n    print(load(spconv=False).revision)\nexcept ModelUnavailable as e:\n    print(e.reason, '|', e.fix)"
     )
     environment = {**os.environ, code.PLACE_VARIABLE: str(place)}

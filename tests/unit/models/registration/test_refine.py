@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bench.shapes import Shape, photographed, shape_of, things
-from models.capture import Capture
-from models.fusion.range_view import prepare
+from models.capture.capture import Capture
 from models.registration.agreement import HALF_TRUSTED, agreement
 from models.registration.refine import refined
 from models.registration.sight import Sight, chosen, sights_of, slope_at
 from models.registration.similarity import Similarity, angle_between, turned_by
+from models.surface.range_view import prepare
 from tests.meshes import cube
 from tests.unit.models.synthetic import ring_rig
 

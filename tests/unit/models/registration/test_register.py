@@ -10,7 +10,7 @@ import pytest
 
 from bench import shapes
 from bench.shapes import Shape, ball, bent, drum, photographed, random_similarity, rod, shape_of, things
-from models.capture import Capture
+from models.capture.capture import Capture
 from models.registration.register import Registration, register
 from models.registration.similarity import angle_between, turned_by
 from models.registration.target import Target, target_of

@@ -1,0 +1,154 @@
+"""Starts the process that sends, and reads what came of it; never longer than the limits allow."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from daemon.notify.sender import AWAY
+from daemon.workers.process import OWNER_KEY
+from db.messages import Message
+
+CALL_S, NOTIFY_S = 10.0, 30.0
+#: For starting the process and reading its answer, beside what each part may take.
+_START_S = 20.0
+_PASSED_ON = frozenset({
+    "PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
+    "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one part. ``status`` is that of HTTP, if the receiver answered at all; no ``trouble``: it has it.
+    ``wait_s`` is for how long the receiver wishes to be left alone, 0 when it says nothing of that.
+    """
+
+    status: int | None
+    trouble: str | None
+    wait_s: float = 0.0
+
+    @property
+    def was_reached(self) -> bool:
+        """Whether the receiver took this very message or refused it. One that is overloaded did neither, and a proxy
+        that finds nobody behind it is not the receiver."""
+        return self.trouble is None or (self.status is not None and self.status not in AWAY)
+
+
+class Courier:
+    """Sends for one service, one thing at a time. ``stop`` may be called from any thread and ends what is under way.
+
+    The processes carry the mark of the state folder: a start ends those that an earlier service left behind.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self._guard = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def call(self, url: str, limit_s: float = CALL_S) -> Answer:
+        """GET an address."""
+        return self._send("call", [{"method": "GET", "url": url, "headers": _headers(), "body": None}], limit_s)[0]
+
+    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Answer]:
+        """POST the bodies one after the other, until one does not reach the receiver, or all have taken as long as one
+        may; as many answers as were tried."""
+        parts = [
+            {"method": "POST", "url": url, "headers": _headers(message, key), "body": message.body}
+            for message in messages
+        ]
+        return self._send("call", parts, CALL_S)
+
+    def notify(self, url: str, title: str, text: str) -> Answer:
+        """Tell people through apprise."""
+        return self._send("notify", [{"url": url, "title": title, "text": text}], NOTIFY_S)[0]
+
+    def stop(self) -> None:
+        """End what is under way, and begin nothing more."""
+        with self._guard:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _send(self, task: str, parts: Sequence[dict[str, Any]], limit_s: float) -> list[Answer]:
+        request = json.dumps({"task": task, "limit_s": limit_s, "parts": list(parts)}).encode()
+        try:
+            with self._started() as process:
+                out = _talk(process, request, limit_s * len(parts) + _START_S)
+        except OSError as error:
+            return [Answer(None, f"no process to send it could be started ({error.strerror})")]
+        answers = [_read(line) for line in out.splitlines()]
+        if not answers or (process.returncode and len(answers) < len(parts)):
+            answers.append(Answer(None, _ended(process.returncode, limit_s)))
+        return answers
+
+    @contextlib.contextmanager
+    def _started(self) -> Any:
+        passed = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+        with self._guard:
+            if self._stopped:
+                raise OSError(0, "the service ends", "")
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "daemon.notify.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, env={**passed, OWNER_KEY: str(self.state)}, start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield self._process
+        finally:
+            with self._guard:
+                self._process = None
+
+
+def signature(key: bytes, body: str) -> str:
+    """What proves that a body is ours and unchanged: HMAC-SHA256 of its bytes, in hexadecimal."""
+    return f"sha256={hmac.new(key, body.encode(), hashlib.sha256).hexdigest()}"
+
+
+def below(url: str, word: str) -> str:
+    """``word`` added to the path of an address, whatever question stands behind that."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{word}"))
+
+
+def _headers(message: Message | None = None, key: bytes | None = None) -> dict[str, str]:
+    headers = {"User-Agent": "Meshdrop"}
+    if message is not None:
+        headers |= {"Content-Type": "application/json", "Idempotency-Key": message.about}
+        if key is not None:
+            headers["X-Meshdrop-Signature"] = signature(key, message.body)
+    return headers
+
+
+def _talk(process: subprocess.Popen[bytes], request: bytes, limit_s: float) -> bytes:
+    try:
+        return process.communicate(request, timeout=limit_s)[0]
+    except subprocess.TimeoutExpired:  # a machine that stands still; the alarm should have ended it long ago
+        process.kill()
+        return process.communicate()[0]
+
+
+def _read(line: bytes) -> Answer:
+    try:
+        told = json.loads(line)
+        return Answer(told["status"], told["trouble"], told.get("wait_s", 0.0))
+    except (ValueError, TypeError, KeyError):  # a library that prints: nothing is known of what came of it
+        return Answer(None, "the sender's answer was not understood")
+
+
+def _ended(code: int, limit_s: float) -> str:
+    if code == -signal.SIGALRM:
+        return f"it did not answer within {limit_s:.0f} s"
+    return "the service ended while it was sent" if code == -signal.SIGKILL else f"the sender ended with code {code}"

@@ -1,0 +1,40 @@
+"""How the captures of one rig did lately: a camera that was knocked or a worn lamp shows as a step in these figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon.base.places import shown
+from db.rig_history import Earlier
+
+#: Rows in a report.
+MOST = 10
+
+
+def rig_of(inspection: Mapping[str, Any]) -> str:
+    """What a capture's cameras are known by: the stored rig's name, else the format."""
+    rig = inspection.get("rig")
+    return str(rig["name"]) if isinstance(rig, dict) and "name" in rig else str(inspection.get("layout"))
+
+
+def probe_score(inspection: Mapping[str, Any]) -> float | None:
+    """The score of the conventions that a capture was read with; None where nothing could be compared."""
+    probe = inspection.get("probe")
+    stated = probe.get("stated") if isinstance(probe, dict) else None
+    score = stated.get("score") if isinstance(stated, dict) else None
+    return float(score) if isinstance(score, int | float) else None
+
+
+def trend(earlier: Sequence[Earlier]) -> list[dict[str, Any]]:
+    """The rows of report.json's ``trend``, newest first."""
+    return [
+        {
+            "name": shown(one.name),
+            "finished": datetime.fromtimestamp(one.finished_at, UTC).isoformat(timespec="seconds"),
+            "verdict": one.verdict or "failure", "psnr_masked_db": (one.figures or {}).get("psnr_masked_db"),
+            "probe_score": probe_score(one.inspection),
+        }
+        for one in earlier
+    ]  # fmt: skip

@@ -1,0 +1,253 @@
+"""LocalExecutor: one attempt at a time on this machine; the capture's models in order, one worker process each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from daemon.base import fsops
+from daemon.base.errors import RUN_FAILURES
+from daemon.base.log import get_logger
+from daemon.workers.executor import Attempt, Report
+from daemon.workers.process import RUN_KEY, Ended, Home, Limits, WorkerProcess, read_answer, worker_request
+from daemon.workers.strays import kill_marked
+from daemon.workers.warming import Warming
+from models.files.limits import CaptureLimits
+
+log = get_logger()
+
+RESULT = "result.json"
+MANIFEST = "attempt.json"
+
+
+@dataclass(frozen=True)
+class RunRules:
+    """How model runs are limited. ``run_s`` gives the longest time for a model, by its name."""
+
+    run_s: Callable[[str], float]
+    stall_s: float
+    grace_s: float
+    limits: CaptureLimits
+    home: Home
+
+
+def write_recipe(
+    models: Sequence[tuple[str, Mapping[str, Any]]], custom_models: Mapping[str, str], extra_formats: Sequence[str] = ()
+) -> str:
+    """The recipe text of an attempt: canonical JSON, so that equal recipes are equal texts."""
+    steps = [{"model": name, "settings": dict(settings)} for name, settings in models]
+    recipe = {"steps": steps, "custom_models": dict(custom_models), "extra_formats": list(extra_formats)}
+    return json.dumps(recipe, sort_keys=True)
+
+
+class LocalExecutor:
+    """Holds one runner. Construct and use on the main thread: workers die with the thread that started them."""
+
+    def __init__(self, rules: RunRules) -> None:
+        self._rules = rules
+        self._warming = Warming(rules.home, rules.grace_s)
+        self._run: _Run | None = None
+
+    def free(self) -> int:
+        """One, unless an attempt is there that was not cleared."""
+        return 0 if self._run else 1
+
+    def start(self, attempt: Attempt) -> None:
+        """Begin the attempt's first model."""
+        if self._run is not None:
+            if self._run.attempt.key == attempt.key:
+                return
+            raise RuntimeError(f"attempt {self._run.attempt.key} still runs")
+        self._run = _Run(attempt, self._rules, self._warming)
+
+    def poll(self) -> list[Report] | None:
+        """Drive the attempt on and report it."""
+        return [self._report(self._run)] if self._run else []
+
+    def cancel(self, key: str) -> None:
+        """Stop the running model and skip the rest."""
+        if self._run is not None and self._run.attempt.key == key:
+            self._run.cancel()
+
+    def clear(self, key: str) -> None:
+        """Forget an attempt, and end what still runs of it."""
+        if self._run is not None and self._run.attempt.key == key:
+            self._run.give_up()
+            self._run = None
+
+    def close(self, keep: bool) -> None:
+        """End what runs; processes of this machine cannot outlive the daemon, so ``keep`` changes nothing."""
+        if self._run is None:
+            return
+        self._run.cancel()
+        while (report := self._report(self._run)).state == "running" and report.trouble is None:
+            time.sleep(0.02)
+
+    @staticmethod
+    def _report(run: _Run) -> Report:
+        try:
+            return run.step()
+        except Exception as error:  # whose trouble it is, is for others to find out
+            return Report(run.attempt.key, "running", 0.0, "held up", trouble=error)
+
+
+class _Run:
+    """One attempt: which model is at work, what the earlier ones came to."""
+
+    def __init__(self, attempt: Attempt, rules: RunRules, warming: Warming) -> None:
+        self.attempt = attempt
+        self._rules = rules
+        recipe = json.loads(attempt.recipe)
+        self._steps: list[dict[str, Any]] = recipe["steps"]
+        self._custom: dict[str, str] = recipe["custom_models"]
+        self._extra_formats: list[str] = recipe["extra_formats"]
+        self._outcomes: dict[str, dict[str, Any]] = {}
+        self._process: WorkerProcess | None = None
+        self._warming = warming
+        self._warms = False
+        self._began = 0.0
+        self._cancelled = False
+        fsops.make_dir(Path(attempt.dir))
+
+    def step(self) -> Report:
+        """Go on as far as possible without waiting."""
+        if self._process is not None:
+            ended = self._process.poll()
+            if ended is None:
+                return self._running(self._process)
+            self._process = None
+            if self._warms:
+                self._warms = False
+                self._warming.conclude(ended)
+            else:
+                self._conclude(ended)
+        while (step := self._next()) is not None:
+            if self._cancelled:
+                self._outcomes[step["model"]] = {"state": "failed", "error_class": "cancelled",
+                                                 "reason": "the job was cancelled", "fix": ""}  # fmt: skip
+            elif (kept := _finished_before(Path(self.attempt.dir) / step["model"])) is not None:
+                fsops.sync_tree(Path(self.attempt.dir) / step["model"])  # it may be here because that failed
+                self._outcomes[step["model"]] = kept
+            elif self._warming.is_due() and (warming := self._warming.start(self.attempt.key)) is not None:
+                self._warms, self._process = True, warming
+                return self._running(self._process)
+            else:
+                self._process = self._spawn(step)
+                return self._running(self._process)
+        return self._done()
+
+    def cancel(self) -> None:
+        """Stop at once; the models that were not begun are not begun."""
+        self._cancelled = True
+        if self._process is not None:
+            self._process.stop("cancelled")
+
+    def give_up(self) -> None:
+        """End what runs, without waiting for it."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                kill_marked(RUN_KEY, self._process.key)
+
+    def _next(self) -> dict[str, Any] | None:
+        return next((step for step in self._steps if step["model"] not in self._outcomes), None)
+
+    def _spawn(self, step: dict[str, Any]) -> WorkerProcess:
+        model, folder = step["model"], Path(self.attempt.dir) / step["model"]
+        fsops.fresh_dir(folder)
+        self._began = time.time()
+        request = worker_request(
+            "run", Path(self.attempt.src), folder / RESULT, self._rules.limits,
+            model=model, settings=step["settings"], custom_models=self._custom, output=folder,
+            digest=self.attempt.digest, extra_formats=self._extra_formats,
+        )
+        limits = Limits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
+        process = WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
+        log.info("model started", job=self.attempt.key[:8], run=self.attempt.key, model=model)
+        return process
+
+    def _conclude(self, ended: Ended) -> None:
+        step = self._next()
+        if step is None:
+            raise RuntimeError("a process ended that no step had started")
+        if ended.answer is not None and not files_of(ended.answer):
+            ended = replace(ended, error_class="garbage", reason=RUN_FAILURES["garbage"].says, answer=None)
+        state = {None: "ok", "unavailable": "skipped"}.get(ended.error_class, "failed")
+        if state == "ok":
+            fsops.sync_tree(Path(self.attempt.dir) / step["model"])
+        self._outcomes[step["model"]] = {
+            "state": state, "error_class": ended.error_class, "reason": ended.reason, "fix": ended.fix,
+            "started_at": self._began, "seconds": round(ended.seconds, 3), "cpu_seconds": round(ended.cpu_seconds, 3),
+            "peak_rss_mib": ended.peak_rss_mib,
+            "peak_vram_mib": (ended.answer or {}).get("peak_vram_mib"),
+        }  # fmt: skip
+        log.info("model ended", job=self.attempt.key[:8], run=self.attempt.key, model=step["model"], state=state,
+                 seconds=round(ended.seconds, 2), reason=ended.reason or None)  # fmt: skip
+
+    def _running(self, process: WorkerProcess) -> Report:
+        if self._warms:
+            return Report(self.attempt.key, "running", 0.0, f"kernels {process.percent:.0f} %: {process.step}")
+        done, model = len(self._outcomes), process.key.rpartition(".")[2]
+        progress = (done + process.percent / 100) / len(self._steps)
+        return Report(self.attempt.key, "running", progress, f"{model} {process.percent:.0f} %: {process.step}")
+
+    def _done(self) -> Report:
+        manifest = {"models": self._outcomes}
+        fsops.write_file(Path(self.attempt.dir) / MANIFEST, json.dumps(manifest, indent=1).encode())
+        any_ok = any(outcome["state"] == "ok" for outcome in self._outcomes.values())
+        if self._cancelled or not any_ok:
+            return Report(self.attempt.key, "failed", 1.0, "cancelled" if self._cancelled else "failed", manifest)
+        return Report(self.attempt.key, "done", 1.0, "finished", manifest)
+
+
+def files_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The plain file names that a model's answer vouches for; none when the answer is not what it should be."""
+    files = answer.get("files")
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
+        return ()
+    return tuple(files) if all(name == os.path.basename(name) and name[:1] not in ("", ".") for name in files) else ()
+
+
+def _finished_before(folder: Path) -> dict[str, Any] | None:
+    """The outcome of a model that an earlier attempt finished and whose files are still what they were."""
+    try:
+        answer = read_answer(folder / RESULT) or {}
+        names = files_of(answer)
+        if not names or any(fsops.sha256_of(folder / name) != answer["files"][name]["sha256"] for name in names):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {
+        "state": "ok", "error_class": None, "reason": "", "fix": "", "started_at": None, "carried_over": True,
+        "seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"], "peak_rss_mib": answer["peak_rss_mib"],
+        "peak_vram_mib": answer["peak_vram_mib"],
+    }  # fmt: skip
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Each model's outcome of an attempt that ended, by name; None when it did not end by itself.
+
+    Raises ``OSError`` when that cannot be told now: the disk fails, or is away.
+    """
+    try:
+        models = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["models"]
+    except FileNotFoundError:
+        if not folder.parent.is_dir():
+            raise
+        return None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return models if isinstance(models, dict) else None
+
+
+def carry_over(previous: Path, current: Path) -> None:
+    """Move models that an earlier attempt finished into the new attempt's folder, so that they need not run again."""
+    for answer in sorted(previous.glob(f"*/{RESULT}")):
+        target = current / answer.parent.name
+        if not target.exists():
+            fsops.rename_new(answer.parent, target)

@@ -1,0 +1,433 @@
+"""A capture in memory: images, masks, depth in metres and cameras, whatever layout it came in.
+
+``read_capture`` is the only way in. It checks bytes before it decodes, decodes PNG and plain JPEG only, and reports
+everything that is wrong at once. The layouts and rules are in ``docs/capture-format.md``.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.capture.layout import Expectation, ViewFiles, expect, most_bytes
+from models.capture.masks import background_colour, mask_from_border, mask_from_depth, soft_edges, straight_colour
+from models.capture.rig_profile import NO_RIGS, Rigs
+from models.files.folder import CaptureFolder
+from models.files.jpeg import JpegInfo, check_jpeg, is_jpeg_name
+from models.files.jpeg import pixels_only as jpeg_pixels
+from models.files.limits import CaptureLimits
+from models.files.png import Kind, PngInfo, check_png, pixels_only
+from models.files.problem import CaptureError, Problem
+from models.formats.cameras import Camera
+from models.formats.stated_camera import CameraError, stated_camera
+
+__all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "View", "read_capture", "read_stated_capture"]
+
+MaskSource = Literal["file", "alpha", "depth", "border"]
+
+DEFAULT_DEPTH_UNIT_M = 0.001
+#: The nearest and farthest that a camera may stand from the others, in metres.
+BASELINE_RANGE_M = (0.01, 100.0)
+#: A mask with less than this many object pixels, or less than this many background pixels, shows no object.
+FEWEST_MASK_PIXELS = 16
+
+
+@dataclass(frozen=True)
+class View:
+    """One photograph with its camera.
+
+    ``rgb`` (H, W, 3) uint8, sRGB, not multiplied by alpha: at soft edges it is the object's own colour, so that
+    ``rgb * mask + background * (1 - mask)`` is the photograph over any background. Where ``mask`` is 0 it is whatever
+    the file holds (for RGBA images: the object's colour for 3 pixels, then the hidden colour) and means nothing.
+    ``mask`` (H, W) float32, coverage of the object in 0..1 (binary masks hold 0 and 1). ``depth`` (H, W) float32,
+    planar z in metres, 0 where nothing was measured, not cut by the mask; None when the view has no depth.
+    """
+
+    name: str
+    camera: Camera
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.float32]
+    depth: NDArray[np.float32] | None
+    mask_source: MaskSource
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A whole capture.
+
+    ``layout`` is "canonical" for the standard rig, else the format in which its cameras were stated. ``warnings`` are
+    sentences for the operator; ``labels`` come from ``capture.json`` as they are. ``origin_m`` is the point of the
+    stated world that is (0, 0, 0) here.
+    """
+
+    name: str
+    layout: str
+    views: tuple[View, ...]
+    depth_unit_m: float | None
+    warnings: tuple[str, ...] = ()
+    labels: dict[str, Any] = field(default_factory=dict)
+    origin_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether any view has depth."""
+        return any(view.depth is not None for view in self.views)
+
+
+def read_capture(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS) -> Capture:
+    """The capture in ``folder``, checked and decoded; raises ``CaptureError`` with everything that is wrong.
+
+    Nothing is written. Needs about 20 bytes of memory a pixel and view. The conventions are taken as stated: whether
+    they are *true* is the question of ``models.probe.probe``. ``rigs`` are the stored profiles, for a folder as it was
+    dropped; the service's own copy of a capture holds its profile.
+    """
+    return read_stated_capture(folder, limits, rigs)[0]
+
+
+def read_stated_capture(
+    folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS
+) -> tuple[Capture, Expectation]:
+    """Like ``read_capture``, with what the folder's names and sidecars said."""
+    return _Reader(Path(folder), limits or CaptureLimits(), rigs).capture()
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One view's arrays as they are in the files."""
+
+    files: ViewFiles
+    image: NDArray[np.uint8]
+    depth: NDArray[np.uint16] | None
+    mask: NDArray[np.float32] | None
+
+
+class _Reader:
+    """Reads one capture, collecting problems and warnings on the way."""
+
+    def __init__(self, path: Path, limits: CaptureLimits, rigs: Rigs) -> None:
+        self._path = path
+        self._limits = limits
+        self._rigs = rigs
+        self._problems: list[Problem] = []
+        self._warnings: list[str] = []
+        self._bytes_left = limits.max_capture_bytes
+        self._pixels_left = limits.max_capture_pixels
+
+    def capture(self) -> tuple[Capture, Expectation]:
+        folder = CaptureFolder(self._path, self._limits)
+        self._problems += folder.problems
+        expectation = self._expectation(folder)
+        self._warnings += expectation.notes
+        coarse = expectation.stated.coarse_depth
+        decoded = [self._decode(folder, files, set(expectation.missing), coarse) for files in expectation.views]
+        views = [view for view in decoded if view is not None]
+        self._refuse_copies(views)
+        unit = expectation.stated.depth_unit_m or DEFAULT_DEPTH_UNIT_M
+        cameras = self._cameras(expectation, {view.files.name: view.image.shape[:2] for view in views})
+        finished = [self._view(view, cameras.get(view.files.name), unit) for view in views]
+        self._raise_if_any()
+        whole = tuple(view for view in finished if view is not None)
+        self._say_what_is_odd(whole)
+        has_depth = any(view.depth is not None for view in whole)
+        capture = Capture(
+            name=self._path.resolve().name,
+            layout=expectation.layout,
+            views=whole,
+            depth_unit_m=unit if has_depth else None,
+            warnings=tuple(self._warnings),
+            labels=expectation.stated.options.labels,
+        )
+        return capture, expectation
+
+    def _raise_if_any(self) -> None:
+        if self._problems:
+            raise CaptureError(self._problems)
+
+    def _report(self, code: str, file: str | None, message: str, fix: str) -> None:
+        self._problems.append(Problem(code, file, message, fix))
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def _expectation(self, folder: CaptureFolder) -> Expectation:
+        def read_sidecar(name: str) -> bytes:
+            try:
+                return folder.beginning(name, most_bytes(name, self._limits) + 1)
+            except CaptureError as error:
+                self._problems += error.problems
+                return b""
+
+        expectation = expect(folder.names, read_sidecar, self._limits, self._rigs)
+        self._problems += expectation.problems
+        blamed = {problem.file for problem in self._problems}
+        self._problems += [problem for problem in expectation.awaited() if problem.file not in blamed]
+        if expectation.kind == "unknown" and not self._problems:
+            self._report(
+                "set",
+                None,
+                "No capture was recognised: there is no views/ folder with view_00.png to view_05.png, no "
+                "capture.json with cameras and no transforms.json.",
+                "See docs/capture-format.md for the layouts that are read.",
+            )
+        if expectation.kind == "unknown":
+            self._raise_if_any()
+        return expectation
+
+    def _decode(
+        self, folder: CaptureFolder, files: ViewFiles, missing: set[str], coarse_depth: bool
+    ) -> _Decoded | None:
+        before = len(self._problems)
+        image = self._pixels(folder, files.image, "image", missing)
+        depth = self._pixels(folder, files.depth, "depth", missing)
+        mask = self._pixels(folder, files.mask, "mask", missing)
+        if image is None or len(self._problems) > before or missing & {files.image, files.depth, files.mask}:
+            return None
+        if coarse_depth and depth is not None:
+            depth = _repeated(depth, image.shape[1], image.shape[0])
+        for name, other in ((files.depth, depth), (files.mask, mask)):
+            if other is not None and other.shape[:2] != image.shape[:2]:
+                self._report(
+                    "dims",
+                    name,
+                    f"{_size(other)} pixels, but the image {files.image} has {_size(image)}.",
+                    "Export depth and masks in the image's size and perspective.",
+                )
+        if len(self._problems) > before:
+            return None
+        return _Decoded(files, image, depth, None if mask is None else _coverage(mask))
+
+    def _pixels(self, folder: CaptureFolder, name: str | None, kind: Kind, missing: set[str]) -> Any:
+        """The decoded pixels of one picture, or None after reporting why not."""
+        if name is None or name in missing:
+            return None
+        try:
+            content = folder.read(name, self._limits.max_file_bytes)
+        except CaptureError as error:
+            known = {(problem.code, problem.file) for problem in self._problems}  # the listing may have said so
+            self._problems += [problem for problem in error.problems if (problem.code, problem.file) not in known]
+            return None
+        self._bytes_left -= len(content)
+        if self._bytes_left < 0:
+            self._report(
+                "too_big",
+                name,
+                f"With this file the capture passes {self._limits.max_capture_bytes:,} bytes.",
+                "Send fewer or smaller pictures, or raise the limit in the settings.",
+            )
+            self._raise_if_any()
+        is_jpeg = kind == "image" and is_jpeg_name(name)
+        verdict = check_jpeg(content, self._limits, name) if is_jpeg else check_png(content, kind, self._limits, name)
+        if isinstance(verdict, Problem):
+            self._problems.append(verdict)
+            return None
+        if kind == "image":
+            self._count_pixels(name, verdict)
+        try:
+            return _decode_png(content, verdict) if isinstance(verdict, PngInfo) else _decode_jpeg(content)
+        except Exception as error:  # whatever a decoder stumbles over, the file is to blame
+            code, what = ("jpeg", "JPEG") if is_jpeg else ("png_decode", "PNG")
+            self._report(code, name, f"The {what} cannot be decoded ({error}).", "Copy the file again.")
+            return None
+
+    def _count_pixels(self, name: str, info: PngInfo | JpegInfo) -> None:
+        """A few kilobytes can hold a picture of the largest size: many of them together must not fill the memory."""
+        self._pixels_left -= info.width * info.height
+        if self._pixels_left < 0:
+            most = f"{self._limits.max_capture_pixels / 1e6:g} million"
+            message = f"With this picture the photographs have more than {most} pixels together."
+            self._report("too_big", name, message, "Send fewer views, or smaller pictures.")
+            self._raise_if_any()
+
+    # -- cameras ---------------------------------------------------------------------------------------------------
+
+    def _cameras(self, expectation: Expectation, shapes: dict[str, tuple[int, ...]]) -> dict[str, Camera]:
+        """Cameras of the views whose picture could be read, by view name."""
+        cameras: dict[str, Camera] = {}
+        frames = expectation.stated.frames or (None,) * len(expectation.views)
+        for files, frame in zip(expectation.views, frames, strict=True):
+            if files.name in shapes:
+                height, width = shapes[files.name][:2]
+                try:
+                    cameras[files.name] = stated_camera(files.name, frame, expectation.stated, width, height)
+                except CameraError as error:
+                    where = (expectation.sidecars or (None,))[-1]
+                    self._report("calib", where, f"View {files.name}: {error}", error.fix)
+        self._check_baselines(expectation, cameras)
+        return cameras
+
+    def _check_baselines(self, expectation: Expectation, cameras: dict[str, Camera]) -> None:
+        if len(cameras) < 2 or len(cameras) < len(expectation.views):
+            return
+        centres = np.stack([camera.centre for camera in cameras.values()])
+        spread = float(np.linalg.norm(centres[:, None] - centres[None], axis=-1).max())
+        low, high = BASELINE_RANGE_M
+        # With depth the probe recognises coinciding cameras, and knows which reading of the file would part them.
+        low = 0.0 if expectation.depth_stated else low
+        if not low <= spread <= high:
+            where = (expectation.sidecars or (None,))[-1]
+            self._report(
+                "calib",
+                where,
+                f"The cameras stand at most {spread:.3g} m apart; {BASELINE_RANGE_M[0]:g} to {high:g} m is plausible.",
+                'State positions in metres; if the poses are world-to-camera, add "pose": "world_to_camera".',
+            )
+
+    # -- meaning ---------------------------------------------------------------------------------------------------
+
+    def _refuse_copies(self, views: list[_Decoded]) -> None:
+        if len(views) > 1 and all(np.array_equal(views[0].image, view.image) for view in views[1:]):
+            self._report(
+                "semantic",
+                views[0].files.image,
+                f"All {len(views)} images are the same picture.",
+                "Check that the rig moves, or that every camera writes its own file.",
+            )
+
+    def _view(self, decoded: _Decoded, camera: Camera | None, unit: float) -> View | None:
+        files, before = decoded.files, len(self._problems)
+        self._check_light(files, decoded.image)
+        if decoded.depth is not None:
+            self._check_depth(files, decoded.depth)
+        masked = self._mask(decoded) if len(self._problems) == before else None
+        if masked is None or camera is None:
+            return None
+        rgb, mask, source = masked
+        depth = None if decoded.depth is None else (decoded.depth * np.float32(unit)).astype(np.float32)
+        return View(files.name, camera, rgb, mask, depth, source)
+
+    def _check_light(self, files: ViewFiles, image: NDArray[np.uint8]) -> None:
+        if image[..., :3].max() < 8:
+            self._report("semantic", files.image, "The image is black.", "Check the lamp, the shutter and the export.")
+
+    def _check_depth(self, files: ViewFiles, depth: NDArray[np.uint16]) -> None:
+        low, high = int(depth.min()), int(depth.max())
+        fix = "Check the depth sensor and its export."
+        if high == 0:
+            self._report("semantic", files.depth, "The depth map is empty: every pixel is 0.", fix)
+        elif low == high:
+            self._report("semantic", files.depth, f"Every pixel of the depth map is {low}.", fix)
+
+    def _mask(self, decoded: _Decoded) -> tuple[NDArray[np.uint8], NDArray[np.float32], MaskSource] | None:
+        """(straight rgb, mask, source) by the first of: mask file, alpha, depth, border colour."""
+        files, rgb = decoded.files, np.ascontiguousarray(decoded.image[..., :3])
+        alpha = decoded.image[..., 3] if decoded.image.shape[2] == 4 else None
+        source: MaskSource
+        if decoded.mask is not None:
+            mask, source, name = decoded.mask, "file", files.mask
+        elif alpha is not None and alpha.min() < 255:
+            mask, source, name = _share(alpha), "alpha", files.image
+        elif decoded.depth is not None:
+            mask, source, name = mask_from_depth(decoded.depth > 0, rgb), "depth", files.depth
+        else:
+            keyed = mask_from_border(rgb)
+            if keyed is None:
+                self._report(
+                    "semantic",
+                    files.image,
+                    "Nothing says what is object and what is background: no mask, no alpha, no depth, and the "
+                    "picture's edge is not of one colour.",
+                    "Send masks/mask_XX.png, RGBA images or depth.",
+                )
+                return None
+            mask, source, name = keyed, "border", files.image
+        if not self._mask_shows_object(mask, source, name):
+            return None
+        background = background_colour(rgb) if source in ("depth", "border") else None
+        if background is not None:
+            mask = soft_edges(mask, rgb, background, centres_known=source == "depth")
+        return self._straight(rgb, mask, source, files), mask, source
+
+    def _mask_shows_object(self, mask: NDArray[np.float32], source: MaskSource, name: str | None) -> bool:
+        inside = int((mask >= 0.5).sum())
+        says = {"file": "The mask", "alpha": "The alpha channel", "depth": "Depth", "border": "The background colour"}
+        if inside < FEWEST_MASK_PIXELS:
+            fix = "Check that the object is in the picture; white (or opaque) means object."
+            self._report("semantic", name, f"{says[source]} marks no pixel as object.", fix)
+            return False
+        if mask.size - inside < FEWEST_MASK_PIXELS:
+            fix = "Send masks, or RGBA images with the background transparent."
+            self._report("semantic", name, f"{says[source]} marks every pixel as object.", fix)
+            return False
+        return True
+
+    def _straight(
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.float32], source: MaskSource, files: ViewFiles
+    ) -> NDArray[np.uint8]:
+        """Edge pixels freed from what was behind them, where coverage is known."""
+        if source == "alpha":
+            known = {"black": np.zeros(3), "white": np.full(3, 255.0)}
+            colours, blended = straight_colour(rgb, mask, known)
+            if blended is not None:
+                self._warnings.append(
+                    f"{files.image}: edge colours were blended with {blended} (alpha should be straight); undone."
+                )
+            return colours
+        background = background_colour(rgb)
+        if background is None:
+            return rgb
+        colours, _ = straight_colour(rgb, mask, {"backdrop": background})
+        return np.where(mask[..., None] > 0, colours, rgb)
+
+    def _say_what_is_odd(self, views: tuple[View, ...]) -> None:
+        keyed = [view.name for view in views if view.mask_source == "border"]
+        if keyed:
+            self._warnings.append(
+                f"No masks, alpha or depth: the object was cut out by the background's colour ({', '.join(keyed)}); "
+                "parts of that colour are lost."
+            )
+        without = [view.name for view in views if view.depth is None]
+        if len(without) == len(views):
+            self._warnings.append("No depth: the shape comes from silhouettes, so hollows stay filled.")
+        elif without:
+            self._warnings.append(f"No depth for {len(without)} of {len(views)} views: {', '.join(without)}.")
+
+
+def _size(pixels: NDArray[Any]) -> str:
+    return f"{pixels.shape[1]} x {pixels.shape[0]}"
+
+
+def _decode_png(content: bytes, info: PngInfo) -> NDArray[Any]:
+    """(H, W) or (H, W, C) as the file has it: bool, uint8 or uint16. The caller has checked the bytes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(pixels_only(content)), formats=("PNG",)) as image:
+            image.load()
+            pixels = np.asarray(image)
+    return pixels.astype(np.uint16) if info.bit_depth == 16 else pixels
+
+
+def _decode_jpeg(content: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) as the file has it, not turned. The caller has checked the bytes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(jpeg_pixels(content)), formats=("JPEG",)) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def _repeated(depth: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
+    """A sensor's coarse depth in its photograph's size, each measurement repeated; as it is where shapes differ."""
+    rows, columns = depth.shape
+    if rows > height or columns > width or abs(rows * width - columns * height) > max(width, height):
+        return depth
+    down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
+    return np.ascontiguousarray(depth[down[:, None], across])
+
+
+def _coverage(mask: NDArray[Any]) -> NDArray[np.float32]:
+    """A mask file as coverage: alpha where it says anything, else brightness."""
+    if mask.ndim == 3 and mask.shape[2] == 4 and mask[..., 3].min() < 255:
+        mask = mask[..., 3]
+    elif mask.ndim == 3:
+        mask = mask[..., :3].max(axis=2)
+    return _share(mask) if mask.dtype == np.uint8 else mask.astype(np.float32)
+
+
+def _share(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """0..255 as 0..1."""
+    return np.divide(levels, 255, dtype=np.float32)

@@ -1,0 +1,120 @@
+"""What a capture's folder should hold, as a value: asked for by the settle rule, and by whoever reads the capture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.capture.canonical import OTHER_PICTURES
+from models.capture.rig_profile import Profile
+from models.files.jpeg import is_jpeg_name
+from models.files.names import listing
+from models.files.problem import Problem, printable
+from models.formats.sidecar import Sidecar
+
+Kind = Literal["canonical", "frames", "unknown"]
+
+
+@dataclass(frozen=True)
+class ViewFiles:
+    """One view's files, posix paths relative to the dropped folder."""
+
+    name: str
+    image: str
+    depth: str | None
+    mask: str | None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a folder's names and sidecars promise, and what of it is not there yet.
+
+    ``root`` is "" or the subfolder (with its slash) that the capture sits in. ``views``, ``required`` (images, depth,
+    masks, sidecars: the reading order) and ``missing`` hold paths relative to the dropped folder. Of the missing,
+    ``begun`` are sidecars that are there in part, and ``in_place`` maps a path to a picture of another format that
+    lies where the PNG should be. ``blockers`` are names that mean "still being copied". ``ignored`` is litter, our own
+    earlier output, and files no rule asks for; ``notes`` are sentences about some of those. ``problems`` are what no
+    waiting can cure. ``layout`` names the format; ``rig`` is the profile whose cameras are used, and ``pinned`` tells
+    that it lies in the folder itself. ``open_ended``: nothing says how many files there will be.
+    """
+
+    kind: Kind
+    root: str
+    views: tuple[ViewFiles, ...]
+    required: tuple[str, ...]
+    missing: tuple[str, ...]
+    depth_stated: bool
+    blockers: tuple[str, ...]
+    ignored: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    sidecars: tuple[str, ...] = ()
+    stated: Sidecar = field(default_factory=Sidecar)
+    begun: tuple[str, ...] = ()
+    in_place: Mapping[str, str] = field(default_factory=dict)
+    layout: str = "unknown"
+    notes: tuple[str, ...] = ()
+    rig: Profile | None = None
+    pinned: bool = False
+    open_ended: bool = False
+    no_cameras: Problem | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file of the set is there and nothing says that more is coming."""
+        return self.kind != "unknown" and not self.missing and not self.blockers and not self.problems
+
+    def waiting_for(self) -> str:
+        """One plain phrase for the status page: ``5 of 12 files, waiting for depth/depth_05.png``; "" if nothing."""
+        if self.blockers:
+            return f"still being copied: {listing(self.blockers)}"
+        if self.no_cameras is not None:
+            return self.no_cameras.message
+        if self.kind == "unknown" and not self.required:
+            return "no capture recognised yet"
+        if not self.missing:
+            return ""
+        there = len(self.required) - len(self.missing)
+        return f"{there} of {len(self.required)} files, waiting for {listing(self.missing)}{self._why_not()}"
+
+    def _why_not(self) -> str:
+        """What a person could mistake for the first awaited file."""
+        first = min(self.missing)
+        if first in self.begun:
+            return " (its content has not arrived)"
+        other = self.in_place.get(first)
+        return f" ({printable(other)} is {_what(other)}: save it as PNG)" if other else ""
+
+    def awaited(self) -> tuple[Problem, ...]:
+        """A problem for each file that is still awaited, for when nobody waits any longer."""
+        lasting = {problem.file for problem in self.problems}
+        images = frozenset(view.image for view in self.views) if self.kind == "frames" else frozenset()
+        if self.no_cameras is not None:
+            return (*(_blocked(name) for name in self.blockers), self.no_cameras)
+        return (
+            *(_blocked(name) for name in self.blockers),
+            *(self._absent(name, images) for name in self.missing if name not in lasting),
+        )
+
+    def _absent(self, name: str, images: frozenset[str]) -> Problem:
+        if name in self.begun:
+            text = " (the last line of a text must end)" if name.casefold().endswith(".txt") else ""
+            message = f"The file is empty, holds only zeros or stops in the middle{text}: its copy did not finish."
+            return Problem("set", name, message, "Copy it again, or delete it if it is not needed.")
+        other = self.in_place.get(name)
+        if other is None:
+            return Problem("set", name, "The file is missing.", "Copy it into the folder.")
+        message = f"The file is {_what(other)}; {name} is due here."
+        fix = "Save it as PNG, from the original rather than from a lossy copy."
+        if is_jpeg_name(other) and name in images:
+            fix = "Write its name with its ending into the file of cameras, or save the original as PNG."
+        return Problem("not_png", other, message, fix)
+
+
+def _blocked(name: str) -> Problem:
+    return Problem("set", name, "This is a copy program's temporary or lock file: the copy has not finished.",
+                   "Wait for it, copy the folder again, or delete the file.")  # fmt: skip
+
+
+def _what(name: str) -> str:
+    return OTHER_PICTURES[name.rpartition(".")[2].casefold()]

@@ -1,0 +1,188 @@
+"""Say everything about a capture folder that can be said without a model: what is in it, what is wrong, does it agree.
+
+``meshdrop check DIR`` prints this, and the daemon's validator asks it before any model runs. Reads; never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.capture.capture import Capture, CaptureError, MaskSource, View, read_stated_capture
+from models.capture.local_origin import local_origin
+from models.capture.rig_profile import NO_RIGS, Rigs
+from models.files.limits import CaptureLimits
+from models.files.problem import Problem, printable
+from models.formats.sidecar import Options
+from models.probe.probe import ProbeResult, probe
+
+#: Below this share of object pixels with depth, the shape of a view rests on its silhouette.
+THIN_DEPTH = 0.5
+#: An object smaller than this share of the picture wastes the camera's resolution.
+SMALL_OBJECT = 0.01
+
+
+@dataclass(frozen=True)
+class ViewFacts:
+    """One view in figures. Coverages are shares 0..1: object of picture, measured depth of object; range in metres."""
+
+    name: str
+    width: int
+    height: int
+    mask_source: MaskSource
+    mask_coverage: float
+    depth_coverage: float | None
+    depth_range_m: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The verdict on one folder. ``ok`` means: every model may have it. ``layout`` is None when it was not read."""
+
+    name: str
+    ok: bool
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...] = ()
+    layout: str | None = None
+    #: The stored rig whose cameras were used, and the version of its profile.
+    rig: tuple[str, str] | None = None
+    views: tuple[ViewFacts, ...] = ()
+    depth_unit_m: float | None = None
+    options: Options = field(default_factory=Options)
+    probe: ProbeResult | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {
+            "name": printable(self.name),
+            "ok": self.ok,
+            "layout": self.layout,
+            "rig": None if self.rig is None else {"name": self.rig[0], "version": self.rig[1]},
+            "problems": [problem.to_json() for problem in self.problems],
+            "warnings": list(self.warnings),
+            "views": [asdict(view) for view in self.views],
+            "depth_unit_m": self.depth_unit_m,
+            "options": asdict(self.options),
+            "probe": None if self.probe is None else self.probe.to_json(),
+        }
+
+    def lines(self) -> list[str]:
+        """The same as plain text for a terminal: verdict first, then problems, warnings, views and the score table."""
+        verdict = "ready" if self.ok else f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        told = [f"{printable(self.name)}: {verdict}"]
+        for problem in self.problems:
+            where = f" {printable(problem.file)}" if problem.file else ""
+            told += [f"  [{problem.code}]{where}: {printable(problem.message)}", f"      {printable(problem.fix)}"]
+        told += [f"  warning: {printable(warning)}" for warning in self.warnings]
+        if self.views:
+            unit = "no depth" if self.depth_unit_m is None else f"depth in units of {self.depth_unit_m:.6g} m"
+            rig = f" {self.rig[0]} (version {self.rig[1]})" if self.rig else ""
+            told.append(f"  {self.layout} layout{rig}, {len(self.views)} views, {unit}")
+            told += _view_lines(self.views)
+        told += [f"  {line}" for line in _option_lines(self.options)]
+        if self.probe is not None:
+            told += [f"  {line}" for line in self.probe.lines()]
+        return told
+
+
+def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS) -> Inspection:
+    """Everything about the capture in ``folder``; never raises on what is in it.
+
+    A contradiction between the stated conventions and the depth maps (``models.probe.probe``) is a problem like any
+    other.
+    """
+    name = Path(folder).resolve().name
+    try:
+        capture, expectation = read_stated_capture(folder, limits, rigs)
+    except CaptureError as error:
+        return Inspection(name, ok=False, problems=error.problems)
+    result = probe(capture, expectation.stated)
+    problems = () if result.problem is None else (_with_scale(result.problem, capture.layout),)
+    facts = tuple(_facts(view) for view in capture.views)
+    return Inspection(
+        name=name,
+        ok=not problems,
+        problems=problems,
+        warnings=(*capture.warnings, *_oddities(capture, facts), *([result.warning] if result.warning else [])),
+        layout=capture.layout,
+        rig=None if expectation.rig is None else (expectation.rig.name, expectation.rig.version),
+        views=facts,
+        depth_unit_m=capture.depth_unit_m,
+        options=expectation.stated.options,
+        probe=result,
+    )
+
+
+def _with_scale(problem: Problem, layout: str) -> Problem:
+    """COLMAP finds cameras up to one factor, which looks like any other contradiction."""
+    if layout != "colmap":
+        return problem
+    cure = "scale it (colmap model_aligner), or state in capture.json how many of its units are a metre"
+    return replace(problem, fix=f"{problem.fix} If the model's unit is not the metre, {cure}: \"applied_scale\".")
+
+
+def _facts(view: View) -> ViewFacts:
+    inside = view.mask >= 0.5
+    coverage = depth_range = None
+    if view.depth is not None:
+        measured = view.depth[inside & (view.depth > 0)]
+        coverage = round(float(measured.size / inside.sum()), 4)
+        if measured.size:
+            low, high = np.percentile(measured, [0.5, 99.5])
+            depth_range = (round(float(low), 4), round(float(high), 4))
+    height, width = view.mask.shape
+    share = round(float(inside.mean()), 4)
+    return ViewFacts(view.name, width, height, view.mask_source, share, coverage, depth_range)
+
+
+def _oddities(capture: Capture, facts: Sequence[ViewFacts]) -> list[str]:
+    """What is allowed but makes a poorer mesh, or another one than some may expect."""
+    found = []
+    if capture.views and (origin := local_origin([view.camera for view in capture.views])) is not None:
+        x, y, z = (f"{value:.10g}" for value in origin)
+        found.append(
+            f"The cameras lie far from the origin of their world: the mesh is given relative to ({x}, {y}, {z}), which "
+            "its files name as origin_m."
+        )
+    cut = [view.name for view in capture.views if _touches_edge(view)]
+    if cut:
+        found.append(f"The object touches the picture's edge in {', '.join(cut)}: what lies beyond is lost.")
+    small = [view.name for view in facts if view.mask_coverage < SMALL_OBJECT]
+    if small:
+        found.append(f"The object fills less than {SMALL_OBJECT:.0%} of the picture in {', '.join(small)}.")
+    thin = [view.name for view in facts if view.depth_coverage is not None and view.depth_coverage < THIN_DEPTH]
+    if thin:
+        found.append(f"Less than {THIN_DEPTH:.0%} of the object has depth in {', '.join(thin)}.")
+    return found
+
+
+def _touches_edge(view: View) -> bool:
+    inside = view.mask >= 0.5
+    return any(bool(edge.any()) for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+
+
+def _view_lines(views: Sequence[ViewFacts]) -> list[str]:
+    width = max(4, *(len(printable(view.name)) for view in views))
+    rows = [f"    {'view':<{width}}  {'pixels':>11}  {'mask':<6}  {'object':>6}  {'depth':>6}  range"]
+    for view in views:
+        pixels = f"{view.width} x {view.height}"
+        depth = "-" if view.depth_coverage is None else f"{view.depth_coverage:.1%}"
+        span = "-" if view.depth_range_m is None else f"{view.depth_range_m[0]:.3f} to {view.depth_range_m[1]:.3f} m"
+        row = f"{pixels:>11}  {view.mask_source:<6}  {view.mask_coverage:>6.1%}  {depth:>6}  {span}"
+        rows.append(f"    {printable(view.name):<{width}}  {row}")
+    return rows
+
+
+def _option_lines(options: Options) -> list[str]:
+    told = []
+    if options.models is not None:
+        told.append(f"models asked for: {', '.join(options.models)}")
+    if options.priority:
+        told.append(f"priority: {options.priority}")
+    if options.labels:
+        told.append(f"labels: {', '.join(printable(key) for key in options.labels)}")
+    return told

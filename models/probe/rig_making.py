@@ -1,0 +1,132 @@
+"""A rig profile out of any capture or file of cameras: poses in our axes and metres, checked as far as can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.capture.capture import read_stated_capture
+from models.capture.layout import Expectation, ViewFiles, expect, most_bytes
+from models.capture.rig_profile import FILE, SCHEMA, Profile, parse_profile
+from models.files.folder import CaptureFolder
+from models.files.limits import CaptureLimits
+from models.files.problem import CaptureError, Problem
+from models.formats.sidecar import Frame, Sidecar
+from models.formats.stated_camera import CameraError, camera_pose
+from models.probe.inspection import Inspection, inspect
+
+
+@dataclass(frozen=True)
+class Made:
+    """A profile, and what its source showed: the whole inspection where there were pictures, else None."""
+
+    profile: Profile
+    layout: str
+    inspection: Inspection | None
+
+
+def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_depth: bool = False) -> Made:
+    """The rig of ``source``: a capture folder, a folder of cameras without pictures, or one file of cameras.
+
+    Pictures are read where they are there: they give sizes, and with depth the conventions are verified.
+    ``require_depth``: captures of this rig wait for their depth. Raises ``CaptureError`` with everything that is wrong.
+    """
+    folder, names = (source, None) if source.is_dir() else (source.parent, _beside(source))
+    found = _expectation(folder, names, limits)
+    if found.kind == "canonical" and names is not None:
+        raise CaptureError([_no_cameras()])
+    if found.problems:
+        raise CaptureError(found.problems)
+    if found.kind == "unknown" or found.begun or any(name in found.missing for name in found.sidecars):
+        raise CaptureError(found.awaited() or [_no_cameras()])
+    if found.missing and found.kind == "canonical":
+        raise CaptureError(found.awaited())
+    if found.missing:
+        return Made(_profile(name, _framed(found), found.stated, limits, require_depth), found.layout, None)
+    inspection = inspect(folder, limits)
+    if not inspection.ok:
+        raise CaptureError(inspection.problems)
+    if found.kind == "canonical" and (inspection.probe is None or inspection.probe.verdict != "verified"):
+        raise CaptureError([_unproven()])
+    capture, found = read_stated_capture(folder, limits)
+    frames = [
+        _entry(found, files, camera.c2w, {
+            "w": camera.width, "h": camera.height, "fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx,
+            "cy": camera.cy,
+        })
+        for files, camera in zip(found.views, (view.camera for view in capture.views), strict=True)
+    ]  # fmt: skip
+    return Made(_profile(name, frames, found.stated, limits, require_depth), found.layout, inspection)
+
+
+def _beside(file: Path) -> list[str]:
+    """The one file, and what belongs to it: COLMAP's models are two files."""
+    pair = {"images": "cameras", "cameras": "images"}.get(file.stem)
+    partner = file.with_stem(pair) if pair and file.suffix in (".bin", ".txt") else None
+    return [file.name, *([partner.name] if partner is not None and partner.is_file() else [])]
+
+
+def _expectation(folder: Path, names: Iterable[str] | None, limits: CaptureLimits) -> Expectation:
+    lying = CaptureFolder(folder, limits)
+    there = lying.names if names is None else tuple(names)
+    return expect(there, lambda name: lying.beginning(name, most_bytes(name, limits) + 1), limits)
+
+
+def _no_cameras() -> Problem:
+    fix = (
+        "Name the whole capture's folder, or transforms.json, transforms_train.json, scene_camera.json, capture.json "
+        "with frames, or the images file of a COLMAP model."
+    )
+    return Problem("set", None, "The file states no cameras in a format that is read.", fix)
+
+
+def _unproven() -> Problem:
+    """Six pictures with a number each are the standard rig's by their names alone; a rig is not stored on that."""
+    message = "The folder states no cameras, and no depth shows that its pictures are those of the standard rig."
+    return Problem("poses", None, message, "Add the file of cameras. The standard rig itself needs no storing.")
+
+
+def _framed(found: Expectation) -> list[dict[str, Any]]:
+    """Frames of cameras without pictures: intrinsics as they are stated."""
+    frames = found.stated.frames or ()
+    told = []
+    for files, frame in zip(found.views, frames, strict=True):
+        try:
+            told.append(_entry(found, files, camera_pose(frame, found.stated), _stated(frame)))
+        except CameraError as error:
+            where = found.sidecars[-1] if found.sidecars else None
+            raise CaptureError([Problem("calib", where, f"View {files.name}: {error}", error.fix)]) from error
+    return told
+
+
+def _stated(frame: Frame) -> dict[str, float]:
+    return {key: value for key, value in asdict(frame.intrinsics).items() if value is not None}
+
+
+def _entry(
+    found: Expectation, files: ViewFiles, c2w: NDArray[np.float64], intrinsics: dict[str, Any]
+) -> dict[str, Any]:
+    paths = {"file_path": files.image, "depth_file_path": files.depth, "mask_path": files.mask}
+    inner = {key: path[len(found.root) :] for key, path in paths.items() if path is not None}
+    return {**inner, **intrinsics, "transform_matrix": c2w.tolist()}
+
+
+def _profile(
+    name: str, frames: list[dict[str, Any]], stated: Sidecar, limits: CaptureLimits, require_depth: bool
+) -> Profile:
+    """Written and read again: what is stored is what the service will accept."""
+    table: dict[str, Any] = {"schema": SCHEMA, "rig": name}
+    table |= {"depth_unit_m": stated.depth_unit_m} if stated.depth_unit_m is not None else {}
+    table |= {"coarse_depth": True} if stated.coarse_depth else {}
+    table |= {"depth": True} if require_depth else {}
+    text = json.dumps({**table, "frames": frames}, indent=1).encode()
+    profile, problems = parse_profile(text, FILE, limits)
+    if profile is None or problems:
+        raise CaptureError(problems)
+    return profile

@@ -1,0 +1,224 @@
+"""Photographs onto the texture: who sees each texel, how well, and what colour it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from models.capture.capture import View
+from models.formats.cameras import Camera
+from models.raster.numba_raster import rasterize
+from models.surface.range_view import RangeView
+
+Floats = NDArray[np.float32]
+
+#: Blend weight falls with this power of the cosine between the surface's normal and the line of sight.
+COSINE_POWER = 4
+#: A surface turned away further than this cosine is not read at all.
+LEAST_COSINE = 0.1
+#: Pixels this near to an outline or a depth step are mixed with what lies behind; further in trust grows over
+#: FEATHER_PX.
+MIXED_PX = 1.0
+FEATHER_PX = 3.0
+#: Mixed-free but not yet trusted pixels keep this share, and pixels that may be mixed this one, so that they speak
+#: where nothing better does.
+LAST_RESORT = 1e-3
+MAYBE_MIXED = 1e-6
+#: Colours for unseen texels come from this many seen neighbours in space.
+FILL_NEIGHBOURS = 8
+#: Depth steps are felt this many pixels away, just beyond MIXED_PX + FEATHER_PX.
+STEP_REACH = 5
+#: Seen texels from which unseen ones are coloured, at most.
+FILL_SOURCES = 20_000
+#: Turning the surface by one radian is as far as this share of the object's diagonal.
+FACING = 0.05
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one view can tell about the mesh: ``face`` (H, W) the face that each pixel's centre shows, -1 = none;
+    ``surface`` (H, W) planar depth of the mesh in metres, 0 = none; ``trust`` (H, W) 0..1, 0 on pixels that mix two
+    surfaces or object and background; ``cosine`` (F,) of the angle between each face's normal and the line of sight.
+    """
+
+    camera: Camera
+    rgb: NDArray[np.uint8]
+    face: NDArray[np.int32]
+    surface: Floats
+    trust: Floats
+    cosine: Floats
+
+
+def sight(view: View, prepared: RangeView, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Sight:
+    """Render the mesh's depth for one view and mark the pixels that show one surface only. ``vertices`` in metres,
+    ``faces`` outward and closed."""
+    camera = view.camera
+    cosine = _cosine_to_eye(camera, vertices, faces)
+    # behind a face that looks away lies, in a closed mesh, always one that looks here: half the faces are enough
+    front = np.flatnonzero(cosine > 0).astype(np.int32)
+    shown = rasterize(camera, vertices, faces[front])
+    face = np.where(shown.face >= 0, front[shown.face], np.int32(-1)) if len(front) else shown.face
+    # a smooth surface turned by 84 degrees climbs 10 footprints a pixel, 20 over the window
+    steps = _step_distance(shown.depth, 20 / min(camera.fx, camera.fy))
+    distance = np.minimum(-prepared.outline, steps)
+    trust = np.clip((distance - MIXED_PX) / FEATHER_PX, LAST_RESORT, 1.0)
+    trust[distance < MIXED_PX] = MAYBE_MIXED
+    trust[(prepared.outline > -0.25) | (face < 0)] = 0.0
+    return Sight(camera, view.rgb, face, shown.depth, trust.astype(np.float32), cosine)
+
+
+def _cosine_to_eye(camera: Camera, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Floats:
+    """Cosine of the angle between each face's normal and the line from its centre to the camera, (F,)."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normal, to_eye = np.cross(b - a, c - a), camera.centre - (a + b + c) / 3
+    lengths = np.sqrt(np.einsum("ij,ij->i", normal, normal) * np.einsum("ij,ij->i", to_eye, to_eye))
+    cosine = np.einsum("ij,ij->i", normal, to_eye) / np.maximum(lengths, 1e-300)
+    return cosine.astype(np.float32)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _step_distance(surface, slope):  # type: ignore[no-untyped-def]
+    """Distance of each pixel to the nearest depth step in pixels, (H, W) float32; STEP_REACH where none is that near.
+
+    A step is where the depth changes by more than ``slope`` of itself between a pixel's neighbours, or to nothing.
+    """
+    height, width = surface.shape
+    out = np.full((height, width), np.float32(STEP_REACH))
+    for i in range(height):
+        for j in range(width):
+            top, bottom, left, right = max(i - 1, 0), min(i + 1, height - 1), max(j - 1, 0), min(j + 1, width - 1)
+            if surface[i, j] <= 0 and surface[top, j] <= 0 and surface[bottom, j] <= 0:
+                continue
+            low, high = surface[i, j], surface[i, j]
+            for y in range(top, bottom + 1):
+                for x in range(left, right + 1):
+                    low, high = min(low, surface[y, x]), max(high, surface[y, x])
+            if low > 0 and high - low <= slope * high:
+                continue
+            for y in range(max(i - STEP_REACH, 0), min(i + STEP_REACH + 1, height)):
+                for x in range(max(j - STEP_REACH, 0), min(j + STEP_REACH + 1, width)):
+                    # the step's pixels reach half a pixel beyond their centres
+                    away = np.float32(np.sqrt(float((y - i) ** 2 + (x - j) ** 2)) - 0.5)
+                    out[y, x] = min(out[y, x], away)
+    return out
+
+
+def blend(
+    sights: Sequence[Sight], points: Floats, normals: Floats, gains: Floats
+) -> tuple[Floats, Floats]:
+    """Weighted mean colour 0..255 (N, 3) and total weight (N,) at surface points; weight 0 = no view sees it."""
+    total, mass = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
+    for view, gain in zip(sights, gains, strict=True):
+        _add(view, points, normals, gain, total, mass)
+    return np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0), mass
+
+
+def view_gains(sights: Sequence[Sight], points: Floats, normals: Floats) -> Floats:
+    """Per view and colour channel, the factor that brings its photograph to the common exposure, (views, 3) float32.
+
+    From surface points that two views both see well: the median log ratio of every pair, solved for one gain a view
+    by least squares with mean zero. Views without overlap keep 1.
+    """
+    count = len(sights)
+    colours, weights = np.zeros((count, len(points), 3), np.float32), np.zeros((count, len(points)), np.float32)
+    unit = np.ones(3, np.float32)
+    for n, view in enumerate(sights):
+        _add(view, points, normals, unit, colours[n], weights[n])
+    logs = np.log(np.clip(colours / np.maximum(weights, 1e-12)[..., None], 4.0, 255.0))
+    rows, values, trust = [], [], []
+    for a in range(count):
+        for b in range(a + 1, count):
+            both = (weights[a] > 0.02) & (weights[b] > 0.02)
+            bright = both & (colours[a].min(axis=1) > 10 * weights[a]) & (colours[a].max(axis=1) < 250 * weights[a])
+            pairs = int(bright.sum())
+            if pairs < 50:
+                continue
+            row = np.zeros(count)
+            row[a], row[b] = 1.0, -1.0
+            rows.append(row)
+            values.append(np.median(logs[b][bright] - logs[a][bright], axis=0))
+            trust.append(np.sqrt(pairs))
+    if not rows:
+        return np.ones((count, 3), np.float32)
+    scale = np.array(trust)[:, None]
+    # the small diagonal keeps views without overlap, and the common factor, at zero
+    A = np.concatenate([np.array(rows) * scale, np.eye(count) * 1e-3 * scale.max()])
+    wanted = np.concatenate([np.array(values) * scale, np.zeros((count, 3))])
+    gains: Floats = np.exp(np.linalg.lstsq(A, wanted, rcond=None)[0]).astype(np.float32)
+    return gains
+
+
+def fill_unseen(points: Floats, normals: Floats, colours: Floats, seen: NDArray[np.bool_]) -> None:
+    """Colour the unseen points from the nearest seen ones in space, in place; grey when nothing was seen at all.
+
+    Points that face the same way count as nearer: under one light they are lit alike.
+    """
+    if seen.all():
+        return
+    if not seen.any():
+        colours[:] = 128.0
+        return
+    known = np.flatnonzero(seen)
+    # a part is enough: neighbours in the texture are neighbours in space
+    known = known[:: max(1, len(known) // FILL_SOURCES)]
+    count = min(FILL_NEIGHBOURS, len(known))
+    scale = FACING * float(np.linalg.norm(np.ptp(points, axis=0)))
+    place = np.concatenate([points, scale * normals], axis=1)
+    distance, near = cKDTree(place[known]).query(place[~seen], k=count)
+    weight = 1.0 / np.maximum(distance.reshape(-1, count), 1e-12) ** 2
+    picked = colours[known[near.reshape(-1, count)]]
+    colours[~seen] = (picked * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+
+
+def _add(view: Sight, points: Floats, normals: Floats, gain: Floats, total: Floats, mass: Floats) -> None:
+    """Add one view's weighted colours and weights to ``total`` (N, 3) and ``mass`` (N,), in place."""
+    camera = view.camera
+    _add_view(
+        camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy,
+        view.rgb, view.surface, view.trust, points, normals, gain, total, mass,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, total, mass):  # type: ignore[no-untyped-def]
+    height, width = surface.shape
+    for n in range(len(points)):
+        px, py, pz = points[n, 0], points[n, 1], points[n, 2]
+        z = -(w2c[2, 0] * px + w2c[2, 1] * py + w2c[2, 2] * pz + w2c[2, 3])
+        if z <= 0:
+            continue
+        dx, dy, dz = eye[0] - px, eye[1] - py, eye[2] - pz
+        away = np.sqrt(dx * dx + dy * dy + dz * dz)
+        cosine = (dx * normals[n, 0] + dy * normals[n, 1] + dz * normals[n, 2]) / away
+        if cosine < LEAST_COSINE:
+            continue
+        u = fx * (w2c[0, 0] * px + w2c[0, 1] * py + w2c[0, 2] * pz + w2c[0, 3]) / z + cx - 0.5
+        v = cy - fy * (w2c[1, 0] * px + w2c[1, 1] * py + w2c[1, 2] * pz + w2c[1, 3]) / z - 0.5
+        if u < 0 or v < 0 or u >= width - 1 or v >= height - 1:
+            continue
+        j, i = int(u), int(v)
+        a, b = u - j, v - i
+        y, x = i + (1 if b > 0.5 else 0), j + (1 if a > 0.5 else 0)
+        behind = z - surface[y, x]
+        footprint = z / min(fx, fy)
+        if abs(behind) > (1.0 + 2.0 / cosine) * footprint:
+            continue
+        sure = (
+            (1 - a) * (1 - b) * trust[i, j] + a * (1 - b) * trust[i, j + 1]
+            + (1 - a) * b * trust[i + 1, j] + a * b * trust[i + 1, j + 1]
+        )
+        if trust[y, x] <= 0:
+            continue
+        weight = sure * cosine**COSINE_POWER
+        mass[n] += weight
+        for k in range(3):
+            colour = (
+                (1 - a) * (1 - b) * rgb[i, j, k] + a * (1 - b) * rgb[i, j + 1, k]
+                + (1 - a) * b * rgb[i + 1, j, k] + a * b * rgb[i + 1, j + 1, k]
+            )
+            total[n, k] += weight * gain[k] * colour

@@ -1,0 +1,62 @@
+"""Worlds whose origin is far away: the mesh is as good as near it, and says where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.capture.local_origin import local_origin, near, origin_facts
+from models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
+from models.fusion.model import Fusion
+from models.mesh.mesh import write_all
+from models.mesh.mesh_files import check_files
+from models.probe.inspection import _oddities
+from tests.unit.models.fusion.test_fusion import SMALL, ball, canonical_rig, capture
+
+#: A tracker that began 1.2 km away, a survey in UTM coordinates, a microscope whose stage counts from far.
+FAR = [(0.0, 0.0, 1200.0), (412_345.678, 5_318_234.567, 519.25), (-3e7, 10.0, 0.5)]
+
+
+def moved(camera: Camera, by: tuple[float, float, float]) -> Camera:
+    c2w = camera.c2w.copy()
+    c2w[:3, 3] += by
+    return replace(camera, c2w=c2w)
+
+
+@pytest.mark.parametrize("by", FAR)
+def test_a_far_world_gives_the_mesh_of_a_near_one(by: tuple[float, float, float], tmp_path: Path) -> None:
+    here = capture(ball(), canonical_rig())
+    there = replace(here, views=tuple(replace(view, camera=moved(view.camera, by)) for view in here.views))
+    local = near(there)
+    mesh = Fusion(SMALL, lambda percent, step: None).inference(local, Path("unused")).mesh
+    write_all(mesh, tmp_path, origin_facts(local))
+    check_files(tmp_path)
+    centre = np.array(by) - np.array(local.origin_m)
+    assert np.abs(centre).max() < 2.5, "the ball lies within the cameras' reach of the new origin"
+    off = np.linalg.norm(mesh.vertices.astype(np.float64) - centre, axis=1) - 0.4
+    assert np.abs(off).max() < 0.01
+    assert b"origin_m" in (tmp_path / "mesh.glb").read_bytes()
+    assert any("relative to" in line for line in _oddities(there, ()))
+
+
+def test_worlds_that_begin_nearby_keep_their_origin() -> None:
+    rigs = [
+        [canonical_camera(name, 64, 64) for name in CANONICAL_VIEWS],
+        [moved(camera, (20.0, -30.0, 40.0)) for camera in canonical_rig()],
+        # far from their object, close to each other, and the object at the origin
+        [Camera(64, 64, 9e3, 9e3, 32, 32, look_at((0.001 * n, 0.0, 1.0), (0, 1, 0), 500.0)) for n in range(6)],
+    ]  # fmt: skip
+    for rig in rigs:
+        assert local_origin(rig) is None
+    same = capture(ball(), canonical_rig())
+    assert near(same) is same
+    assert origin_facts(same) == {}
+
+
+def test_cameras_in_one_place_and_of_one_direction_are_no_reason_to_move() -> None:
+    camera = canonical_camera("front", 64, 64)
+    assert local_origin([camera] * 6) is None
+    assert local_origin([moved(camera, (n * 0.1, 0.0, 0.0)) for n in range(6)]) is None
