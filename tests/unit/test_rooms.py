@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -60,7 +61,59 @@ def cycle(sources: Mapping[str, str]) -> tuple[str, ...] | None:
     return next((found for name in sources if (found := visit(name, ())) is not None), None)
 
 
-def test_no_room_has_import_cycles() -> None:
+ROOMS = sorted({file.parent.relative_to(ROOT) for file in SOURCES if len(file.relative_to(ROOT).parts) > 2
+                and "migrations" not in file.parts})  # fmt: skip
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in SOURCES if file.name != "__init__.py"
+}
+
+
+def rooms_of(folder: Path) -> set[str]:
+    """Other rooms of the same house that the files of a room import, by their names below it."""
+    house, found = folder.parts[0], set()
+    for file in (ROOT / folder).glob("*.py"):
+        for name in at_any_level(file.read_text(encoding="utf-8"), MODULES):
+            other = MODULES[name].parent.relative_to(ROOT)
+            if other.parts[0] == house and other not in (folder, Path(house)):
+                found.add(".".join(other.parts[1:]))
+    return found
+
+
+def at_any_level(source: str, names: Collection[str]) -> set[str]:
+    """Which of ``names`` a module imports anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found & set(names)
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=str)
+def test_a_room_says_what_it_is_and_what_it_may_import(folder: Path) -> None:
+    """No more than that, and no less: a door that nobody uses is closed."""
+    words = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text(encoding="utf-8")))
+    assert words is not None
+    told = " ".join(words.split())
+    stated = re.search(r"It may import (.*?)\. |It imports no other room\. ", told)
+    assert stated is not None, told
+    assert set(re.findall(r"``([\w.]+)``", stated[1] or "")) == rooms_of(folder)
+    assert len(list((ROOT / folder).glob("*.py"))) <= 28, "a room in which nothing is found"
+
+
+def test_no_room_leads_back_to_itself() -> None:
+    """By whatever way, and by imports inside functions too."""
+    arrows = {".".join(folder.parts[1:]): rooms_of(folder) for folder in ROOMS if folder.parts[0] == "daemon"}
+    models = {".".join(folder.parts[1:]): rooms_of(folder) for folder in ROOMS if folder.parts[0] == "models"}
+    for house in (arrows, models):
+        left = dict(house)
+        while ready := {room for room, others in left.items() if not others & left.keys()}:
+            left = {room: others for room, others in left.items() if room not in ready}
+        assert left == {}
+
+
+def test_no_module_has_import_cycles() -> None:
     texts = {
         ".".join(file.relative_to(ROOT).with_suffix("").parts): file.read_text(encoding="utf-8") for file in SOURCES
     }
