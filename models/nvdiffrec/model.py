@@ -17,9 +17,9 @@ from models.contract.base import ModelResult, ModelUnavailable, Progress, Recons
 from models.contract.cuda import need_cuda
 from models.contract.stages import StageLog
 from models.fusion.model import Fusion
-from models.fusion.surface import COST
 from models.nvdiffrec import judge
 from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
+from models.surface.extraction import COST
 from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 from models.surface.range_view import RangeView, prepare
 from models.surface.simplify import simplify

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from models.capture.capture import Capture
 from models.contract.base import ModelResult, silent
 from models.contract.stages import StageLog
-from models.fusion.model import Stages, dress
 from models.fusion.settings import FusionSettings
 from models.mesh.mesh import TexturedMesh
 from models.mesh.mesh_cleaning import degenerate
@@ -25,6 +24,7 @@ from models.nvdiffrec.passes import refine_mesh
 from models.nvdiffrec.refine import Look, Refined
 from models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
 from models.raster.differentiable import Raster
+from models.surface.dressing import Stages, dress
 from models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]

@@ -17,9 +17,9 @@ from scipy.spatial import cKDTree
 
 from models.capture.capture import Capture
 from models.contract.base import silent
-from models.fusion.model import Stages, dress
 from models.fusion.settings import FusionSettings
 from models.mesh.mesh import TexturedMesh
+from models.surface.dressing import Stages, dress
 from models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
@@ -69,7 +69,7 @@ class Splats:
         return mixed.astype(np.float32)  # type: ignore[no-any-return]
 
     def paint(self, points: Floats, normals: Floats, colours: Floats, seen: NDArray[np.bool_]) -> None:
-        """``models.fusion.model.Paint``: colour what was not seen, at the exposure of what was."""
+        """``models.surface.dressing.Paint``: colour what was not seen, at the exposure of what was."""
         if seen.all():
             return
         known = np.flatnonzero(seen)[:: max(1, int(seen.sum()) // COMPARED)]
@@ -84,7 +84,7 @@ def placed(
     capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32], splats: Splats,
     size: int,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
-    """The mesh of a closed surface that stands in the capture's frame, in metres: see ``models.fusion.model.dress``."""
+    """The mesh of a closed surface that stands in the capture's frame, in metres: see ``dress``."""
     return dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, Stages(silent), splats.paint)
 
 

@@ -14,13 +14,13 @@ from models.capture.capture import Capture, View
 from models.contract.base import ModelResult, NoResult
 from models.files.problem import CaptureError
 from models.formats.cameras import CANONICAL_VIEWS, Camera, look_at
-from models.fusion import surface
 from models.fusion.model import Fusion
 from models.fusion.settings import LIMITS, FusionSettings
 from models.mesh.mesh import write_all
 from models.mesh.mesh_files import MIN_VERTICES, check_files
 from models.raster.render import render
 from models.surface import charts, range_view, volume
+from models.surface import extraction as surface
 from models.surface.isosurface import extract, triangle_table
 from models.surface.pieces import ClosedMesh, opposite_corners
 from models.surface.prefilter import depth_noise
