@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from daemon.workers import kernels
-from daemon.workers.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, run_to_end, worker_request
 from daemon.workers.warming import Warming
 from models.files.limits import CaptureLimits
 
-PATIENT = Limits(1800, 1800, 10)
+PATIENT = TimeLimits(1800, 1800, 10)
 
 
 def run(top: Path, cache: Path, name: str) -> Ended:

@@ -14,7 +14,7 @@ _TIME_ERROR = 5
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClockReading:
     """Which start of the machine this is and how many seconds ago that was (sleep included), Unix seconds, and whether
     something keeps those right."""
 
@@ -24,12 +24,12 @@ class Reading:
     steered: bool
 
 
-Clocks = Callable[[], Reading]
+Clocks = Callable[[], ClockReading]
 
 
-def read_clocks() -> Reading:
+def read_clocks() -> ClockReading:
     """Everything that this machine knows about time at this moment."""
-    return Reading(boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time(), clock_is_steered() is True)
+    return ClockReading(boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time(), clock_is_steered() is True)
 
 
 @cache

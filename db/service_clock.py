@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db.clocks import Reading
+from db.clocks import ClockReading
 from db.tables import EndRow, ServiceClockRow
 
 #: There is one row.
@@ -36,7 +36,7 @@ class Passed:
         return self.up_s + self.off_s
 
 
-def passed_between(before: Reading, now: Reading) -> Passed:
+def passed_between(before: ClockReading, now: ClockReading) -> Passed:
     """What has certainly passed from one reading to the next."""
     if before.boot_id == now.boot_id and now.since_boot_s >= before.since_boot_s:
         return Passed(now.since_boot_s - before.since_boot_s)
@@ -44,7 +44,7 @@ def passed_between(before: Reading, now: Reading) -> Passed:
     return Passed(max(now.since_boot_s, 0.0), max(off, 0.0))
 
 
-def count(session: Session, now: Reading) -> Passed:
+def count(session: Session, now: ClockReading) -> Passed:
     """Bring the count up to this reading, in a transaction that is going on."""
     row = session.get(ServiceClockRow, _ONLY)
     if row is None:
@@ -56,18 +56,18 @@ def count(session: Session, now: Reading) -> Passed:
     return Passed(row.up_s, row.off_s)
 
 
-def last_reading(session: Session) -> Reading | None:
+def last_reading(session: Session) -> ClockReading | None:
     """The clocks when the count was last brought up to date; None when it never was."""
     row = session.get(ServiceClockRow, _ONLY)
     return None if row is None else reading_of(row)
 
 
-def reading_of(row: ServiceClockRow) -> Reading:
+def reading_of(row: ServiceClockRow) -> ClockReading:
     """The machine's clocks as a row holds them."""
-    return Reading(row.boot_id, row.since_boot_s, row.wall, bool(row.steered))
+    return ClockReading(row.boot_id, row.since_boot_s, row.wall, bool(row.steered))
 
 
-def note_end(session: Session, job_id: str, now: Reading) -> None:
+def note_end(session: Session, job_id: str, now: ClockReading) -> None:
     """Note that a job ends now; one that has ended keeps its end."""
     passed = count(session, now)
     if session.get(EndRow, job_id) is None:

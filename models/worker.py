@@ -40,7 +40,7 @@ from models.contract.registry import load_class, places_of
 from models.contract.weights import WEIGHTS_KEY
 from models.files.limits import CaptureLimits
 from models.files.problem import CaptureError
-from models.walls.confinement import NotConfined, View, Walls, confine
+from models.walls.confinement import FileView, NotConfined, Walls, confine
 
 MESSAGE_FD = 3
 HEARTBEAT_S = 5.0
@@ -147,18 +147,18 @@ class Request:
         return cls(**fields)
 
     @property
-    def view(self) -> View:
+    def view(self) -> FileView:
         """What this task needs to see: its capture and the finished models to read, one folder to write to."""
         own = [self.answer.parent, self.output, *(Path(os.environ[key]) for key in _OWN_FOLDERS if key in os.environ)]
         read = [self.capture, *(self.models or {}).values()]
         if self.task != "run":
-            return View(read=tuple(read), write=tuple(path for path in own if path))
+            return FileView(read=tuple(read), write=tuple(path for path in own if path))
         weights = [Path(os.environ[WEIGHTS_KEY])] if WEIGHTS_KEY in os.environ else []
         target = (self.custom_models or {}).get(self.model, "").rpartition(":")[0]
         code = places_of(target) if target else []
         # Settings are the operator's; a path in them is there to be read.
         named = [Path(value) for value in (self.settings or {}).values() if isinstance(value, str) and value[:1] == "/"]
-        return View((*code, *named), (*read, *weights), tuple(path for path in own if path), gpu=True)
+        return FileView((*code, *named), (*read, *weights), tuple(path for path in own if path), gpu=True)
 
 
 #: Variables that name a folder of the worker's own.
@@ -219,7 +219,7 @@ def _write_extra(result: ModelResult, folder: Path, extras: Mapping[str, Any]) -
     """Write what the model delivers beside its mesh; a name that nobody would check is its mistake."""
     if not result.extra_files:
         return []
-    from models.mesh.mesh_pbr import MATERIAL_FILES  # noqa: PLC0415
+    from models.mesh.pbr import MATERIAL_FILES  # noqa: PLC0415
 
     if strange := [name for name in result.extra_files if name not in MATERIAL_FILES]:
         raise ValueError(f"no file called {strange[0]!r} can be delivered; there are {', '.join(MATERIAL_FILES)}")

@@ -16,7 +16,7 @@ from daemon.base.settings import Settings, load
 from daemon.base.share import Share, create_root, open_share
 from daemon.outbox.deliver import Delivery
 from daemon.service.recover import Recovery
-from db.clocks import Reading
+from db.clocks import ClockReading
 from db.engine import Database
 from db.jobs import Jobs
 from db.states import State
@@ -59,9 +59,9 @@ class House:
         self._is_open = False
         self.boot, self.since_boot_s, self.wall, self.steered = "first", 1000.0, 1_795_000_000.0, True
 
-    def clocks(self) -> Reading:
+    def clocks(self) -> ClockReading:
         """The machine's clocks, which move only by hand."""
-        return Reading(self.boot, self.since_boot_s, self.wall, self.steered)
+        return ClockReading(self.boot, self.since_boot_s, self.wall, self.steered)
 
     def wait(self, seconds: float) -> None:
         """Time passes while the machine runs."""

@@ -34,7 +34,7 @@ from typing import Any
 
 from daemon.base.errors import RUN_FAILURES
 from daemon.workers import process
-from daemon.workers.process import Ended, Home, Limits
+from daemon.workers.process import Ended, Home, TimeLimits
 from models.files.problem import Problem
 from models.worker import classify, write_answer
 
@@ -48,7 +48,7 @@ _GREY_16 = b"\x10\x00"  # bit depth 16, colour type 0
 class LightWorker:
     """What ``WorkerProcess`` looks like to the service, without a process: the work is done while it is polled."""
 
-    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits) -> None:
+    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: TimeLimits) -> None:
         self.key, self.pid = key, os.getpid()
         self.percent, self.step = 0.0, "starting"
         self._request, self._limits = request, limits
@@ -274,7 +274,7 @@ def install() -> None:
     real, wanted = process.WorkerProcess, os.environ.get("LIGHT_REAL", "").split()
 
     def worker(
-        key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits
+        key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: TimeLimits
     ) -> LightWorker | process.WorkerProcess:
         kind = real if request["task"] in wanted else LightWorker
         return kind(key, request, folder, home, limits)
@@ -287,7 +287,7 @@ def install() -> None:
 def main() -> None:
     """``meshdrop`` with stand-ins."""
     install()
-    from daemon.cli import cli  # noqa: PLC0415 - after install()
+    from daemon.cli import main as cli  # noqa: PLC0415 - after install()
 
     cli.main()
 

@@ -25,7 +25,7 @@ from daemon.base.settings import load
 from daemon.base.share import create_root, open_share
 from daemon.inbox import intake
 from daemon.inbox.intake import Intake, NotYet
-from daemon.inbox.look import look
+from daemon.inbox.observe import look
 from daemon.inbox.scanner import Candidate
 from daemon.inbox.settle import Window, judge
 from daemon.outbox import assess, gltf_validation

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon.base import fsops
 from daemon.base.errors import MeshdropError
-from models.capture.rig_profile import Profile, parse_profile
+from models.capture.rig_profile import RigProfile, parse_profile
 from models.files import walk
 from models.files.limits import CaptureLimits
 from models.files.names import is_litter
@@ -57,7 +57,7 @@ class RigShelf:
                 continue
         return found
 
-    def profile(self, name: str) -> Profile:
+    def profile(self, name: str) -> RigProfile:
         """A stored profile; raises ``MeshdropError`` when there is none of this name, or it is damaged."""
         texts = self.texts()
         if name not in texts:
@@ -68,7 +68,7 @@ class RigShelf:
             raise MeshdropError(f"the profile of {name} is damaged: {first}", f"meshdrop rig add {name} --from FILE")
         return profile
 
-    def store(self, profile: Profile) -> Path:
+    def store(self, profile: RigProfile) -> Path:
         """Put a profile on the shelf, whole and flushed, in place of an older one of its name."""
         if not self._folder.is_dir():
             fsops.make_dir(self._folder)

@@ -1,5 +1,5 @@
 """``python -m daemon.cli``: the ``meshdrop`` command of this checkout."""
 
-from daemon.cli.cli import main
+from daemon.cli.main import main
 
 main()

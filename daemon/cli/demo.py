@@ -19,8 +19,8 @@ from daemon.base.errors import MeshdropError
 from daemon.base.places import Places
 from daemon.base.settings import Settings, config_file, load
 from daemon.base.share import create_root
-from daemon.service.service import run_service
-from daemon.status.board import Board
+from daemon.service.main import run_service
+from daemon.status.activity import Activity
 from daemon.status.pages import clock_time
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -117,9 +117,9 @@ class _Show:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def turn(self, board: Board) -> None:
+    def turn(self, activity: Activity) -> None:
         """Show what the daemon is doing now."""
-        text, done = _in_words(board)
+        text, done = _in_words(activity)
         self._bar.update(self._task, description=text, completed=done)
         step = text.split(" %: ")[-1]
         if step and step != self._last and not self.out.is_terminal:
@@ -127,13 +127,13 @@ class _Show:
         self._last = step
 
 
-def _in_words(board: Board) -> tuple[str, float | None]:
-    if (working := board.working) is not None:
+def _in_words(activity: Activity) -> tuple[str, float | None]:
+    if (working := activity.working) is not None:
         return f"{working.name}: {working.note}", working.progress
-    if board.finishing is not None:
-        return f"{board.finishing}: measuring and drawing pictures", None
-    if board.inbox:
-        return f"{board.inbox[0].name}: {board.inbox[0].sentence}", None
-    return "reading the capture" if not board.finished else "done", None
+    if activity.finishing is not None:
+        return f"{activity.finishing}: measuring and drawing pictures", None
+    if activity.inbox:
+        return f"{activity.inbox[0].name}: {activity.inbox[0].sentence}", None
+    return "reading the capture" if not activity.finished else "done", None
 
 

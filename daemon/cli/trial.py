@@ -22,14 +22,14 @@ from daemon.base.places import Places
 from daemon.base.settings import Settings
 from daemon.base.share import create_root
 from daemon.cli.demo import SAMPLE, SAMPLES
-from daemon.doctor.checks.check_gpu import Wanted
-from daemon.doctor.checks.check_models import configured
-from daemon.doctor.checks.check_service import holder
 from daemon.doctor.checks.finding import Finding
+from daemon.doctor.checks.gpu import Wanted
+from daemon.doctor.checks.models import configured
+from daemon.doctor.checks.service import holder
 from daemon.doctor.leftovers import TRIAL
 from daemon.outbox.receipts import read_shared
-from daemon.service.service import run_service
-from daemon.status.board import SCHEMA, Board
+from daemon.service.main import run_service
+from daemon.status.activity import SCHEMA, Activity
 
 GROUP = "trial"
 LOG = "doctor-deep.log"
@@ -45,7 +45,7 @@ _QUIET: Mapping[str, Any] = {
 
 
 def run_trial(
-    settings: Settings, capture: Path | None = None, on_turn: Callable[[Board], None] | None = None
+    settings: Settings, capture: Path | None = None, on_turn: Callable[[Activity], None] | None = None
 ) -> list[Finding]:
     """Put ``capture`` (default: the sample of the source tree) through every model; a line for each.
 

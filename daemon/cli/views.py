@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from daemon.base.errors import MeshdropError
 from daemon.base.pause import Pause
 from daemon.base.places import Places, shown
-from daemon.status.board import SCHEMA, Board
+from daemon.status.activity import SCHEMA, Activity
 from daemon.status.forecast import in_words
 from daemon.status.pages import date_time, ended_page
 from db import messages
@@ -43,16 +43,16 @@ def live_facts(places: Places) -> dict[str, Any]:
     """
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(reader(places.database)()) if places.database.is_file() else None
-        board = Board()
+        activity = Activity()
         if session is not None:
-            board.see_jobs((line_up(session, AGEING_S) or (0, []))[1])
-        facts = board.facts() | {"pid": 0, "at": 0.0} | _last_page(places)
+            activity.see_jobs((line_up(session, AGEING_S) or (0, []))[1])
+        facts = activity.facts() | {"pid": 0, "at": 0.0} | _last_page(places)
         facts["running"] = time.time() - facts["at"] < _STALE_S and is_alive(facts["pid"]) and not facts["stopped"]
         if not facts["running"]:
-            board.stop()
-            facts |= {key: value for key, value in board.facts().items() if key in _OF_THE_RECORD}
+            activity.stop()
+            facts |= {key: value for key, value in activity.facts().items() if key in _OF_THE_RECORD}
         facts["root"], facts["paused_since"] = str(places.root), Pause(places.pause).since
-        facts["counts"], facts["open"], facts["finished"] = {}, board.live(), []
+        facts["counts"], facts["open"], facts["finished"] = {}, activity.live(), []
         expected, now = facts.pop("expected"), time.time()
         facts["forecast"] = {job: max(end - now, 0.0) for job, end in expected.items() if facts["running"]}
         facts["messages"] = {}

@@ -19,9 +19,9 @@ from pathlib import Path
 from daemon.base import fsops
 from daemon.base.places import Places
 from daemon.doctor import leftovers
-from daemon.doctor.checks.check_layout import clash
-from daemon.doctor.checks.check_service import holder
 from daemon.doctor.checks.finding import Finding
+from daemon.doctor.checks.layout import clash
+from daemon.doctor.checks.service import holder
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from daemon.base.errors import ConfigurationError
 from daemon.base.log import get_logger
 from daemon.base.settings import Settings
-from daemon.doctor.checks.check_layout import clash
-from daemon.doctor.checks.check_models import configured
-from daemon.doctor.checks.check_settings import open_settings
-from daemon.doctor.checks.check_workers import workers
-from daemon.doctor.checks.checkup import make_plainly
 from daemon.doctor.checks.finding import Finding
-from daemon.doctor.doctor import Surroundings, standing
+from daemon.doctor.checks.layout import clash
+from daemon.doctor.checks.models import configured
+from daemon.doctor.checks.run import make_plainly
+from daemon.doctor.checks.settings import open_settings
+from daemon.doctor.checks.workers import workers
+from daemon.doctor.examine import Surroundings, standing
 from daemon.host.machine import Machine
 from daemon.workers import kernels
 

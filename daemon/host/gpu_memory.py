@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from daemon.host.gpus import Question, Refused
+from daemon.host.gpus import Refused, SmiQuery
 from daemon.host.programs import NoAnswer
 
 
@@ -23,7 +23,7 @@ def gpu_memory(path: str | None = None) -> list[GpuMemory]:
     ``path`` is where the driver's program is looked for, PATH otherwise. May take seconds.
     """
     try:
-        cards = Question(path).cards() or ()
+        cards = SmiQuery(path).cards() or ()
     except (NoAnswer, Refused, OSError):
         return []
     return [

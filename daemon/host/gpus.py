@@ -9,7 +9,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from daemon.host.programs import Answer, Asked, start
+from daemon.host.programs import Asked, ProgramAnswer, start
 
 PROGRAM = "nvidia-smi"
 #: Without persistence mode the driver wakes every card first, which takes seconds on machines with several.
@@ -56,7 +56,7 @@ class Refused(Exception):
     """The driver's program ended with an error; the message is its first line."""
 
 
-class Question:
+class SmiQuery:
     """Asks at once and is read later, since the answer may take a second."""
 
     def __init__(self, path: str | None) -> None:
@@ -75,7 +75,7 @@ class Question:
             told, fields = (again.answer(LIMIT_S) if again is not None else told), _FIELDS
         if told.code != 0:
             raise Refused(_first_line(told) or f"{PROGRAM} ended with code {told.code}")
-        users = self._users.answer(LIMIT_S) if self._users is not None else Answer(1, "", "")
+        users = self._users.answer(LIMIT_S) if self._users is not None else ProgramAnswer(1, "", "")
         found = [_user(row) for row in _rows(users.out, len(_USERS))] if users.code == 0 else []
         rows = _rows(told.out, len(fields))
         if not rows and told.out.strip():
@@ -115,7 +115,7 @@ def visible(cards: Sequence[Card], chosen: str | None, order: str | None = None)
     return tuple(found)
 
 
-def _first_line(told: Answer) -> str:
+def _first_line(told: ProgramAnswer) -> str:
     return next((line.strip() for line in (told.out + "\n" + told.complaint).splitlines() if line.strip()), "")
 
 

@@ -17,7 +17,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProgramAnswer:
     """What a program said, and its exit code."""
 
     code: int
@@ -31,7 +31,7 @@ class Asked:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def answer(self, limit_s: float) -> Answer:
+    def answer(self, limit_s: float) -> ProgramAnswer:
         """What it said; raises ``NoAnswer``."""
         try:
             out, complaint = self._process.communicate(timeout=limit_s)
@@ -42,7 +42,7 @@ class Asked:
                     with contextlib.suppress(OSError):
                         stream.close()
             raise NoAnswer from None
-        return Answer(self._process.returncode, out, complaint)
+        return ProgramAnswer(self._process.returncode, out, complaint)
 
 
 def start(name: str, *arguments: str, path: str | None = None) -> Asked | None:

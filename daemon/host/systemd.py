@@ -49,7 +49,7 @@ class Status:
         self._told = ""
 
     def tell(self, facts: Mapping[str, Any]) -> None:
-        """``facts`` are those of the board."""
+        """``facts`` are those of the activity."""
         if (line := _line(summary(facts))) != self._told and _tell(f"STATUS={line}"):
             self._told = line
 

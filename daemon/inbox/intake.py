@@ -21,11 +21,11 @@ from daemon.base.places import shown
 from daemon.base.rigs import RigShelf
 from daemon.base.settings import Settings, days_kept
 from daemon.base.share import Share
-from daemon.inbox.look import look, read_contents
+from daemon.inbox.observe import look, read_contents
 from daemon.inbox.scanner import Candidate
 from daemon.inbox.settle import Snapshot, Window, judge
 from daemon.outbox.beside import lies_beside
-from daemon.workers.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
+from daemon.workers.process import TimeLimits, WorkerProcess, home_of, run_to_end, worker_request
 from db.jobs import Jobs, NameBeingClaimed
 from db.records import Job
 from models.capture.rig_profile import FILE as RIG_FILE
@@ -319,7 +319,7 @@ class Intake:
             memory_mib=_READER_MEMORY_MIB, name=shown(job.name),
         )
         seconds = self.settings.check_limit_s
-        limits = Limits(seconds, seconds, self.settings.stop_grace_s)
+        limits = TimeLimits(seconds, seconds, self.settings.stop_grace_s)
         process = WorkerProcess(f"{job.id}.inspect", request, folder, home_of(self.settings), limits)
         ended = run_to_end(process, self.stopping)
         if ended.error_class == "cancelled":

@@ -35,7 +35,7 @@ from daemon.base.log import get_logger
 from daemon.base.places import shown
 from daemon.base.repeats import Repeats
 from daemon.inbox.listing import Listing, is_temporary, list_inbox
-from daemon.inbox.look import Contents, Ends, glance, look, reading
+from daemon.inbox.observe import Contents, Ends, glance, look, reading
 from daemon.inbox.settle import Judgement, Snapshot, Window, judge
 from models.capture.rig_profile import Rigs, rig_of
 from models.files import walk
@@ -71,7 +71,7 @@ _NO_RIGS: Mapping[str, bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FolderState:
     """One folder of the inbox: what follows from what was seen, and for how long it had been so."""
 
     name: bytes
@@ -203,9 +203,9 @@ class Scanner:
             if not finished:  # whoever is left is still due
                 self._next_due = begun
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[FolderState]:
         """The latest finding of every folder that was looked at."""
-        return [Finding(entry.name, entry.judgement, entry.quiet_s) for entry in self._seen.values()]
+        return [FolderState(entry.name, entry.judgement, entry.quiet_s) for entry in self._seen.values()]
 
     def given_up(self) -> list[bytes]:
         """Folders under a temporary name in which nothing has changed for as long as an incomplete one is given."""

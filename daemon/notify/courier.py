@@ -31,7 +31,7 @@ _PASSED_ON = frozenset({
 
 
 @dataclass(frozen=True)
-class Answer:
+class Outcome:
     """What came of one part. ``status`` is that of HTTP, if the receiver answered at all; no ``trouble``: it has it.
     ``wait_s`` is for how long the receiver wishes to be left alone, 0 when it says nothing of that.
     """
@@ -59,11 +59,11 @@ class Courier:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def call(self, url: str, limit_s: float = CALL_S) -> Answer:
+    def call(self, url: str, limit_s: float = CALL_S) -> Outcome:
         """GET an address."""
         return self._send("call", [{"method": "GET", "url": url, "headers": _headers(), "body": None}], limit_s)[0]
 
-    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Answer]:
+    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Outcome]:
         """POST the bodies one after the other, until one does not reach the receiver, or all have taken as long as one
         may; as many answers as were tried."""
         parts = [
@@ -72,7 +72,7 @@ class Courier:
         ]
         return self._send("call", parts, CALL_S)
 
-    def notify(self, url: str, title: str, text: str) -> Answer:
+    def notify(self, url: str, title: str, text: str) -> Outcome:
         """Tell people through apprise."""
         return self._send("notify", [{"url": url, "title": title, "text": text}], NOTIFY_S)[0]
 
@@ -83,16 +83,16 @@ class Courier:
             if self._process is not None:
                 self._process.kill()
 
-    def _send(self, task: str, parts: Sequence[dict[str, Any]], limit_s: float) -> list[Answer]:
+    def _send(self, task: str, parts: Sequence[dict[str, Any]], limit_s: float) -> list[Outcome]:
         request = json.dumps({"task": task, "limit_s": limit_s, "parts": list(parts)}).encode()
         try:
             with self._started() as process:
                 out = _talk(process, request, limit_s * len(parts) + _START_S)
         except OSError as error:
-            return [Answer(None, f"no process to send it could be started ({error.strerror})")]
+            return [Outcome(None, f"no process to send it could be started ({error.strerror})")]
         answers = [_read(line) for line in out.splitlines()]
         if not answers or (process.returncode and len(answers) < len(parts)):
-            answers.append(Answer(None, _ended(process.returncode, limit_s)))
+            answers.append(Outcome(None, _ended(process.returncode, limit_s)))
         return answers
 
     @contextlib.contextmanager
@@ -140,12 +140,12 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limit_s: float) -> b
         return process.communicate()[0]
 
 
-def _read(line: bytes) -> Answer:
+def _read(line: bytes) -> Outcome:
     try:
         told = json.loads(line)
-        return Answer(told["status"], told["trouble"], told.get("wait_s", 0.0))
+        return Outcome(told["status"], told["trouble"], told.get("wait_s", 0.0))
     except (ValueError, TypeError, KeyError):  # a library that prints: nothing is known of what came of it
-        return Answer(None, "the sender's answer was not understood")
+        return Outcome(None, "the sender's answer was not understood")
 
 
 def _ended(code: int, limit_s: float) -> str:

@@ -14,9 +14,9 @@ from datetime import date, datetime, timedelta
 
 from daemon.base.clock import Clock
 from daemon.base.log import get_logger
-from daemon.notify.announce import Day, bodies_of, digest, together
-from daemon.notify.courier import Answer, Courier, below
+from daemon.notify.courier import Courier, Outcome, below
 from daemon.notify.targets import WEBHOOK, Targets
+from daemon.notify.wording import Day, bodies_of, digest, together
 from db.engine import DatabaseDamaged
 from db.messages import GIVE_UP_S, Message, Messages
 from db.records import LONGEST_PAUSE_S, Job
@@ -178,7 +178,7 @@ class Outgoing:
             messages.failed(batch, answer.trouble, None, self._rest_after(channel, answer, batch[0].tries))
         return False
 
-    def _rest_after(self, channel: str, answer: Answer, tries: int) -> float:
+    def _rest_after(self, channel: str, answer: Outcome, tries: int) -> float:
         """How long this message waits; a receiver that cannot be reached is left alone for as long, or as it wishes."""
         line = self._lines[channel]
         if answer.was_reached:
@@ -188,7 +188,7 @@ class Outgoing:
         line.rest_until = self._clock.monotonic() + rest
         return rest
 
-    def _note(self, channel: str, answer: Answer) -> None:
+    def _note(self, channel: str, answer: Outcome) -> None:
         """Count, and log what has changed: a receiver that is away for a night is one line and not thousands."""
         line = self._lines[channel]
         line.misses = 0 if answer.was_reached else line.misses + 1

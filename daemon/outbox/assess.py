@@ -19,7 +19,7 @@ from daemon.base.share import Share
 from daemon.outbox import gltf_validation
 from daemon.reporting.grades import Verdict, grade, least
 from daemon.reporting.trend import MOST, rig_of, trend
-from daemon.workers.process import Limits, WorkerProcess, home_of, read_answer, run_to_end, worker_request
+from daemon.workers.process import TimeLimits, WorkerProcess, home_of, read_answer, run_to_end, worker_request
 from daemon.workers.runner import RESULT
 from db.jobs import Jobs
 from db.records import Job, ModelRun
@@ -78,7 +78,7 @@ class Assessor:
         )
         process = WorkerProcess(
             f"{job.id}.measure", request, folder, home_of(self.settings),
-            Limits(_MEASURE_LIMIT_S, self.settings.stall_limit_s, self.settings.stop_grace_s),
+            TimeLimits(_MEASURE_LIMIT_S, self.settings.stall_limit_s, self.settings.stop_grace_s),
         )
         ended = run_to_end(process, self.stopping)
         if ended.error_class == "cancelled":
@@ -133,8 +133,8 @@ class Assessor:
         assessment: Assessment, stages: Mapping[str, float],
     ) -> None:
         # Loaded with the first report: its templates take memory that a service which only watches need not have.
-        from daemon.reporting.report import build_report  # noqa: PLC0415
-        from daemon.reporting.report_page import render_html  # noqa: PLC0415
+        from daemon.reporting.facts import build_report  # noqa: PLC0415
+        from daemon.reporting.page import render_html  # noqa: PLC0415
 
         rig = rig_of(job.inspection or {})
         report = build_report({

@@ -15,7 +15,7 @@ from typing import Any
 from daemon.base import fsops
 from daemon.base.errors import Stopping
 from daemon.base.settings import Settings
-from daemon.workers.process import Limits, WorkerProcess, home_of, run_to_end, worker_request
+from daemon.workers.process import TimeLimits, WorkerProcess, home_of, run_to_end, worker_request
 from models.mesh.gltf_engines import Engine, engine
 from models.mesh.gltf_validation import no_engine, not_run
 
@@ -48,7 +48,7 @@ def _validate_one(
     )
     process = WorkerProcess(
         f"{job_id}.validate", request, own, home_of(settings),
-        Limits(settings.check_limit_s, settings.check_limit_s, settings.stop_grace_s),
+        TimeLimits(settings.check_limit_s, settings.check_limit_s, settings.stop_grace_s),
     )
     ended = run_to_end(process, stopping)
     if ended.error_class == "cancelled":

@@ -14,14 +14,14 @@ from daemon.base.log import get_logger
 from daemon.base.places import with_suffix
 from daemon.base.settings import Settings
 from daemon.base.share import Share
-from daemon.inbox.look import look
-from daemon.outbox.traces import (
+from daemon.inbox.observe import look
+from daemon.outbox.evidence import (
     Published,
     job_folders,
+    read_evidence,
     read_marker,
     read_name,
     read_published,
-    read_traces,
     right_state,
 )
 from daemon.workers.process import OWNER_KEY
@@ -83,8 +83,8 @@ class Recovery:
         for job_id in sorted(rows.keys() | job_folders(places) | published.keys()):
             row = rows[job_id] if job_id in rows else self.jobs.find(job_id)
             old = None if row is None else row.state
-            traces = read_traces(places, job_id, keeping=keeping, published=published.get(job_id))
-            if (new := right_state(old, traces)) is not None and new is not old:
+            evidence = read_evidence(places, job_id, keeping=keeping, published=published.get(job_id))
+            if (new := right_state(old, evidence)) is not None and new is not old:
                 found[job_id] = row, new
         return found
 

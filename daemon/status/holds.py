@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from daemon.base.log import get_logger
 from daemon.base.repeats import Repeats
-from daemon.status.board import Board
+from daemon.status.activity import Activity
 
 log = get_logger()
 
@@ -15,8 +15,8 @@ log = get_logger()
 class Holds:
     """What is held and why, by key. ``now`` gives monotonic seconds. From any thread."""
 
-    def __init__(self, board: Board, now: Callable[[], float]) -> None:
-        self._board = board
+    def __init__(self, activity: Activity, now: Callable[[], float]) -> None:
+        self._activity = activity
         self._said = Repeats(now)
         self._why: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -31,14 +31,14 @@ class Holds:
                 log.warning("held", reason=sentence)
             if self._why.get(key) != sentence:
                 self._why[key] = sentence
-                self._board.hold(dict(self._why))
+                self._activity.hold(dict(self._why))
 
     def release(self, key: str) -> None:
         """It goes on."""
         with self._lock:
             if self._why.pop(key, None) is None:
                 return
-            self._board.hold(dict(self._why))
+            self._activity.hold(dict(self._why))
             if self._said.is_over(key):
                 log.info("going on")
 

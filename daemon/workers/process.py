@@ -51,7 +51,7 @@ _PASSED_ON = frozenset({
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """Seconds a process may take, may go without progress, and has to end after SIGTERM."""
 
     run_s: float
@@ -100,7 +100,7 @@ class WorkerProcess:
     the *thread* that started it ends.
     """
 
-    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits) -> None:
+    def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: TimeLimits) -> None:
         self.key = key
         self.percent, self.step = 0.0, "starting"
         self._limits = limits

@@ -15,7 +15,7 @@ from daemon.base import fsops
 from daemon.base.errors import RUN_FAILURES
 from daemon.base.log import get_logger
 from daemon.workers.executor import Attempt, Report
-from daemon.workers.process import RUN_KEY, Ended, Home, Limits, WorkerProcess, read_answer, worker_request
+from daemon.workers.process import RUN_KEY, Ended, Home, TimeLimits, WorkerProcess, read_answer, worker_request
 from daemon.workers.strays import kill_marked
 from daemon.workers.warming import Warming
 from models.files.limits import CaptureLimits
@@ -166,7 +166,7 @@ class _Run:
             model=model, settings=step["settings"], custom_models=self._custom, output=folder,
             digest=self.attempt.digest, extra_formats=self._extra_formats,
         )
-        limits = Limits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
+        limits = TimeLimits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
         process = WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
         log.info("model started", job=self.attempt.key[:8], run=self.attempt.key, model=model)
         return process

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daemon.base.log import get_logger
 from daemon.workers import kernels
-from daemon.workers.process import Ended, Home, Limits, WorkerProcess, worker_request
+from daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, worker_request
 from daemon.workers.trouble import is_passing
 from models.files.limits import CaptureLimits
 
@@ -37,7 +37,7 @@ class Warming:
         try:
             self._folder = folder = kernels.warming_folder(self._home.state, self._home.cache)
             request = worker_request("warm", kernels.SAMPLE, folder / "warm.json", CaptureLimits(), output=folder)
-            limits = Limits(_LIMIT_S, _LIMIT_S, self._grace_s)
+            limits = TimeLimits(_LIMIT_S, _LIMIT_S, self._grace_s)
             return WorkerProcess(f"{key}.kernels", request, folder, self._home, limits)
         except Exception as error:
             _raise_if_waited_for(error)

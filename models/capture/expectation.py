@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.capture.canonical import OTHER_PICTURES
-from models.capture.rig_profile import Profile
+from models.capture.rig_profile import RigProfile
 from models.files.jpeg import is_jpeg_name
 from models.files.names import listing
 from models.files.problem import Problem, printable
@@ -54,7 +54,7 @@ class Expectation:
     in_place: Mapping[str, str] = field(default_factory=dict)
     layout: str = "unknown"
     notes: tuple[str, ...] = ()
-    rig: Profile | None = None
+    rig: RigProfile | None = None
     pinned: bool = False
     open_ended: bool = False
     no_cameras: Problem | None = None

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from models.capture import canonical
 from models.capture.canonical import PICTURE_FOLDERS, as_png, other_pictures, place_of
 from models.capture.expectation import Expectation, ViewFiles
-from models.capture.plans import Plan, canonical_plan, framed_plan
 from models.capture.rig_claims import find_rig
 from models.capture.rig_profile import NO_RIGS, Rigs, placed, strangers, twins
+from models.capture.view_files import CaptureFiles, canonical_plan, framed_plan
 from models.files.limits import CaptureLimits
 from models.files.names import (
     RETURNED_FOLDER,
@@ -196,7 +196,7 @@ class _Capture:
             fix = "Remove it, or store the rig anew with all its cameras."
             self.problems = (*self.problems, Problem("set", self.root + more[0], message, fix))
 
-    def plan(self) -> Plan:
+    def plan(self) -> CaptureFiles:
         """Which files the capture has."""
         if self.stated.frames is not None:
             return framed_plan(self.stated, self.local, self.root)
@@ -229,7 +229,7 @@ def _stated_twice(rig: str, homes: Collection[str], framed: Collection[str]) -> 
     return (Problem("sidecar", None, message, "Leave the cameras out of the folder, or drop it outside of the rig's."),)
 
 
-def _unused(plan: Plan, kept: Collection[str]) -> Iterable[str]:
+def _unused(plan: CaptureFiles, kept: Collection[str]) -> Iterable[str]:
     """Pictures among those of the capture that its cameras say nothing of: COLMAP could not place them, for example."""
     others = {path for view in plan.views for path in (view.depth, view.mask)}
     images = {view.image for view in plan.views}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from models.capture.rig_profile import FILE, Profile, Rigs, keys_of_pictures, parse_profile, unknown_rig
+from models.capture.rig_profile import FILE, RigProfile, Rigs, keys_of_pictures, parse_profile, unknown_rig
 from models.files.limits import CaptureLimits
 from models.files.names import folded, folder_of, last_of, outer_folders
 from models.files.problem import Problem
@@ -22,7 +22,7 @@ class Claim:
 
     name: str = ""
     root: str = ""
-    profile: Profile | None = None
+    profile: RigProfile | None = None
     file: str | None = None
     begun: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -45,7 +45,7 @@ def find_rig(
     named |= {stated.rig: file for file, stated in own.items() if stated.rig}
     problems: list[Problem] = []
     begun: list[str] = []
-    pinned: list[tuple[str, Profile]] = []
+    pinned: list[tuple[str, RigProfile]] = []
     for file in files[: limits.max_depth + 1]:
         text = read(file)
         if not text.strip(b"\0"):
@@ -79,7 +79,7 @@ def find_rig(
     return Claim(name, _root(kept, profile), profile, None, tuple(begun), tuple(problems), profile.stated)
 
 
-def _root(kept: Collection[str], profile: Profile) -> str:
+def _root(kept: Collection[str], profile: RigProfile) -> str:
     """The folder in which most of the rig's pictures are found; the outermost of those."""
     cameras = keys_of_pictures(profile.stated)
     found: dict[str, set[int]] = {"": set()}

@@ -16,7 +16,7 @@ from models.files.limits import CaptureLimits
 from models.files.names import folded, is_rendered_pass
 from models.files.problem import Problem
 from models.formats.json_table import Complaints, load_object, short
-from models.formats.sidecar import PHOTOGRAPHS, RIG_NAME, Frame, Sidecar, state
+from models.formats.sidecar import PHOTOGRAPHS, RIG_NAME, Sidecar, StatedFrame, state
 
 FILE = "rig.json"
 SCHEMA = "meshdrop.rig/1"
@@ -46,7 +46,7 @@ def rig_of(folder: str) -> str:
 
 
 @dataclass(frozen=True)
-class Profile:
+class RigProfile:
     """A rig's cameras. ``text`` is the file as it is stored; ``frames`` is None in one that only names a stored rig."""
 
     name: str
@@ -59,7 +59,7 @@ class Profile:
         return hashlib.sha256(self.text).hexdigest()[:12]
 
 
-def parse_profile(text: bytes, file: str, limits: CaptureLimits) -> tuple[Profile | None, tuple[Problem, ...]]:
+def parse_profile(text: bytes, file: str, limits: CaptureLimits) -> tuple[RigProfile | None, tuple[Problem, ...]]:
     """A profile, or what is wrong with it. Never raises on content."""
     complaints = Complaints(file)
     table = load_object(text, complaints, limits.max_cameras_bytes)
@@ -71,7 +71,7 @@ def parse_profile(text: bytes, file: str, limits: CaptureLimits) -> tuple[Profil
                        f"rig {short(name)}.", _FIX)  # fmt: skip
         return None, complaints.told()
     stated = state(_cameras_of(table), complaints, limits)
-    return Profile(name, stated, text), complaints.told()
+    return RigProfile(name, stated, text), complaints.told()
 
 
 def _cameras_of(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def twins(stated: Sidecar, names: Collection[str]) -> tuple[str, str] | None:
 
 
 def _others(
-    finder: _Finder, role: str, frames: Collection[Frame], stated: list[str | None], wanted: bool | None
+    finder: _Finder, role: str, frames: Collection[StatedFrame], stated: list[str | None], wanted: bool | None
 ) -> list[str] | list[None]:
     if wanted is False:
         return [None] * len(frames)
@@ -153,7 +153,7 @@ class _Finder:
         self.names = frozenset(names)
         self._folded = {name.casefold(): name for name in sorted(names, reverse=True)}
 
-    def all(self, role: str, paths: Collection[str], frames: Iterable[Frame]) -> list[str]:
+    def all(self, role: str, paths: Collection[str], frames: Iterable[StatedFrame]) -> list[str]:
         """Each view's file; one that is missing is expected where the others were found."""
         found = [self._one(role, path, frame) for path, frame in zip(paths, frames, strict=True)]
         elsewhere = (
@@ -163,15 +163,15 @@ class _Finder:
         moved = next(elsewhere, None)
         return [there or _moved(path, moved) for there, path in zip(found, paths, strict=True)]
 
-    def _one(self, role: str, path: str, frame: Frame) -> str | None:
+    def _one(self, role: str, path: str, frame: StatedFrame) -> str | None:
         return next(iter(self.everywhere(role, path, frame)), None)
 
-    def everywhere(self, role: str, path: str, frame: Frame) -> list[str]:
+    def everywhere(self, role: str, path: str, frame: StatedFrame) -> list[str]:
         """All files that could be meant by ``path``: itself, then its view's name in the folders of its kind."""
         return [self._folded[key] for key in _keys(role, path, frame) if key in self._folded]
 
 
-def _keys(role: str, path: str, frame: Frame) -> Collection[str]:
+def _keys(role: str, path: str, frame: StatedFrame) -> Collection[str]:
     stems = dict.fromkeys((path.rpartition("/")[2].rpartition(".")[0], _view(frame)))
     suffixes = PHOTOGRAPHS if role == "image" else ("png",)
     places = (f"{folder}{stem}.{suffix}" for folder in _FOLDERS[role] for stem in stems for suffix in suffixes)
@@ -183,7 +183,7 @@ def _moved(path: str, folder: str | None) -> str:
     return path if folder is None else f"{folder}/{last}" if folder else last
 
 
-def _view(frame: Frame) -> str:
+def _view(frame: StatedFrame) -> str:
     return frame.image.rpartition("/")[2].rpartition(".")[0]
 
 

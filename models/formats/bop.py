@@ -11,7 +11,7 @@ from typing import Any
 
 from models.formats.formats import Cameras, Folder
 from models.formats.json_table import Complaints, as_float, is_number, load_object, wrong
-from models.formats.sidecar import Frame, Intrinsics, Matrix, Sidecar
+from models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
 
 FILE = "scene_camera.json"
 _NO_POSE = (
@@ -35,7 +35,7 @@ def read(folder: Folder) -> Cameras:
     if not complaints.count and not low <= len(table) <= high:
         fix = "Take more views." if len(table) < low else "Send fewer views."
         complaints.add("set", f"The file lists {len(table)} pictures; a capture has {low} to {high}.", fix)
-    frames: list[Frame] = []
+    frames: list[StatedFrame] = []
     units: set[float] = set()
     if not complaints.count:
         masks = _masks(folder)
@@ -59,7 +59,7 @@ def _notes(folder: Folder) -> tuple[str, ...]:
 
 def _frame(
     key: str, entry: Any, folder: Folder, masks: dict[str, list[str]], units: set[float], complaints: Complaints
-) -> Frame | None:
+) -> StatedFrame | None:
     if not (key.isascii() and key.isdigit() and len(key) < 10) or not isinstance(entry, dict):
         wrong(f"{key!r:.20}", entry, "a picture's number with its camera", complaints)
         return None
@@ -80,7 +80,7 @@ def _frame(
         return None
     mask = (objects[0] if objects else f"{_mask_folder(folder)}{stem}_000000.png") if masks else None
     picture = folder.picture(f"rgb/{stem}") or f"rgb/{stem}.png"
-    return Frame(picture, depth, mask, matrix, intrinsics)
+    return StatedFrame(picture, depth, mask, matrix, intrinsics)
 
 
 def _mask_folder(folder: Folder) -> str:

@@ -9,7 +9,7 @@ from models.files.limits import CaptureLimits
 from models.files.names import is_rendered_pass, outer_folders
 from models.formats import bop, colmap, polycam
 from models.formats.formats import Cameras, Folder
-from models.formats.sidecar import Frame, most_sidecar_bytes, parse_sidecar
+from models.formats.sidecar import StatedFrame, most_sidecar_bytes, parse_sidecar
 
 #: nerfstudio and instant-ngp, then Blender's NeRF-synthetic.
 TRANSFORMS = ("transforms.json", "transforms_train.json")
@@ -61,7 +61,7 @@ def _read_transforms(folder: Folder) -> Cameras:
     return Cameras("transforms", (file,), stated, problems, notes=_notes(folder, stated.frames or ()))
 
 
-def _notes(folder: Folder, frames: Collection[Frame]) -> tuple[str, ...]:
+def _notes(folder: Folder, frames: Collection[StatedFrame]) -> tuple[str, ...]:
     """Blender's depth and normals lie beside its pictures under names of their own, and no sidecar names them."""
     if any(frame.depth for frame in frames):
         return ()

@@ -22,7 +22,7 @@ from models.files.limits import CaptureLimits
 from models.files.problem import Problem
 from models.formats.formats import Cameras, Folder
 from models.formats.json_table import Complaints
-from models.formats.sidecar import Frame, Intrinsics, Matrix, Sidecar, clean_path
+from models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, clean_path
 
 _T = TypeVar("_T")
 #: Where a model lies in a capture, in the order of preference; "" stands for the folder itself.
@@ -113,7 +113,7 @@ def read(folder: Folder) -> Cameras:
     told = _Told(folder)
     parse_cameras, parse_images = (_cameras_bin, _images_bin) if kind == "bin" else (_cameras_txt, _images_txt)
     cameras, images = told.parsed(files[0], parse_cameras), told.parsed(files[1], parse_images)
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[StatedFrame, ...] = ()
     if cameras is not None and images is not None:
         complaints = Complaints(folder.root + files[1])
         frames = _frames(folder, cameras, images, complaints)
@@ -162,7 +162,7 @@ def _model_of(folder: Folder) -> tuple[str, str]:
     return rest[0][: -len(last)], last[-3:].casefold()
 
 
-def _notes(folder: Folder, place: str, frames: Collection[Frame]) -> tuple[str, ...]:
+def _notes(folder: Folder, place: str, frames: Collection[StatedFrame]) -> tuple[str, ...]:
     notes = []
     if frames and not any(frame.depth for frame in frames):
         notes.append(
@@ -385,7 +385,7 @@ def _once(number: int, seen: Collection[int], what: str) -> None:
 
 def _frames(
     folder: Folder, cameras: dict[int, _Camera], images: list[_Image], complaints: Complaints
-) -> tuple[Frame, ...]:
+) -> tuple[StatedFrame, ...]:
     if len(images) < folder.limits.min_views:
         message = f"The model has {len(images)} pictures; a capture has {folder.limits.min_views} or more."
         complaints.add("set", message, "Take more views, or send the model that holds them.")
@@ -404,7 +404,7 @@ def _frames(
         intrinsics = _intrinsics(image, cameras, complaints)
         matrix = _matrix(image, complaints)
         if intrinsics is not None and matrix is not None:
-            frames.append(Frame(pictures + name, depth.of(name), masks.of(name), matrix, intrinsics))
+            frames.append(StatedFrame(pictures + name, depth.of(name), masks.of(name), matrix, intrinsics))
     return tuple(frames) if len(frames) == len(images) else ()
 
 

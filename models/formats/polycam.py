@@ -14,7 +14,7 @@ from typing import Any
 from models.files.problem import Problem
 from models.formats.formats import Cameras, Folder
 from models.formats.json_table import Complaints, as_float, is_number, load_object
-from models.formats.sidecar import Frame, Intrinsics, Matrix, Sidecar
+from models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
 
 #: Folder of cameras and of the pictures they belong to, the better ones first.
 _PAIRS = (("corrected_cameras/", "corrected_images/"), ("cameras/", "images/"))
@@ -64,7 +64,7 @@ def read(folder: Folder) -> Cameras:
             picture = folder.picture(images + stem, ("jpg", "jpeg", "png")) or f"{images}{stem}.jpg"
             depth = f"{base}depth/{stem}.png" if has_depth else None
             mask = f"{base}masks/{stem}.png" if has_masks else None
-            frames.append(Frame(picture, depth, mask, *found))
+            frames.append(StatedFrame(picture, depth, mask, *found))
     whole = len(frames) == len(stems)
     if whole and len(frames) < folder.limits.min_views:
         message = f"The scan has {len(frames)} pictures; a capture has {folder.limits.min_views} or more."

@@ -81,7 +81,7 @@ class Intrinsics:
 
 
 @dataclass(frozen=True)
-class Frame:
+class StatedFrame:
     """One camera position: files relative to the sidecar's folder, and the (4, 4) pose as written in the file."""
 
     image: str
@@ -112,7 +112,7 @@ class Sidecar:
 
     rig: str | None = None
     views: tuple[str, ...] | None = None
-    frames: tuple[Frame, ...] | None = None
+    frames: tuple[StatedFrame, ...] | None = None
     intrinsics: Intrinsics = field(default_factory=Intrinsics)
     camera_axes: Axes | None = None
     pose: Pose | None = None
@@ -197,7 +197,7 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
     )
 
 
-def _overruled(frame: Frame, intrinsics: Intrinsics) -> Frame:
+def _overruled(frame: StatedFrame, intrinsics: Intrinsics) -> StatedFrame:
     stated = {key: value for key, value in asdict(intrinsics).items() if value is not None}
     return replace(frame, intrinsics=replace(frame.intrinsics, **stated))
 
@@ -347,7 +347,7 @@ def _refuse_lens(table: Mapping[str, Any], where: str, complaints: Complaints) -
         )
 
 
-def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimits) -> tuple[Frame, ...] | None:
+def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimits) -> tuple[StatedFrame, ...] | None:
     value = table.get("frames")
     if value is None:
         return None
@@ -371,7 +371,7 @@ def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLim
 
 def _frame(
     frame: Mapping[str, Any], index: int, shared: Mapping[str, Any], needs_focal: bool, complaints: Complaints
-) -> Frame | None:
+) -> StatedFrame | None:
     where = f"frames[{index}]"
     before = complaints.count
     if _is_ours(complaints):
@@ -388,7 +388,7 @@ def _frame(
         complaints.add("sidecar", f"{where} has no file_path.", "Name the image of this view there.")
     if image is None or matrix is None or complaints.count > before:
         return None
-    return Frame(image, depth, mask, matrix, intrinsics)
+    return StatedFrame(image, depth, mask, matrix, intrinsics)
 
 
 def _path(frame: Mapping[str, Any], key: str, where: str, complaints: Complaints) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.formats.cameras import Camera, canonical_camera, nearest_rotation, opengl_camera_to_world
-from models.formats.sidecar import Frame, Intrinsics, Sidecar
+from models.formats.sidecar import Intrinsics, Sidecar, StatedFrame
 
 #: R'R may differ from the identity by this much: poses printed with four digits still pass.
 ROTATION_TOLERANCE = 2e-3
@@ -24,7 +24,7 @@ class CameraError(Exception):
         self.fix = fix
 
 
-def stated_camera(view: str, frame: Frame | None, stated: Sidecar, width: int, height: int) -> Camera:
+def stated_camera(view: str, frame: StatedFrame | None, stated: Sidecar, width: int, height: int) -> Camera:
     """The camera of one view; ``frame`` is None for the standard rig. Raises ``CameraError``."""
     axes, pose = stated.camera_axes or "opengl", stated.pose or "camera_to_world"
     if frame is None:
@@ -37,7 +37,7 @@ def stated_camera(view: str, frame: Frame | None, stated: Sidecar, width: int, h
     return Camera(width, height, fx, fy, cx, cy, camera_pose(frame, stated))
 
 
-def camera_pose(frame: Frame, stated: Sidecar) -> NDArray[np.float64]:
+def camera_pose(frame: StatedFrame, stated: Sidecar) -> NDArray[np.float64]:
     """A frame's pose (4, 4) as OpenGL camera-to-world in metres; raises ``CameraError`` for one that cannot be."""
     axes, pose = stated.camera_axes or "opengl", stated.pose or "camera_to_world"
     matrix = np.array(frame.matrix, dtype=np.float64)

@@ -11,7 +11,7 @@ from models.capture.capture import Capture
 from models.contract.base import ModelResult, Progress, ReconstructionModel
 from models.fusion.settings import FusionSettings
 from models.surface import extraction, tsdf, volume
-from models.surface.dressing import Stages, dress
+from models.surface.dressing import TimedStages, dress
 from models.surface.range_view import RangeView, prepare
 
 
@@ -31,7 +31,7 @@ class Fusion(ReconstructionModel):
 
     def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
         """Reconstruct; writes nothing into ``output_dir``."""
-        run = Stages(self.report_progress)
+        run = TimedStages(self.report_progress)
         with run.stage("depth", 2):
             views = [prepare(view) for view in capture.views]
         with run.stage("volume", 20):

@@ -22,7 +22,7 @@ from models.measure.page_pictures import PAGE, save_view
 from models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
 from models.measure.quality import Quality, compare, summarise
 from models.mesh.mesh import MeshError, TexturedMesh
-from models.mesh.mesh_files import MeshFacts, check_files
+from models.mesh.reload import MeshFacts, check_files
 from models.mesh.topology import Topology, topology
 from models.mesh.viewer_copy import viewer_copy
 from models.raster.render import render

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.capture.capture import View
-from models.measure.pictures import Window, cut_square, difference
+from models.measure.pictures import PictureWindow, cut_square, difference
 from models.measure.quality import over_white
 from models.raster.render import Picture
 
@@ -28,7 +28,7 @@ SIDE_PX = 520
 JPEG_QUALITY = 88
 
 
-def save_view(view: View, picture: Picture, window: Window, index: int, folder: Path, model: str) -> None:
+def save_view(view: View, picture: Picture, window: PictureWindow, index: int, folder: Path, model: str) -> None:
     """Save one view's three pictures below ``folder``; ``view`` and ``picture`` as ``models.measure.pictures.tiles``
     takes them."""
     photo, stem = over_white(view), f"{index:02d}"

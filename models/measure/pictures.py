@@ -62,16 +62,16 @@ AMBIENT = 0.34
 
 
 @dataclass(frozen=True)
-class Window:
+class PictureWindow:
     """A square cut from a view, in pixels; it may reach over the picture's edge, where the paper shows."""
 
     left: int
     top: int
     side: int
 
-    def inside(self, frame: Frame) -> Window:
+    def inside(self, frame: Frame) -> PictureWindow:
         """The same window, counted from the corner of ``frame``."""
-        return Window(self.left - frame.left, self.top - frame.top, self.side)
+        return PictureWindow(self.left - frame.left, self.top - frame.top, self.side)
 
     def visible(self, width: int, height: int) -> Frame:
         """The part of a picture of this size that lies in the window; at least one pixel."""
@@ -98,7 +98,7 @@ def chosen_views(capture: Capture) -> list[int]:
     return sorted({round(k) for k in np.linspace(0, count - 1, min(count, MAX_ROWS))})
 
 
-def windows(capture: Capture) -> list[Window]:
+def windows(capture: Capture) -> list[PictureWindow]:
     """One square per view around its object, of the same share of the picture's width in all views.
 
     A tile then keeps the objects' relative scale. A view without an object shows its middle.
@@ -115,11 +115,11 @@ def windows(capture: Capture) -> list[Window]:
     result = []
     for view, (x, y) in zip(capture.views, centres, strict=True):
         side = max(1, round(max(shares) * view.mask.shape[1]))
-        result.append(Window(round(x - side / 2), round(y - side / 2), side))
+        result.append(PictureWindow(round(x - side / 2), round(y - side / 2), side))
     return result
 
 
-def tiles(view: View, picture: Picture, window: Window, figures: ViewQuality) -> Tiles:
+def tiles(view: View, picture: Picture, window: PictureWindow, figures: ViewQuality) -> Tiles:
     """Cut and shrink the photograph, the render and their difference to the tiles of a contact sheet.
 
     ``view`` and ``picture`` may be a frame of the whole ones (``models/measure/frame.py``) that is white all around.
@@ -288,11 +288,11 @@ def _image(pixels: Floats) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
-def _tile(pixels: Floats, window: Window) -> Image.Image:
+def _tile(pixels: Floats, window: PictureWindow) -> Image.Image:
     return cut_square(pixels, window, TILE_PX)
 
 
-def cut_square(pixels: Floats, window: Window, side: int) -> Image.Image:
+def cut_square(pixels: Floats, window: PictureWindow, side: int) -> Image.Image:
     """The window's part of a picture (H, W, 3), white where it reaches over the edge, ``side`` pixels square."""
     box = (window.left, window.top, window.left + window.side, window.top + window.side)
     height, width = pixels.shape[:2]

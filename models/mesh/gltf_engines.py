@@ -50,7 +50,7 @@ class EngineFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidatorReply:
     """What the validator found in one GLB. ``counts`` are errors, warnings, infos and hints, at least so many where
     ``truncated``. ``messages`` are the first few ``{severity 0..3, code, message, pointer}``, errors first. ``by``
     names the engine with its version, ``version`` the validator's.
@@ -68,7 +68,7 @@ class Engine:
     """One way to run the validator. ``judge(path)`` raises ``EngineFailed``, and ``OSError`` for an unreadable file."""
 
     name: str
-    judge: Callable[[Path], Judgement]
+    judge: Callable[[Path], ValidatorReply]
 
 
 def engine(name: str | None = None) -> Engine | None:
@@ -92,7 +92,7 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MIB << 20, MEMORY_MIB << 20))
 
 
-def judge_by_mini_racer(path: Path) -> Judgement:
+def judge_by_mini_racer(path: Path) -> ValidatorReply:
     """Judge a GLB in this very process."""
     try:
         from py_mini_racer import MiniRacer  # noqa: PLC0415 - an extra, and 80 MB
@@ -119,7 +119,7 @@ def judge_by_mini_racer(path: Path) -> Judgement:
     return _judgement(f"{MINI_RACER} {importlib.metadata.version('mini-racer')}", said)
 
 
-def judge_by_node(node: str, path: Path) -> Judgement:
+def judge_by_node(node: str, path: Path) -> ValidatorReply:
     """Judge a GLB by starting ``node``; its complaints go where ours do."""
     program = _JUDGE.read_text(encoding="utf-8") + _BY_NODE
     command = [node, f"--max-old-space-size={_HEAP_MIB}", "-e", program, "--", str(_LIBRARY), str(path)]
@@ -136,10 +136,11 @@ def judge_by_node(node: str, path: Path) -> Judgement:
         raise EngineFailed(f"{node} ended with exit code {done.returncode} and no report; see the log") from error
 
 
-def _judgement(by: str, text: str) -> Judgement:
+def _judgement(by: str, text: str) -> ValidatorReply:
     told = json.loads(text)
     errors, warnings, infos, hints = told["counts"]
-    return Judgement(by, told["version"], (errors, warnings, infos, hints), told["truncated"], tuple(told["messages"]))
+    counts = errors, warnings, infos, hints
+    return ValidatorReply(by, told["version"], counts, told["truncated"], tuple(told["messages"]))
 
 
 def _first_line(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from models.mesh.gltf_engines import Engine, EngineFailed, Judgement, engine, limit_memory
+from models.mesh.gltf_engines import Engine, EngineFailed, ValidatorReply, engine, limit_memory
 
 SEVERITIES = ("error", "warning", "info", "hint")
 #: Of all files together; the counts are whole.
@@ -19,7 +19,7 @@ AGAIN = "drop the capture again to have its files validated anew, or hand them t
 
 
 @dataclass(frozen=True)
-class Message:
+class ValidationMessage:
     """One thing that the validator found: in which file, how bad, the standard's code for it, and where (a pointer
     into the file's JSON, or "")."""
 
@@ -44,7 +44,7 @@ class Validation:
     infos: int | None = None
     hints: int | None = None
     truncated: bool = False
-    messages: tuple[Message, ...] = ()
+    messages: tuple[ValidationMessage, ...] = ()
     by: str | None = None
     version: str | None = None
     reason: str | None = None
@@ -72,7 +72,7 @@ def validate(folder: Path, names: Sequence[str], found: Engine | None) -> Valida
     """
     if found is None:
         return no_engine()
-    judged: dict[str, Judgement] = {}
+    judged: dict[str, ValidatorReply] = {}
     reason = None
     for name in names:
         try:
@@ -99,12 +99,12 @@ def validate_models(folders: Mapping[str, Path], name: str | None = None) -> dic
     return found
 
 
-def _summary(judged: dict[str, Judgement]) -> Validation:
+def _summary(judged: dict[str, ValidatorReply]) -> Validation:
     if not judged:
         return not_run("there is no GLB")
     errors, warnings, infos, hints = map(sum, zip(*(one.counts for one in judged.values()), strict=True))
     messages = [
-        Message(name, SEVERITIES[told["severity"]], told["code"], told["message"], told["pointer"])
+        ValidationMessage(name, SEVERITIES[told["severity"]], told["code"], told["message"], told["pointer"])
         for name, one in judged.items() for told in one.messages
     ]  # fmt: skip
     last = list(judged.values())[-1]

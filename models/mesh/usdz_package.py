@@ -1,6 +1,6 @@
 """A USDZ package as a program without USD can check it: the archive, not what the layer in it means.
 
-What it means is proven by USD itself, in the process that writes it (``models/mesh/mesh_usdz.py``).
+What it means is proven by USD itself, in the process that writes it (``models/mesh/usdz.py``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 import struct
 import zipfile
 
-from models.mesh.mesh_errors import MeshError
+from models.mesh.errors import MeshError
 
 #: USD maps the files into memory where they lie in the archive.
 ALIGNMENT = 64

@@ -24,7 +24,7 @@ SILHOUETTE_SLACK = 0.005
 
 
 @dataclass(frozen=True)
-class Standing:
+class MeanScores:
     """Means over views: PSNR in dB on the object, silhouette IoU, median depth error in mm (None without depth)."""
 
     psnr_masked_db: float
@@ -36,7 +36,7 @@ class Standing:
         return asdict(self)
 
 
-def standing(mesh: TexturedMesh, views: Sequence[View]) -> Standing:
+def standing(mesh: TexturedMesh, views: Sequence[View]) -> MeanScores:
     """Render ``mesh`` for every view and compare it with the photograph and the measured depth."""
     size = float(np.linalg.norm(np.ptp(mesh.vertices.astype(np.float64), axis=0)))
 
@@ -48,10 +48,10 @@ def standing(mesh: TexturedMesh, views: Sequence[View]) -> Standing:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         mean = summarise(list(pool.map(of, views))).mean
-    return Standing(mean.psnr_masked_db or 0.0, mean.silhouette_iou or 0.0, mean.depth_median_mm)
+    return MeanScores(mean.psnr_masked_db or 0.0, mean.silhouette_iou or 0.0, mean.depth_median_mm)
 
 
-def objection(refined: Standing, draft: Standing) -> str | None:
+def objection(refined: MeanScores, draft: MeanScores) -> str | None:
     """Why the draft is to be delivered instead, as a sentence; None when the refined mesh is better."""
     if not refined.psnr_masked_db > draft.psnr_masked_db:
         return (

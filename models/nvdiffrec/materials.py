@@ -20,7 +20,7 @@ from models.capture.capture import Capture
 from models.capture.holdout import FITTED_AT_LEAST, hold_out
 from models.contract.base import Writer
 from models.mesh.mesh import TexturedMesh
-from models.mesh.mesh_pbr import MATERIAL_FILES, Material, write_pbr_glb
+from models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
 from models.mesh.radiance_hdr import write_hdr
 from models.nvdiffrec.appearance import Lit, Optics, Painted
 from models.nvdiffrec.appearance_fit import A, Fitted, Gallery, back_projected, fit

@@ -18,13 +18,13 @@ from models.capture.capture import Capture
 from models.contract.base import ModelResult, silent
 from models.contract.stages import StageLog
 from models.fusion.settings import FusionSettings
+from models.mesh.cleaning import degenerate
 from models.mesh.mesh import TexturedMesh
-from models.mesh.mesh_cleaning import degenerate
 from models.nvdiffrec.passes import refine_mesh
 from models.nvdiffrec.refine import Look, Refined
 from models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
 from models.raster.differentiable import Raster
-from models.surface.dressing import Stages, dress
+from models.surface.dressing import TimedStages, dress
 from models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
@@ -55,7 +55,9 @@ def dressed(
 ) -> ModelResult:
     """A closed surface with charts and the photographs' colours, as fusion makes them; ``size`` texels a side."""
     with log.stage("dress"):
-        mesh, unseen, facts = dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, Stages(silent))
+        mesh, unseen, facts = dress(
+            capture, views, vertices, faces, size, FusionSettings.solve_passes, TimedStages(silent)
+        )
     return ModelResult(mesh, facts, (), unseen)
 
 

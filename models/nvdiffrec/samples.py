@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from models.mesh.mesh import TexturedMesh
-from models.mesh.mesh_tangents import tangent_frames
+from models.mesh.tangents import tangent_frames
 from models.nvdiffrec.drawing import Projected, project
 from models.nvdiffrec.scene import Scene
 from models.raster.differentiable import Raster

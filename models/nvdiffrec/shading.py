@@ -114,7 +114,7 @@ def shading_normal(normal: Tensor, tangent: Tensor, bump: Tensor) -> Tensor:
     """Unit normals (..., 3) after the normal texture.
 
     ``normal`` (..., 3) interpolated from the vertices, of any length; ``tangent`` (..., 4) interpolated from
-    ``models.mesh.mesh_tangents``, made perpendicular to the normal here, its fourth value the side on which the
+    ``models.mesh.tangents``, made perpendicular to the normal here, its fourth value the side on which the
     bitangent lies (glTF 2.0, section 3.7.2.1: bitangent = cross(normal, tangent) * w); ``bump`` (..., 3) from
     ``decode_normal``.
     """

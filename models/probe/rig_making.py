@@ -13,25 +13,25 @@ from numpy.typing import NDArray
 
 from models.capture.capture import read_stated_capture
 from models.capture.layout import Expectation, ViewFiles, expect, most_bytes
-from models.capture.rig_profile import FILE, SCHEMA, Profile, parse_profile
+from models.capture.rig_profile import FILE, SCHEMA, RigProfile, parse_profile
 from models.files.folder import CaptureFolder
 from models.files.limits import CaptureLimits
 from models.files.problem import CaptureError, Problem
-from models.formats.sidecar import Frame, Sidecar
+from models.formats.sidecar import Sidecar, StatedFrame
 from models.formats.stated_camera import CameraError, camera_pose
 from models.probe.inspection import Inspection, inspect
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeProfile:
     """A profile, and what its source showed: the whole inspection where there were pictures, else None."""
 
-    profile: Profile
+    profile: RigProfile
     layout: str
     inspection: Inspection | None
 
 
-def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_depth: bool = False) -> Made:
+def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_depth: bool = False) -> MadeProfile:
     """The rig of ``source``: a capture folder, a folder of cameras without pictures, or one file of cameras.
 
     Pictures are read where they are there: they give sizes, and with depth the conventions are verified.
@@ -48,7 +48,7 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
     if found.missing and found.kind == "canonical":
         raise CaptureError(found.awaited())
     if found.missing:
-        return Made(_profile(name, _framed(found), found.stated, limits, require_depth), found.layout, None)
+        return MadeProfile(_profile(name, _framed(found), found.stated, limits, require_depth), found.layout, None)
     inspection = inspect(folder, limits)
     if not inspection.ok:
         raise CaptureError(inspection.problems)
@@ -62,7 +62,7 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
         })
         for files, camera in zip(found.views, (view.camera for view in capture.views), strict=True)
     ]  # fmt: skip
-    return Made(_profile(name, frames, found.stated, limits, require_depth), found.layout, inspection)
+    return MadeProfile(_profile(name, frames, found.stated, limits, require_depth), found.layout, inspection)
 
 
 def _beside(file: Path) -> list[str]:
@@ -105,7 +105,7 @@ def _framed(found: Expectation) -> list[dict[str, Any]]:
     return told
 
 
-def _stated(frame: Frame) -> dict[str, float]:
+def _stated(frame: StatedFrame) -> dict[str, float]:
     return {key: value for key, value in asdict(frame.intrinsics).items() if value is not None}
 
 
@@ -119,7 +119,7 @@ def _entry(
 
 def _profile(
     name: str, frames: list[dict[str, Any]], stated: Sidecar, limits: CaptureLimits, require_depth: bool
-) -> Profile:
+) -> RigProfile:
     """Written and read again: what is stored is what the service will accept."""
     table: dict[str, Any] = {"schema": SCHEMA, "rig": name}
     table |= {"depth_unit_m": stated.depth_unit_m} if stated.depth_unit_m is not None else {}

@@ -18,7 +18,7 @@ class StageFault(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class InputLimits:
     """What a usable object has. Occupied cells of 64^3: fewer than the least are crumbs, more than the most a filled
     block, which no photographed object is; ``fewest_vertices`` is what every delivered mesh must have."""
 
@@ -36,7 +36,7 @@ def need_finite(stage: str, values: Tensor, *, by_chance: bool) -> None:
         raise StageFault(stage, f"{bad:,} of {values.numel():,} numbers are not finite", by_chance=by_chance)
 
 
-def need_voxels(stage: str, count: int, limits: Limits) -> None:
+def need_voxels(stage: str, count: int, limits: InputLimits) -> None:
     """Raise ``StageFault`` unless ``count`` occupied cells can be an object."""
     if count <= limits.fewest_voxels:
         raise StageFault(
@@ -48,7 +48,7 @@ def need_voxels(stage: str, count: int, limits: Limits) -> None:
         )
 
 
-def need_surface(stage: str, vertices: Tensor, faces: Tensor, limits: Limits) -> None:
+def need_surface(stage: str, vertices: Tensor, faces: Tensor, limits: InputLimits) -> None:
     """Raise ``StageFault`` unless the surface is finite and large enough to be delivered."""
     if len(vertices) <= limits.fewest_vertices or len(faces) == 0:
         raise StageFault(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.mesh_cleaning import Triangles, clean
+from models.mesh.cleaning import Triangles, clean
 from models.surface.extraction import COST
 from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 from models.surface.simplify import simplify

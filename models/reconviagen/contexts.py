@@ -19,24 +19,24 @@ from models.reconviagen.sdpa import attend
 
 
 @dataclass(frozen=True)
-class Standing:
+class StandIn:
     """Stands for a context tensor in upstream's arguments: the ``view``-th of a list of ``views``, or the negative."""
 
     view: int = 0
     views: int = 1
     positive: bool = True
 
-    def type(self, dtype: torch.dtype) -> Standing:
+    def type(self, dtype: torch.dtype) -> StandIn:
         """Upstream converts contexts to its own dtype; this has none."""
         return self
 
 
-POSITIVE, NEGATIVE = Standing(), Standing(positive=False)
+POSITIVE, NEGATIVE = StandIn(), StandIn(positive=False)
 
 
-def standing_views(count: int, *, positive: bool) -> list[Standing]:
+def standing_views(count: int, *, positive: bool) -> list[StandIn]:
     """A list of contexts as upstream's latent flow takes it, one a view."""
-    return [Standing(view, count, positive) for view in range(count)]
+    return [StandIn(view, count, positive) for view in range(count)]
 
 
 class KnownContexts(nn.Module):
@@ -76,7 +76,7 @@ class SparseKnown(KnownContexts):
         super().__init__(attention, contexts, keep=keep)
         self._waiting: Tensor | None = None
 
-    def forward(self, x: Any, context: Standing) -> Any:
+    def forward(self, x: Any, context: StandIn) -> Any:
         """``x`` is upstream's ``SparseTensor``, of one object or of the same one twice."""
         if not context.positive:
             return x.replace(self._nothing.expand(len(x.feats), -1))
@@ -96,7 +96,7 @@ class DenseKnown(KnownContexts):
     Entry 0 of the batch is answered by the contexts, entry 1 (if there) by nothing.
     """
 
-    def forward(self, x: Tensor, context: Standing) -> Tensor:
+    def forward(self, x: Tensor, context: StandIn) -> Tensor:
         """(B, N, C) with B of 1 or 2."""
         answer = self._answers(x[0])
         if len(x) == 1:

@@ -19,7 +19,7 @@ from models.capture.capture import Capture
 from models.contract.base import silent
 from models.fusion.settings import FusionSettings
 from models.mesh.mesh import TexturedMesh
-from models.surface.dressing import Stages, dress
+from models.surface.dressing import TimedStages, dress
 from models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
@@ -85,7 +85,7 @@ def placed(
     size: int,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """The mesh of a closed surface that stands in the capture's frame, in metres: see ``dress``."""
-    return dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, Stages(silent), splats.paint)
+    return dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, TimedStages(silent), splats.paint)
 
 
 def astray(
@@ -93,4 +93,4 @@ def astray(
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """The mesh of a closed surface whose place is unknown: no photograph is looked at, all of it counts as unseen."""
     blind = replace(capture, views=())
-    return dress(blind, [], vertices, faces, size, 0, Stages(silent), splats.paint)
+    return dress(blind, [], vertices, faces, size, 0, TimedStages(silent), splats.paint)

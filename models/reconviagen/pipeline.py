@@ -21,13 +21,13 @@ from torch.nn.functional import layer_norm
 
 from models.reconviagen import parts, weights
 from models.reconviagen.aggregate import TURNS, aggregate
-from models.reconviagen.checks import Limits, StageFault, need_finite, need_surface, need_voxels
+from models.reconviagen.checks import InputLimits, StageFault, need_finite, need_surface, need_voxels
 from models.reconviagen.flows import sample_latents, sample_structure
 from models.reconviagen.gaussian_reading import read_gaussians
 from models.reconviagen.generated import Gaussians, Generated, GenerationFailed, StageRecord
 from models.reconviagen.presets import Preset
-from models.reconviagen.staging import PROFILES, Profile, Stages, smaller
-from models.reconviagen.surface import Surface, extract
+from models.reconviagen.staging import PROFILES, MemoryProfile, StagedRun, smaller
+from models.reconviagen.surface import GeneratedSurface, extract
 from models.reconviagen.upstream import Upstream
 
 T = TypeVar("T")
@@ -60,23 +60,23 @@ class Generator:
 
     def __init__(
         self, upstream: Upstream, folder: Path, preset: Preset, profile: str, device: str | torch.device = "cuda", *,
-        limits: Limits | None = None, check: Callable[[], None] = lambda: None,
+        limits: InputLimits | None = None, check: Callable[[], None] = lambda: None,
         builders: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         """``check`` is called between and inside stages and may raise to cancel; ``builders`` replaces single parts."""
         self.upstream = upstream
         self._preset = preset
-        self._limits = limits or Limits()
+        self._limits = limits or InputLimits()
         self._device = torch.device(device)
         self._check = check
         places = weights.paths(folder)
         self._recipe = parts.read_recipe(places)
         made = parts.builders(upstream, places, self._recipe, self._device) | dict(builders or {})
-        self._stages = Stages(made, self._device, PROFILES[profile], check)
+        self._stages = StagedRun(made, self._device, PROFILES[profile], check)
         self._notes: list[str] = []
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> MemoryProfile:
         """The memory profile in use; smaller than asked for after an out-of-memory error."""
         return self._stages.profile
 
@@ -249,10 +249,10 @@ class Generator:
 
         return self._stages.run("gaussians", work, "gaussian_decoder")
 
-    def _mesh(self, latents: Any, tell: Tell) -> Surface:
+    def _mesh(self, latents: Any, tell: Tell) -> GeneratedSurface:
         tell("mesh", 0, 2)
 
-        def work(decoder: Any) -> Surface:
+        def work(decoder: Any) -> GeneratedSurface:
             decoded = _features(decoder, latents)
             need_finite("mesh", decoded.feats, by_chance=True)
             self._check()
@@ -293,7 +293,7 @@ class Generator:
 class _Found:
     voxels: int
     gaussians: Gaussians
-    surface: Surface
+    surface: GeneratedSurface
 
 
 def _features(decoder: Any, latents: Any) -> Any:

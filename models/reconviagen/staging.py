@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Profile:
+class MemoryProfile:
     """How memory is spent. ``resident``: networks stay loaded. ``keep_projections``: keys and values of the pictures
     are kept while sampling (0.8 GB for six views) instead of computed in every step."""
 
@@ -26,9 +26,13 @@ class Profile:
 
 
 #: From most memory to least; after an out-of-memory error the next one is tried.
-PROFILES: dict[str, Profile] = {
+PROFILES: dict[str, MemoryProfile] = {
     profile.name: profile
-    for profile in (Profile("resident", True, True), Profile("staged", False, True), Profile("tiny", False, False))
+    for profile in (
+        MemoryProfile("resident", True, True),
+        MemoryProfile("staged", False, True),
+        MemoryProfile("tiny", False, False),
+    )
 }
 #: A card with so many MiB in all runs the profile; cards are sold by the power of ten and show a little less.
 RESIDENT_FROM_MIB, STAGED_FROM_MIB = 22_000, 7_500
@@ -43,14 +47,14 @@ def profile_for(total_mib: int | None) -> str:
     return "staged" if total_mib >= STAGED_FROM_MIB else "tiny"
 
 
-def smaller(profile: Profile) -> Profile | None:
+def smaller(profile: MemoryProfile) -> MemoryProfile | None:
     """The next profile that needs less memory."""
     names = list(PROFILES)
     rest = names[names.index(profile.name) + 1 :]
     return PROFILES[rest[0]] if rest else None
 
 
-class Stages:
+class StagedRun:
     """Runs stages, and holds networks for as long as the profile says.
 
     ``builders`` makes each network by its name; ``check`` may raise to end the run and is asked before each stage and
@@ -58,7 +62,7 @@ class Stages:
     """
 
     def __init__(
-        self, builders: Mapping[str, Callable[[], nn.Module]], device: torch.device, profile: Profile,
+        self, builders: Mapping[str, Callable[[], nn.Module]], device: torch.device, profile: MemoryProfile,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._builders = builders

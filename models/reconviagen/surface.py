@@ -22,7 +22,7 @@ OUTSIDE = 1.0
 
 
 @dataclass(frozen=True)
-class Surface:
+class GeneratedSurface:
     """``vertices`` (V, 3) float32 in [-0.5, 0.5]^3, ``faces`` (F, 3) int64, ``colours`` (V, 3) 0..1 or None."""
 
     vertices: Tensor
@@ -40,7 +40,7 @@ class _Cells:
     keys: Tensor
 
 
-def extract(upstream: Upstream, layout: Any, coords: Tensor, features: Tensor) -> Surface:
+def extract(upstream: Upstream, layout: Any, coords: Tensor, features: Tensor) -> GeneratedSurface:
     """The surface of decoded cells: ``coords`` (N, 3) int and ``features`` (N, channels) by ``layout``, upstream's
     ``SparseFeatures2Mesh`` (its grids are not used)."""
     side = layout.res + 1
@@ -71,7 +71,7 @@ def extract(upstream: Upstream, layout: Any, coords: Tensor, features: Tensor) -
         cube_idx=found.corners, resolution=layout.res, beta=weights[:, :12], alpha=weights[:, 12:20],
         gamma_f=weights[:, 20], voxelgrid_colors=colours, training=False,
     )  # fmt: skip
-    return Surface(vertices, faces, None if painted is None else painted[:, :3])
+    return GeneratedSurface(vertices, faces, None if painted is None else painted[:, :3])
 
 
 def _flexicubes(upstream: Upstream, cells: Tensor, res: int) -> Any:

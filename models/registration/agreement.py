@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.raster.numba_raster import Fragments, rasterize
-from models.registration.sight import Sight
 from models.registration.similarity import Similarity
+from models.registration.small_view import SmallView
 
 Array = NDArray[np.float64]
 
@@ -31,20 +31,20 @@ class Agreement:
     share: float
 
 
-def draw(sight: Sight, vertices: Array, faces: NDArray[np.int32]) -> Fragments:
+def draw(sight: SmallView, vertices: Array, faces: NDArray[np.int32]) -> Fragments:
     """The placed mesh as the sight's camera sees it, one sample a pixel."""
     return rasterize(sight.camera, vertices, faces)
 
 
 def agreement(
-    sights: Sequence[Sight], vertices: Array, faces: NDArray[np.int32], pose: Similarity, size_m: float
+    sights: Sequence[SmallView], vertices: Array, faces: NDArray[np.int32], pose: Similarity, size_m: float
 ) -> Agreement:
     """The agreement of ``vertices`` (V, 3), moved by ``pose``, with all sights; ``size_m`` is the object's size."""
     placed = pose.apply(vertices)
     return judged(sights, [draw(sight, placed, faces) for sight in sights], size_m)
 
 
-def judged(sights: Sequence[Sight], drawn: Sequence[Fragments], size_m: float) -> Agreement:
+def judged(sights: Sequence[SmallView], drawn: Sequence[Fragments], size_m: float) -> Agreement:
     """The same for pictures that are drawn already."""
     ious, shares, errors = [], [], [np.zeros(0)]
     for sight, picture in zip(sights, drawn, strict=True):

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from models.raster.numba_raster import interpolate
 from models.registration.agreement import COVERED, draw
-from models.registration.sight import Sight
 from models.registration.similarity import Similarity
+from models.registration.small_view import SmallView
 
 Array = NDArray[np.float64]
 
 
 def likeness(
-    sights: Sequence[Sight], vertices: Array, faces: NDArray[np.int32], colours: Array, pose: Similarity
+    sights: Sequence[SmallView], vertices: Array, faces: NDArray[np.int32], colours: Array, pose: Similarity
 ) -> float:
     """Normalised cross-correlation of grey values, -1..1, mean over the views, inside both silhouettes.
 

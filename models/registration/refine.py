@@ -12,8 +12,8 @@ from scipy.ndimage import distance_transform_edt
 from models.raster.numba_raster import Fragments
 from models.registration.agreement import COVERED, Agreement, draw, judged
 from models.registration.pixels import points_at
-from models.registration.sight import Sight, slope_at
 from models.registration.similarity import Similarity, turned_by
+from models.registration.small_view import SmallView, slope_at
 from models.surface.silhouette import signed_distance
 
 Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ STILL, LONGEST = 3e-4, 0.3
 
 
 @dataclass(frozen=True)
-class Step:
+class RefinedPose:
     """A pose and how well it agrees."""
 
     pose: Similarity
@@ -48,8 +48,8 @@ class _Rows:
 
 
 def refined(
-    sights: Sequence[Sight], vertices: Array, faces: NDArray[np.int32], start: Similarity, size_m: float, steps: int
-) -> list[Step]:
+    sights: Sequence[SmallView], vertices: Array, faces: NDArray[np.int32], start: Similarity, size_m: float, steps: int
+) -> list[RefinedPose]:
     """``start`` and the poses after each step, at most ``steps``, all with their agreement.
 
     A step linearises two kinds of residuals in the seven numbers of a similarity: the distance of drawn points to the
@@ -57,12 +57,12 @@ def refined(
     either side. Both outlines are measured alike, on pictures of the same size, so that the size of a pixel cancels.
     Either kind counts the same as a whole, whatever its number of pixels.
     """
-    found: list[Step] = []
+    found: list[RefinedPose] = []
     pose = start
     for number in range(steps + 1):
         placed = pose.apply(vertices)
         drawn = [draw(sight, placed, faces) for sight in sights]
-        found.append(Step(pose, judged(sights, drawn, size_m)))
+        found.append(RefinedPose(pose, judged(sights, drawn, size_m)))
         if number == steps:
             break
         centre = placed.mean(axis=0)
@@ -81,7 +81,7 @@ def _moved(pose: Similarity, move: Array, centre: Array) -> Similarity:
     return Similarity(scale, rotation, centre + move[3:6] - scale * rotation @ centre).after(pose)
 
 
-def _solve(sights: Sequence[Sight], drawn: Sequence[Fragments], centre: Array, size_m: float) -> Array | None:
+def _solve(sights: Sequence[SmallView], drawn: Sequence[Fragments], centre: Array, size_m: float) -> Array | None:
     """The step (7,): turn in radians, shift in sizes, growth; None when too little is seen to tell."""
     surface = [_surface_rows(sight, picture) for sight, picture in zip(sights, drawn, strict=True)]
     outline = [
@@ -108,7 +108,7 @@ def _solve(sights: Sequence[Sight], drawn: Sequence[Fragments], centre: Array, s
     return np.asarray(np.linalg.solve(A + 1e-4 * np.diag(np.diag(A)) + 1e-9 * np.trace(A) * np.eye(7), b))
 
 
-def _surface_rows(sight: Sight, picture: Fragments) -> _Rows:
+def _surface_rows(sight: SmallView, picture: Fragments) -> _Rows:
     place, normal = sight.surface
     known = (picture.face >= 0) & (sight.depth > 0) & (normal != 0).any(axis=-1)
     rows, columns = np.nonzero(known)
@@ -119,7 +119,7 @@ def _surface_rows(sight: Sight, picture: Fragments) -> _Rows:
     return _Rows(((point - place[rows, columns]) * across).sum(axis=1), across, point)
 
 
-def _outline_rows(sight: Sight, picture: Fragments) -> list[_Rows]:
+def _outline_rows(sight: SmallView, picture: Fragments) -> list[_Rows]:
     """From the drawn outline to the photographed one, and from the photographed one to the drawn."""
     covered = picture.face >= 0
     if not covered.any() or covered.all():
@@ -139,7 +139,7 @@ def _outline_rows(sight: Sight, picture: Fragments) -> list[_Rows]:
 
 
 def _pulled(
-    sight: Sight, picture: Fragments, rows: NDArray[np.intp], columns: NDArray[np.intp], off_px: Array, slope: Array
+    sight: SmallView, picture: Fragments, rows: NDArray[np.intp], columns: NDArray[np.intp], off_px: Array, slope: Array
 ) -> _Rows:
     """Points at drawn pixels whose outline is ``off_px`` pixels too far along ``slope``, as rows in metres."""
     camera = sight.camera

@@ -17,10 +17,10 @@ from models.registration.cloud import Cloud, seen_from_outside
 from models.registration.drawable import Mesh, simpler
 from models.registration.icp import Matcher
 from models.registration.search import hills
-from models.registration.sight import Sight, chosen, sights_of
 from models.registration.similarity import Similarity, angle_between
+from models.registration.small_view import SmallView, chosen, sights_of
 from models.registration.target import Target
-from models.registration.vote import Answer, distinct, fitted, promising, ranked
+from models.registration.vote import FittedPose, distinct, fitted, promising, ranked
 
 Array = NDArray[np.float64]
 
@@ -142,7 +142,7 @@ def _matched(mesh: Cloud, target: Target, starts: Array) -> list[Similarity]:
 def _voted(
     poses: Sequence[Similarity], effort: tuple[int, int, int], whole: Mesh, capture: Capture, target: Target,
     which: Sequence[int],
-) -> list[Answer]:
+) -> list[FittedPose]:
     """The poses refined with one round's pixels, cells and steps, the best first."""
     side, cells, steps = effort
     sights, mesh = _sights(capture, target, which, side), simpler(whole, cells)
@@ -150,12 +150,12 @@ def _voted(
     return ranked(answers, mesh, sights)
 
 
-def _sights(capture: Capture, target: Target, which: Sequence[int], side: int) -> list[Sight]:
+def _sights(capture: Capture, target: Target, which: Sequence[int], side: int) -> list[SmallView]:
     return sights_of([capture.views[k] for k in which], [target.views[k] for k in which], side)
 
 
 def _registration(
-    answers: Sequence[Answer], figures: Sequence[Agreement], size_m: float, source: Literal["depth", "hull"]
+    answers: Sequence[FittedPose], figures: Sequence[Agreement], size_m: float, source: Literal["depth", "hull"]
 ) -> Registration:
     best, found = answers[0], figures[0]
     depth_share = None if found.depth_m is None else found.depth_m / size_m
@@ -197,7 +197,7 @@ def _praise(iou: float, depth_share: float | None) -> str:
     return f"Silhouettes agree to {iou:.3f}{depth}."
 
 
-def _doubt(best: Answer, margin: float | None, degrees: float | None) -> str:
+def _doubt(best: FittedPose, margin: float | None, degrees: float | None) -> str:
     if margin is None or degrees is None or margin >= AMBIGUOUS:
         return ""
     other = f" Another pose, turned by {degrees:.0f} degrees, fits the shape about as well"

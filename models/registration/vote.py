@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from models.registration.agreement import Agreement
 from models.registration.drawable import Mesh
 from models.registration.likeness import likeness
-from models.registration.refine import Step, refined
-from models.registration.sight import Sight
+from models.registration.refine import RefinedPose, refined
 from models.registration.similarity import Similarity, angle_between
+from models.registration.small_view import SmallView
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ NO_WORSE = 0.001
 
 
 @dataclass(frozen=True)
-class Answer:
+class FittedPose:
     """A fitted pose, its agreement, and how alike photographs and colours are, -1..1, where that was asked."""
 
     pose: Similarity
@@ -54,26 +54,26 @@ def _apart(one: Similarity, other: Similarity) -> float:
     return angle_between(one.rotation, other.rotation)
 
 
-def fitted(sights: Sequence[Sight], mesh: Mesh, start: Similarity, size_m: float, steps: int) -> Answer:
+def fitted(sights: Sequence[SmallView], mesh: Mesh, start: Similarity, size_m: float, steps: int) -> FittedPose:
     """``start`` refined on the views: the step that agrees best among those that lost neither silhouette nor depth."""
     found = refined(sights, mesh.vertices, mesh.faces, start, size_m, steps)
     best = max((step for step in found if _no_worse(step, found[0], size_m)), key=lambda step: step.agreement.share)
-    return Answer(best.pose, best.agreement)
+    return FittedPose(best.pose, best.agreement)
 
 
-def promising(answers: Sequence[Answer], behind: float) -> list[Answer]:
+def promising(answers: Sequence[FittedPose], behind: float) -> list[FittedPose]:
     """The answers that agree best: at least FEWEST, and all that agree by at most ``behind`` less than the best."""
     order = sorted(answers, key=lambda answer: -answer.agreement.share)
     least = order[0].agreement.share - behind
     return [one for rank, one in enumerate(order) if rank < FEWEST or one.agreement.share >= least]
 
 
-def ranked(answers: Sequence[Answer], mesh: Mesh, sights: Sequence[Sight]) -> list[Answer]:
+def ranked(answers: Sequence[FittedPose], mesh: Mesh, sights: Sequence[SmallView]) -> list[FittedPose]:
     """Best first, without repetitions: by agreement, and by the photographs among those that agree about as well.
 
     Where the photographs were asked the answers say how alike they are. They only decide when they clearly differ.
     """
-    order: list[Answer] = []
+    order: list[FittedPose] = []
     for answer in sorted(answers, key=lambda answer: -answer.agreement.share):
         if all(_apart(answer.pose, one.pose) > SAME_DEGREES for one in order):
             order.append(answer)
@@ -81,7 +81,7 @@ def ranked(answers: Sequence[Answer], mesh: Mesh, sights: Sequence[Sight]) -> li
     if mesh.colours is None or len(close) < 2:
         return order
     alike = [
-        Answer(one.pose, one.agreement, likeness(sights, mesh.vertices, mesh.faces, mesh.colours, one.pose))
+        FittedPose(one.pose, one.agreement, likeness(sights, mesh.vertices, mesh.faces, mesh.colours, one.pose))
         for one in close
     ]
     scores = [one.likeness or 0.0 for one in alike]
@@ -90,7 +90,7 @@ def ranked(answers: Sequence[Answer], mesh: Mesh, sights: Sequence[Sight]) -> li
     return alike + order[len(close) :]
 
 
-def _no_worse(step: Step, start: Step, size_m: float) -> bool:
+def _no_worse(step: RefinedPose, start: RefinedPose, size_m: float) -> bool:
     now, then = step.agreement, start.agreement
     if now.iou < then.iou - NO_WORSE:
         return False

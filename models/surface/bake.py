@@ -40,7 +40,7 @@ FACING = 0.05
 
 
 @dataclass(frozen=True)
-class Sight:
+class SeenSurface:
     """What one view can tell about the mesh: ``face`` (H, W) the face that each pixel's centre shows, -1 = none;
     ``surface`` (H, W) planar depth of the mesh in metres, 0 = none; ``trust`` (H, W) 0..1, 0 on pixels that mix two
     surfaces or object and background; ``cosine`` (F,) of the angle between each face's normal and the line of sight.
@@ -54,7 +54,7 @@ class Sight:
     cosine: Floats
 
 
-def sight(view: View, prepared: RangeView, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Sight:
+def sight(view: View, prepared: RangeView, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> SeenSurface:
     """Render the mesh's depth for one view and mark the pixels that show one surface only. ``vertices`` in metres,
     ``faces`` outward and closed."""
     camera = view.camera
@@ -69,7 +69,7 @@ def sight(view: View, prepared: RangeView, vertices: NDArray[np.float64], faces:
     trust = np.clip((distance - MIXED_PX) / FEATHER_PX, LAST_RESORT, 1.0)
     trust[distance < MIXED_PX] = MAYBE_MIXED
     trust[(prepared.outline > -0.25) | (face < 0)] = 0.0
-    return Sight(camera, view.rgb, face, shown.depth, trust.astype(np.float32), cosine)
+    return SeenSurface(camera, view.rgb, face, shown.depth, trust.astype(np.float32), cosine)
 
 
 def _cosine_to_eye(camera: Camera, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Floats:
@@ -109,7 +109,7 @@ def _step_distance(surface, slope):  # type: ignore[no-untyped-def]
 
 
 def blend(
-    sights: Sequence[Sight], points: Floats, normals: Floats, gains: Floats
+    sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats
 ) -> tuple[Floats, Floats]:
     """Weighted mean colour 0..255 (N, 3) and total weight (N,) at surface points; weight 0 = no view sees it."""
     total, mass = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
@@ -118,7 +118,7 @@ def blend(
     return np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0), mass
 
 
-def view_gains(sights: Sequence[Sight], points: Floats, normals: Floats) -> Floats:
+def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -> Floats:
     """Per view and colour channel, the factor that brings its photograph to the common exposure, (views, 3) float32.
 
     From surface points that two views both see well: the median log ratio of every pair, solved for one gain a view
@@ -175,7 +175,7 @@ def fill_unseen(points: Floats, normals: Floats, colours: Floats, seen: NDArray[
     colours[~seen] = (picked * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
 
 
-def _add(view: Sight, points: Floats, normals: Floats, gain: Floats, total: Floats, mass: Floats) -> None:
+def _add(view: SeenSurface, points: Floats, normals: Floats, gain: Floats, total: Floats, mass: Floats) -> None:
     """Add one view's weighted colours and weights to ``total`` (N, 3) and ``mass`` (N,), in place."""
     camera = view.camera
     _add_view(

@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 Paint = Callable[[Floats, Floats, Floats, NDArray[np.bool_]], None]
 
 
-class Stages:
+class TimedStages:
     """Seconds and CPU seconds per stage, and the progress that people see."""
 
     def __init__(self, progress: Progress) -> None:
@@ -42,7 +42,7 @@ class Stages:
 
 def dress(
     capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-    size: int, solve_passes: int, run: Stages, paint: Paint = bake.fill_unseen,
+    size: int, solve_passes: int, run: TimedStages, paint: Paint = bake.fill_unseen,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """A closed surface with charts and a texture baked from the photographs.
 

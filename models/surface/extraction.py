@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.mesh_files import MIN_VERTICES
+from models.mesh.reload import MIN_VERTICES
 from models.surface import isosurface
 from models.surface.fit import fit_to_field
 from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs

@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models.raster.numba_raster import camera_space
-from models.surface.bake import COSINE_POWER, LEAST_COSINE, Sight
+from models.surface.bake import COSINE_POWER, LEAST_COSINE, SeenSurface
 from models.surface.numerics import SAFE_MATH
 
 Floats = NDArray[np.float32]
@@ -38,7 +38,7 @@ class Equations:
 
 
 def equations(
-    view: Sight, gain: Floats, vertices: NDArray[np.float64], faces: NDArray[np.int32], corners: Floats
+    view: SeenSurface, gain: Floats, vertices: NDArray[np.float64], faces: NDArray[np.int32], corners: Floats
 ) -> Equations:
     """Set up the equations of the pixels of one view that show one surface only. ``corners`` (F, 3, 2) in texels."""
     camera = view.camera

@@ -59,7 +59,7 @@ _BOTH = 0b11
 
 
 @dataclass(frozen=True)
-class View:
+class FileView:
     """What a worker sees of the file system beside programs and libraries; what is not there is passed over.
 
     ``run`` holds further programs and libraries, ``read`` can be read, ``write`` is its own. ``gpu`` opens NVIDIA's
@@ -99,7 +99,7 @@ class NotConfined(Exception):
     """A layer is missing where all were asked for; the message says which and why."""
 
 
-def confine(view: View, *, strictly: bool = False) -> Walls:
+def confine(view: FileView, *, strictly: bool = False) -> Walls:
     """Put up every layer that this kernel has around this process, which must have one thread. There is no way back.
 
     Raises ``NotConfined`` when a layer is missing and ``strictly`` asks for all.
@@ -140,7 +140,7 @@ def _landlock_version(libc: ctypes.CDLL) -> int:
     return version
 
 
-def _landlock(libc: ctypes.CDLL, view: View) -> str:
+def _landlock(libc: ctypes.CDLL, view: FileView) -> str:
     """Only what ``view`` names can be opened; no TCP, no signal to and no tracing of anybody outside."""
     version = _landlock_version(libc)
     rights = sum(bits for since, bits in _RIGHTS_SINCE.items() if since <= version)
@@ -167,7 +167,7 @@ def _scopes(libc: ctypes.CDLL) -> str:
     return f"Landlock {version}"
 
 
-def _allowed(view: View) -> Iterator[tuple[Path, int]]:
+def _allowed(view: FileView) -> Iterator[tuple[Path, int]]:
     """Every path that can be opened, with the rights on it and on all below it."""
     run = _READ | _LIST | _RUN
     own = _READ | _LIST | _WRITE | _CUT | _MOVE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE
@@ -243,7 +243,7 @@ def _fewer_calls() -> str:
 
 def main() -> int:
     """Confine this process to nothing but programs and libraries, and say how far that went."""
-    print(json.dumps(confine(View()).to_json()))
+    print(json.dumps(confine(FileView()).to_json()))
     return 0
 
 

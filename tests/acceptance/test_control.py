@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.base.control import Command, ask
-from daemon.service.service import Service
+from daemon.service.main import Service
 from tests.rig import Rig, stop, wait_for
 
 

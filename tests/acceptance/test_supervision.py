@@ -27,12 +27,12 @@ HANGS = """
 import faulthandler, sys, time
 from pathlib import Path
 from daemon import log
-from daemon.service.service import run_service
+from daemon.service.main import run_service
 from daemon.base.settings import load
 
 hang, hangs = Path(sys.argv[1]), Path(sys.argv[2])
 
-def stand_still(board):
+def stand_still(activity):
     while hang.exists():
         hangs.touch()
         time.sleep(0.05)

@@ -25,7 +25,7 @@ import numpy as np
 from models.capture.capture import Capture
 from models.contract.base import ModelResult, ModelUnavailable, ReconstructionModel
 from models.mesh.mesh import TexturedMesh
-from models.mesh.mesh_pbr import Material, write_pbr_glb
+from models.mesh.pbr import Material, write_pbr_glb
 from models.mesh.radiance_hdr import write_hdr
 
 _SET_DEATH_SIGNAL, _SET_DUMPABLE = 1, 4

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from daemon.workers.process import Ended, Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, run_to_end, worker_request
 from models.files.limits import CaptureLimits
 from models.walls.confinement import LAYERS
 from tests.rig import ENGINES, is_gone
 
-LIMITS = Limits(run_s=900, stall_s=900, grace_s=5)
+LIMITS = TimeLimits(run_s=900, stall_s=900, grace_s=5)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from daemon.workers import kernels
-from daemon.workers.process import Home, Limits, WorkerProcess, run_to_end, worker_request
+from daemon.workers.process import Home, TimeLimits, WorkerProcess, run_to_end, worker_request
 from models.files.limits import CaptureLimits
 
-LIMITS = Limits(run_s=900, stall_s=900, grace_s=5)
+LIMITS = TimeLimits(run_s=900, stall_s=900, grace_s=5)
 #: Where numba reads its cache, and what compiled functions hold of constants.
 _OF_KERNELS = ("/numba/core/caching.py", "/numba/core/serialize.py")
 #: Stands in the interpreter's place: notes what is unpickled, what code runs and which programs are loaded, then is it.

@@ -19,7 +19,7 @@ from daemon.workers.process import (
     RUN_KEY,
     Ended,
     Home,
-    Limits,
+    TimeLimits,
     WorkerProcess,
     run_to_end,
     worker_request,
@@ -28,18 +28,18 @@ from daemon.workers.runner import LocalExecutor, RunRules, write_recipe
 from daemon.workers.strays import kill_marked
 from daemon.workers.warming import Warming
 from models.files.limits import CaptureLimits
-from models.mesh.mesh_pbr import MATERIAL_FILES
+from models.mesh.pbr import MATERIAL_FILES
 from tests.patience import PATIENCE_S
 from tests.rig import ENGINES, is_gone, wait_for
 
-PATIENT = Limits(run_s=PATIENCE_S, stall_s=PATIENCE_S, grace_s=1)
+PATIENT = TimeLimits(run_s=PATIENCE_S, stall_s=PATIENCE_S, grace_s=1)
 
 
 @pytest.fixture
 def start(ball: Path, tmp_path: Path, kernel_cache: Path) -> Callable[..., WorkerProcess]:
     """Starts a worker for one of the test engines."""
 
-    def begin(engine: str, limits: Limits = PATIENT) -> WorkerProcess:
+    def begin(engine: str, limits: TimeLimits = PATIENT) -> WorkerProcess:
         folder = tmp_path / "a1" / engine
         request = worker_request(
             "run", ball, folder / "result.json", CaptureLimits(),
@@ -135,7 +135,7 @@ def test_a_hanging_model_is_stopped_with_everything_it_started(
     start: Callable[..., WorkerProcess]
 ) -> None:
     """It ignores SIGTERM and its grandchild has left the process group."""
-    process = start("Hang", Limits(run_s=PATIENCE_S, stall_s=3, grace_s=0.5))
+    process = start("Hang", TimeLimits(run_s=PATIENCE_S, stall_s=3, grace_s=0.5))
     ended = end(process)
     assert ended.error_class == "stalled"
     assert kill_marked(RUN_KEY, process.key) == 0
@@ -146,7 +146,7 @@ def test_a_hanging_model_is_stopped_with_everything_it_started(
 def test_a_model_that_takes_too_long_is_stopped_although_it_makes_progress(
     start: Callable[..., WorkerProcess]
 ) -> None:
-    ended = end(start("Slow", Limits(run_s=3, stall_s=PATIENCE_S, grace_s=5)))
+    ended = end(start("Slow", TimeLimits(run_s=3, stall_s=PATIENCE_S, grace_s=5)))
     assert ended.error_class == "timeout"
 
 

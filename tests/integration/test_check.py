@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli.cli import CONFIG_TEMPLATE
+from daemon.cli.main import CONFIG_TEMPLATE
 
 
 def check(folder: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -117,10 +117,10 @@ def test_status_is_one_json_object_for_programs(root: Path) -> None:
 
 def test_what_the_disk_refuses_is_told_with_what_to_do(root: Path) -> None:
     full = (
-        "import errno, daemon.cli.cli, daemon.base.pause\n"
+        "import errno, daemon.cli.main, daemon.base.pause\n"
         "def begin(pause): raise OSError(errno.ENOSPC, 'No space left on device', str(pause.file))\n"
         "daemon.base.pause.Pause.begin = begin\n"
-        "daemon.cli.cli.main()"
+        "daemon.cli.main.main()"
     )
     command = [sys.executable, "-c", full, "pause", "--root", str(root)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

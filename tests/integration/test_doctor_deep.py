@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from daemon.base.errors import ExitCode
-from daemon.status.board import SCHEMA
+from daemon.status.activity import SCHEMA
 from tests.patience import PATIENCE_S
 from tests.rig import Rig
 

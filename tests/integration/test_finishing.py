@@ -17,7 +17,7 @@ from daemon.base.places import publishable
 from daemon.inbox import intake
 from daemon.outbox import assess, gltf_validation
 from daemon.workers import runner, warming
-from daemon.workers.process import Ended, Home, Limits
+from daemon.workers.process import Ended, Home, TimeLimits
 from db.jobs import Jobs
 from db.records import Job
 from db.states import State
@@ -184,7 +184,7 @@ def refuse_workers(
     """
 
     class Refused(LightWorker):
-        def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: Limits) -> None:
+        def __init__(self, key: str, request: Mapping[str, Any], folder: Path, home: Home, limits: TimeLimits) -> None:
             job = here.job()
             self._is_refused = request["task"] == task and job is not None and key.startswith(job.id)
             self._refuse("start")

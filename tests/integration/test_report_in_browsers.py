@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from daemon.base import fsops
-from daemon.reporting.report import build_report
-from daemon.reporting.report_page import render_html
+from daemon.reporting.facts import build_report
+from daemon.reporting.page import render_html
 from models.files.limits import VIEWER_BYTES
 from models.measure import pictures
 from models.measure.measure import measure

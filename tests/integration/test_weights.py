@@ -22,7 +22,7 @@ PART = 10 << 20
 PROGRAM = """
 import sys
 from daemon import weights
-from daemon.cli.cli import main
+from daemon.cli.main import main
 from tests.hub import Hub
 catalogue = Hub(url=sys.argv[1], elsewhere=sys.argv[2]).catalogue()
 weights.CATALOGUES[catalogue.model] = catalogue

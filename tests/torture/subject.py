@@ -11,8 +11,8 @@ import traceback
 from dataclasses import dataclass, field
 
 from daemon.base import crash
-from daemon.cli import cli
-from daemon.service import service  # noqa: F401 - imported here for the forks
+from daemon.cli import main as cli
+from daemon.service import main as service  # noqa: F401 - imported here for the forks
 from tests import light
 from tests.patience import PATIENCE_S
 from tests.rig import Rig

@@ -18,7 +18,7 @@ from daemon.base.clock import Clock
 from daemon.base.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
 from daemon.base.places import SENTINEL, Places
 from daemon.base.settings import Settings, load
-from daemon.cli.cli import app
+from daemon.cli.main import app
 from daemon.outbox.bundle import failure_bundle, result_bundle
 from daemon.reporting.grades import GRADES
 from db.engine import Database
@@ -362,8 +362,8 @@ def test_the_threads_and_processes_are_those_of_the_program() -> None:
     named = {
         name
         for file in (
-            "daemon/service/service.py", "daemon/base/control.py", "daemon/base/lock.py", "daemon/base/record.py",
-            "daemon/service/errands.py", "daemon/service/retention.py", "db/engine.py",
+            "daemon/service/main.py", "daemon/base/control.py", "daemon/base/lock.py", "daemon/base/record.py",
+            "daemon/service/periodic.py", "daemon/service/retention.py", "db/engine.py",
         )
         for line in SOURCES[PROJECT / file].splitlines()
         for name in re.findall(r'\("(\w+)", self\._|\bname="(\w+)"|thread_name_prefix="(\w+)"', line)

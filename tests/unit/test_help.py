@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from daemon.base.errors import ExitCode
-from daemon.cli.cli import app
-from daemon.cli.cli_help import CODES, EXAMPLES
+from daemon.cli.help import CODES, EXAMPLES
+from daemon.cli.main import app
 
 ROOT: Any = typer.main.get_command(app)
 

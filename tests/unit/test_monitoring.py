@@ -17,10 +17,10 @@ from sqlalchemy.orm import sessionmaker
 
 from daemon.base.settings import Settings, load
 from daemon.host.gpu_memory import GpuMemory
-from daemon.metrics.metrics import Metrics, registry_of
-from daemon.notify.announce import SCHEMA, bodies_of
+from daemon.metrics.collector import Metrics, registry_of
 from daemon.notify.targets import Targets
-from daemon.status.board import Board
+from daemon.notify.wording import SCHEMA, bodies_of
+from daemon.status.activity import Activity
 from db.engine import Database, reader
 from db.jobs import Jobs
 from db.records import Job, ModelRun
@@ -55,7 +55,7 @@ def metrics(path: Path) -> str:
         return reader(path)
 
     gpus = [GpuMemory(0, 1024, 2048)]
-    found = Metrics(sessions, Board(), {"fusion"}, "1.0", lambda: 5, lambda: gpus)
+    found = Metrics(sessions, Activity(), {"fusion"}, "1.0", lambda: 5, lambda: gpus)
     return generate_latest(registry_of(found)).decode()
 
 

@@ -113,6 +113,22 @@ def test_no_room_leads_back_to_itself() -> None:
         assert left == {}
 
 
+@pytest.mark.parametrize("house", ["daemon", "models"])
+def test_the_page_draws_the_house_as_it_is(house: str) -> None:
+    """Every room once, with its own first sentence, and none below one that it imports."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8").partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w/]+)` \| (.*) \|$", page, re.MULTILINE)
+    rooms = {"/".join(folder.parts[1:]): folder for folder in ROOMS if folder.parts[0] == house}
+    drawn = [name for name, _ in rows if name in rooms]
+    assert sorted(drawn) == sorted(rooms)
+    for name, says in rows:
+        if name in rooms:
+            words = ast.get_docstring(ast.parse((ROOT / rooms[name] / "__init__.py").read_text("utf-8"))) or ""
+            assert says == words.split("\n")[0]
+    for place, name in enumerate(drawn):
+        assert rooms_of(rooms[name]) <= {other.replace("/", ".") for other in drawn[place + 1:]}
+
+
 def test_no_module_has_import_cycles() -> None:
     texts = {
         ".".join(file.relative_to(ROOT).with_suffix("").parts): file.read_text(encoding="utf-8") for file in SOURCES
@@ -140,7 +156,7 @@ def test_the_service_imports_no_numerical_library() -> None:
 
 def test_help_imports_neither_the_service_nor_the_record() -> None:
     heavy = "('sqlalchemy', 'pydantic', 'watchdog')"
-    program = f"import sys, daemon.cli.cli; print([n for n in {heavy} if n in sys.modules])"
+    program = f"import sys, daemon.cli.main; print([n for n in {heavy} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
 
@@ -218,7 +234,7 @@ def test_the_check_lets_harmless_programs_be(source: str) -> None:
 
 def test_the_service_loads_no_syntax_highlighter() -> None:
     """2 MB of memory, by way of structlog and rich, for tracebacks that go into JSON."""
-    modules = "daemon.cli.cli, daemon.service.service"
+    modules = "daemon.cli.main, daemon.service.main"
     program = f"import sys, {modules}; print([n for n in ('pygments', 'jinja2') if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"

@@ -25,7 +25,7 @@ def test_no_time_of_day_is_without_its_zone() -> None:
         for told in formats(ast.parse(text)):
             found += 1
             names_it = "UTC" in told or "Z" in told
-            others = {"daemon/base/record.py", "daemon/reporting/report_page.py"}
+            others = {"daemon/base/record.py", "daemon/reporting/page.py"}
             assert names_it or name in COMPARED or name in others, (name, told)
     assert found > 10
 
@@ -33,4 +33,4 @@ def test_no_time_of_day_is_without_its_zone() -> None:
 def test_names_and_pages_made_of_parts_say_it_too() -> None:
     """Two put their formats together: a folder's name ends with Z, a report's time with the zone that it was given."""
     assert "06d}Z" in (ROOT / "daemon/base/record.py").read_text(encoding="utf-8")
-    assert "tzname()" in (ROOT / "daemon/reporting/report_page.py").read_text(encoding="utf-8")
+    assert "tzname()" in (ROOT / "daemon/reporting/page.py").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from daemon.base.errors import ConfigurationError
 from daemon.base.origins import lines_of, origins, unknown_variables
 from daemon.base.settings import Settings, config_file, load
 from daemon.base.share import create_root
-from daemon.cli.cli import app
+from daemon.cli.main import app
 from daemon.notify.targets import read_targets
 
 TOML = '''\

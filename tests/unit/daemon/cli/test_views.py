@@ -11,11 +11,11 @@ from rich.console import Console
 
 from daemon.base.places import Places
 from daemon.cli.views import live_facts, status_view
-from daemon.inbox.scanner import Finding
+from daemon.inbox.scanner import FolderState
 from daemon.inbox.settle import Judgement
-from daemon.status.board import Board
+from daemon.status.activity import Activity
+from daemon.status.overview import StatusPages
 from daemon.status.pages import Working
-from daemon.status.status import StatusPages
 from db.engine import Database
 from db.jobs import Jobs
 from db.records import ModelRun
@@ -43,13 +43,14 @@ def places(tmp_path: Path) -> Places:
     for name in (b"lamp", b"cup"):
         jobs.published(ids[name])
         jobs.cleaned(ids[name])
-    board = Board()
-    board.see_jobs((jobs.line_up() or (0, []))[1])
-    board.work(Working(ids[b"chair"], "chair", 1, 0.4, "fusion 40 %: integrating depth"), b"chair")
-    board.see_inbox([Finding(b"bowl", Judgement("arriving", "5 of 12 files, waiting for depth/depth_03.png"), 0.0)])
-    board.see_litter(["notes.txt: a single file"])
-    board.hold({"space": "less than 2048 MB are free on the disk"})
-    StatusPages(places, board).write(0.0, 0.0, force=True)
+    activity = Activity()
+    activity.see_jobs((jobs.line_up() or (0, []))[1])
+    activity.work(Working(ids[b"chair"], "chair", 1, 0.4, "fusion 40 %: integrating depth"), b"chair")
+    judgement = Judgement("arriving", "5 of 12 files, waiting for depth/depth_03.png")
+    activity.see_inbox([FolderState(b"bowl", judgement, 0.0)])
+    activity.see_litter(["notes.txt: a single file"])
+    activity.hold({"space": "less than 2048 MB are free on the disk"})
+    StatusPages(places, activity).write(0.0, 0.0, force=True)
     database.close()
     return places
 

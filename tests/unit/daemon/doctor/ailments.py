@@ -16,7 +16,7 @@ from typing import Any
 
 from daemon.base.settings import load
 from daemon.doctor.checks.finding import Finding
-from daemon.doctor.doctor import examine
+from daemon.doctor.examine import examine
 from daemon.host.machine import Machine
 from models.capture.rig_profile import SCHEMA
 

@@ -14,10 +14,14 @@ import pytest
 
 from daemon.base.settings import config_file, load
 from daemon.base.share import create_root
-from daemon.doctor import doctor
-from daemon.doctor.checks import check_formats, check_models, check_service, check_settings, check_workers
-from daemon.doctor.checks.checkup import Check
+from daemon.doctor import examine as doctor
+from daemon.doctor.checks import formats as check_formats
+from daemon.doctor.checks import models as check_models
+from daemon.doctor.checks import service as check_service
+from daemon.doctor.checks import settings as check_settings
+from daemon.doctor.checks import workers as check_workers
 from daemon.doctor.checks.finding import Finding
+from daemon.doctor.checks.run import Check
 from daemon.host import gpus
 from daemon.host.machine import Machine, Room, Torch
 from db.engine import Database
@@ -63,12 +67,12 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         proc / "self/limits": LIMITS, proc / "self/mountinfo": MOUNTS, proc / "self/cgroup": "0::/system.slice/x\n",
         proc / "meminfo": "MemTotal:       65000000 kB\nMemFree:        1000000 kB\n",
         proc / "stat": "cpu 1 2 3\nbtime 1700000000\n",
-        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n", program / "daemon/cli/cli.py": "",
+        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n", program / "daemon/cli/main.py": "",
     }  # fmt: skip
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    os.utime(program / "daemon/cli/cli.py", (time.time() - 10_000,) * 2)
+    os.utime(program / "daemon/cli/main.py", (time.time() - 10_000,) * 2)
     dev.mkdir()
     (tmp_path / "bin").mkdir()
     monkeypatch.setattr(check_formats, "validator", lambda: Finding("glTF validator", "ok", "here"))

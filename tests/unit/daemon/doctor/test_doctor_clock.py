@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from daemon.base.settings import load
-from daemon.doctor.checks.check_record import clock
+from daemon.doctor.checks.record import clock
 from daemon.host.machine import Machine
-from db.clocks import Reading
+from db.clocks import ClockReading
 from db.engine import Database
 from db.jobs import Jobs
 
@@ -21,7 +21,7 @@ DAY = 86_400.0
 def counted(root: Path, wall: float) -> None:
     """A service that counted time when the machine had run for an hour."""
     database = Database(load(root).places.database)
-    Jobs(database, clocks=lambda: Reading("this start", 3600.0, wall, True)).passed()
+    Jobs(database, clocks=lambda: ClockReading("this start", 3600.0, wall, True)).passed()
     database.close()
 
 
@@ -39,7 +39,7 @@ def test_a_clock_that_was_set_while_the_machine_ran_is_told(
 ) -> None:
     wall = time.time()
     counted(root, wall)
-    later = replace(healthy, clocks=lambda: Reading(boot, 3600.0 + 500.0, wall + 500.0 + jump, True))
+    later = replace(healthy, clocks=lambda: ClockReading(boot, 3600.0 + 500.0, wall + 500.0 + jump, True))
     found = clock(load(root).places, later)
     assert (found.result, told in found.says) == (result, True)
     assert found.result == "ok" or "Nothing is deleted by it" in found.why

@@ -19,10 +19,12 @@ import pytest
 from daemon.base.settings import config_file, load
 from daemon.base.share import create_root
 from daemon.doctor import leftovers
-from daemon.doctor.checks import check_disks, check_folders, checkup
+from daemon.doctor.checks import disks as check_disks
+from daemon.doctor.checks import folders as check_folders
+from daemon.doctor.checks import run as checkup
 from daemon.doctor.checks.finding import Finding
-from daemon.doctor.doctor import examine
-from daemon.doctor.eyes import examine_as, owner_to_be
+from daemon.doctor.examine import examine
+from daemon.doctor.other_user import examine_as, owner_to_be
 from daemon.host.machine import Machine, Room
 from daemon.host.mounts import carrying, read
 from tests.patience import PATIENCE_S
@@ -331,7 +333,7 @@ def test_a_disk_that_hangs_costs_its_own_line_and_no_more_than_its_time(
         check = checkup.Check(*args, **more)
         return replace(check, limit_s=0.5) if check.name == "free space" else check
 
-    monkeypatch.setattr("daemon.doctor.doctor.Check", impatient)
+    monkeypatch.setattr("daemon.doctor.examine.Check", impatient)
     monkeypatch.setattr(check_disks, "free_inodes", lambda *_: Finding("free inodes", "ok", "asks nothing here"))
     try:
         found = changed(root, healthy, lambda: replace(healthy, room=hangs))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from daemon.base.settings import config_file
-from daemon.doctor.checks import check_gpu
-from daemon.doctor.doctor import examine
+from daemon.doctor.checks import gpu as check_gpu
+from daemon.doctor.examine import examine
 from daemon.host import gpus
 from daemon.host.machine import Machine, Torch, gpu_seen, torch_installed
 from tests.unit.daemon.doctor.ailments import by_name, changed, script, troubles, write_smi
@@ -149,7 +149,7 @@ def test_the_services_own_run_is_no_stranger_on_the_card(root: Path, with_gpu: M
         folder.mkdir()
         (folder / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1 0 -1\n")
     wanted = check_gpu.Wanted({"nvdiffrec": {}})
-    question = gpus.Question(with_gpu.path)
+    question = gpus.SmiQuery(with_gpu.path)
     cards = question.cards() or ()
     service = check_gpu.ProcessFacts(with_gpu.proc, 4710)
     assert check_gpu.memory(wanted, cards, service).result == "ok"
@@ -165,7 +165,7 @@ def test_cards_are_shown_as_cuda_shows_them(with_gpu: Machine, chosen: str | Non
     write_smi(
         with_gpu, {"name": "A", "uuid": "GPU-aa1"}, {"name": "B", "uuid": "GPU-bb1", "index": "1"}
     )
-    cards = gpus.Question(with_gpu.path).cards()
+    cards = gpus.SmiQuery(with_gpu.path).cards()
     assert cards is not None
     assert [card.name for card in gpus.visible(cards, chosen)] == names
 
@@ -178,7 +178,7 @@ def test_cards_are_shown_as_cuda_shows_them(with_gpu: Machine, chosen: str | Non
 def test_reconviagen_needs_what_its_profile_needs(with_gpu: Machine, profile: str, total: int, result: str) -> None:
     write_smi(with_gpu, {"memory.total": str(total), "memory.free": str(total)})
     wanted = check_gpu.Wanted({"fusion": {}, "reconviagen": {"profile": profile}})
-    found = check_gpu.memory(wanted, gpus.Question(with_gpu.path).cards() or (), check_gpu.ProcessFacts(Path("/"), 1))
+    found = check_gpu.memory(wanted, gpus.SmiQuery(with_gpu.path).cards() or (), check_gpu.ProcessFacts(Path("/"), 1))
     assert found.result == result
 
 

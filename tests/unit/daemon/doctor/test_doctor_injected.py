@@ -18,19 +18,22 @@ import pytest
 from daemon.base.errors import ConfigurationError
 from daemon.base.settings import config_file, load
 from daemon.base.users import user_name
-from daemon.doctor.checks import check_disks, check_folders, check_settings, checkup
-from daemon.doctor.checks.check_gpu import Cards, ProcessFacts
-from daemon.doctor.checks.check_machine import clock
-from daemon.doctor.checks.check_models import asked
-from daemon.doctor.checks.check_service import instance
-from daemon.doctor.checks.checkup import Check, carry_out
+from daemon.doctor.checks import disks as check_disks
+from daemon.doctor.checks import folders as check_folders
+from daemon.doctor.checks import run as checkup
+from daemon.doctor.checks import settings as check_settings
 from daemon.doctor.checks.finding import Finding
-from daemon.doctor.doctor import examine
+from daemon.doctor.checks.gpu import Cards, ProcessFacts
+from daemon.doctor.checks.machine import clock
+from daemon.doctor.checks.models import asked
+from daemon.doctor.checks.run import Check, carry_out
+from daemon.doctor.checks.service import instance
+from daemon.doctor.examine import examine
 from daemon.doctor.repairs import plan
 from daemon.doctor.start_checks import refuse_what_loses_data
 from daemon.host.machine import Machine, Room
 from daemon.install.site import UNIT
-from daemon.install.site_install import site_of
+from daemon.install.steps import site_of
 from tests.rig import is_gone, wait_for
 from tests.unit.daemon.doctor.ailments import (
     by_name,

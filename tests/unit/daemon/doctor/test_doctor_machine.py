@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.doctor.checks import check_formats, check_machine
+from daemon.doctor.checks import formats as check_formats
+from daemon.doctor.checks import machine as check_machine
 from daemon.host.machine import Machine, Room, clock_is_steered, inotify_refused
 from daemon.host.processes import ProcessFacts
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed
@@ -226,7 +227,7 @@ def test_a_container_with_dockers_own_shared_memory_is_a_warning_where_torch_com
 
 
 def test_a_clock_before_the_day_of_installation_fails(root: Path, healthy: Machine) -> None:
-    newest = healthy.program / "daemon/cli/cli.py"
+    newest = healthy.program / "daemon/cli/main.py"
     found = changed(root, healthy, lambda: os.utime(newest, (time.time() + 90_000,) * 2))
     assert (found.name, found.result) == ("clock", "fail")
 
@@ -248,7 +249,7 @@ def test_a_time_zone_that_does_not_exist_is_a_warning(root: Path, healthy: Machi
 
 def test_the_healthy_machine_is_told_line_by_line(root: Path, healthy: Machine) -> None:
     """Nothing of the machine that runs the tests shines through."""
-    from daemon.doctor.doctor import examine  # noqa: PLC0415 - only here
+    from daemon.doctor.examine import examine  # noqa: PLC0415 - only here
 
     found = by_name(examine(root, None, healthy))
     assert found["memory"].says == f"{65_000_000 // 1024} MiB"

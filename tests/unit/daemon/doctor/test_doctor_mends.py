@@ -16,11 +16,11 @@ import pytest
 from typer.testing import CliRunner
 
 from daemon.base.settings import config_file, load
-from daemon.cli import cli_doctor
-from daemon.cli.cli import app
+from daemon.cli import doctor as cli_doctor
+from daemon.cli.main import app
 from daemon.doctor import leftovers
 from daemon.doctor.checks.finding import Finding
-from daemon.doctor.doctor import examine
+from daemon.doctor.examine import examine
 from daemon.doctor.repairs import perform, plan
 from daemon.host.machine import Machine
 from daemon.workers.kernels import kernel_digest

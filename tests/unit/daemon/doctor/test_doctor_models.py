@@ -13,10 +13,10 @@ import pytest
 
 from daemon.base.errors import ConfigurationError
 from daemon.base.settings import config_file, load
-from daemon.doctor.checks import check_models
-from daemon.doctor.doctor import examine
+from daemon.doctor.checks import models as check_models
+from daemon.doctor.examine import examine
 from daemon.host.machine import Machine, Torch
-from daemon.weights.weights import CATALOGUES
+from daemon.weights.fetch import CATALOGUES
 from models.contract.weights import MANIFEST
 from models.reconviagen import upstream
 from tests.unit.daemon.doctor.ailments import by_name, changed, troubles
@@ -45,7 +45,7 @@ def test_settings_that_this_user_may_not_read_name_the_user_who_may(
         because = PermissionError(13, "Permission denied", str(config_file(root)))
         raise ConfigurationError("cannot be read", "as another user") from because
 
-    monkeypatch.setattr("daemon.doctor.checks.check_settings.load", refused)
+    monkeypatch.setattr("daemon.doctor.checks.settings.load", refused)
     own = by_name(examine(root, None, healthy))["settings"]
     assert own.fix.startswith("sudo chown -R "), "whom the root belongs to is told to open it"
     monkeypatch.setattr(os, "geteuid", lambda: 12345)

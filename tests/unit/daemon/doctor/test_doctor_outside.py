@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from daemon.base.settings import Settings, config_file, load
 from daemon.cli import trial
-from daemon.doctor.checks import outside
+from daemon.doctor.checks import receivers as outside
 from daemon.doctor.checks.finding import Finding
 from daemon.doctor.start_checks import look_around, refuse_what_loses_data
 from daemon.host.machine import Machine
@@ -62,7 +62,7 @@ def test_a_check_that_breaks_does_not_stop_a_start(
     def broken(*_: object) -> Finding:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("daemon.doctor.checks.check_machine.memory", broken)
+    monkeypatch.setattr("daemon.doctor.checks.machine.memory", broken)
     [found] = look_around(load(root), healthy)
     assert (found.name, found.result) == ("memory", "fail")
 

@@ -22,12 +22,12 @@ from daemon.base.control import ControlSocket
 from daemon.base.pause import Pause
 from daemon.base.record import open_record
 from daemon.base.settings import load
-from daemon.doctor.checks import check_record
-from daemon.doctor.doctor import examine
+from daemon.doctor.checks import record as check_record
+from daemon.doctor.examine import examine
 from daemon.host.machine import Machine
 from daemon.install.site import UNIT
-from daemon.install.site_install import site_of
-from daemon.status.board import SCHEMA
+from daemon.install.steps import site_of
+from daemon.status.activity import SCHEMA
 from db.engine import Database
 from db.schema import HEAD
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed, insert, script, troubles
@@ -93,7 +93,7 @@ def test_a_main_loop_that_hangs_fails_with_a_word_of_its_own(
     root: Path, healthy: Machine, holder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It accepts the connection, which is a thread's work, and never comes to answer."""
-    monkeypatch.setattr("daemon.doctor.doctor._ANSWER_S", 0.5)
+    monkeypatch.setattr("daemon.doctor.examine._ANSWER_S", 0.5)
     socket = ControlSocket(load(root).places.control, lambda: None)
     try:
         found = by_name(examine(root, None, healthy))
@@ -131,7 +131,7 @@ def started(machine: Machine, pid: int, at: float) -> None:
 
 
 def test_a_service_older_than_the_program_is_a_warning(root: Path, healthy: Machine, answering: int) -> None:
-    changed_at = (healthy.program / "daemon/cli/cli.py").stat().st_mtime
+    changed_at = (healthy.program / "daemon/cli/main.py").stat().st_mtime
     started(healthy, answering, changed_at + 60)
     found = changed(root, healthy, lambda: started(healthy, answering, changed_at - 60))
     assert (found.name, found.result) == ("running version", "warn")

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from daemon.cli import cli_doctor
-from daemon.cli.cli import app
-from daemon.doctor.checks.checkup import Check, carry_out
+from daemon.cli import doctor as cli_doctor
+from daemon.cli.main import app
 from daemon.doctor.checks.finding import Finding
-from daemon.doctor.doctor import examine
-from daemon.doctor.doctor_views import facts, findings_view
+from daemon.doctor.checks.run import Check, carry_out
+from daemon.doctor.examine import examine
+from daemon.doctor.views import facts, findings_view
 from daemon.host.machine import Machine
 from tests.unit.daemon.doctor.ailments import by_name
 
@@ -169,7 +169,7 @@ def test_the_doctor_loads_no_library_of_the_models_even_where_they_are_switched_
     (root / ".meshdrop/config.toml").write_text('models = ["fusion", "nvdiffrec", "reconviagen"]\n')
     code = (
         "import sys\nfrom pathlib import Path\nfrom daemon.cli import trial\nfrom daemon.doctor import support\n"
-        "from daemon.doctor.doctor import examine\n"
+        "from daemon.doctor.examine import examine\n"
         f"examine(Path({str(root)!r}), None)\n"
         "heavy = ('torch', 'numba', 'trimesh', 'skimage', 'scipy', 'numpy', 'PIL', 'pynvml', 'apprise')\n"
         "print([name for name in heavy if name in sys.modules])"

@@ -10,7 +10,7 @@ import pytest
 from daemon.base.errors import ConfigurationError
 from daemon.base.settings import config_file, load
 from daemon.base.share import create_root
-from daemon.doctor.checks.check_settings import open_settings, read_settings
+from daemon.doctor.checks.settings import open_settings, read_settings
 from daemon.doctor.start_checks import refuse_open_settings
 
 

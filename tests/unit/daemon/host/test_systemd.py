@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from daemon.host import systemd
-from daemon.status.board import Board
+from daemon.status.activity import Activity
 from daemon.status.pages import Working
 
 UNIT = Path(__file__).parents[4] / "systemd/meshdrop.service"
@@ -99,19 +99,19 @@ def test_a_supervisor_that_does_not_read_stops_nobody(supervisor: Supervisor) ->
     """
     for _ in range(2000):
         systemd.alive()
-    board, status = Board(lambda: 0.0), systemd.Status()
-    status.tell(board.facts())
+    activity, status = Activity(lambda: 0.0), systemd.Status()
+    status.tell(activity.facts())
     systemd.stopping()
     heard = supervisor.heard()
     assert 0 < len(heard) < 2000
     assert set(map(str, heard)) == {"{'WATCHDOG': '1'}"}
-    status.tell(board.facts())
+    status.tell(activity.facts())
     assert supervisor.heard() == [{"STATUS": "idle, 0 waiting, 0 in the inbox"}]
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    """The facts of an idle board with changes."""
-    return {**Board(lambda: 0.0).facts(), **changes}
+    """The facts of an idle activity with changes."""
+    return {**Activity(lambda: 0.0).facts(), **changes}
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_the_line_tells_what_matters_most_first(changes: dict[str, Any], line: s
 
 
 def test_the_line_is_sent_when_it_changes_and_no_name_can_send_a_field(supervisor: Supervisor) -> None:
-    board, status = Board(lambda: 0.0), systemd.Status()
-    status.tell(board.facts())
-    status.tell(board.facts())
-    board.work(Working("1" * 32, "a\nWATCHDOG=trigger\u2028b" + "x" * 500, 1, 0.5, "fusion"), b"a")
-    status.tell(board.facts())
+    activity, status = Activity(lambda: 0.0), systemd.Status()
+    status.tell(activity.facts())
+    status.tell(activity.facts())
+    activity.work(Working("1" * 32, "a\nWATCHDOG=trigger\u2028b" + "x" * 500, 1, 0.5, "fusion"), b"a")
+    status.tell(activity.facts())
     idle, busy = supervisor.heard()
     assert idle == {"STATUS": "idle, 0 waiting, 0 in the inbox"}
     assert set(busy) == {"STATUS"}

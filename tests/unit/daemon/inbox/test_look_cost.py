@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from daemon.base.clock import Clock
-from daemon.inbox import look as looking
+from daemon.inbox import observe as looking
 from daemon.inbox.checksums import png_state
-from daemon.inbox.look import Ends, glance, look, stops_in_the_middle
+from daemon.inbox.observe import Ends, glance, look, stops_in_the_middle
 from daemon.inbox.scanner import Scanner
 from daemon.inbox.settle import Window
 from models.capture.layout import expect

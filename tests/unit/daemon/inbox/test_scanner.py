@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon.base.clock import Clock
-from daemon.inbox.look import look
+from daemon.inbox.observe import look
 from daemon.inbox.scanner import Scanner, Watcher
 from daemon.inbox.settle import Snapshot, Window
 from models.files import walk

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inbox.look import is_awaited, look
+from daemon.inbox.observe import is_awaited, look
 from daemon.inbox.settle import Fact, Snapshot, Window, judge
 from models.capture.layout import expect
 from models.files.limits import CaptureLimits

@@ -16,9 +16,10 @@ from daemon.base.errors import ConfigurationError, MeshdropError
 from daemon.base.places import Places
 from daemon.base.settings import Settings, load
 from daemon.base.share import create_root
-from daemon.install import site_check, site_install
+from daemon.install import refusals as site_check
+from daemon.install import steps as site_install
 from daemon.install.site import FOLDERS, UNIT, USERS, Site, usual_places
-from daemon.install.site_install import Remove, Run, Write
+from daemon.install.steps import Remove, Run, Write
 
 PROJECT = Path(__file__).parents[4]
 

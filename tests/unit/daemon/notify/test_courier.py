@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from daemon.notify import sender
-from daemon.notify.courier import Answer, Courier, below, signature
+from daemon.notify.courier import Courier, Outcome, below, signature
 from db.messages import Message
 from tests.patience import PATIENCE_S
 from tests.receivers import DRIP, GARBAGE, HANG, RESET, Receiver, certificate_for, free_port, receivers
@@ -34,7 +34,7 @@ def test_a_message_arrives_word_for_word_with_its_name_and_its_proof(
     courier: Courier, receivers: Callable[..., Receiver]
 ) -> None:
     receiver = receivers()
-    assert courier.post(receiver.url, b"key", [message()]) == [Answer(200, None)]
+    assert courier.post(receiver.url, b"key", [message()]) == [Outcome(200, None)]
     [one] = receiver.received
     assert (one.method, one.path, one.body) == ("POST", "/hook/t0ken-of-the-address", message().body.encode())
     assert one.headers["idempotency-key"] == "0123.done"
@@ -59,17 +59,17 @@ def test_the_signature_is_the_one_of_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("mood", "answer"),
     [
-        (204, Answer(204, None)),
-        (500, Answer(500, "it answered 500")),
-        (404, Answer(404, "it answered 404")),
-        (302, Answer(302, "it answered 302, a redirect, which is not followed")),
-        (307, Answer(307, "it answered 307, a redirect, which is not followed")),
-        (RESET, Answer(None, "it broke the connection off")),
-        (GARBAGE, Answer(None, "it broke the connection off")),
+        (204, Outcome(204, None)),
+        (500, Outcome(500, "it answered 500")),
+        (404, Outcome(404, "it answered 404")),
+        (302, Outcome(302, "it answered 302, a redirect, which is not followed")),
+        (307, Outcome(307, "it answered 307, a redirect, which is not followed")),
+        (RESET, Outcome(None, "it broke the connection off")),
+        (GARBAGE, Outcome(None, "it broke the connection off")),
     ],
 )
 def test_every_answer_has_its_words(
-    courier: Courier, receivers: Callable[..., Receiver], mood: int | str, answer: Answer
+    courier: Courier, receivers: Callable[..., Receiver], mood: int | str, answer: Outcome
 ) -> None:
     receiver = receivers(lambda _: mood)
     assert courier.post(receiver.url, None, [message()]) == [answer]
@@ -88,7 +88,7 @@ def test_who_never_comes_to_an_end_is_left_at_the_limit(
 
 
 def test_a_closed_port_and_a_name_that_is_none(courier: Courier) -> None:
-    assert courier.call(f"http://127.0.0.1:{free_port()}/") == Answer(None, "it refuses connections")
+    assert courier.call(f"http://127.0.0.1:{free_port()}/") == Outcome(None, "it refuses connections")
     assert courier.call("http://no-such-name.invalid/").trouble in (
         "its name is not known here", "it did not answer within 10 s",
     )  # fmt: skip
@@ -100,11 +100,11 @@ def test_certificates_are_looked_at(
     good, other = certificate_for("localhost", tmp_path), certificate_for("other.example", tmp_path)
     trusted, stranger = receivers(certificate=good), receivers(certificate=other)
     unknown = courier.call(trusted.url)
-    assert unknown == Answer(None, "its certificate is not accepted: self-signed certificate")
+    assert unknown == Outcome(None, "its certificate is not accepted: self-signed certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(good[0]))
-    assert courier.call(trusted.url) == Answer(200, None)
+    assert courier.call(trusted.url) == Outcome(200, None)
     monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
-    assert courier.call(stranger.url) == Answer(None, "its certificate is not accepted: Hostname mismatch")
+    assert courier.call(stranger.url) == Outcome(None, "its certificate is not accepted: Hostname mismatch")
     assert stranger.received == []
 
 
@@ -114,7 +114,7 @@ def test_a_receiver_that_is_overloaded_is_not_sent_the_rest_and_says_how_long_to
 ) -> None:
     receiver = receivers(lambda _: status, headers={"Retry-After": "120"})
     [answer] = courier.post(receiver.url, None, [message("1"), message("2")])
-    assert answer == Answer(status, f"it answered {status}", wait_s=120.0)
+    assert answer == Outcome(status, f"it answered {status}", wait_s=120.0)
     assert not answer.was_reached
     assert len(receiver.received) == 1
 
@@ -151,7 +151,7 @@ def test_after_one_that_was_not_reached_the_rest_is_not_tried(
 ) -> None:
     receiver = receivers(lambda one: RESET if one.headers["idempotency-key"] == "2" else 500)
     answers = courier.post(receiver.url, None, [message("1"), message("2"), message("3")])
-    assert answers == [Answer(500, "it answered 500"), Answer(None, "it broke the connection off")]
+    assert answers == [Outcome(500, "it answered 500"), Outcome(None, "it broke the connection off")]
     assert len(receiver.received) == 2
 
 
@@ -163,14 +163,14 @@ def test_stopping_ends_what_is_under_way(courier: Courier, receivers: Callable[.
         return HANG
 
     receiver = receivers(hang)
-    found: list[Answer] = []
+    found: list[Outcome] = []
     thread = threading.Thread(target=lambda: found.append(courier.call(receiver.url, limit_s=PATIENCE_S)))
     thread.start()
     assert asked.wait(PATIENCE_S)
     courier.stop()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-    assert found == [Answer(None, "the service ended while it was sent")]
+    assert found == [Outcome(None, "the service ended while it was sent")]
     assert courier.call(receiver.url).trouble is not None
 
 
@@ -178,13 +178,13 @@ def test_a_message_to_people_goes_through_apprise(courier: Courier, receivers: C
     pytest.importorskip("apprise", reason="the extra [notify] is not installed")
     receiver = receivers()
     url = receiver.url.replace("http://", "json://")
-    assert courier.notify(url, "chair failed", "<b>why</b> & what next") == Answer(None, None)
+    assert courier.notify(url, "chair failed", "<b>why</b> & what next") == Outcome(None, None)
     [one] = receiver.received
     assert b"chair failed" in one.body
     assert b"what next" in one.body
     refused = receivers(lambda _: 500)
     answer = courier.notify(refused.url.replace("http://", "json://"), "a", "b")
-    assert answer == Answer(None, "it did not take the message")
+    assert answer == Outcome(None, "it did not take the message")
     assert courier.notify("nonsense://", "a", "b").trouble == "apprise does not understand its address"
 
 

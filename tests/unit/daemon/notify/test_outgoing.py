@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import select
 
 from daemon.base.clock import Clock
-from daemon.notify.announce import Day
-from daemon.notify.courier import Answer
+from daemon.notify.courier import Outcome
 from daemon.notify.outgoing import Outgoing
 from daemon.notify.targets import Targets
+from daemon.notify.wording import Day
 from db.engine import Database
 from db.jobs import Jobs, Placement
 from db.messages import GIVE_UP_S, Message, Messages, waiting
@@ -24,28 +24,28 @@ from db.states import State
 from db.tables import MessageRow
 
 URL, PING = "https://hook.example/t0ken", "https://hc.example/uuid"
-GOOD, BAD, AWAY = Answer(200, None), Answer(500, "it answered 500"), Answer(None, "it refuses connections")
-BUSY = Answer(429, "it answered 429", wait_s=900.0)
+GOOD, BAD, AWAY = Outcome(200, None), Outcome(500, "it answered 500"), Outcome(None, "it refuses connections")
+BUSY = Outcome(429, "it answered 429", wait_s=900.0)
 
 
 @dataclass
 class Notebook:
     """A courier that answers as it is told to."""
 
-    answer: Callable[[str], Answer] = lambda _: GOOD
+    answer: Callable[[str], Outcome] = lambda _: GOOD
     posts: list[list[str]] = field(default_factory=list)
     bodies: dict[str, set[str]] = field(default_factory=dict)
     notes: list[tuple[str, str, str]] = field(default_factory=list)
     pings: list[str] = field(default_factory=list)
 
-    def call(self, url: str, limit_s: float = 0.0) -> Answer:
+    def call(self, url: str, limit_s: float = 0.0) -> Outcome:
         self.pings.append(url)
         return self.answer("ping")
 
-    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Answer]:
+    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Outcome]:
         assert url == URL
         self.posts.append([message.about for message in messages])
-        answers: list[Answer] = []
+        answers: list[Outcome] = []
         for message in messages:
             self.bodies.setdefault(message.about, set()).add(message.body)
             answers.append(self.answer(message.about))
@@ -53,7 +53,7 @@ class Notebook:
                 break
         return answers
 
-    def notify(self, url: str, title: str, text: str) -> Answer:
+    def notify(self, url: str, title: str, text: str) -> Outcome:
         self.notes.append((url, title, text))
         return self.answer(url)
 
@@ -166,7 +166,7 @@ def test_a_refused_message_is_tried_again_ever_more_seldom_and_is_always_the_sam
 
 @pytest.mark.parametrize("answer", [BAD, AWAY], ids=["refused", "broken off"])
 def test_one_message_that_never_gets_through_does_not_stop_the_others(
-    office: Callable[..., Office], answer: Answer
+    office: Callable[..., Office], answer: Outcome
 ) -> None:
     here = office(webhook=URL)
     poison = here.ended("poison")
@@ -211,7 +211,7 @@ def test_one_that_is_overloaded_is_left_alone_as_a_whole_for_as_long_as_it_wishe
     here.turn(900)
     assert len(here.courier.bodies) == len(jobs)
     assert here.database.read(waiting) == {}
-    here.courier.answer = lambda _: Answer(503, "it answered 503", wait_s=1e8)
+    here.courier.answer = lambda _: Outcome(503, "it answered 503", wait_s=1e8)
     here.ended("late")
     here.turn()
     here.courier.answer = lambda _: GOOD
@@ -228,7 +228,7 @@ def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_
     jobs = [here.ended(f"chair{number}", "quality") for number in range(200)]
     seen: list[tuple[int, int]] = []
 
-    def slow(about: str) -> Answer:
+    def slow(about: str) -> Outcome:
         if about.endswith(".failed"):
             here.seconds += 9.0
             seen.append((len(here.courier.pings), len(here.courier.notes)))
@@ -303,7 +303,7 @@ def test_a_message_that_cannot_be_worded_does_not_keep_a_result_from_being_publi
     office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = office(webhook=URL)
-    monkeypatch.setattr("daemon.notify.announce.ended_page", lambda *_: 1 / 0)
+    monkeypatch.setattr("daemon.notify.wording.ended_page", lambda *_: 1 / 0)
     assert here.ended().state is State.DONE
 
 

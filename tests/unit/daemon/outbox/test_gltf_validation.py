@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.base.settings import Settings
-from daemon.doctor.checks import check_formats
+from daemon.doctor.checks import formats as check_formats
 from daemon.outbox.assess import judge, with_validation
 from daemon.outbox.gltf_validation import objection
 from models.mesh.gltf_engines import NODE, Engine, validator_version

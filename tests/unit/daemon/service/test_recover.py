@@ -14,7 +14,7 @@ import pytest
 
 from daemon.base import fsops
 from daemon.base.share import create_root
-from daemon.outbox import traces
+from daemon.outbox import evidence
 from db.states import LIVE, State
 from tests.house import WAY, House
 
@@ -219,12 +219,12 @@ def test_a_receipt_that_lies_neither_stops_a_start_nor_spoils_the_record(house: 
 
 def test_one_receipt_that_cannot_be_taken_in_keeps_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = [house.bring(name, "cleaned") for name in ("chair", "table")]
-    read = traces.read_shared
+    read = evidence.read_shared
 
     def bewitched(path: Path) -> dict[str, Any]:
         return {}["no such key"] if path.parent.name == "chair" else read(path)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(traces, "read_shared", bewitched)
+    monkeypatch.setattr(evidence, "read_shared", bewitched)
     lose(house, copies=True)
     assert house.jobs.find(guests[0].id) is None
     assert house.jobs.get(guests[1].id).state is State.DONE_CLEAN

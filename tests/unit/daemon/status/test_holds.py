@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from daemon.status import holds as module
-from daemon.status.board import Board
+from daemon.status.activity import Activity
 from daemon.status.holds import Holds
 
 
@@ -41,7 +41,7 @@ class Day:
 
 def test_a_day_of_tries_every_second_is_told_less_and_less_often(said: list[str]) -> None:
     day = Day()
-    held = Holds(Board(), lambda: day.now)
+    held = Holds(Activity(), lambda: day.now)
     for second in range(86_400):
         day.now = float(second)
         # The name of the temporary file is another one each time.
@@ -55,7 +55,7 @@ def test_a_day_of_tries_every_second_is_told_less_and_less_often(said: list[str]
 
 def test_one_that_flaps_is_told_once_and_another_reason_at_once(said: list[str]) -> None:
     day = Day()
-    held = Holds(Board(), lambda: day.now)
+    held = Holds(Activity(), lambda: day.now)
     for second in range(30):
         day.now = float(second)
         held.hold("loop", "the disk is full")
@@ -68,7 +68,7 @@ def test_one_that_flaps_is_told_once_and_another_reason_at_once(said: list[str])
 
 def test_a_trouble_that_comes_back_after_a_day_is_news(said: list[str]) -> None:
     day = Day()
-    held = Holds(Board(), lambda: day.now)
+    held = Holds(Activity(), lambda: day.now)
     for start in (0.0, 86_400.0):
         for second in range(120):
             day.now = start + second
@@ -78,10 +78,10 @@ def test_a_trouble_that_comes_back_after_a_day_is_news(said: list[str]) -> None:
 
 
 def test_people_see_every_reason_at_once() -> None:
-    board = Board()
-    held = Holds(board, lambda: 0.0)
+    activity = Activity()
+    held = Holds(activity, lambda: 0.0)
     for sentence in ("a", "b"):
         held.hold("job", sentence)
-        assert board.facts()["held"] == [sentence]
+        assert activity.facts()["held"] == [sentence]
     held.hold("job", "")
-    assert board.facts()["held"] == []
+    assert activity.facts()["held"] == []

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from daemon.base.errors import ConfigurationError
 from daemon.base.settings import load
-from daemon.cli.cli import app
+from daemon.cli.main import app
 from daemon.doctor.start_checks import refuse_open_workers
 from daemon.workers import kernels
 

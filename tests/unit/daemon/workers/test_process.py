@@ -15,7 +15,7 @@ from daemon.workers.process import (
     LOG_HEAD,
     LOG_TAIL,
     Home,
-    Limits,
+    TimeLimits,
     WorkerProcess,
     _CappedLog,
     run_to_end,
@@ -114,7 +114,7 @@ def test_an_end_that_cannot_be_told_at_once_is_told_later(tmp_path: Path, monkey
         "no such task", tmp_path, tmp_path / "run/answer.json", CaptureLimits()
     )
     worker = WorkerProcess(
-        f"test-{os.getpid()}-end", request, tmp_path / "run", Home(tmp_path, tmp_path), Limits(60, 60, 1)
+        f"test-{os.getpid()}-end", request, tmp_path / "run", Home(tmp_path, tmp_path), TimeLimits(60, 60, 1)
     )
     refusals = [1, 2]
 
@@ -155,7 +155,7 @@ def test_a_worker_that_cannot_be_watched_leaves_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            WorkerProcess(f"test-{os.getpid()}", request, tmp_path / "run", Home(tmp_path, tmp_path), Limits(60, 60, 1))
+            WorkerProcess("test", request, tmp_path / "run", Home(tmp_path, tmp_path), TimeLimits(60, 60, 1))
     assert forgotten == [copied]
     assert len(pids) == 1
     with pytest.raises(ChildProcessError):

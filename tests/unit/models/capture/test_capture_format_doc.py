@@ -13,7 +13,7 @@ from models.files.limits import CaptureLimits
 from models.formats.camera_formats import FORMATS
 from models.formats.cameras import CANONICAL_DISTANCE_M, CANONICAL_FOCAL_PX, CANONICAL_VIEWS
 from models.formats.sidecar import FRAME_KEYS, KNOWN_KEYS, PINHOLE_MODELS, parse_sidecar
-from models.probe.probe_values import (
+from models.probe.values import (
     CLEAR_DEFEAT,
     CLEAR_LEAD,
     CLEARLY_CLOSER,
@@ -53,8 +53,8 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
 def test_every_problem_code_is_documented_and_every_documented_code_is_used() -> None:
     rooms = {
         "models": (
-            "entries", "layout", "expectation", "plans", "canonical", "sidecar", "json_table", "png", "jpeg", "folder",
-            "capture", "stated_camera", "probe_verdict", "bop", "colmap", "polycam", "poseless", "rig_claims",
+            "entries", "layout", "expectation", "view_files", "canonical", "sidecar", "json_table", "png", "jpeg",
+            "folder", "capture", "stated_camera", "verdict", "bop", "colmap", "polycam", "poseless", "rig_claims",
             "rig_profile",
         ),
         "daemon": ("settle", "intake"),

@@ -12,7 +12,7 @@ from models.capture.local_origin import local_origin, near, origin_facts
 from models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
 from models.fusion.model import Fusion
 from models.mesh.mesh import write_all
-from models.mesh.mesh_files import check_files
+from models.mesh.reload import check_files
 from models.probe.inspection import _oddities
 from tests.unit.models.fusion.test_fusion import SMALL, ball, canonical_rig, capture
 

@@ -200,8 +200,8 @@ def test_the_environment_is_offline_and_of_this_folder(tmp_path: Path) -> None:
 
 def test_reading_about_weights_imports_nothing_heavy() -> None:
     program = (
-        "import sys, models.reconviagen.weights, daemon.weights.weights, daemon.weights.weights_hub\n"
-        "import daemon.cli.cli_weights\n"
+        "import sys, models.reconviagen.weights, daemon.weights.fetch, daemon.weights.hub\n"
+        "import daemon.cli.weights\n"
         "print([name for name in ('torch', 'numpy', 'huggingface_hub', 'httpx2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -17,7 +17,7 @@ from models.formats.cameras import CANONICAL_VIEWS, Camera, look_at
 from models.fusion.model import Fusion
 from models.fusion.settings import LIMITS, FusionSettings
 from models.mesh.mesh import write_all
-from models.mesh.mesh_files import MIN_VERTICES, check_files
+from models.mesh.reload import MIN_VERTICES, check_files
 from models.raster.render import render
 from models.surface import charts, range_view, volume
 from models.surface import extraction as surface

@@ -23,7 +23,7 @@ from models.measure.pictures import (
     STILL_BACKGROUND,
     STILLS,
     TILE_PX,
-    Window,
+    PictureWindow,
     capture_sheet,
     chosen_views,
     contact_sheet,
@@ -152,8 +152,8 @@ def test_a_frame_of_a_view_gives_the_tiles_of_the_whole_view(capture: Capture) -
 
 
 def test_a_window_over_the_edge_shows_what_there_is() -> None:
-    assert Window(-5, 10, 20).visible(30, 25) == Frame(0, 10, 15, 15)
-    assert Window(-50, 10, 20).visible(30, 25) == Frame(0, 10, 1, 15)  # never empty
+    assert PictureWindow(-5, 10, 20).visible(30, 25) == Frame(0, 10, 15, 15)
+    assert PictureWindow(-50, 10, 20).visible(30, 25) == Frame(0, 10, 1, 15)  # never empty
 
 
 def test_a_perfect_render_has_a_white_difference(capture: Capture) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.mesh.mesh import write_all
-from models.mesh.mesh_pbr import Material, write_pbr_glb
+from models.mesh.pbr import Material, write_pbr_glb
 from tests import meshes
 from tests.patience import PATIENCE_S
 

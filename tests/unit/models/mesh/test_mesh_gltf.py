@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.mesh.gltf_engines import Judgement, engine
+from models.mesh.gltf_engines import ValidatorReply, engine
 from models.mesh.gltf_validation import MISSING
 from models.mesh.mesh import TexturedMesh, write_glb
 from tests import meshes
 
 
-def validate(paths: list[Path]) -> list[Judgement]:
+def validate(paths: list[Path]) -> list[ValidatorReply]:
     """One judgement a file; skips where no engine is installed."""
     found = engine()
     if found is None:

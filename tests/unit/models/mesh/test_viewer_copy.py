@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from models.formats.cameras import canonical_camera
+from models.mesh.glb_reader import decode_glb
 from models.mesh.mesh import TexturedMesh, welded_mesh
-from models.mesh.mesh_glb_reader import decode_glb
 from models.mesh.topology import topology
 from models.mesh.viewer_copy import MOST_TEXELS, ViewerCopy, viewer_copy
 from models.raster.render import render

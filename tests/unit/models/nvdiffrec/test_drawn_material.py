@@ -13,8 +13,8 @@ from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
 from models.formats.cameras import canonical_camera  # noqa: E402
-from models.mesh.mesh_pbr import Material  # noqa: E402
-from models.mesh.mesh_tangents import tangent_frames  # noqa: E402
+from models.mesh.pbr import Material  # noqa: E402
+from models.mesh.tangents import tangent_frames  # noqa: E402
 from models.nvdiffrec.light import LightFilter  # noqa: E402
 from models.nvdiffrec.material import from_file  # noqa: E402
 from models.nvdiffrec.shading import brdf_table, decode_normal, facing_viewer, shade, shading_normal  # noqa: E402

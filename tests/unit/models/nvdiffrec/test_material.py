@@ -8,7 +8,7 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.mesh.mesh_pbr import Material  # noqa: E402
+from models.mesh.pbr import Material  # noqa: E402
 from models.nvdiffrec.material import Textures, from_file, to_file  # noqa: E402
 
 

@@ -18,11 +18,11 @@ torch = torch_or_skip()
 from models.capture.capture import Capture, View  # noqa: E402
 from models.contract.base import ModelResult  # noqa: E402
 from models.formats.cameras import Camera, look_at  # noqa: E402
-from models.mesh import mesh_files  # noqa: E402
+from models.mesh import reload as mesh_files  # noqa: E402
 from models.mesh.mesh import write_all  # noqa: E402
-from models.mesh.mesh_files import check_files  # noqa: E402
-from models.mesh.mesh_pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
+from models.mesh.pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
 from models.mesh.radiance_hdr import read_hdr  # noqa: E402
+from models.mesh.reload import check_files  # noqa: E402
 from models.nvdiffrec import materials, samples  # noqa: E402
 from models.nvdiffrec import model as module  # noqa: E402
 from models.nvdiffrec.appearance import Colouring, Delivered, Lit, Optics, Painted, draw  # noqa: E402

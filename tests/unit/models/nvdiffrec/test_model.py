@@ -14,7 +14,7 @@ from models.contract.base import ModelUnavailable
 from models.contract.registry import load_class
 from models.contract.stages import StageLog
 from models.nvdiffrec import model as module
-from models.nvdiffrec.judge import Standing, objection
+from models.nvdiffrec.judge import MeanScores, objection
 from models.nvdiffrec.model import Nvdiffrec
 from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
 from tests.meshes import torus
@@ -109,22 +109,22 @@ def stages(folder: Path) -> dict[str, object]:
 
 # -- which mesh --------------------------------------------------------------------------------------------------------
 
-DRAFT = Standing(30.0, 0.99, 0.70)
+DRAFT = MeanScores(30.0, 0.99, 0.70)
 
 
 @pytest.mark.parametrize(
     ("refined", "says"),
     [
-        (Standing(31.0, 0.99, 0.70), None),
-        (Standing(31.0, 0.99, 0.706), None),  # within the sensor's noise
-        (Standing(31.0, 0.99, None), None),
-        (Standing(30.0, 0.99, 0.60), "photographs"),
-        (Standing(31.0, 0.97, 0.60), "silhouettes"),
-        (Standing(31.0, 0.99, 0.72), "depth"),
-        (Standing(float("nan"), 0.99, 0.60), "photographs"),
+        (MeanScores(31.0, 0.99, 0.70), None),
+        (MeanScores(31.0, 0.99, 0.706), None),  # within the sensor's noise
+        (MeanScores(31.0, 0.99, None), None),
+        (MeanScores(30.0, 0.99, 0.60), "photographs"),
+        (MeanScores(31.0, 0.97, 0.60), "silhouettes"),
+        (MeanScores(31.0, 0.99, 0.72), "depth"),
+        (MeanScores(float("nan"), 0.99, 0.60), "photographs"),
     ],
 )
-def test_the_refined_mesh_must_win_on_photographs_and_lose_nowhere(refined: Standing, says: str | None) -> None:
+def test_the_refined_mesh_must_win_on_photographs_and_lose_nowhere(refined: MeanScores, says: str | None) -> None:
     found = objection(refined, DRAFT)
     assert (found is None) if says is None else (found is not None and says in found)
 

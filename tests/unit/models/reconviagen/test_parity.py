@@ -15,7 +15,7 @@ torch = torch_or_skip()
 
 from PIL import Image  # noqa: E402
 
-from models.reconviagen.checks import Limits  # noqa: E402
+from models.reconviagen.checks import InputLimits  # noqa: E402
 from models.reconviagen.generated import Generated  # noqa: E402
 from models.reconviagen.pipeline import Generator  # noqa: E402
 from models.reconviagen.upstream import Upstream  # noqa: E402
@@ -48,7 +48,7 @@ def theirs(upstream: Upstream, weights_folder: Path) -> Iterator[tuple[dict[str,
 def ours(request: pytest.FixtureRequest, upstream: Upstream, weights_folder: Path) -> Generated:
     """The same by our own conductor."""
     line = Generator(
-        upstream, weights_folder, tiny.PRESET, request.param, "cpu", limits=Limits(20, 511, 100),
+        upstream, weights_folder, tiny.PRESET, request.param, "cpu", limits=InputLimits(20, 511, 100),
         builders=tiny.trunk_builder(upstream, weights_folder),
     )  # fmt: skip
     return line.generate(line.condition(PICTURES, lambda *_: None), lambda *_: None, SEED)

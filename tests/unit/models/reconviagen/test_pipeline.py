@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 
 from models.contract.base import ModelUnavailable  # noqa: E402
 from models.reconviagen import parts, weights  # noqa: E402
-from models.reconviagen.checks import Limits  # noqa: E402
+from models.reconviagen.checks import InputLimits  # noqa: E402
 from models.reconviagen.generated import Generated, GenerationFailed  # noqa: E402
 from models.reconviagen.pipeline import STAGES, Conditioning, Generator  # noqa: E402
 from models.reconviagen.to_glb import as_upstream  # noqa: E402
@@ -50,7 +50,7 @@ def make(upstream: Upstream, weights_folder: Path) -> Maker:
         made |= tiny.trunk_builder(upstream, weights_folder)
         for name, wrap in (change or {}).items():
             made[name] = lambda real=made[name], wrap=wrap: wrap(real())  # type: ignore[misc]
-        limits = more.pop("limits", Limits(20, 511, 100))
+        limits = more.pop("limits", InputLimits(20, 511, 100))
         return Generator(upstream, weights_folder, tiny.PRESET, profile, "cpu", limits=limits, builders=made, **more)
 
     return maker
@@ -101,7 +101,7 @@ def test_half_precision_networks_give_nearly_the_same(upstream: Upstream, first:
     """As the published ones are stored and run. A rounding may flip a cell: at most five of a hundred."""
     folder = tiny.write(tmp_path / "half", upstream, half=True)
     line = Generator(
-        upstream, folder, tiny.PRESET, "staged", "cpu", limits=Limits(20, 511, 100),
+        upstream, folder, tiny.PRESET, "staged", "cpu", limits=InputLimits(20, 511, 100),
         builders=tiny.trunk_builder(upstream, folder),
     )  # fmt: skip
     known = line.condition(PICTURES, silent)
@@ -276,11 +276,13 @@ def test_the_next_seed_is_used_when_it_does_better(make: Maker, known: Condition
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (Limits(400, 511, 100), "are no object"), (Limits(5, 50, 100), "fill the space"),
-        (Limits(5, 511, 10**6), "are no mesh"),
+        (InputLimits(400, 511, 100), "are no object"), (InputLimits(5, 50, 100), "fill the space"),
+        (InputLimits(5, 511, 10**6), "are no mesh"),
     ],
 )  # fmt: skip
-def test_counts_outside_the_limits_are_refused(make: Maker, known: Conditioning, limits: Limits, said: str) -> None:
+def test_counts_outside_the_limits_are_refused(
+    make: Maker, known: Conditioning, limits: InputLimits, said: str
+) -> None:
     with pytest.raises(GenerationFailed, match=said):
         make(limits=limits).generate(known, silent)
 

@@ -12,8 +12,8 @@ torch = torch_or_skip()
 
 from torch import nn  # noqa: E402
 
-from models.reconviagen.checks import Limits, StageFault, need_finite, need_surface, need_voxels  # noqa: E402
-from models.reconviagen.staging import PROFILES, Stages, profile_for, smaller  # noqa: E402
+from models.reconviagen.checks import InputLimits, StageFault, need_finite, need_surface, need_voxels  # noqa: E402
+from models.reconviagen.staging import PROFILES, StagedRun, profile_for, smaller  # noqa: E402
 
 
 class Shop:
@@ -30,10 +30,10 @@ class Shop:
         self.alive.add(network)
         return network
 
-    def stages(self, profile: str) -> Stages:
+    def stages(self, profile: str) -> StagedRun:
         """Stages over two networks."""
         builders = {name: lambda name=name: self.builder(name) for name in ("a", "b")}
-        return Stages(builders, torch.device("cpu"), PROFILES[profile])
+        return StagedRun(builders, torch.device("cpu"), PROFILES[profile])
 
 
 @pytest.mark.parametrize("profile", ["staged", "tiny"])
@@ -126,14 +126,14 @@ def test_what_is_not_finite_names_its_stage(bad: float) -> None:
 
 def test_counts_have_limits_on_both_sides() -> None:
     for count in (501, 59_999):
-        need_voxels("occupancy", count, Limits())
+        need_voxels("occupancy", count, InputLimits())
     for count in (0, 500, 60_000):
         with pytest.raises(StageFault, match=f"occupancy: {count:,} occupied cells"):
-            need_voxels("occupancy", count, Limits())
-    need_surface("mesh", torch.zeros(1001, 3), torch.zeros(1, 3), Limits())
+            need_voxels("occupancy", count, InputLimits())
+    need_surface("mesh", torch.zeros(1001, 3), torch.zeros(1, 3), InputLimits())
     with pytest.raises(StageFault, match="1,000 vertices and 9 faces are no mesh"):
-        need_surface("mesh", torch.zeros(1000, 3), torch.zeros(9, 3), Limits())
+        need_surface("mesh", torch.zeros(1000, 3), torch.zeros(9, 3), InputLimits())
     with pytest.raises(StageFault, match="0 faces"):
-        need_surface("mesh", torch.zeros(2000, 3), torch.zeros(0, 3), Limits())
+        need_surface("mesh", torch.zeros(2000, 3), torch.zeros(0, 3), InputLimits())
     with pytest.raises(StageFault, match="not finite"):
-        need_surface("mesh", torch.full((2000, 3), torch.nan), torch.zeros(9, 3), Limits())
+        need_surface("mesh", torch.full((2000, 3), torch.nan), torch.zeros(9, 3), InputLimits())

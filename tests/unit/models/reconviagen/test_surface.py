@@ -13,7 +13,7 @@ torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402
 
-from models.reconviagen.surface import CORNERS, Surface, extract  # noqa: E402
+from models.reconviagen.surface import CORNERS, GeneratedSurface, extract  # noqa: E402
 from models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu  # noqa: E402
 
@@ -43,7 +43,7 @@ def theirs(upstream: Upstream, coords: Tensor, values: Tensor, *, colours: bool)
     return real(device="cpu", res=RES, use_color=colours)(SimpleNamespace(coords=batched, feats=values.clone()))
 
 
-def ours(upstream: Upstream, coords: Tensor, values: Tensor, *, colours: bool) -> Surface:
+def ours(upstream: Upstream, coords: Tensor, values: Tensor, *, colours: bool) -> GeneratedSurface:
     """Ours; of upstream's extractor only the layout of channels."""
     real = upstream.module("trellis.representations.mesh").SparseFeatures2Mesh
     layout = object.__new__(real)

@@ -11,8 +11,8 @@ from bench.shapes import Shape, photographed, shape_of, things
 from models.capture.capture import Capture
 from models.registration.agreement import HALF_TRUSTED, agreement
 from models.registration.refine import refined
-from models.registration.sight import Sight, chosen, sights_of, slope_at
 from models.registration.similarity import Similarity, angle_between, turned_by
+from models.registration.small_view import SmallView, chosen, sights_of, slope_at
 from models.surface.range_view import prepare
 from tests.meshes import cube
 from tests.unit.models.synthetic import ring_rig
@@ -33,7 +33,7 @@ def capture(dog: Shape) -> Capture:
     return photographed(dog, seed=1, side=SIDE)
 
 
-def sights(capture: Capture, side: int = 80) -> list[Sight]:
+def sights(capture: Capture, side: int = 80) -> list[SmallView]:
     return sights_of(capture.views, [prepare(view) for view in capture.views], side)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from daemon.base.errors import ConfigurationError
 from daemon.base.settings import load
-from daemon.doctor.checks import check_workers
-from daemon.doctor.checks.check_workers import workers
+from daemon.doctor.checks import workers as check_workers
+from daemon.doctor.checks.workers import workers
 from daemon.doctor.start_checks import refuse_open_workers
 from models.contract.registry import places_of
 from models.walls import system_calls

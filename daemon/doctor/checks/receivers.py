@@ -1,0 +1,79 @@
+"""What the doctor finds out about those whom the service tells outside: set rightly, and (--deep) to be reached?"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from urllib.parse import urlsplit
+
+from daemon.base.errors import ConfigurationError
+from daemon.base.settings import Settings
+from daemon.doctor.checks.finding import Finding
+from daemon.doctor.checks.service import running
+from daemon.notify.targets import Targets, read_targets
+
+GROUP = "outside"
+_CONNECT_S = 3.0
+_PORTS = {"https": 443, "http": 80}
+
+
+def notifications(settings: Settings) -> Finding:
+    """Are addresses and keys complete, and is the package there that some of them need?"""
+    try:
+        targets = read_targets(settings)
+    except ConfigurationError as error:
+        return Finding("notifications", "fail", str(error), "the service refuses to start", error.fix)
+    told = [
+        name for name, there in (
+            ("a webhook", targets.webhook), (f"{len(targets.notify)} notifications", targets.notify),
+            ("a ping", targets.ping),
+        ) if there
+    ]  # fmt: skip
+    return Finding("notifications", "ok", ", ".join(told) or "nobody is told anything")
+
+
+def metrics(settings: Settings) -> Finding:
+    """Can metrics be served where the settings say?"""
+    port, address = settings.metrics_port, str(settings.metrics_address)
+    if port is None:
+        return Finding("metrics", "ok", "not served")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if running(settings.places) is not None:
+        return Finding("metrics", "ok", f"port {port} of {address}, by the running service")
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return Finding(
+                "metrics", "fail", f"port {port} of {address} cannot be used: {error.strerror}",
+                "metrics are not served", f"set another metrics_port, or end what has it: ss -ltnp 'sport = :{port}'",
+            )  # fmt: skip
+    return Finding("metrics", "ok", f"port {port} of {address} is free")
+
+
+def reachable(settings: Settings) -> list[Finding]:
+    """Can the hosts of webhook and ping be reached? A connection is opened and closed; nothing is sent."""
+    try:
+        targets = read_targets(settings)
+    except ConfigurationError:
+        return []  # the line `notifications` says it
+    return [_reach(name, url) for name, url in _named(targets)]
+
+
+def _named(targets: Targets) -> list[tuple[str, str]]:
+    return [(name, url) for name, url in (("webhook", targets.webhook), ("ping", targets.ping)) if url is not None]
+
+
+def _reach(name: str, url: str) -> Finding:
+    parts = urlsplit(url)
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+        socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_S).close()
+    except OSError as error:
+        return Finding(
+            f"reach {name}", "warn", f"the host of {name}_url cannot be reached: {error.strerror or error}",
+            "messages wait and are tried again; the service itself goes on",
+            f"check {name}_url, the firewall, and that the unit allows a network (docs/monitoring.md)", GROUP,
+        )  # fmt: skip
+    return Finding(f"reach {name}", "ok", f"the host of {name}_url answers", group=GROUP)
