@@ -104,7 +104,7 @@ VOLUME /var/lib/meshdrop /weights
 STOPSIGNAL SIGTERM
 # Answered by the main loop itself: a process that is merely there is not healthy.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["python3", "-I", "-c", \
-    "import os, pathlib; from daemon.base.control import ask; ask(pathlib.Path(os.environ['MESHDROP_STATE_DIR'], 'control.sock'), 'ping')"]
+    "import os, pathlib; from meshdrop.daemon.base.control import ask; ask(pathlib.Path(os.environ['MESHDROP_STATE_DIR'], 'control.sock'), 'ping')"]
 ENTRYPOINT ["meshdrop"]
 CMD ["run"]
 

@@ -62,6 +62,7 @@ lint: install-dev  ## look for mistakes with ruff
 	@$(BIN)/ruff check .
 
 types: install-dev torch  ## check the types with mypy, which must see torch's
+	@mkdir -p build/types/meshdrop && ln -sfn -t build/types/meshdrop ../../../daemon ../../../db ../../../models
 	@$(BIN)/mypy
 
 lock: install-dev  ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade takes newer versions)
@@ -77,7 +78,7 @@ lock-check: install-dev  ## fail when a lock file does not belong to pyproject.t
 	done; echo "the lock files belong to pyproject.toml"
 
 units: install  ## write the files in systemd/ anew from daemon/install/templates, after a change there
-	@$(BIN)/python -c 'from daemon.install.site import Site; from pathlib import Path; \
+	@$(BIN)/python -c 'from meshdrop.daemon.install.site import Site; from pathlib import Path; \
 	  [Path("systemd", name).write_text(text) for name, text in Site().shipped().items()]'
 
 image: install-dev  ## build the CPU image in plain folders, without Docker, and try it (root; ARGS=--help)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bench.subject import Claim, capture_files, png
-from daemon.inbox.intake import content_digest
+from meshdrop.daemon.inbox.intake import content_digest
 
 Steps = Iterator[float]
 _OLD_NS = 1_262_304_000 * 10**9  # 2010

@@ -36,11 +36,11 @@ from skimage.metrics import structural_similarity
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.capture.capture import Capture, read_capture  # noqa: E402
-from models.formats.cameras import Camera  # noqa: E402
-from models.fusion.model import Fusion  # noqa: E402
-from models.mesh.mesh import TexturedMesh, read_glb, write_glb  # noqa: E402
-from models.raster.render import render  # noqa: E402
+from meshdrop.models.capture.capture import Capture, read_capture  # noqa: E402
+from meshdrop.models.formats.cameras import Camera  # noqa: E402
+from meshdrop.models.fusion.model import Fusion  # noqa: E402
+from meshdrop.models.mesh.mesh import TexturedMesh, read_glb, write_glb  # noqa: E402
+from meshdrop.models.raster.render import render  # noqa: E402
 
 Array = NDArray[np.float64]
 

@@ -30,7 +30,7 @@ def run_job(capture: Path, name: str, base: Path) -> dict[str, float]:
     environment = {
         **os.environ, "MESHDROP_ROOT": str(root), "MESHDROP_CACHE_DIR": str(base / "cache"), "MESHDROP_SETTLE_S": "0.2",
     }  # fmt: skip
-    command = [sys.executable, "-m", "daemon.cli"]
+    command = [sys.executable, "-m", "meshdrop.daemon.cli"]
     subprocess.run([*command, "init", str(root)], env=environment, check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(capture, root / "inbox" / name)
     daemon = subprocess.Popen([*command, "run", "--once"], env=environment, stderr=subprocess.DEVNULL)

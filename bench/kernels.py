@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from daemon.workers import kernels
-from daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, run_to_end, worker_request
-from daemon.workers.warming import Warming
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, run_to_end, worker_request
+from meshdrop.daemon.workers.warming import Warming
+from meshdrop.models.files.limits import CaptureLimits
 
 PATIENT = TimeLimits(1800, 1800, 10)
 

@@ -29,12 +29,12 @@ import trimesh
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.fusion import score_geometry, score_pictures
-from models.capture.capture import Capture, View, read_capture
-from models.formats.cameras import Camera
-from models.fusion.model import Fusion
-from models.mesh.mesh import TexturedMesh, read_glb, write_all
-from models.nvdiffrec.model import Nvdiffrec
-from models.raster.numba_raster import rasterize
+from meshdrop.models.capture.capture import Capture, View, read_capture
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.fusion.model import Fusion
+from meshdrop.models.mesh.mesh import TexturedMesh, read_glb, write_all
+from meshdrop.models.nvdiffrec.model import Nvdiffrec
+from meshdrop.models.raster.numba_raster import rasterize
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("clean", "noisy", "none")

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capture.capture import Capture
-from models.formats.cameras import Camera
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.formats.cameras import Camera
 
 #: Its reader takes the stated world for Blender's, +Z up, and turns it by -90 degrees about x. Poses stated in a world
 #: turned the other way come out right, so that its scene, and its mesh, have the capture's own axes.

@@ -35,7 +35,7 @@ from bench.fusion import score_geometry
 from bench.original_inputs import held_out_views, write_inputs
 from bench.original_result import PASSES, read_obj
 from bench.original_run import RECIPES, Incomplete, Run, compile_ahead, finished_run, run
-from models.capture.capture import read_capture
+from meshdrop.models.capture.capture import read_capture
 
 
 @dataclass(frozen=True)

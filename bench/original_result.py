@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.mesh.mesh import MeshError, TexturedMesh
+from meshdrop.models.mesh.mesh import MeshError, TexturedMesh
 
 #: Written after each pass; `mesh/` holds the second. The light, probe.hdr, is not scored and not asked for.
 MESH_FILES = ("mesh.obj", "mesh.mtl", "texture_kd.png", "texture_ks.png", "texture_n.png")

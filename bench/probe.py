@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from models.capture.capture import Capture, View  # noqa: E402
-from models.formats.cameras import OPENCV_TO_OPENGL, Camera, look_at, opengl_camera_to_world  # noqa: E402
-from models.formats.sidecar import Sidecar  # noqa: E402
-from models.probe.probe import ProbeResult, Reading, probe  # noqa: E402
+from meshdrop.models.capture.capture import Capture, View  # noqa: E402
+from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, Camera, look_at, opengl_camera_to_world  # noqa: E402
+from meshdrop.models.formats.sidecar import Sidecar  # noqa: E402
+from meshdrop.models.probe.probe import ProbeResult, Reading, probe  # noqa: E402
 from tests.unit.models.synthetic import ANIMAL, BALL, CUBE, PLATE, ROD, Scene, capture_of  # noqa: E402
 
 UNITS_M = (1e-3, 1e-4, 1 / 5000, 1 / 6553.5, 1 / 256, 1e-2)

@@ -40,16 +40,16 @@ from torch.nn.functional import grid_sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from models.capture.capture import Capture, read_capture
-from models.mesh.mesh import write_all
-from models.reconviagen import model as module
-from models.reconviagen import upstream as published
-from models.reconviagen.images import prepare_views
-from models.reconviagen.model import UPRIGHT, Reconviagen
-from models.reconviagen.pipeline import STAGES, Generator
-from models.reconviagen.presets import PRESETS, Preset
-from models.reconviagen.to_glb import SIMPLIFY
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.capture.capture import Capture, read_capture
+from meshdrop.models.mesh.mesh import write_all
+from meshdrop.models.reconviagen import model as module
+from meshdrop.models.reconviagen import upstream as published
+from meshdrop.models.reconviagen.images import prepare_views
+from meshdrop.models.reconviagen.model import UPRIGHT, Reconviagen
+from meshdrop.models.reconviagen.pipeline import STAGES, Generator
+from meshdrop.models.reconviagen.presets import PRESETS, Preset
+from meshdrop.models.reconviagen.to_glb import SIMPLIFY
+from meshdrop.models.reconviagen.upstream import Upstream
 from tests.unit.models.reconviagen import full_size, theirs
 from tests.unit.models.reconviagen.full_size import Distance
 

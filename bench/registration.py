@@ -35,10 +35,10 @@ sys.path.insert(0, str(ROOT))
 
 from bench import shapes  # noqa: E402
 from bench.shapes import Shape  # noqa: E402
-from models.capture.capture import Capture, read_capture  # noqa: E402
-from models.registration.register import Registration, register  # noqa: E402
-from models.registration.similarity import Similarity, angle_between  # noqa: E402
-from models.registration.target import target_of  # noqa: E402
+from meshdrop.models.capture.capture import Capture, read_capture  # noqa: E402
+from meshdrop.models.registration.register import Registration, register  # noqa: E402
+from meshdrop.models.registration.similarity import Similarity, angle_between  # noqa: E402
+from meshdrop.models.registration.target import target_of  # noqa: E402
 
 Array = NDArray[np.float64]
 

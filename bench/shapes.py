@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture, View
-from models.formats.cameras import CANONICAL_VIEWS, canonical_camera
-from models.raster.numba_raster import antialias, rasterize
-from models.registration.similarity import Similarity, turned_by
-from models.surface import isosurface
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, canonical_camera
+from meshdrop.models.raster.numba_raster import antialias, rasterize
+from meshdrop.models.registration.similarity import Similarity, turned_by
+from meshdrop.models.surface import isosurface
 from samples.snail_shape import distances as snail_distances
 
 Array = NDArray[np.float64]

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-REAL, LIGHT = ("daemon.cli", "run"), ("tests.light", "run")
+REAL, LIGHT = ("meshdrop.daemon.cli", "run"), ("tests.light", "run")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 #: The twelve files of a canonical capture, in the order of their names.
@@ -102,7 +102,7 @@ class Subject:
     def __post_init__(self) -> None:
         self.inbox, self.state = self.root / "inbox", self.root / ".meshdrop" / "state"
         self.log = self.root.parent / f"{self.root.name}.log"
-        run = [sys.executable, "-m", "daemon.cli", "init", str(self.root)]
+        run = [sys.executable, "-m", "meshdrop.daemon.cli", "init", str(self.root)]
         subprocess.run(run, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=self.environment())
 
     def environment(self) -> dict[str, str]:

@@ -16,8 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from db.schema import REVISIONS
-from db.soundness import trouble_of
+from meshdrop.db.schema import REVISIONS
+from meshdrop.db.soundness import trouble_of
 
 KEPT = 24
 #: Values of ``PRAGMA user_version``: 0 is also what a new file has.

@@ -15,9 +15,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from db import copies
-from db.schema import HEAD, REVISIONS, SchemaError, create, current_revision, is_empty, is_revision, upgrade
-from db.soundness import trouble_of
+from meshdrop.db import copies
+from meshdrop.db.schema import HEAD, REVISIONS, SchemaError, create, current_revision, is_empty, is_revision, upgrade
+from meshdrop.db.soundness import trouble_of
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ A test holds this to the migrations, word for word.
 
 from __future__ import annotations
 
-from db.states import MOVES, State
+from meshdrop.db.states import MOVES, State
 
 _STATES = ", ".join(f"'{state}'" for state in State)
 _LEGAL = " OR ".join(

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.orm import Session
 
-from db.states import PUBLISHED, State
-from db.tables import EventRow, JobRow, ModelRunRow
+from meshdrop.db.states import PUBLISHED, State
+from meshdrop.db.tables import EventRow, JobRow, ModelRunRow
 
 _LAST = 50
 

@@ -13,10 +13,10 @@ from sqlalchemy import func, insert, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import messages
-from db.clocks import Clocks, read_clocks
-from db.engine import Database
-from db.records import (
+from meshdrop.db import messages
+from meshdrop.db.clocks import Clocks, read_clocks
+from meshdrop.db.engine import Database
+from meshdrop.db.records import (
     LONGEST_PAUSE_S,
     InLine,
     Job,
@@ -28,10 +28,10 @@ from db.records import (
     recent_jobs,
     runs_of,
 )
-from db.rig_history import Earlier, last_like
-from db.service_clock import Passed, count, count_at_end, note_end
-from db.states import PUBLISHED, State, check_move
-from db.tables import EventRow, JobRow, ModelRunRow
+from meshdrop.db.rig_history import Earlier, last_like
+from meshdrop.db.service_clock import Passed, count, count_at_end, note_end
+from meshdrop.db.states import PUBLISHED, State, check_move
+from meshdrop.db.tables import EventRow, JobRow, ModelRunRow
 
 #: A waiting job gains one point of priority in this many seconds, so that nothing starves behind a rush.
 AGEING_S = 600.0

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from db.engine import Database
-from db.records import LONGEST_PAUSE_S
-from db.tables import EventRow, MessageRow
+from meshdrop.db.engine import Database
+from meshdrop.db.records import LONGEST_PAUSE_S
+from meshdrop.db.tables import EventRow, MessageRow
 
 #: What cannot be delivered for so long is given up.
 GIVE_UP_S = 7 * 86_400.0

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from db.states import LIVE, State
-from db.tables import EventRow, JobRow, ModelRunRow
+from meshdrop.db.states import LIVE, State
+from meshdrop.db.tables import EventRow, JobRow, ModelRunRow
 
 _REASON_LENGTH = 500
 #: Nothing is put off for longer. What seems to be was put off by a clock that has been set back since, and is due.

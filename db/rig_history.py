@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.tables import JobRow, ModelRunRow
+from meshdrop.db.tables import JobRow, ModelRunRow
 
 #: So many jobs are looked at, a few at a time: what was read of a capture may be long.
 _LOOKED_AT, _AT_A_TIME = 200, 10

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Engine, text
 
-from db.head import STATEMENTS
+from meshdrop.db.head import STATEMENTS
 
 if TYPE_CHECKING:
     from alembic.config import Config

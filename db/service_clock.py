@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db.clocks import ClockReading
-from db.tables import EndRow, ServiceClockRow
+from meshdrop.db.clocks import ClockReading
+from meshdrop.db.tables import EndRow, ServiceClockRow
 
 #: There is one row.
 _ONLY = 1

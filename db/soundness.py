@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, Table
 from sqlalchemy.types import TypeEngine
 
-from db.head import STATEMENTS
-from db.schema import HEAD, expected, without_blanks
-from db.tables import Base
+from meshdrop.db.head import STATEMENTS
+from meshdrop.db.schema import HEAD, expected, without_blanks
+from meshdrop.db.tables import Base
 
 #: Unix seconds, durations: nothing we write comes near. A random double is rarely below it.
 _LARGEST_NUMBER = 7e9

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.capture.capture import Capture, read_capture
-from models.contract.base import Progress
-from models.files.limits import CaptureLimits
-from models.fusion.model import Fusion
-from models.measure.measure import measure
-from models.mesh.mesh import write_all
+from meshdrop.models.capture.capture import Capture, read_capture
+from meshdrop.models.contract.base import Progress
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.fusion.model import Fusion
+from meshdrop.models.measure.measure import measure
+from meshdrop.models.mesh.mesh import write_all
 
 #: Kernels are compiled for the kinds of their arguments, not for the sizes.
 _SMALL = {"resolution": 48, "texture_size": 256, "max_faces": 2500}

@@ -1,8 +1,8 @@
 """The process entry: one request, one task, then gone. Speaks JSON lines on file descriptor 3.
 
-Started as ``python -I -m models.worker REQUEST.json``. Tasks: ``inspect`` a capture folder, ``run`` one model on it,
-``measure`` finished meshes against it, ``validate`` their GLBs, ``warm`` the kernel cache. The answer is a file named
-by the request, written whole and last; the lines on descriptor 3 only say how it goes:
+Started as ``python -I -m meshdrop.models.worker REQUEST.json``. Tasks: ``inspect`` a capture folder, ``run`` one model
+on it, ``measure`` finished meshes against it, ``validate`` their GLBs, ``warm`` the kernel cache. The answer is a file
+named by the request, written whole and last; the lines on descriptor 3 only say how it goes:
 
     {"type": "hello", "task": ..., "pid": ..., "walls": ...}   once, when the walls of ``models.walls`` stand;
                                                        then it waits until its standard input is closed
@@ -34,13 +34,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.contract.base import ModelResult, ModelUnavailable, NoResult
-from models.contract.options import WrongSettings
-from models.contract.registry import load_class, places_of
-from models.contract.weights import WEIGHTS_KEY
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError
-from models.walls.confinement import FileView, NotConfined, Walls, confine
+from meshdrop.models.contract.base import ModelResult, ModelUnavailable, NoResult
+from meshdrop.models.contract.options import WrongSettings
+from meshdrop.models.contract.registry import load_class, places_of
+from meshdrop.models.contract.weights import WEIGHTS_KEY
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError
+from meshdrop.models.walls.confinement import FileView, NotConfined, Walls, confine
 
 MESSAGE_FD = 3
 HEARTBEAT_S = 5.0
@@ -167,7 +167,7 @@ _OWN_FOLDERS = ("TMPDIR", "NUMBA_CACHE_DIR")
 
 def inspect(request: Request, line: Line) -> dict[str, Any]:
     """Say everything about a capture folder without running a model."""
-    from models.probe.inspection import inspect as inspect_folder  # noqa: PLC0415 - each task loads only what it needs
+    from meshdrop.models.probe.inspection import inspect as inspect_folder  # noqa: PLC0415 - each task loads only what it needs
 
     line.progress(0, "checking the files")
     return inspect_folder(request.capture, request.limits).to_json()
@@ -180,12 +180,12 @@ def run(request: Request, line: Line) -> dict[str, Any]:
         raise ValueError("a run needs an output folder")
     model_class = load_class(request.model, request.custom_models or {})
     model_class.probe()
-    from models.capture.capture import read_capture  # noqa: PLC0415
-    from models.capture.holdout import hold_out  # noqa: PLC0415
-    from models.capture.local_origin import near, origin_facts  # noqa: PLC0415
-    from models.measure.provenance import provenance, software_versions  # noqa: PLC0415
-    from models.mesh.extra_formats import write_extra_formats  # noqa: PLC0415
-    from models.mesh.mesh import write_all  # noqa: PLC0415
+    from meshdrop.models.capture.capture import read_capture  # noqa: PLC0415
+    from meshdrop.models.capture.holdout import hold_out  # noqa: PLC0415
+    from meshdrop.models.capture.local_origin import near, origin_facts  # noqa: PLC0415
+    from meshdrop.models.measure.provenance import provenance, software_versions  # noqa: PLC0415
+    from meshdrop.models.mesh.extra_formats import write_extra_formats  # noqa: PLC0415
+    from meshdrop.models.mesh.mesh import write_all  # noqa: PLC0415
 
     started, cpu = time.monotonic(), time.process_time()
     line.progress(0, "reading the capture")
@@ -219,7 +219,7 @@ def _write_extra(result: ModelResult, folder: Path, extras: Mapping[str, Any]) -
     """Write what the model delivers beside its mesh; a name that nobody would check is its mistake."""
     if not result.extra_files:
         return []
-    from models.mesh.pbr import MATERIAL_FILES  # noqa: PLC0415
+    from meshdrop.models.mesh.pbr import MATERIAL_FILES  # noqa: PLC0415
 
     if strange := [name for name in result.extra_files if name not in MATERIAL_FILES]:
         raise ValueError(f"no file called {strange[0]!r} can be delivered; there are {', '.join(MATERIAL_FILES)}")
@@ -250,9 +250,9 @@ def _run_answer(
 
 def measure(request: Request, line: Line) -> dict[str, Any]:
     """Read the finished files back, measure them against the capture and draw the pictures."""
-    from models.capture.capture import read_capture  # noqa: PLC0415
-    from models.capture.local_origin import near  # noqa: PLC0415
-    from models.measure.measure import measure as measure_models  # noqa: PLC0415
+    from meshdrop.models.capture.capture import read_capture  # noqa: PLC0415
+    from meshdrop.models.capture.local_origin import near  # noqa: PLC0415
+    from meshdrop.models.measure.measure import measure as measure_models  # noqa: PLC0415
 
     if request.output is None or request.models is None:
         raise ValueError("measuring needs an output folder and the models' folders")
@@ -271,7 +271,7 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
 
 def warm(request: Request, line: Line) -> dict[str, Any]:
     """Have every kernel of ``fusion`` and of the measuring compiled, by a capture that nobody but us made."""
-    from models.warming import warm_up  # noqa: PLC0415
+    from meshdrop.models.warming import warm_up  # noqa: PLC0415
 
     if request.output is None:
         raise ValueError("warming needs an output folder")
@@ -281,7 +281,7 @@ def warm(request: Request, line: Line) -> dict[str, Any]:
 
 def validate(request: Request, line: Line) -> dict[str, Any]:
     """Let the Khronos validator judge every GLB that the models' answers vouch for."""
-    from models.mesh.gltf_validation import validate_models  # noqa: PLC0415
+    from meshdrop.models.mesh.gltf_validation import validate_models  # noqa: PLC0415
 
     if request.models is None:
         raise ValueError("validating needs the models' folders")

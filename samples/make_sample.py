@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera
 from samples.snail_shape import distances, render
 
 Array = NDArray[np.float64]

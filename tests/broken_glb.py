@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.mesh.mesh import write_glb
+from meshdrop.models.mesh.mesh import write_glb
 from tests import meshes
 
 Json = dict[str, Any]

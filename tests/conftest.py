@@ -11,8 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from daemon.workers.process import Home, run_to_end
-from daemon.workers.warming import Warming
+from meshdrop.daemon.workers.process import Home, run_to_end
+from meshdrop.daemon.workers.warming import Warming
 from tests.rig import Rig, write_ball
 from tests.torch_needed import NO_TORCH, asks_at_its_top, is_installed
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from models.formats.cameras import CANONICAL_VIEWS, canonical_camera
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, canonical_camera
 from samples.broken import (
     BACK,
     BY_NAME,

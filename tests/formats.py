@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.formats.cameras import Camera, look_at
+from meshdrop.models.formats.cameras import Camera, look_at
 from tests.unit.models.synthetic import ANIMAL, Scene, photograph, write_png
 
 Array = NDArray[np.float64]

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.record import open_record
-from daemon.base.settings import Settings, load
-from daemon.base.share import Share, create_root, open_share
-from daemon.outbox.deliver import Delivery
-from daemon.service.recover import Recovery
-from db.clocks import ClockReading
-from db.engine import Database
-from db.jobs import Jobs
-from db.states import State
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.record import open_record
+from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.base.share import Share, create_root, open_share
+from meshdrop.daemon.outbox.deliver import Delivery
+from meshdrop.daemon.service.recover import Recovery
+from meshdrop.db.clocks import ClockReading
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.states import State
 
 #: The places on a good job's way where it may be left, in order; a bad one passes the same without `running`.
 WAY = ("claimed", "copied", "decided", "running", "staged", "promised", "published", "done", "put away", "cleaned")

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from models.contract.weights import Catalogue, Entry, Resource, WeightFile
+from meshdrop.models.contract.weights import Catalogue, Entry, Resource, WeightFile
 from tests.patience import PATIENCE_S
 
 MODEL = "tiny"

@@ -32,11 +32,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.base.errors import RUN_FAILURES
-from daemon.workers import process
-from daemon.workers.process import Ended, Home, TimeLimits
-from models.files.problem import Problem
-from models.worker import classify, write_answer
+from meshdrop.daemon.base.errors import RUN_FAILURES
+from meshdrop.daemon.workers import process
+from meshdrop.daemon.workers.process import Ended, Home, TimeLimits
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.worker import classify, write_answer
 
 #: Test seam: called with the folder into which a stand-in has written.
 wrote: Callable[[Path], None] | None = None
@@ -287,7 +287,7 @@ def install() -> None:
 def main() -> None:
     """``meshdrop`` with stand-ins."""
     install()
-    from daemon.cli import main as cli  # noqa: PLC0415 - after install()
+    from meshdrop.daemon.cli import main as cli  # noqa: PLC0415 - after install()
 
     cli.main()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.mesh import TexturedMesh
+from meshdrop.models.mesh.mesh import TexturedMesh
 
 
 def textured(

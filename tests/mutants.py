@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.formats.cameras import canonical_camera
-from models.probe.inspection import Inspection, inspect
-from models.worker import _plain, be_modest
+from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.probe.inspection import Inspection, inspect
+from meshdrop.models.worker import _plain, be_modest
 from tests.formats import bop_cameras, cameras_bin, colmap_images, colmap_text_files, images_bin, polycam_camera
 from tests.rig import write_ball
 

@@ -19,27 +19,27 @@ from typing import Any
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.clock import Clock
-from daemon.base.settings import load
-from daemon.base.share import create_root, open_share
-from daemon.inbox import intake
-from daemon.inbox.intake import Intake, NotYet
-from daemon.inbox.observe import look
-from daemon.inbox.scanner import Candidate
-from daemon.inbox.settle import Window, judge
-from daemon.outbox import assess, gltf_validation
-from daemon.outbox.assess import Assessor
-from daemon.outbox.deliver import Delivery
-from daemon.service.advance import Advance
-from daemon.service.loop import Loop
-from daemon.workers import runner, warming
-from daemon.workers.process import Home
-from daemon.workers.runner import LocalExecutor, RunRules
-from db.engine import Database
-from db.jobs import Jobs
-from db.records import Job
-from db.states import State
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.base.share import create_root, open_share
+from meshdrop.daemon.inbox import intake
+from meshdrop.daemon.inbox.intake import Intake, NotYet
+from meshdrop.daemon.inbox.observe import look
+from meshdrop.daemon.inbox.scanner import Candidate
+from meshdrop.daemon.inbox.settle import Window, judge
+from meshdrop.daemon.outbox import assess, gltf_validation
+from meshdrop.daemon.outbox.assess import Assessor
+from meshdrop.daemon.outbox.deliver import Delivery
+from meshdrop.daemon.service.advance import Advance
+from meshdrop.daemon.service.loop import Loop
+from meshdrop.daemon.workers import runner, warming
+from meshdrop.daemon.workers.process import Home
+from meshdrop.daemon.workers.runner import LocalExecutor, RunRules
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
 from tests.light import LightWorker
 
 #: More than any job is tried.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.capture.capture import Capture, View
-from models.formats.cameras import CANONICAL_VIEWS, canonical_camera
-from models.mesh.mesh import TexturedMesh
-from models.raster.render import render
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, canonical_camera
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster.render import render
 
 #: Side of the photographs.
 SIZE = 96

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from daemon.base.settings import load
-from daemon.base.share import create_root
-from db.engine import reader
-from db.records import Job, live_jobs, recent_jobs
-from models.formats.cameras import CANONICAL_VIEWS, canonical_camera
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.db.engine import reader
+from meshdrop.db.records import Job, live_jobs, recent_jobs
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, canonical_camera
 from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -119,7 +119,7 @@ class Rig:
         """Start ``meshdrop run`` with these arguments; its log goes to ``log_file``."""
         log = open(self.log_file, "ab")  # noqa: SIM115 - the child keeps it
         self.started.append(subprocess.Popen(
-            [sys.executable, "-m", "tests.light" if self.light else "daemon.cli", "run", *arguments],
+            [sys.executable, "-m", "tests.light" if self.light else "meshdrop.daemon.cli", "run", *arguments],
             env=self.environment(**extra), stdout=log, stderr=log, cwd=self.root.parent,
         ))  # fmt: skip
         return self.started[-1]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from db.clocks import Clocks, read_clocks
+from meshdrop.db.clocks import Clocks, read_clocks
 
 
 @dataclass(frozen=True)

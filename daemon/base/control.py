@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.base.errors import MeshdropError, NoService
-from daemon.base.log import get_logger
+from meshdrop.daemon.base.errors import MeshdropError, NoService
+from meshdrop.daemon.base.log import get_logger
 
 log = get_logger()
 

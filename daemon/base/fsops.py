@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.base.crash import crashpoint
-from models.files import walk
-from models.files.walk import reach
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.models.files import walk
+from meshdrop.models.files.walk import reach
 
 #: Test seam: called as ``observer(operation, path, ...)`` before each operation; may raise ``OSError``.
 observer: Callable[..., None] | None = None

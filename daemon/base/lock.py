@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from daemon.base.errors import AnotherInstance, ExitCode
-from daemon.base.log import get_logger
-from daemon.base.places import Places
-from db.clocks import boot_id
+from meshdrop.daemon.base.errors import AnotherInstance, ExitCode
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import Places
+from meshdrop.db.clocks import boot_id
 
 log = get_logger()
 

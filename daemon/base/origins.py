@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from daemon.base.settings import Settings, config_file, load, text_of
+from meshdrop.daemon.base.settings import Settings, config_file, load, text_of
 
 _PREFIX = "MESHDROP_"
 #: Variables that begin like settings and are none: the compose file's, the models', and those for tests.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.base import fsops
+from meshdrop.daemon.base import fsops
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.files.problem import printable
-from models.formats.sidecar import RIG_NAME
+from meshdrop.models.files.problem import printable
+from meshdrop.models.formats.sidecar import RIG_NAME
 
 SENTINEL = ".meshdrop-id"
 _WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")

@@ -16,14 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.crash import crashpoint
-from daemon.base.errors import ConfigurationError
-from daemon.base.log import get_logger
-from daemon.base.places import Places
-from db import copies
-from db.engine import Database, DatabaseDamaged, RecordUnavailable
-from db.schema import SchemaError
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import Places
+from meshdrop.db import copies
+from meshdrop.db.engine import Database, DatabaseDamaged, RecordUnavailable
+from meshdrop.db.schema import SchemaError
 
 log = get_logger()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from daemon.base.settings import Settings
+from meshdrop.daemon.base.settings import Settings
 
 REMOVED = "<removed>"
 #: An address of another machine may carry its password anywhere: before the @, in the path, behind the question mark.

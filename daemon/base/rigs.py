@@ -7,13 +7,13 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.errors import MeshdropError
-from models.capture.rig_profile import RigProfile, parse_profile
-from models.files import walk
-from models.files.limits import CaptureLimits
-from models.files.names import is_litter
-from models.formats.sidecar import RIG_NAME, STANDARD_RIG
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.models.capture.rig_profile import RigProfile, parse_profile
+from meshdrop.models.files import walk
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import is_litter
+from meshdrop.models.formats.sidecar import RIG_NAME, STANDARD_RIG
 
 _SUFFIX = ".json"
 #: A folder's time counts in steps of the kernel's clock: it proves nothing about the step it was read in.

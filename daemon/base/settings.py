@@ -20,11 +20,11 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.places import SENTINEL, Places
-from daemon.base.users import as_owner_of
-from models.contract.registry import known, wrong_settings
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.places import SENTINEL, Places
+from meshdrop.daemon.base.users import as_owner_of
+from meshdrop.models.contract.registry import known, wrong_settings
+from meshdrop.models.files.limits import CaptureLimits
 
 #: How those variables look that are not one value.
 _JSON = {

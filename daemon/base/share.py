@@ -11,10 +11,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.errors import PASSING, ConfigurationError, ShareMissing, ShareUnavailable
-from daemon.base.places import SENTINEL, Places
-from models.files import walk
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import PASSING, ConfigurationError, ShareMissing, ShareUnavailable
+from meshdrop.daemon.base.places import SENTINEL, Places
+from meshdrop.models.files import walk
 
 #: statfs types whose files may change without this kernel noticing (statfs(2), magic.h).
 _NETWORK_TYPES = {

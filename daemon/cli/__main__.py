@@ -1,5 +1,5 @@
-"""``python -m daemon.cli``: the ``meshdrop`` command of this checkout."""
+"""``python -m meshdrop.daemon.cli``: the ``meshdrop`` command of this checkout."""
 
-from daemon.cli.main import main
+from meshdrop.daemon.cli.main import main
 
 main()

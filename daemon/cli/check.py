@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.base.errors import ConfigurationError, ExitCode, MeshdropError
-from daemon.base.places import SENTINEL
-from daemon.cli.options import Config, Root, out
+from meshdrop.daemon.base.errors import ConfigurationError, ExitCode, MeshdropError
+from meshdrop.daemon.base.places import SENTINEL
+from meshdrop.daemon.cli.options import Config, Root, out
 
 if TYPE_CHECKING:
-    from daemon.base.settings import Settings
-    from models.capture.rig_profile import Rigs
-    from models.files.limits import CaptureLimits
-    from models.files.problem import Problem
+    from meshdrop.daemon.base.settings import Settings
+    from meshdrop.models.capture.rig_profile import Rigs
+    from meshdrop.models.files.limits import CaptureLimits
+    from meshdrop.models.files.problem import Problem
 
 
 def check(
@@ -29,8 +29,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
     """Say everything about a capture folder without running a model: what is there, what is wrong, the camera probe."""
-    from models.files.limits import CaptureLimits
-    from models.probe.inspection import inspect
+    from meshdrop.models.files.limits import CaptureLimits
+    from meshdrop.models.probe.inspection import inspect
 
     if not folder.is_dir():
         raise MeshdropError(f"there is no folder {folder}", "name the folder that holds views/ or transforms.json")
@@ -55,8 +55,8 @@ def _what_the_service_awaits(
     folder: Path, limits: CaptureLimits, rigs: Rigs, known: tuple[Problem, ...]
 ) -> tuple[Problem, ...]:
     """Why the service would not take the folder as it is, beyond what is wrong with its files: locks, checksums."""
-    from daemon.inbox.observe import look, read_contents
-    from daemon.inbox.settle import Window, judge
+    from meshdrop.daemon.inbox.observe import look, read_contents
+    from meshdrop.daemon.inbox.settle import Window, judge
 
     try:
         snapshot = look(folder, limits, rigs=rigs)
@@ -71,7 +71,7 @@ def _what_the_service_awaits(
 
 def _site_of(folder: Path, root: Path | None, config: Path | None) -> Settings | None:
     """The site that is meant, lies around the folder or is found from here; None where there is none."""
-    from daemon.base.settings import find_root, load
+    from meshdrop.daemon.base.settings import find_root, load
 
     around = next((parent for parent in folder.absolute().parents if (parent / SENTINEL).is_file()), None)
     try:
@@ -85,8 +85,8 @@ def _site_of(folder: Path, root: Path | None, config: Path | None) -> Settings |
 
 def _rigs_for(folder: Path, named: str | None, site: Settings | None) -> Rigs:
     """The site's rigs, and the one that is asked for by name or by the folder's place in the inbox."""
-    from daemon.base.rigs import RigShelf, checked_name
-    from models.capture.rig_profile import Rigs, rig_of
+    from meshdrop.daemon.base.rigs import RigShelf, checked_name
+    from meshdrop.models.capture.rig_profile import Rigs, rig_of
 
     if site is None:
         return Rigs({}, checked_name(named) if named else "")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.base.errors import ConfigurationError
-from daemon.cli.options import Config, Root, out
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.cli.options import Config, Root, out
 
 _WIDTH = 40
 
@@ -24,7 +24,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
 ) -> None:
     """Show every setting with its value; secrets are masked."""
-    from daemon.base.origins import origins
+    from meshdrop.daemon.base.origins import origins
 
     found = origins(root, config)
     if as_json:
@@ -40,9 +40,9 @@ def show(
 @app.command()
 def validate(root: Root = None, config: Config = None) -> None:
     """Check all settings, the files with secrets and the addresses, without starting anything or calling anybody."""
-    from daemon.base.origins import unknown_variables
-    from daemon.base.settings import load
-    from daemon.notify.targets import not_understood, read_targets
+    from meshdrop.daemon.base.origins import unknown_variables
+    from meshdrop.daemon.base.settings import load
+    from meshdrop.daemon.notify.targets import not_understood, read_targets
 
     settings = load(root, config)
     problems = [*not_understood(read_targets(settings)), *unknown_variables()]

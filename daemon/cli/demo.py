@@ -14,14 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from daemon.base import log
-from daemon.base.errors import MeshdropError
-from daemon.base.places import Places
-from daemon.base.settings import Settings, config_file, load
-from daemon.base.share import create_root
-from daemon.service.main import run_service
-from daemon.status.activity import Activity
-from daemon.status.pages import clock_time
+from meshdrop.daemon.base import log
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.settings import Settings, config_file, load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.service.main import run_service
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.pages import clock_time
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 SAMPLE = "snail"

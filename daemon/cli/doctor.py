@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from daemon.base.errors import ExitCode, MeshdropError
-from daemon.cli.options import Config, Root, out
+from meshdrop.daemon.base.errors import ExitCode, MeshdropError
+from meshdrop.daemon.cli.options import Config, Root, out
 
 if TYPE_CHECKING:
-    from daemon.base.settings import Settings
-    from daemon.doctor.checks.finding import Finding
-    from daemon.doctor.repairs import Repair
-    from daemon.status.activity import Activity
+    from meshdrop.daemon.base.settings import Settings
+    from meshdrop.daemon.doctor.checks.finding import Finding
+    from meshdrop.daemon.doctor.repairs import Repair
+    from meshdrop.daemon.status.activity import Activity
 
 err = Console(stderr=True, highlight=False)
 
@@ -44,9 +44,9 @@ def doctor(
     ] = None,
 ) -> None:
     """Check machine, folders, service, record and models; every line that is not ok says what cures it."""
-    from daemon.doctor.checks.settings import read_settings
-    from daemon.doctor.support_bundle import write_bundle
-    from daemon.doctor.views import facts, findings_view, summary
+    from meshdrop.daemon.doctor.checks.settings import read_settings
+    from meshdrop.daemon.doctor.support_bundle import write_bundle
+    from meshdrop.daemon.doctor.views import facts, findings_view, summary
 
     findings = _examined(root, config)
     settings = read_settings(root, config)[1]
@@ -76,8 +76,8 @@ def doctor(
 
 
 def _examined(root: Path | None, config: Path | None) -> list[Finding]:
-    from daemon.doctor.examine import examine
-    from daemon.doctor.other_user import examine_as, owner_to_be
+    from meshdrop.daemon.doctor.examine import examine
+    from meshdrop.daemon.doctor.other_user import examine_as, owner_to_be
 
     owner = owner_to_be(root, config)
     return examine(root, config) if owner is None else examine_as(owner, root, config)
@@ -87,7 +87,7 @@ def _repaired(
     findings: Sequence[Finding], settings: Settings, *, yes: bool, quiet: bool
 ) -> list[dict[str, str | None]]:
     """What was done, each with its error or None; nothing where nobody agreed."""
-    from daemon.doctor.repairs import perform, plan
+    from meshdrop.daemon.doctor.repairs import perform, plan
 
     repairs = plan(findings, settings.places)
     if not repairs:
@@ -113,9 +113,9 @@ def _agreed(repairs: Sequence[Repair]) -> bool:
 
 
 def _tried(root: Path | None, config: Path | None, settings: Settings | None, sample: Path | None) -> list[Finding]:
-    from daemon.cli.trial import run_trial
-    from daemon.doctor.checks.receivers import reachable
-    from daemon.doctor.other_user import owner_to_be
+    from meshdrop.daemon.cli.trial import run_trial
+    from meshdrop.daemon.doctor.checks.receivers import reachable
+    from meshdrop.daemon.doctor.other_user import owner_to_be
 
     if settings is None:
         raise MeshdropError("without settings there are no models to try", "cure the line about the settings first")

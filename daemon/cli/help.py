@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.base.errors import ExitCode
+from meshdrop.daemon.base.errors import ExitCode
 
 #: What each code means, in words for the help and for a script.
 CODES = {

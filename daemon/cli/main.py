@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from daemon.base.errors import ConfigurationError, ExitCode, MeshdropError
-from daemon.base.places import Places, shown
-from daemon.cli import check as cli_check
-from daemon.cli import config as cli_config
-from daemon.cli import doctor as cli_doctor
-from daemon.cli import help as cli_help
-from daemon.cli import notify as cli_notify
-from daemon.cli import pause as cli_pause
-from daemon.cli import rig as cli_rig
-from daemon.cli import service as cli_service
-from daemon.cli import weights as cli_weights
-from daemon.cli.options import Config, Root, out, places_of
-from models.files import walk
+from meshdrop.daemon.base.errors import ConfigurationError, ExitCode, MeshdropError
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.cli import check as cli_check
+from meshdrop.daemon.cli import config as cli_config
+from meshdrop.daemon.cli import doctor as cli_doctor
+from meshdrop.daemon.cli import help as cli_help
+from meshdrop.daemon.cli import notify as cli_notify
+from meshdrop.daemon.cli import pause as cli_pause
+from meshdrop.daemon.cli import rig as cli_rig
+from meshdrop.daemon.cli import service as cli_service
+from meshdrop.daemon.cli import weights as cli_weights
+from meshdrop.daemon.cli.options import Config, Root, out, places_of
+from meshdrop.models.files import walk
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
-    from db.records import Job
+    from meshdrop.db.records import Job
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Drop a capture folder, get a measured 3D mesh."
@@ -74,7 +74,7 @@ def demo(
     broken: Annotated[bool, typer.Option("--broken", help="Drop faulty captures and see what is said.")] = False,
 ) -> None:
     """Make a folder, drop a sample capture into it, and watch it become a mesh."""
-    from daemon.cli.demo import run_demo
+    from meshdrop.daemon.cli.demo import run_demo
 
     run_demo(folder.absolute(), out, broken=broken)
 
@@ -87,9 +87,9 @@ def init(
     ] = None,
 ) -> None:
     """Make inbox/, outbox/, failed/, status/ and the private folders; changes nothing that is there."""
-    from daemon.base import fsops
-    from daemon.base.settings import config_file, load
-    from daemon.base.share import create_root
+    from meshdrop.daemon.base import fsops
+    from meshdrop.daemon.base.settings import config_file, load
+    from meshdrop.daemon.base.share import create_root
 
     root = root.absolute()
     try:
@@ -129,10 +129,10 @@ def run(
     """Watch the inbox and work until stopped (Ctrl-C or SIGTERM loses nothing)."""
     import faulthandler
 
-    from daemon.base import log
-    from daemon.base.settings import find_root, load
-    from daemon.service.main import run_service
-    from daemon.service.startup import wait_for_root
+    from meshdrop.daemon.base import log
+    from meshdrop.daemon.base.settings import find_root, load
+    from meshdrop.daemon.service.main import run_service
+    from meshdrop.daemon.service.startup import wait_for_root
 
     faulthandler.enable()  # systemd's watchdog ends a service that hangs by SIGABRT: the journal then tells where
     log.configure(verbose)
@@ -149,12 +149,12 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing, every second, until Ctrl-C.")] = False,
 ) -> None:
     """Show what the service is doing, what waits and why, when it will be done, and what was finished last."""
-    from daemon.cli.views import live_facts, status_view
-    from daemon.host.gpu_memory import gpu_memory
+    from meshdrop.daemon.cli.views import live_facts, status_view
+    from meshdrop.daemon.host.gpu_memory import gpu_memory
 
     places = places_of(root, config)
     if watch:
-        from daemon.cli.watch import watch as keep_showing
+        from meshdrop.daemon.cli.watch import watch as keep_showing
 
         keep_showing(places, out, as_json=as_json)
         return
@@ -168,9 +168,9 @@ def status(
 @app.command()
 def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show one job's whole history."""
-    from daemon.cli.views import find_one, history_facts, history_view
-    from db.messages import messages_of
-    from db.records import events_of, runs_of
+    from meshdrop.daemon.cli.views import find_one, history_facts, history_view
+    from meshdrop.db.messages import messages_of
+    from meshdrop.db.records import events_of, runs_of
 
     places = places_of(root, config)
     with _record(places)() as session:
@@ -186,7 +186,7 @@ def show(job: JobName, root: Root = None, config: Config = None, as_json: AsJson
 @app.command()
 def retry(job: JobName, root: Root = None, config: Config = None) -> None:
     """Move a failed (or finished) job's folder back into the inbox, which starts it again."""
-    from daemon.base.fsops import rename_new
+    from meshdrop.daemon.base.fsops import rename_new
 
     places = places_of(root, config)
     source, target = _published_folder(places, job)
@@ -199,8 +199,8 @@ def retry(job: JobName, root: Root = None, config: Config = None) -> None:
 @app.command()
 def cancel(job: JobName, root: Root = None, config: Config = None) -> None:
     """Stop a waiting or running job; its capture goes to failed/ and nothing is lost."""
-    from daemon.base.control import ask
-    from daemon.cli.views import find_one
+    from meshdrop.daemon.base.control import ask
+    from meshdrop.daemon.cli.views import find_one
 
     places = places_of(root, config)
     with _record(places)() as session:
@@ -214,7 +214,7 @@ app.command()(cli_doctor.doctor)
 def _record(places: Places) -> sessionmaker[Session]:
     if not places.database.is_file():
         raise MeshdropError(f"there is no record yet at {places.database}", "start the service with `meshdrop run`")
-    from db.engine import reader
+    from meshdrop.db.engine import reader
 
     return reader(places.database)
 
@@ -224,7 +224,7 @@ def _published_folder(places: Places, name: str) -> tuple[Path, Path]:
     for shelf in (places.failed, places.outbox):
         if Path(name).name == name != ".." and name and walk.is_folder(shelf / name):
             return shelf / name, places.inbox / name
-    from daemon.cli.views import find_one
+    from meshdrop.daemon.cli.views import find_one
 
     with _record(places)() as session:
         found: Job = find_one(session, name)
@@ -252,14 +252,14 @@ def main() -> None:
             err.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except PermissionError as error:
-        from daemon.base.users import as_owner_of
+        from meshdrop.daemon.base.users import as_owner_of
 
         err.print(f"meshdrop: {error.filename} may not be read or written by this user", markup=False, soft_wrap=True)
         become = as_owner_of(Path(os.fsdecode(error.filename or ".")))
         err.print(f"  fix: run this as the user that the service runs as: {become}", markup=False, soft_wrap=True)
         sys.exit(ExitCode.PROBLEM)
     except OSError as error:
-        from daemon.doctor.checks.run import cure_of
+        from meshdrop.daemon.doctor.checks.run import cure_of
 
         err.print(f"meshdrop: {error}", markup=False, soft_wrap=True)
         err.print(f"  fix: {cure_of(error)}", markup=False, soft_wrap=True)

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from daemon.base.errors import ConfigurationError, ExitCode
-from daemon.cli.options import Config, Root, out, places_of
+from meshdrop.daemon.base.errors import ConfigurationError, ExitCode
+from meshdrop.daemon.cli.options import Config, Root, out, places_of
 
 if TYPE_CHECKING:
-    from daemon.notify.courier import Courier, Outcome
-    from daemon.notify.targets import Targets
+    from meshdrop.daemon.notify.courier import Courier, Outcome
+    from meshdrop.daemon.notify.targets import Targets
 
 
 def notify(root: Root = None, config: Config = None) -> None:
     """Send a test message to every receiver in the settings, and say what came of it; no address is shown."""
-    from daemon.base.settings import load
-    from daemon.notify.courier import Courier
-    from daemon.notify.targets import read_targets
+    from meshdrop.daemon.base.settings import load
+    from meshdrop.daemon.notify.courier import Courier
+    from meshdrop.daemon.notify.targets import read_targets
 
     places, targets = places_of(root, config), read_targets(load(root, config))
     if not targets.any:
@@ -36,8 +36,8 @@ def notify(root: Root = None, config: Config = None) -> None:
 
 
 def _tried(targets: Targets, courier: Courier) -> Iterator[tuple[str, Outcome]]:
-    from daemon.notify.wording import trial_body
-    from db.messages import Message
+    from meshdrop.daemon.notify.wording import trial_body
+    from meshdrop.db.messages import Message
 
     if targets.webhook:
         about = f"test.{uuid.uuid4().hex}"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.errors import MeshdropError
 
 if TYPE_CHECKING:
-    from daemon.base.places import Places
+    from meshdrop.daemon.base.places import Places
 
 #: Without a terminal there is no edge at which lines would have to be broken; tables become no wider than they need.
 _PIPE_COLUMNS = 200
@@ -37,7 +37,7 @@ Config = Annotated[
 
 def places_of(root: Path | None, config: Path | None) -> Places:
     """The folders of a root that is there and was set up."""
-    from daemon.base.settings import load  # noqa: PLC0415 - help and completion must answer at once
+    from meshdrop.daemon.base.settings import load  # noqa: PLC0415 - help and completion must answer at once
 
     places = load(root, config).places
     if not places.sentinel.is_file():

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.base.errors import MeshdropError, NoService
-from daemon.cli.options import Config, Root, out, places_of
+from meshdrop.daemon.base.errors import MeshdropError, NoService
+from meshdrop.daemon.cli.options import Config, Root, out, places_of
 
 if TYPE_CHECKING:
-    from daemon.base.places import Places
+    from meshdrop.daemon.base.places import Places
 
 _LOOK_EVERY_S = 0.5
 
 
 def pause(root: Root = None, config: Config = None) -> None:
     """Begin nothing new: what runs is finished, what comes waits. Holds over restarts, until `meshdrop resume`."""
-    from daemon.base.pause import Pause
+    from meshdrop.daemon.base.pause import Pause
 
     places = places_of(root, config)
     Pause(places.pause).begin()
@@ -29,7 +29,7 @@ def pause(root: Root = None, config: Config = None) -> None:
 
 def resume(root: Root = None, config: Config = None) -> None:
     """End the pause."""
-    from daemon.base.pause import Pause
+    from meshdrop.daemon.base.pause import Pause
 
     places = places_of(root, config)
     if not Pause(places.pause).end():
@@ -44,8 +44,8 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when the service has ended.")] = True,
 ) -> None:
     """Finish what runs, then end the service; what waits is taken up at its next start."""
-    from daemon.base.control import ask
-    from daemon.cli.views import is_alive, service_pid
+    from meshdrop.daemon.base.control import ask
+    from meshdrop.daemon.cli.views import is_alive, service_pid
 
     places = places_of(root, config)
     pid = service_pid(places)
@@ -58,7 +58,7 @@ def drain(
 
 def _tell(places: Places) -> bool:
     """Let the running service notice at once; whether there is one."""
-    from daemon.base.control import ask
+    from meshdrop.daemon.base.control import ask
 
     try:
         ask(places.control, "look")

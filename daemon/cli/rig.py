@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.base.errors import ExitCode, MeshdropError
-from daemon.cli.options import Config, Root, out, places_of
+from meshdrop.daemon.base.errors import ExitCode, MeshdropError
+from meshdrop.daemon.cli.options import Config, Root, out, places_of
 
 if TYPE_CHECKING:
-    from daemon.base.rigs import RigShelf
-    from models.probe.rig_making import MadeProfile
+    from meshdrop.daemon.base.rigs import RigShelf
+    from meshdrop.models.probe.rig_making import MadeProfile
 
 app = typer.Typer(no_args_is_help=True, help="Stored rigs: cameras told once, so that a rig copies only pictures.")
 
@@ -36,10 +36,10 @@ def add(
     ] = False,
 ) -> None:
     """Store a rig's cameras under a name, or replace them; jobs that are queued already keep theirs."""
-    from daemon.base.rigs import RigShelf, checked_name
-    from daemon.base.settings import load
-    from models.files.problem import CaptureError, printable
-    from models.probe.rig_making import make_profile
+    from meshdrop.daemon.base.rigs import RigShelf, checked_name
+    from meshdrop.daemon.base.settings import load
+    from meshdrop.models.files.problem import CaptureError, printable
+    from meshdrop.models.probe.rig_making import make_profile
 
     places = places_of(root, config)
     name = checked_name(name)
@@ -79,7 +79,7 @@ def _tell(made: MadeProfile, before: bytes | None, file: Path, inbox: Path) -> N
 @app.command("list")
 def list_(root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """List the stored rigs: cameras, version, and how much waits in each one's folder of the inbox."""
-    from daemon.base.rigs import RigShelf
+    from meshdrop.daemon.base.rigs import RigShelf
 
     places = places_of(root, config)
     shelf = RigShelf(places.rigs)
@@ -98,7 +98,7 @@ def list_(root: Root = None, config: Config = None, as_json: AsJson = False) -> 
 @app.command()
 def show(name: Name, root: Root = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show one rig: its views, the files they are awaited under, and where the cameras stand."""
-    from daemon.base.rigs import RigShelf, checked_name
+    from meshdrop.daemon.base.rigs import RigShelf, checked_name
 
     profile = RigShelf(places_of(root, config).rigs).profile(checked_name(name))
     if as_json:
@@ -116,7 +116,7 @@ def show(name: Name, root: Root = None, config: Config = None, as_json: AsJson =
 @app.command()
 def remove(name: Name, root: Root = None, config: Config = None) -> None:
     """Forget a rig; refused while captures wait in its folder of the inbox."""
-    from daemon.base.rigs import RigShelf, checked_name
+    from meshdrop.daemon.base.rigs import RigShelf, checked_name
 
     places = places_of(root, config)
     name = checked_name(name)

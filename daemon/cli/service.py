@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.base.errors import ExitCode, MeshdropError
-from daemon.cli.options import out
+from meshdrop.daemon.base.errors import ExitCode, MeshdropError
+from meshdrop.daemon.cli.options import out
 
 if TYPE_CHECKING:
-    from daemon.install.site import Site
-    from daemon.install.steps import Step
+    from meshdrop.daemon.install.site import Site
+    from meshdrop.daemon.install.steps import Step
 
 app = typer.Typer(no_args_is_help=True, help="Meshdrop as a system service: install, remove, or show the files for it.")
 
@@ -54,8 +54,8 @@ def install(
     yes: Yes = False,
 ) -> None:
     """Make user, folders and settings, write the unit, start it now and with the machine; also after an upgrade."""
-    from daemon.install import refusals as site_check
-    from daemon.install import steps as site_install
+    from meshdrop.daemon.install import refusals as site_check
+    from meshdrop.daemon.install import steps as site_install
 
     if into is None and not dry_run:
         site_check.check_machine()
@@ -74,8 +74,8 @@ def install(
 @app.command()
 def uninstall(dry_run: DryRun = False, yes: Yes = False) -> None:
     """Stop the service and remove its files; captures, results, record, settings and user stay."""
-    from daemon.install import refusals as site_check
-    from daemon.install import steps as site_install
+    from meshdrop.daemon.install import refusals as site_check
+    from meshdrop.daemon.install import steps as site_install
 
     if not dry_run:
         site_check.check_machine()
@@ -93,7 +93,7 @@ def print_(
     state: State = None,
 ) -> None:
     """Print a file as `install` would write it, or the part of smb.conf that exports the four folders."""
-    from daemon.install import steps as site_install
+    from meshdrop.daemon.install import steps as site_install
 
     site = site_install.site_of(root, user=user, state=state)
     texts = {File.unit: site.unit, File.users: site.users, File.folders: site.folders, File.samba: site.samba}

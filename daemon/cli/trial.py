@@ -16,20 +16,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops, log
-from daemon.base.errors import MeshdropError
-from daemon.base.places import Places
-from daemon.base.settings import Settings
-from daemon.base.share import create_root
-from daemon.cli.demo import SAMPLE, SAMPLES
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.gpu import Wanted
-from daemon.doctor.checks.models import configured
-from daemon.doctor.checks.service import holder
-from daemon.doctor.leftovers import TRIAL
-from daemon.outbox.receipts import read_shared
-from daemon.service.main import run_service
-from daemon.status.activity import SCHEMA, Activity
+from meshdrop.daemon.base import fsops, log
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.cli.demo import SAMPLE, SAMPLES
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.gpu import Wanted
+from meshdrop.daemon.doctor.checks.models import configured
+from meshdrop.daemon.doctor.checks.service import holder
+from meshdrop.daemon.doctor.leftovers import TRIAL
+from meshdrop.daemon.outbox.receipts import read_shared
+from meshdrop.daemon.service.main import run_service
+from meshdrop.daemon.status.activity import SCHEMA, Activity
 
 GROUP = "trial"
 LOG = "doctor-deep.log"

@@ -17,16 +17,16 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from daemon.base.errors import MeshdropError
-from daemon.base.pause import Pause
-from daemon.base.places import Places, shown
-from daemon.status.activity import SCHEMA, Activity
-from daemon.status.forecast import in_words
-from daemon.status.pages import date_time, ended_page
-from db import messages
-from db.engine import reader
-from db.jobs import AGEING_S
-from db.records import Event, Job, ModelRun, count_by_state, find_jobs, line_up, recent_jobs
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.pause import Pause
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.status.activity import SCHEMA, Activity
+from meshdrop.daemon.status.forecast import in_words
+from meshdrop.daemon.status.pages import date_time, ended_page
+from meshdrop.db import messages
+from meshdrop.db.engine import reader
+from meshdrop.db.jobs import AGEING_S
+from meshdrop.db.records import Event, Job, ModelRun, count_by_state, find_jobs, line_up, recent_jobs
 
 _STALE_S = 10.0
 #: What the record knows better than the last page of a service that has ended.

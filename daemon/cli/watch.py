@@ -17,10 +17,10 @@ from rich.live import Live
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from daemon.base.places import Places
-from daemon.cli.views import live_facts, status_view
-from daemon.host.gpu_memory import GpuMemory, gpu_memory
-from db.schema import SchemaError
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.cli.views import live_facts, status_view
+from meshdrop.daemon.host.gpu_memory import GpuMemory, gpu_memory
+from meshdrop.db.schema import SchemaError
 
 _EVERY_S, _GPU_EVERY_S = 1.0, 3.0
 

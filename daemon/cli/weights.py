@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.base.errors import ConfigurationError, ExitCode, MeshdropError
-from daemon.cli.options import Config, Root, out
+from meshdrop.daemon.base.errors import ConfigurationError, ExitCode, MeshdropError
+from meshdrop.daemon.cli.options import Config, Root, out
 
 if TYPE_CHECKING:
-    from daemon.weights.sources import Source
+    from meshdrop.daemon.weights.sources import Source
 
 app = typer.Typer(no_args_is_help=True, help="The models' weights: fetched once, proven, and never during a job.")
 
@@ -37,18 +37,18 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="Agree to sizes and licences without being asked.")] = False,
 ) -> None:
     """Fetch what is missing of a model's weights, after showing size, licences and free space; goes on where it was."""
-    from daemon.weights import fetch as weights
-    from daemon.weights.views import Terminal, size, total_size
+    from meshdrop.daemon.weights import fetch as weights
+    from meshdrop.daemon.weights.views import Terminal, size, total_size
 
     catalogue = weights.catalogue_of(model)
     place = _top(root, config, folder) / model
 
     def open_source() -> Source:
         if origin is not None:
-            from daemon.weights.sources import FolderSource
+            from meshdrop.daemon.weights.sources import FolderSource
 
             return FolderSource(origin, catalogue)
-        from daemon.weights.hub import HubSource
+        from meshdrop.daemon.weights.hub import HubSource
 
         return HubSource()
 
@@ -72,8 +72,8 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte (gigabytes: seconds to minutes).")] = False,
 ) -> None:
     """Say whether weights are whole: every file there with its size, with --deep also with its SHA-256."""
-    from daemon.weights import fetch as weights
-    from daemon.weights.views import Terminal, size, total_size
+    from meshdrop.daemon.weights import fetch as weights
+    from meshdrop.daemon.weights.views import Terminal, size, total_size
 
     top = _top(root, config, folder)
     chosen = [weights.catalogue_of(model)] if model else [
@@ -104,8 +104,8 @@ def verify(
 @app.command("list")
 def list_(root: Root = None, config: Config = None, folder: Folder = None) -> None:
     """List the weights that models use: size, licence and its consequence, and whether they are here."""
-    from daemon.weights import fetch as weights
-    from daemon.weights.views import catalogue_view
+    from meshdrop.daemon.weights import fetch as weights
+    from meshdrop.daemon.weights.views import catalogue_view
 
     top = _top(root, config, folder)
     out.print(catalogue_view(list(weights.CATALOGUES.values()), top))
@@ -114,8 +114,8 @@ def list_(root: Root = None, config: Config = None, folder: Folder = None) -> No
 
 def _top(root: Path | None, config: Path | None, folder: Path | None) -> Path:
     """The folder of all models' weights: the option, the settings, or the variable alone where there is no root."""
-    from daemon.base.settings import find_root, load
-    from models.contract.weights import WEIGHTS_KEY
+    from meshdrop.daemon.base.settings import find_root, load
+    from meshdrop.models.contract.weights import WEIGHTS_KEY
 
     if folder is not None:
         return folder.absolute()

@@ -13,32 +13,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from daemon.base.pause import Pause
-from daemon.base.places import Places
-from daemon.base.settings import Settings
-from daemon.doctor import leftovers
-from daemon.doctor.checks import disks as check_disks
-from daemon.doctor.checks import exports as check_exports
-from daemon.doctor.checks import folders as check_folders
-from daemon.doctor.checks import formats as check_formats
-from daemon.doctor.checks import gpu as check_gpu
-from daemon.doctor.checks import inbox as check_inbox
-from daemon.doctor.checks import machine as check_machine
-from daemon.doctor.checks import models as check_models
-from daemon.doctor.checks import program as check_program
-from daemon.doctor.checks import receivers as outside
-from daemon.doctor.checks import record as check_record
-from daemon.doctor.checks import service as check_service
-from daemon.doctor.checks import settings as check_settings
-from daemon.doctor.checks import workers as check_workers
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.gpu import Cards, Wanted
-from daemon.doctor.checks.models import LIMIT_S as MODEL_LIMIT_S
-from daemon.doctor.checks.run import Check, carry_out
-from daemon.host.gpus import LIMIT_S as GPU_LIMIT_S
-from daemon.host.machine import Machine
-from daemon.host.processes import ProcessFacts
-from daemon.weights.fetch import CATALOGUES
+from meshdrop.daemon.base.pause import Pause
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor import leftovers
+from meshdrop.daemon.doctor.checks import disks as check_disks
+from meshdrop.daemon.doctor.checks import exports as check_exports
+from meshdrop.daemon.doctor.checks import folders as check_folders
+from meshdrop.daemon.doctor.checks import formats as check_formats
+from meshdrop.daemon.doctor.checks import gpu as check_gpu
+from meshdrop.daemon.doctor.checks import inbox as check_inbox
+from meshdrop.daemon.doctor.checks import machine as check_machine
+from meshdrop.daemon.doctor.checks import models as check_models
+from meshdrop.daemon.doctor.checks import program as check_program
+from meshdrop.daemon.doctor.checks import receivers as outside
+from meshdrop.daemon.doctor.checks import record as check_record
+from meshdrop.daemon.doctor.checks import service as check_service
+from meshdrop.daemon.doctor.checks import settings as check_settings
+from meshdrop.daemon.doctor.checks import workers as check_workers
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.gpu import Cards, Wanted
+from meshdrop.daemon.doctor.checks.models import LIMIT_S as MODEL_LIMIT_S
+from meshdrop.daemon.doctor.checks.run import Check, carry_out
+from meshdrop.daemon.host.gpus import LIMIT_S as GPU_LIMIT_S
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.processes import ProcessFacts
+from meshdrop.daemon.weights.fetch import CATALOGUES
 
 #: What is asked when no settings say which models are used.
 _DEFAULT_MODELS: Mapping[str, Mapping[str, Any]] = {"fusion": {}}

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.places import Places
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
-from daemon.workers import kernels
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.workers import kernels
 
 #: Nothing that a service is still busy with is so old.
 OLD_S = 86_400.0

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.settings import read_settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.settings import read_settings
 
 _LIMIT_S = 120.0
 
@@ -57,7 +57,7 @@ def examine_as(owner: Owner, root: Path | None, config: Path | None) -> list[Fin
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_RUNTIME_DIR")}
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "daemon.cli", "doctor", "--json", *where, *which],
+            [sys.executable, "-I", "-m", "meshdrop.daemon.cli", "doctor", "--json", *where, *which],
             user=owner.uid, group=owner.gid, extra_groups=owner.groups, umask=0o077, env=environment, cwd="/",
             capture_output=True, text=True, errors="replace", timeout=_LIMIT_S, check=False,
         )  # fmt: skip

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.places import Places
-from daemon.doctor import leftovers
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.layout import clash
-from daemon.doctor.checks.service import holder
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.doctor import leftovers
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.layout import clash
+from meshdrop.daemon.doctor.checks.service import holder
 
 
 @dataclass(frozen=True)

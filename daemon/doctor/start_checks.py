@@ -6,18 +6,18 @@ less well than it could is better than none, and the person who can cure it may 
 
 from __future__ import annotations
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.log import get_logger
-from daemon.base.settings import Settings
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.layout import clash
-from daemon.doctor.checks.models import configured
-from daemon.doctor.checks.run import make_plainly
-from daemon.doctor.checks.settings import open_settings
-from daemon.doctor.checks.workers import workers
-from daemon.doctor.examine import Surroundings, standing
-from daemon.host.machine import Machine
-from daemon.workers import kernels
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.layout import clash
+from meshdrop.daemon.doctor.checks.models import configured
+from meshdrop.daemon.doctor.checks.run import make_plainly
+from meshdrop.daemon.doctor.checks.settings import open_settings
+from meshdrop.daemon.doctor.checks.workers import workers
+from meshdrop.daemon.doctor.examine import Surroundings, standing
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.workers import kernels
 
 log = get_logger()
 

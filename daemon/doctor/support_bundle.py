@@ -21,20 +21,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.errors import MeshdropError
-from daemon.base.origins import origins
-from daemon.base.places import Places
-from daemon.base.redaction import scrubbed, secrets_of
-from daemon.base.settings import Settings
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.record import read_only
-from daemon.doctor.views import facts
-from daemon.host.machine import Machine
-from daemon.host.programs import NoAnswer, start
-from daemon.outbox.bundle import LOG_TAIL_BYTES
-from daemon.outbox.receipts import read_shared
-from models.files import walk
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.origins import origins
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.redaction import scrubbed, secrets_of
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.record import read_only
+from meshdrop.daemon.doctor.views import facts
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.programs import NoAnswer, start
+from meshdrop.daemon.outbox.bundle import LOG_TAIL_BYTES
+from meshdrop.daemon.outbox.receipts import read_shared
+from meshdrop.models.files import walk
 
 #: The last so many jobs, failed folders and lines of the journal are told.
 JOBS, FAILED, JOURNAL_LINES = 50, 10, 3000

@@ -15,8 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from daemon.base.version import version
-from daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.base.version import version
+from meshdrop.daemon.doctor.checks.finding import Finding
 
 SCHEMA = "meshdrop.doctor/1"
 _STYLE = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}

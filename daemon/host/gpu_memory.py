@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from daemon.host.gpus import Refused, SmiQuery
-from daemon.host.programs import NoAnswer
+from meshdrop.daemon.host.gpus import Refused, SmiQuery
+from meshdrop.daemon.host.programs import NoAnswer
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from daemon.host.programs import Asked, ProgramAnswer, start
+from meshdrop.daemon.host.programs import Asked, ProgramAnswer, start
 
 PROGRAM = "nvidia-smi"
 #: Without persistence mode the driver wakes every card first, which takes seconds on machines with several.

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 
-from daemon.base.share import network_type
-from db.clocks import Clocks, clock_is_steered, read_clocks
+from meshdrop.daemon.base.share import network_type
+from meshdrop.db.clocks import Clocks, clock_is_steered, read_clocks
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: adjtimex(2) answers this while nobody steers the clock.

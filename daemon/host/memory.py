@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from daemon.host.machine import Machine
-from daemon.host.processes import ProcessFacts
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.processes import ProcessFacts
 
 
 def memory_limits(machine: Machine, service: ProcessFacts) -> dict[str, int | None]:

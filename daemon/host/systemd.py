@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from models.files.problem import printable
+from meshdrop.models.files.problem import printable
 
 #: `systemctl status` shows one line.
 _LINE_MAX = 300

@@ -18,11 +18,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
-from daemon.inbox.settle import Snapshot
-from models.files import walk
-from models.files.jpeg import JpegInfo, check_jpeg, pixels_only
-from models.files.limits import CaptureLimits
-from models.files.png import SIGNATURE
+from meshdrop.daemon.inbox.settle import Snapshot
+from meshdrop.models.files import walk
+from meshdrop.models.files.jpeg import JpegInfo, check_jpeg, pixels_only
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.png import SIGNATURE
 
 State = Literal["whole", "hole", "damaged"]
 

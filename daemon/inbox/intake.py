@@ -13,28 +13,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.crash import crashpoint
-from daemon.base.errors import FAILURES, MAX_INGEST_TRIES, Stopping
-from daemon.base.log import get_logger
-from daemon.base.places import shown
-from daemon.base.rigs import RigShelf
-from daemon.base.settings import Settings, days_kept
-from daemon.base.share import Share
-from daemon.inbox.observe import look, read_contents
-from daemon.inbox.scanner import Candidate
-from daemon.inbox.settle import Snapshot, Window, judge
-from daemon.outbox.beside import lies_beside
-from daemon.workers.process import TimeLimits, WorkerProcess, home_of, run_to_end, worker_request
-from db.jobs import Jobs, NameBeingClaimed
-from db.records import Job
-from models.capture.rig_profile import FILE as RIG_FILE
-from models.capture.rig_profile import Rigs, rig_of
-from models.contract.registry import known
-from models.files import walk
-from models.files.entries import take_facts
-from models.files.problem import CaptureError, Problem
-from models.files.walk import LinkInTheWay
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.errors import FAILURES, MAX_INGEST_TRIES, Stopping
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.rigs import RigShelf
+from meshdrop.daemon.base.settings import Settings, days_kept
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.inbox.observe import look, read_contents
+from meshdrop.daemon.inbox.scanner import Candidate
+from meshdrop.daemon.inbox.settle import Snapshot, Window, judge
+from meshdrop.daemon.outbox.beside import lies_beside
+from meshdrop.daemon.workers.process import TimeLimits, WorkerProcess, home_of, run_to_end, worker_request
+from meshdrop.db.jobs import Jobs, NameBeingClaimed
+from meshdrop.db.records import Job
+from meshdrop.models.capture.rig_profile import FILE as RIG_FILE
+from meshdrop.models.capture.rig_profile import Rigs, rig_of
+from meshdrop.models.contract.registry import known
+from meshdrop.models.files import walk
+from meshdrop.models.files.entries import take_facts
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.files.walk import LinkInTheWay
 
 log = get_logger()
 

@@ -7,9 +7,9 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.capture.rig_profile import rig_of
-from models.files import walk
-from models.files.names import is_blocker, is_litter
+from meshdrop.models.capture.rig_profile import rig_of
+from meshdrop.models.files import walk
+from meshdrop.models.files.names import is_blocker, is_litter
 
 #: A file of this name asks for the folder or job of that name to be cancelled.
 CANCEL = b".cancel"

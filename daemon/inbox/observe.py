@@ -14,14 +14,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from daemon.inbox.checksums import contradictions, find_manifest, jpeg_state, png_state
-from daemon.inbox.settle import Snapshot
-from models.capture.layout import PICTURE_FOLDERS, expect, is_blocker, is_litter, most_bytes
-from models.capture.rig_profile import NO_RIGS, Rigs
-from models.files import jpeg, walk
-from models.files.entries import take_facts
-from models.files.limits import CaptureLimits
-from models.files.png import SIGNATURE, tail_is_complete
+from meshdrop.daemon.inbox.checksums import contradictions, find_manifest, jpeg_state, png_state
+from meshdrop.daemon.inbox.settle import Snapshot
+from meshdrop.models.capture.layout import PICTURE_FOLDERS, expect, is_blocker, is_litter, most_bytes
+from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
+from meshdrop.models.files import jpeg, walk
+from meshdrop.models.files.entries import take_facts
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.png import SIGNATURE, tail_is_complete
 
 #: Directory levels that a glance goes down.
 _LEVELS = 4

@@ -30,17 +30,17 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from daemon.base.clock import Clock
-from daemon.base.log import get_logger
-from daemon.base.places import shown
-from daemon.base.repeats import Repeats
-from daemon.inbox.listing import Listing, is_temporary, list_inbox
-from daemon.inbox.observe import Contents, Ends, glance, look, reading
-from daemon.inbox.settle import Judgement, Snapshot, Window, judge
-from models.capture.rig_profile import Rigs, rig_of
-from models.files import walk
-from models.files.limits import CaptureLimits
-from models.files.names import is_blocker
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.repeats import Repeats
+from meshdrop.daemon.inbox.listing import Listing, is_temporary, list_inbox
+from meshdrop.daemon.inbox.observe import Contents, Ends, glance, look, reading
+from meshdrop.daemon.inbox.settle import Judgement, Snapshot, Window, judge
+from meshdrop.models.capture.rig_profile import Rigs, rig_of
+from meshdrop.models.files import walk
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import is_blocker
 
 log = get_logger()
 # It complains of events that came too late, were too many or met its end; the scan finds out what they were about, and

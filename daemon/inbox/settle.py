@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from models.capture.layout import Expectation
-from models.files.entries import Fact, odd_entries
-from models.files.problem import Problem, printable
+from meshdrop.models.capture.layout import Expectation
+from meshdrop.models.files.entries import Fact, odd_entries
+from meshdrop.models.files.problem import Problem, printable
 
 State = Literal["arriving", "settling", "ready", "refuse"]
 

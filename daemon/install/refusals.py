@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from daemon.base.errors import ConfigurationError, MeshdropError
-from daemon.base.places import SENTINEL
-from daemon.install.site import UNIT, Site
+from meshdrop.daemon.base.errors import ConfigurationError, MeshdropError
+from meshdrop.daemon.base.places import SENTINEL
+from meshdrop.daemon.install.site import UNIT, Site
 
 #: What the unit hides from the service: ProtectHome= and PrivateTmp=.
 _HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.places import Places
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.places import Places
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: Where `systemctl`, `systemd-sysusers` and `systemd-tmpfiles` look for what an administrator has put there.

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
-from daemon.base.errors import ConfigurationError, MeshdropError
-from daemon.base.places import SENTINEL
-from daemon.base.settings import Settings, config_file, load
-from daemon.base.share import network_type
-from daemon.install.site import FOLDERS, UNIT, USERS, Network, Site, usual_places
+from meshdrop.daemon.base.errors import ConfigurationError, MeshdropError
+from meshdrop.daemon.base.places import SENTINEL
+from meshdrop.daemon.base.settings import Settings, config_file, load
+from meshdrop.daemon.base.share import network_type
+from meshdrop.daemon.install.site import FOLDERS, UNIT, USERS, Network, Site, usual_places
 
 #: Where a service keeps its compiled kernels whose record lies on the share.
 CACHE = Path("/var/cache/meshdrop")

@@ -25,15 +25,15 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session, sessionmaker
 
-from daemon.base.errors import FAILURES, RUN_FAILURES
-from daemon.host.gpu_memory import GpuMemory, gpu_memory
-from daemon.notify.targets import WEBHOOK
-from daemon.reporting.trend import probe_score, rig_of
-from daemon.status.activity import Activity
-from db import history, messages
-from db.history import Durations
-from db.records import count_by_state
-from db.states import State
+from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES
+from meshdrop.daemon.host.gpu_memory import GpuMemory, gpu_memory
+from meshdrop.daemon.notify.targets import WEBHOOK
+from meshdrop.daemon.reporting.trend import probe_score, rig_of
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.db import history, messages
+from meshdrop.db.history import Durations
+from meshdrop.db.records import count_by_state
+from meshdrop.db.states import State
 
 OTHER = "other"
 _LIMITS_S = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from daemon.base.log import get_logger
+from meshdrop.daemon.base.log import get_logger
 
 log = get_logger()
 

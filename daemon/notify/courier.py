@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from daemon.notify.sender import AWAY
-from daemon.workers.process import OWNER_KEY
-from db.messages import Message
+from meshdrop.daemon.notify.sender import AWAY
+from meshdrop.daemon.workers.process import OWNER_KEY
+from meshdrop.db.messages import Message
 
 CALL_S, NOTIFY_S = 10.0, 30.0
 #: For starting the process and reading its answer, beside what each part may take.
@@ -102,8 +102,9 @@ class Courier:
             if self._stopped:
                 raise OSError(0, "the service ends", "")
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "daemon.notify.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, env={**passed, OWNER_KEY: str(self.state)}, start_new_session=True,
+                [sys.executable, "-I", "-m", "meshdrop.daemon.notify.sender"], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**passed, OWNER_KEY: str(self.state)},
+                start_new_session=True,
             )  # fmt: skip
         try:
             yield self._process

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from daemon.base.clock import Clock
-from daemon.base.log import get_logger
-from daemon.notify.courier import Courier, Outcome, below
-from daemon.notify.targets import WEBHOOK, Targets
-from daemon.notify.wording import Day, bodies_of, digest, together
-from db.engine import DatabaseDamaged
-from db.messages import GIVE_UP_S, Message, Messages
-from db.records import LONGEST_PAUSE_S, Job
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.notify.courier import Courier, Outcome, below
+from meshdrop.daemon.notify.targets import WEBHOOK, Targets
+from meshdrop.daemon.notify.wording import Day, bodies_of, digest, together
+from meshdrop.db.engine import DatabaseDamaged
+from meshdrop.db.messages import GIVE_UP_S, Message, Messages
+from meshdrop.db.records import LONGEST_PAUSE_S, Job
 
 log = get_logger()
 

@@ -1,4 +1,4 @@
-"""``python -m daemon.notify.sender``: sends what it reads on stdin and says on stdout what came of it, a line for each.
+"""``python -m meshdrop.daemon.notify.sender``: sends what it reads on stdin, and says on stdout what came of it.
 
 A process of its own: a name server, a TLS library or a mail server that never answers holds up nobody, the service's
 memory has none of the libraries, and the alarm ends it at the limit wherever it is. Nothing is printed but the answers

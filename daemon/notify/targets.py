@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import Settings
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import Settings
 
 WEBHOOK = "webhook"
 _FILE_MAX = 65_536

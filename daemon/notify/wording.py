@@ -24,12 +24,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from daemon.base.places import shown
-from daemon.notify.targets import WEBHOOK, Targets
-from daemon.status.pages import ended_page
-from db.jobs import end_of
-from db.messages import Message
-from db.records import Job
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.notify.targets import WEBHOOK, Targets
+from meshdrop.daemon.status.pages import ended_page
+from meshdrop.db.jobs import end_of
+from meshdrop.db.messages import Message
+from meshdrop.db.records import Job
 
 SCHEMA = "meshdrop.webhook/1"
 _FAILURES_NAMED = 20

@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.clock import Clock
-from daemon.base.errors import FAILURES, Stopping
-from daemon.base.places import shown
-from daemon.base.settings import Settings
-from daemon.base.share import Share
-from daemon.outbox import gltf_validation
-from daemon.reporting.grades import Verdict, grade, least
-from daemon.reporting.trend import MOST, rig_of, trend
-from daemon.workers.process import TimeLimits, WorkerProcess, home_of, read_answer, run_to_end, worker_request
-from daemon.workers.runner import RESULT
-from db.jobs import Jobs
-from db.records import Job, ModelRun
-from models.measure.provenance import software_versions
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.errors import FAILURES, Stopping
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.outbox import gltf_validation
+from meshdrop.daemon.reporting.grades import Verdict, grade, least
+from meshdrop.daemon.reporting.trend import MOST, rig_of, trend
+from meshdrop.daemon.workers.process import TimeLimits, WorkerProcess, home_of, read_answer, run_to_end, worker_request
+from meshdrop.daemon.workers.runner import RESULT
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.models.measure.provenance import software_versions
 
 _ORDER: dict[str, int] = {"normal": 2, "warning": 1, "failure": 0}
 _MEASURE_LIMIT_S = 1800.0
@@ -133,8 +133,8 @@ class Assessor:
         assessment: Assessment, stages: Mapping[str, float],
     ) -> None:
         # Loaded with the first report: its templates take memory that a service which only watches need not have.
-        from daemon.reporting.facts import build_report  # noqa: PLC0415
-        from daemon.reporting.page import render_html  # noqa: PLC0415
+        from meshdrop.daemon.reporting.facts import build_report  # noqa: PLC0415
+        from meshdrop.daemon.reporting.page import render_html  # noqa: PLC0415
 
         rig = rig_of(job.inspection or {})
         report = build_report({

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.outbox.receipts import earlier_results
-from models.files.entries import Fact, every_fact
-from models.files.limits import CaptureLimits
-from models.files.names import is_litter
-from models.files.problem import printable
+from meshdrop.daemon.outbox.receipts import earlier_results
+from meshdrop.models.files.entries import Fact, every_fact
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import is_litter
+from meshdrop.models.files.problem import printable
 
 #: Files that go along, as many times as a capture may have.
 _TIMES = 10

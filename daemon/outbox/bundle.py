@@ -13,26 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.crash import crashpoint
-from daemon.base.errors import FAILURES
-from daemon.base.places import Places, shown
-from daemon.base.settings import Settings
-from daemon.outbox.beside import CLOSED, lies_beside
-from daemon.outbox.receipts import SCHEMA, earlier_results
-from daemon.workers.process import read_answer
-from daemon.workers.runner import files_of
-from daemon.workers.trouble import is_passing, told
-from db.records import Job, ModelRun
-from models.capture.rig_profile import FILE as RIG_FILE
-from models.capture.rig_profile import SCHEMA as RIG_SCHEMA
-from models.capture.rig_profile import rig_of
-from models.files import walk
-from models.files.entries import Fact, take_facts
-from models.files.limits import CaptureLimits
-from models.files.names import RECEIPT
-from models.files.problem import Problem, printable
-from models.files.walk import LinkInTheWay
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.errors import FAILURES
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.outbox.beside import CLOSED, lies_beside
+from meshdrop.daemon.outbox.receipts import SCHEMA, earlier_results
+from meshdrop.daemon.workers.process import read_answer
+from meshdrop.daemon.workers.runner import files_of
+from meshdrop.daemon.workers.trouble import is_passing, told
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.models.capture.rig_profile import FILE as RIG_FILE
+from meshdrop.models.capture.rig_profile import SCHEMA as RIG_SCHEMA
+from meshdrop.models.capture.rig_profile import rig_of
+from meshdrop.models.files import walk
+from meshdrop.models.files.entries import Fact, take_facts
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import RECEIPT
+from meshdrop.models.files.problem import Problem, printable
+from meshdrop.models.files.walk import LinkInTheWay
 
 #: Room that a folder on its way out leaves on the disk, in bytes and in files.
 SPARE_BYTES, SPARE_FILES = 16_000_000, 100

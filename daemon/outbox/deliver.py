@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.crash import crashpoint
-from daemon.base.log import get_logger
-from daemon.base.places import fold, publishable, shown, with_suffix
-from daemon.base.repeats import Repeats
-from daemon.base.settings import Settings, days_kept
-from daemon.base.share import Share
-from daemon.outbox.bundle import failure_bundle, is_movable, result_bundle
-from daemon.workers.trouble import is_the_machines, told
-from db.engine import DatabaseDamaged, RecordUnavailable
-from db.jobs import Jobs
-from db.records import Job
-from db.states import State
-from models.files import walk
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import fold, publishable, shown, with_suffix
+from meshdrop.daemon.base.repeats import Repeats
+from meshdrop.daemon.base.settings import Settings, days_kept
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.outbox.bundle import failure_bundle, is_movable, result_bundle
+from meshdrop.daemon.workers.trouble import is_the_machines, told
+from meshdrop.db.engine import DatabaseDamaged, RecordUnavailable
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
+from meshdrop.models.files import walk
 
 log = get_logger()
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.base.log import get_logger
-from daemon.base.places import Places, shown
-from daemon.outbox.deliver import MARKER
-from daemon.outbox.receipts import read_shared
-from db.states import State
-from models.files import walk
-from models.files.names import RECEIPT
-from models.formats.sidecar import RIG_NAME
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.outbox.deliver import MARKER
+from meshdrop.daemon.outbox.receipts import read_shared
+from meshdrop.db.states import State
+from meshdrop.models.files import walk
+from meshdrop.models.files.names import RECEIPT
+from meshdrop.models.formats.sidecar import RIG_NAME
 
 log = get_logger()
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.errors import Stopping
-from daemon.base.settings import Settings
-from daemon.workers.process import TimeLimits, WorkerProcess, home_of, run_to_end, worker_request
-from models.mesh.gltf_engines import Engine, engine
-from models.mesh.gltf_validation import no_engine, not_run
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import Stopping
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.workers.process import TimeLimits, WorkerProcess, home_of, run_to_end, worker_request
+from meshdrop.models.mesh.gltf_engines import Engine, engine
+from meshdrop.models.mesh.gltf_validation import no_engine, not_run
 
 Json = dict[str, Any]
 

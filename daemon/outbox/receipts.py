@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.base.places import shown
-from models.files import walk
-from models.files.entries import Fact
-from models.files.names import RECEIPT, is_own_output
+from meshdrop.daemon.base.places import shown
+from meshdrop.models.files import walk
+from meshdrop.models.files.entries import Fact
+from meshdrop.models.files.names import RECEIPT, is_own_output
 
 SCHEMA = "meshdrop.receipt/1"
 #: Bytes of a receipt: some hundred thousand files.

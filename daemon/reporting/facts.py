@@ -29,8 +29,8 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from daemon.reporting import tables
-from daemon.reporting.grades import grade, least
+from meshdrop.daemon.reporting import tables
+from meshdrop.daemon.reporting.grades import grade, least
 
 SCHEMA = "meshdrop.report/1"
 VERDICTS = ("normal", "warning", "failure")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from models.files import walk
+from meshdrop.models.files import walk
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: model-viewer as published; version and origin stand in NOTICE.md beside it.

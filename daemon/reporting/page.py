@@ -17,13 +17,13 @@ from urllib.parse import quote
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
 from markupsafe import Markup, escape
 
-from daemon.reporting import tables
-from daemon.reporting.grades import least
-from daemon.reporting.inline import TEMPLATES, Cargo, Programs
-from daemon.reporting.pose import placement
-from models.contract.registry import BUILT_IN
-from models.files.limits import VIEWER_BYTES
-from models.files.problem import printable
+from meshdrop.daemon.reporting import tables
+from meshdrop.daemon.reporting.grades import least
+from meshdrop.daemon.reporting.inline import TEMPLATES, Cargo, Programs
+from meshdrop.daemon.reporting.pose import placement
+from meshdrop.models.contract.registry import BUILT_IN
+from meshdrop.models.files.limits import VIEWER_BYTES
+from meshdrop.models.files.problem import printable
 
 Json = dict[str, Any]
 

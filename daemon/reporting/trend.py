@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from daemon.base.places import shown
-from db.rig_history import Earlier
+from meshdrop.daemon.base.places import shown
+from meshdrop.db.rig_history import Earlier
 
 #: Rows in a report.
 MOST = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from daemon.base.crash import crashpoint
-from daemon.base.errors import (
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.errors import (
     BACK_OFF_S,
     DISK_BACK_OFF_S,
     FAILURES,
@@ -17,17 +17,17 @@ from daemon.base.errors import (
     JobTrouble,
     Stopping,
 )
-from daemon.base.log import get_logger
-from daemon.inbox.intake import Intake
-from daemon.outbox.assess import Assessment, Assessor
-from daemon.outbox.deliver import Delivery
-from daemon.workers.retry import Outcomes, was_stopped, worth_another
-from daemon.workers.runner import read_manifest
-from daemon.workers.trouble import Troubles, is_the_machines
-from db.engine import DatabaseDamaged
-from db.jobs import Jobs
-from db.records import Job, ModelRun
-from db.states import State
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.inbox.intake import Intake
+from meshdrop.daemon.outbox.assess import Assessment, Assessor
+from meshdrop.daemon.outbox.deliver import Delivery
+from meshdrop.daemon.workers.retry import Outcomes, was_stopped, worth_another
+from meshdrop.daemon.workers.runner import read_manifest
+from meshdrop.daemon.workers.trouble import Troubles, is_the_machines
+from meshdrop.db.engine import DatabaseDamaged
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.db.states import State
 
 log = get_logger()
 

@@ -10,25 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from daemon.base import fsops
-from daemon.base.clock import Clock
-from daemon.base.errors import FAILURES, ShareUnavailable
-from daemon.base.log import get_logger
-from daemon.base.places import shown
-from daemon.base.repeats import Repeats
-from daemon.base.rigs import RigShelf
-from daemon.base.settings import Settings
-from daemon.base.share import Share
-from daemon.inbox.intake import Intake, NotYet
-from daemon.inbox.listing import CANCEL
-from daemon.inbox.scanner import Candidate, Scanner, Watcher
-from daemon.outbox.beside import most_to_copy
-from daemon.outbox.bundle import SPARE_BYTES, lacks_room, size_of_copy
-from daemon.status.activity import Activity
-from db.engine import DatabaseDamaged
-from db.jobs import Jobs
-from db.records import Job
-from models.files import walk
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.errors import FAILURES, ShareUnavailable
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.repeats import Repeats
+from meshdrop.daemon.base.rigs import RigShelf
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.inbox.intake import Intake, NotYet
+from meshdrop.daemon.inbox.listing import CANCEL
+from meshdrop.daemon.inbox.scanner import Candidate, Scanner, Watcher
+from meshdrop.daemon.outbox.beside import most_to_copy
+from meshdrop.daemon.outbox.bundle import SPARE_BYTES, lacks_room, size_of_copy
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.db.engine import DatabaseDamaged
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.models.files import walk
 
 log = get_logger()
 

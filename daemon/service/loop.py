@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from daemon.base import fsops
-from daemon.base.crash import crashpoint
-from daemon.base.errors import DISK_BACK_OFF_S, FAILURES, MAX_TROUBLES, JobTrouble
-from daemon.base.log import get_logger
-from daemon.base.places import Places, shown
-from daemon.base.settings import Settings
-from daemon.base.share import Share
-from daemon.inbox.intake import digest_of_folder
-from daemon.workers.executor import Attempt, Executor, Report
-from daemon.workers.runner import MANIFEST, carry_over, write_recipe
-from daemon.workers.trouble import Troubles, held_up, is_the_machines
-from db.clocks import boot_id
-from db.engine import DatabaseDamaged
-from db.jobs import Jobs
-from db.records import Job
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.errors import DISK_BACK_OFF_S, FAILURES, MAX_TROUBLES, JobTrouble
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.inbox.intake import digest_of_folder
+from meshdrop.daemon.workers.executor import Attempt, Executor, Report
+from meshdrop.daemon.workers.runner import MANIFEST, carry_over, write_recipe
+from meshdrop.daemon.workers.trouble import Troubles, held_up, is_the_machines
+from meshdrop.db.clocks import boot_id
+from meshdrop.db.engine import DatabaseDamaged
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
 
 log = get_logger()
 

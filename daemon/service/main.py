@@ -17,50 +17,55 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from daemon.base.clock import Clock
-from daemon.base.control import Command, ControlSocket
-from daemon.base.crash import crashpoint
-from daemon.base.errors import (
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.control import Command, ControlSocket
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.errors import (
     FAILURES,
     JobTrouble,
     MeshdropError,
     ShareUnavailable,
     Stopping,
 )
-from daemon.base.handover import Handover
-from daemon.base.log import get_logger
-from daemon.base.pause import Pause
-from daemon.base.places import shown
-from daemon.base.settings import Settings
-from daemon.base.share import Share, network_type
-from daemon.doctor.start_checks import look_around, refuse_open_settings, refuse_open_workers, refuse_what_loses_data
-from daemon.host import systemd
-from daemon.inbox.intake import Intake
-from daemon.inbox.settle import Window
-from daemon.notify.targets import Targets, read_targets
-from daemon.outbox.assess import Assessor
-from daemon.outbox.deliver import Delivery
-from daemon.service.advance import Advance
-from daemon.service.inbox_thread import InboxThread
-from daemon.service.loop import Loop
-from daemon.service.periodic import Periodic
-from daemon.service.recover import Recovery
-from daemon.service.startup import move_in
-from daemon.status.activity import Activity, short
-from daemon.status.estimates import Estimates
-from daemon.status.holds import Holds
-from daemon.status.overview import StatusPages
-from daemon.status.pages import FINISHED_KEPT, Working
-from daemon.workers import kernels
-from daemon.workers.executor import Report
-from daemon.workers.process import home_of
-from daemon.workers.retry import was_stopped
-from daemon.workers.runner import LocalExecutor, RunRules, read_manifest
-from daemon.workers.trouble import held_up, left_behind
-from db.engine import Database, DatabaseDamaged
-from db.jobs import Jobs
-from db.records import Job
-from db.states import State
+from meshdrop.daemon.base.handover import Handover
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.pause import Pause
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share, network_type
+from meshdrop.daemon.doctor.start_checks import (
+    look_around,
+    refuse_open_settings,
+    refuse_open_workers,
+    refuse_what_loses_data,
+)
+from meshdrop.daemon.host import systemd
+from meshdrop.daemon.inbox.intake import Intake
+from meshdrop.daemon.inbox.settle import Window
+from meshdrop.daemon.notify.targets import Targets, read_targets
+from meshdrop.daemon.outbox.assess import Assessor
+from meshdrop.daemon.outbox.deliver import Delivery
+from meshdrop.daemon.service.advance import Advance
+from meshdrop.daemon.service.inbox_thread import InboxThread
+from meshdrop.daemon.service.loop import Loop
+from meshdrop.daemon.service.periodic import Periodic
+from meshdrop.daemon.service.recover import Recovery
+from meshdrop.daemon.service.startup import move_in
+from meshdrop.daemon.status.activity import Activity, short
+from meshdrop.daemon.status.estimates import Estimates
+from meshdrop.daemon.status.holds import Holds
+from meshdrop.daemon.status.overview import StatusPages
+from meshdrop.daemon.status.pages import FINISHED_KEPT, Working
+from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.executor import Report
+from meshdrop.daemon.workers.process import home_of
+from meshdrop.daemon.workers.retry import was_stopped
+from meshdrop.daemon.workers.runner import LocalExecutor, RunRules, read_manifest
+from meshdrop.daemon.workers.trouble import held_up, left_behind
+from meshdrop.db.engine import Database, DatabaseDamaged
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
 
 log = get_logger()
 

@@ -13,22 +13,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from daemon.base.clock import Clock
-from daemon.base.record import Backups
-from daemon.base.settings import Settings
-from daemon.base.share import Share
-from daemon.notify.targets import Targets
-from daemon.status.activity import Activity
-from db.engine import Database
-from db.jobs import Jobs
-from db.messages import GIVE_UP_S, Messages
-from db.records import Job
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.record import Backups
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.notify.targets import Targets
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.messages import GIVE_UP_S, Messages
+from meshdrop.db.records import Job
 
 if TYPE_CHECKING:
-    from daemon.metrics.server import MetricsServer
-    from daemon.notify.outgoing import Outgoing
-    from daemon.notify.wording import Day
-    from daemon.service.retention import Retention
+    from meshdrop.daemon.metrics.server import MetricsServer
+    from meshdrop.daemon.notify.outgoing import Outgoing
+    from meshdrop.daemon.notify.wording import Day
+    from meshdrop.daemon.service.retention import Retention
 
 _DAY_S = 86_400.0
 #: A service is not well when its main loop has not turned for so long, or something outside has held it for so long.
@@ -64,8 +64,8 @@ class Periodic:
         self._turned = self.clock.monotonic()
         self._backups = Backups(self.database, self.share.places.backups, self._turned)
         if self.targets.any:
-            from daemon.notify.courier import Courier
-            from daemon.notify.outgoing import Outgoing
+            from meshdrop.daemon.notify.courier import Courier
+            from meshdrop.daemon.notify.outgoing import Outgoing
 
             courier = Courier(self.share.places.state)
             self._outgoing = Outgoing(self.targets, courier, self.clock, self._trouble, self._day)
@@ -78,7 +78,7 @@ class Periodic:
         """Start the threads that are wanted."""
         self._turned = self.clock.monotonic()  # a start that took minutes is no loop that stands still
         if self.settings.deletes_what_is_old:
-            from daemon.service.retention import Retention
+            from meshdrop.daemon.service.retention import Retention
 
             self._retention = Retention(self.share, jobs, self.settings, self.stopping)
         queue = Messages(self.database, self.clock.now)
@@ -118,8 +118,8 @@ class Periodic:
         return "held" if self._held_since is not None and now - self._held_since > _HELD_S else None
 
     def _day(self) -> Day:
-        from daemon.notify.wording import Day
-        from db import history, messages
+        from meshdrop.daemon.notify.wording import Day
+        from meshdrop.db import history, messages
 
         now = self.clock.now()
         ends = self.database.read(lambda session: history.ends(session, now - _DAY_S))
@@ -133,11 +133,11 @@ class Periodic:
         )  # fmt: skip
 
     def _metrics_server(self, port: int) -> MetricsServer:
-        from daemon.base.version import version
-        from daemon.metrics.collector import Metrics, registry_of
-        from daemon.metrics.server import MetricsServer
-        from db.engine import reader
-        from models.contract.registry import known
+        from meshdrop.daemon.base.version import version
+        from meshdrop.daemon.metrics.collector import Metrics, registry_of
+        from meshdrop.daemon.metrics.server import MetricsServer
+        from meshdrop.db.engine import reader
+        from meshdrop.models.contract.registry import known
 
         metrics = Metrics(
             lambda: reader(self.share.places.database), self.activity, known(self.settings.custom_models),

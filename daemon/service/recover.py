@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.crash import crashpoint
-from daemon.base.log import get_logger
-from daemon.base.places import with_suffix
-from daemon.base.settings import Settings
-from daemon.base.share import Share
-from daemon.inbox.observe import look
-from daemon.outbox.evidence import (
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.crash import crashpoint
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import with_suffix
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.inbox.observe import look
+from meshdrop.daemon.outbox.evidence import (
     Published,
     job_folders,
     read_evidence,
@@ -24,12 +24,12 @@ from daemon.outbox.evidence import (
     read_published,
     right_state,
 )
-from daemon.workers.process import OWNER_KEY
-from daemon.workers.strays import kill_marked
-from db.jobs import Jobs, Placement
-from db.records import Job
-from db.states import State
-from models.files import walk
+from meshdrop.daemon.workers.process import OWNER_KEY
+from meshdrop.daemon.workers.strays import kill_marked
+from meshdrop.db.jobs import Jobs, Placement
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
+from meshdrop.models.files import walk
 
 log = get_logger()
 

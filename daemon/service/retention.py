@@ -19,22 +19,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.errors import ShareUnavailable
-from daemon.base.log import get_logger
-from daemon.base.places import shown
-from daemon.base.repeats import Repeats
-from daemon.base.settings import Settings
-from daemon.base.share import Share
-from daemon.outbox.receipts import lists, read_shared
-from db.engine import DatabaseDamaged, RecordUnavailable
-from db.jobs import Jobs
-from db.records import Job
-from db.service_clock import Passed
-from db.states import State
-from models.capture.layout import is_litter
-from models.files import walk
-from models.files.names import RECEIPT
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import ShareUnavailable
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.repeats import Repeats
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.outbox.receipts import lists, read_shared
+from meshdrop.db.engine import DatabaseDamaged, RecordUnavailable
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.db.service_clock import Passed
+from meshdrop.db.states import State
+from meshdrop.models.capture.layout import is_litter
+from meshdrop.models.files import walk
+from meshdrop.models.files.names import RECEIPT
 
 log = get_logger()
 

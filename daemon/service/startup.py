@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from daemon.base.errors import ShareMissing
-from daemon.base.lock import only_instance
-from daemon.base.log import get_logger
-from daemon.base.places import Places
-from daemon.base.record import open_record
-from daemon.base.share import Share, find_sentinel, open_share
-from daemon.host import systemd
-from db.engine import Database
+from meshdrop.daemon.base.errors import ShareMissing
+from meshdrop.daemon.base.lock import only_instance
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.record import open_record
+from meshdrop.daemon.base.share import Share, find_sentinel, open_share
+from meshdrop.daemon.host import systemd
+from meshdrop.db.engine import Database
 
 log = get_logger()
 

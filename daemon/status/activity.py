@@ -12,14 +12,14 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from daemon.base.places import shown
-from daemon.inbox.scanner import FolderState
-from daemon.inbox.settle import Judgement
-from daemon.status.forecast import in_words
-from daemon.status.pages import FINISHED_KEPT, Page, Working, ended_page, job_page, told_place, waiting_page
-from db.records import InLine, Job, is_put_off
-from db.states import State
-from models.files.problem import printable
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.inbox.scanner import FolderState
+from meshdrop.daemon.inbox.settle import Judgement
+from meshdrop.daemon.status.forecast import in_words
+from meshdrop.daemon.status.pages import FINISHED_KEPT, Page, Working, ended_page, job_page, told_place, waiting_page
+from meshdrop.db.records import InLine, Job, is_put_off
+from meshdrop.db.states import State
+from meshdrop.models.files.problem import printable
 
 SCHEMA = "meshdrop.status/2"
 _WAITING_SHOWN, _JOBS_SHOWN, _LITTER_SHOWN, _FINISHED_SHOWN = 200, 30, 50, 10

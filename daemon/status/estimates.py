@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from daemon.base.clock import Clock
-from daemon.status.activity import Activity
-from daemon.status.forecast import History, forecast, read_history
-from db.engine import Database
-from db.history import turns
-from db.jobs import AGEING_S
-from db.states import State
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.forecast import History, forecast, read_history
+from meshdrop.db.engine import Database
+from meshdrop.db.history import turns
+from meshdrop.db.jobs import AGEING_S
+from meshdrop.db.states import State
 
 #: As often as STATUS.txt is written anyway, at once after news, and never more than a twentieth of the time.
 _EVERY_S, _NEWS_S, _SHARE = 5.0, 1.0, 20.0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db.history import Turn, median_finishing, median_seconds
-from db.records import is_put_off
-from db.states import State
+from meshdrop.db.history import Turn, median_finishing, median_seconds
+from meshdrop.db.records import is_put_off
+from meshdrop.db.states import State
 
 #: Below this share of a job its progress says nothing about the rest.
 _TELLING = 0.05

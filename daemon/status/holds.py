@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from daemon.base.log import get_logger
-from daemon.base.repeats import Repeats
-from daemon.status.activity import Activity
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.repeats import Repeats
+from meshdrop.daemon.status.activity import Activity
 
 log = get_logger()
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.places import Places
-from daemon.host import systemd
-from daemon.status.activity import Activity
-from daemon.status.page_files import FolderPages
-from daemon.status.pages import Working, and_left, date_time
-from models.files.problem import printable
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.host import systemd
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.page_files import FolderPages
+from meshdrop.daemon.status.pages import Working, and_left, date_time
+from meshdrop.models.files.problem import printable
 
 #: The shortest time between two looks at the activity, between two pages that differ in progress alone, and the longest
 #: time between two versions of STATUS.txt: its age tells whether the service is alive.

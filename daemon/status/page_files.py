@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.log import get_logger
-from daemon.base.places import other_page_stem, page_name, publishable, shown
-from daemon.base.repeats import Repeats
-from daemon.status.pages import SCHEMA
-from models.files import walk
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import other_page_stem, page_name, publishable, shown
+from meshdrop.daemon.base.repeats import Repeats
+from meshdrop.daemon.status.pages import SCHEMA
+from meshdrop.models.files import walk
 
 log = get_logger()
 

@@ -30,12 +30,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from daemon.base.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
-from daemon.base.places import shown
-from daemon.inbox.settle import Judgement
-from db.records import InLine, Job
-from db.states import State
-from models.files.problem import printable
+from meshdrop.daemon.base.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
+from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.inbox.settle import Judgement
+from meshdrop.db.records import InLine, Job
+from meshdrop.db.states import State
+from meshdrop.models.files.problem import printable
 
 SCHEMA = "meshdrop.folder/1"
 #: Pages of finished captures that are kept.

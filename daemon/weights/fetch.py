@@ -12,13 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from daemon.base import fsops
-from daemon.base.errors import MeshdropError
-from daemon.host.machine import Room, room_at
-from daemon.weights.folder import PARTIAL, WeightsFolder, alone
-from daemon.weights.sources import Offer, Source
-from models.contract.weights import MANIFEST, Catalogue, Damage, Entry, Resource, WeightFile, plain_size, verify
-from models.reconviagen.weights import CATALOGUE as RECONVIAGEN
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.host.machine import Room, room_at
+from meshdrop.daemon.weights.folder import PARTIAL, WeightsFolder, alone
+from meshdrop.daemon.weights.sources import Offer, Source
+from meshdrop.models.contract.weights import (
+    MANIFEST,
+    Catalogue,
+    Damage,
+    Entry,
+    Resource,
+    WeightFile,
+    plain_size,
+    verify,
+)
+from meshdrop.models.reconviagen.weights import CATALOGUE as RECONVIAGEN
 
 #: The models that have weights.
 CATALOGUES = {catalogue.model: catalogue for catalogue in (RECONVIAGEN,)}

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.errors import MeshdropError
-from daemon.weights.sources import Offer
-from models.contract.weights import (
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.weights.sources import Offer
+from meshdrop.models.contract.weights import (
     MANIFEST,
     BadManifest,
     Catalogue,

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from daemon.base.errors import MeshdropError
-from daemon.weights.sources import Offer
-from models.contract.weights import Resource, WeightFile
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.weights.sources import Offer
+from meshdrop.models.contract.weights import Resource, WeightFile
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling

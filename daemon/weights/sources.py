@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from daemon.base.errors import MeshdropError
-from models.contract.weights import MANIFEST, BadManifest, Catalogue, Resource, WeightFile, plain_size, read_manifest
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.models.contract.weights import (
+    MANIFEST,
+    BadManifest,
+    Catalogue,
+    Resource,
+    WeightFile,
+    plain_size,
+    read_manifest,
+)
 
 _CHUNK = 4 << 20
 

@@ -11,9 +11,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from daemon.base.errors import MeshdropError
-from daemon.weights.fetch import FetchPlan, check
-from models.contract.weights import Catalogue, Damage, Entry, plain_size
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.weights.fetch import FetchPlan, check
+from meshdrop.models.contract.weights import Catalogue, Damage, Entry, plain_size
 
 
 def size(count: int) -> str:

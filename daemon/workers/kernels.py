@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.base.log import get_logger
-from daemon.base.users import others_who_write
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.users import others_who_write
 
 log = get_logger()
 

@@ -21,17 +21,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.base.errors import RUN_FAILURES
-from daemon.workers import kernels
-from daemon.workers.strays import Network, kill_marked
-from daemon.workers.worker_memory import allowed_mib, watch
-from models.contract.weights import WEIGHTS_KEY
-from models.files import walk
-from models.files.limits import CaptureLimits
-from models.files.problem import printable
+from meshdrop.daemon.base.errors import RUN_FAILURES
+from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.strays import Network, kill_marked
+from meshdrop.daemon.workers.worker_memory import allowed_mib, watch
+from meshdrop.models.contract.weights import WEIGHTS_KEY
+from meshdrop.models.files import walk
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import printable
 
 if TYPE_CHECKING:
-    from daemon.base.settings import Settings
+    from meshdrop.daemon.base.settings import Settings
 
 RUN_KEY = "MESHDROP_RUN"
 OWNER_KEY = "MESHDROP_STATE"
@@ -218,7 +218,7 @@ class WorkerProcess:
             (os.POSIX_SPAWN_DUP2, log_write, 2),
             (os.POSIX_SPAWN_DUP2, message_write, 3),
         ]
-        arguments = [sys.executable, "-I", "-m", "models.worker", str(request_file)]
+        arguments = [sys.executable, "-I", "-m", "meshdrop.models.worker", str(request_file)]
         try:
             pid = os.posix_spawn(
                 sys.executable, arguments, environment,

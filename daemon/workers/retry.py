@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.base.errors import MAX_ATTEMPTS, RUN_FAILURES
-from db.records import Job, ModelRun
+from meshdrop.daemon.base.errors import MAX_ATTEMPTS, RUN_FAILURES
+from meshdrop.db.records import Job, ModelRun
 
 Outcomes = Mapping[str, Mapping[str, Any]]
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from daemon.base import fsops
-from daemon.base.errors import RUN_FAILURES
-from daemon.base.log import get_logger
-from daemon.workers.executor import Attempt, Report
-from daemon.workers.process import RUN_KEY, Ended, Home, TimeLimits, WorkerProcess, read_answer, worker_request
-from daemon.workers.strays import kill_marked
-from daemon.workers.warming import Warming
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import RUN_FAILURES
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.workers.executor import Attempt, Report
+from meshdrop.daemon.workers.process import RUN_KEY, Ended, Home, TimeLimits, WorkerProcess, read_answer, worker_request
+from meshdrop.daemon.workers.strays import kill_marked
+from meshdrop.daemon.workers.warming import Warming
+from meshdrop.models.files.limits import CaptureLimits
 
 log = get_logger()
 

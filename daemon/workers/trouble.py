@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.base import fsops
-from daemon.base.errors import PASSING, ConfigurationError, LeftBehind, ShareUnavailable
-from daemon.base.log import get_logger
-from daemon.base.places import Places, shown
-from daemon.base.share import Share, probe_rename
-from daemon.workers import kernels
-from daemon.workers.kernels import OpenToOthers
-from db.engine import RecordUnavailable
-from db.records import Job
-from db.states import State
-from models.files.problem import printable
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import PASSING, ConfigurationError, LeftBehind, ShareUnavailable
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.base.share import Share, probe_rename
+from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.kernels import OpenToOthers
+from meshdrop.db.engine import RecordUnavailable
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
+from meshdrop.models.files.problem import printable
 
 log = get_logger()
 

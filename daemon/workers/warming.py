@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.base.log import get_logger
-from daemon.workers import kernels
-from daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, worker_request
-from daemon.workers.trouble import is_passing
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, worker_request
+from meshdrop.daemon.workers.trouble import is_passing
+from meshdrop.models.files.limits import CaptureLimits
 
 log = get_logger()
 

@@ -16,9 +16,9 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from daemon.host.machine import Machine
-from daemon.host.memory import memory_limits
-from daemon.host.processes import ProcessFacts
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.memory import memory_limits
+from meshdrop.daemon.host.processes import ProcessFacts
 
 #: Of what the machine and its control group have, for one worker when nothing is set.
 SHARE = 3 / 4

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from db.tables import Base
+from meshdrop.db.tables import Base
 
 connection = context.config.attributes.get("connection")
 if connection is None:
-    raise SystemExit("migrations run through db.engine, which opens the transaction: start `meshdrop run`")
+    raise SystemExit("migrations run through meshdrop.db.engine, which opens the transaction: start `meshdrop run`")
 
 context.configure(
     connection=connection,

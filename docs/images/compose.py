@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from models.formats.cameras import Camera, look_at
-from models.measure.pictures import TILE_PX
-from models.mesh.mesh import read_mesh
-from models.raster.render import render
+from meshdrop.models.formats.cameras import Camera, look_at
+from meshdrop.models.measure.pictures import TILE_PX
+from meshdrop.models.mesh.mesh import read_mesh
+from meshdrop.models.raster.render import render
 
 TARGET = Path(__file__).parent / "snail.png"
 SIZE = (1600, 720)

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from models.files.names import folded
-from models.files.problem import Problem
-from models.formats.sidecar import CANONICAL_NAMES, Sidecar
+from meshdrop.models.files.names import folded
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.sidecar import CANONICAL_NAMES, Sidecar
 
 Role = Literal["image", "depth", "mask"]
 

@@ -16,17 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capture.layout import Expectation, ViewFiles, expect, most_bytes
-from models.capture.masks import background_colour, mask_from_border, mask_from_depth, soft_edges, straight_colour
-from models.capture.rig_profile import NO_RIGS, Rigs
-from models.files.folder import CaptureFolder
-from models.files.jpeg import JpegInfo, check_jpeg, is_jpeg_name
-from models.files.jpeg import pixels_only as jpeg_pixels
-from models.files.limits import CaptureLimits
-from models.files.png import Kind, PngInfo, check_png, pixels_only
-from models.files.problem import CaptureError, Problem
-from models.formats.cameras import Camera
-from models.formats.stated_camera import CameraError, stated_camera
+from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
+from meshdrop.models.capture.masks import (
+    background_colour,
+    mask_from_border,
+    mask_from_depth,
+    soft_edges,
+    straight_colour,
+)
+from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
+from meshdrop.models.files.folder import CaptureFolder
+from meshdrop.models.files.jpeg import JpegInfo, check_jpeg, is_jpeg_name
+from meshdrop.models.files.jpeg import pixels_only as jpeg_pixels
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.png import Kind, PngInfo, check_png, pixels_only
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.formats.stated_camera import CameraError, stated_camera
 
 __all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "View", "read_capture", "read_stated_capture"]
 

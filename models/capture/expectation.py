@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.capture.canonical import OTHER_PICTURES
-from models.capture.rig_profile import RigProfile
-from models.files.jpeg import is_jpeg_name
-from models.files.names import listing
-from models.files.problem import Problem, printable
-from models.formats.sidecar import Sidecar
+from meshdrop.models.capture.canonical import OTHER_PICTURES
+from meshdrop.models.capture.rig_profile import RigProfile
+from meshdrop.models.files.jpeg import is_jpeg_name
+from meshdrop.models.files.names import listing
+from meshdrop.models.files.problem import Problem, printable
+from meshdrop.models.formats.sidecar import Sidecar
 
 Kind = Literal["canonical", "frames", "unknown"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.capture.capture import Capture
+from meshdrop.models.capture.capture import Capture
 
 #: Captures with up to this many views have none to spare.
 FITTED_AT_LEAST = 8

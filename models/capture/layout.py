@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from models.capture import canonical
-from models.capture.canonical import PICTURE_FOLDERS, as_png, other_pictures, place_of
-from models.capture.expectation import Expectation, ViewFiles
-from models.capture.rig_claims import find_rig
-from models.capture.rig_profile import NO_RIGS, Rigs, placed, strangers, twins
-from models.capture.view_files import CaptureFiles, canonical_plan, framed_plan
-from models.files.limits import CaptureLimits
-from models.files.names import (
+from meshdrop.models.capture import canonical
+from meshdrop.models.capture.canonical import PICTURE_FOLDERS, as_png, other_pictures, place_of
+from meshdrop.models.capture.expectation import Expectation, ViewFiles
+from meshdrop.models.capture.rig_claims import find_rig
+from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs, placed, strangers, twins
+from meshdrop.models.capture.view_files import CaptureFiles, canonical_plan, framed_plan
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import (
     RETURNED_FOLDER,
     folder_of,
     is_blocker,
@@ -27,12 +27,12 @@ from models.files.names import (
     listing,
     sort_names,
 )
-from models.files.problem import Problem
-from models.formats import camera_formats
-from models.formats.camera_formats import most_bytes
-from models.formats.formats import Cameras, Folder
-from models.formats.poseless import why_no_capture
-from models.formats.sidecar import (
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats import camera_formats
+from meshdrop.models.formats.camera_formats import most_bytes
+from meshdrop.models.formats.formats import Cameras, Folder
+from meshdrop.models.formats.poseless import why_no_capture
+from meshdrop.models.formats.sidecar import (
     CANONICAL_NAMES,
     OWN_SIDECAR,
     Options,

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.capture.capture import Capture
-from models.formats.cameras import Camera
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.formats.cameras import Camera
 
 #: The origin is far when it is so many times as far as the cameras are from what they look at: single precision then
 #: still has a hundred thousandth of that.

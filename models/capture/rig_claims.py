@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from models.capture.rig_profile import FILE, RigProfile, Rigs, keys_of_pictures, parse_profile, unknown_rig
-from models.files.limits import CaptureLimits
-from models.files.names import folded, folder_of, last_of, outer_folders
-from models.files.problem import Problem
-from models.formats.sidecar import Sidecar
+from meshdrop.models.capture.rig_profile import FILE, RigProfile, Rigs, keys_of_pictures, parse_profile, unknown_rig
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import folded, folder_of, last_of, outer_folders
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.sidecar import Sidecar
 
 
 @dataclass(frozen=True)

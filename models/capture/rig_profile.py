@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from models.files.limits import CaptureLimits
-from models.files.names import folded, is_rendered_pass
-from models.files.problem import Problem
-from models.formats.json_table import Complaints, load_object, short
-from models.formats.sidecar import PHOTOGRAPHS, RIG_NAME, Sidecar, StatedFrame, state
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import folded, is_rendered_pass
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.json_table import Complaints, load_object, short
+from meshdrop.models.formats.sidecar import PHOTOGRAPHS, RIG_NAME, Sidecar, StatedFrame, state
 
 FILE = "rig.json"
 SCHEMA = "meshdrop.rig/1"

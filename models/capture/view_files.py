@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from models.capture import canonical
-from models.capture.canonical import Role, as_png
-from models.capture.expectation import Kind, ViewFiles
-from models.files.names import folded
-from models.files.problem import Problem
-from models.formats import camera_formats
-from models.formats.sidecar import CANONICAL_NAMES, Sidecar, StatedFrame
+from meshdrop.models.capture import canonical
+from meshdrop.models.capture.canonical import Role, as_png
+from meshdrop.models.capture.expectation import Kind, ViewFiles
+from meshdrop.models.files.names import folded
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats import camera_formats
+from meshdrop.models.formats.sidecar import CANONICAL_NAMES, Sidecar, StatedFrame
 
 
 @dataclass(frozen=True)

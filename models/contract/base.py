@@ -1,8 +1,6 @@
 """What a reconstruction model promises, and the values that cross its boundary.
 
-This package has no ``__init__.py`` on purpose. ReconViaGen's dependencies import a top-level namespace
-package that is also called ``models``; a regular package here would hide theirs, a namespace package
-merges with it. Nothing heavy is imported here: the daemon reads this file too.
+Nothing heavy is imported here: the daemon reads this file too.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from models.capture.capture import Capture
-    from models.mesh.mesh import TexturedMesh
+    from meshdrop.models.capture.capture import Capture
+    from meshdrop.models.mesh.mesh import TexturedMesh
 
 #: ``write(path, extras)``: makes one whole file at ``path``; ``extras`` (plain JSON values) say which program and model
 #: made it, for formats that have room for that.

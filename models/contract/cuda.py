@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from models.contract.base import ModelUnavailable
+from meshdrop.models.contract.base import ModelUnavailable
 
 
 def need_cuda(model: str, cure: str = "") -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from models.contract.base import ModelUnavailable, ReconstructionModel
-from models.contract.options import WrongSettings
+from meshdrop.models.contract.base import ModelUnavailable, ReconstructionModel
+from meshdrop.models.contract.options import WrongSettings
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ BUILT_IN: dict[str, ModelEntry] = {
     entry.name: entry
     for entry in (
         ModelEntry(
-            "fusion", "depth fusion and baked photographs; any CPU", "models.fusion.model:Fusion",
-            "models.fusion.settings:FusionSettings",
+            "fusion", "depth fusion and baked photographs; any CPU", "meshdrop.models.fusion.model:Fusion",
+            "meshdrop.models.fusion.settings:FusionSettings",
         ),
         ModelEntry(
-            "nvdiffrec", "inverse rendering; needs CUDA", "models.nvdiffrec.model:Nvdiffrec",
-            "models.nvdiffrec.settings:NvdiffrecSettings",
+            "nvdiffrec", "inverse rendering; needs CUDA", "meshdrop.models.nvdiffrec.model:Nvdiffrec",
+            "meshdrop.models.nvdiffrec.settings:NvdiffrecSettings",
             ("nvdiffrast: NVIDIA's own licence, research and evaluation only",),
         ),
         ModelEntry(
             "reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA and weights",
-            "models.reconviagen.model:Reconviagen", "models.reconviagen.settings:ReconviagenSettings",
+            "meshdrop.models.reconviagen.model:Reconviagen", "meshdrop.models.reconviagen.settings:ReconviagenSettings",
             (
                 "VGGT's weights, and what was derived from them: CC BY-NC 4.0, no commercial use",
                 'export = "to_glb" needs nvdiffrast and diff-gaussian-rasterization: research only',

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from models.contract.base import ModelUnavailable
+from meshdrop.models.contract.base import ModelUnavailable
 
 #: The folder with one subfolder of weights for each model; the daemon hands it to the workers.
 WEIGHTS_KEY = "MESHDROP_WEIGHTS_DIR"

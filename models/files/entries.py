@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.files.limits import CaptureLimits
-from models.files.names import is_blocker, is_litter, is_own_output
-from models.files.problem import Problem
-from models.files.walk import FILE, FOLDER, reach
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import is_blocker, is_litter, is_own_output
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.files.walk import FILE, FOLDER, reach
 
 Kind = Literal["file", "symlink", "deep", "wide", "closed", "other"]
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.files.entries import odd_entries, take_facts
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError, Problem
-from models.files.walk import FILE, held, reach
+from meshdrop.models.files.entries import odd_entries, take_facts
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.files.walk import FILE, held, reach
 
 
 class CaptureFolder:

@@ -11,8 +11,8 @@ import os
 import re
 from dataclasses import dataclass
 
-from models.files.limits import CaptureLimits
-from models.files.problem import Problem
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import Problem
 
 SIGNATURE = b"\xff\xd8\xff"
 EOI = b"\xff\xd9"

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 
-from models.files.problem import printable
+from meshdrop.models.files.problem import printable
 
 #: What the daemon wrote into a folder that comes back from ``outbox/`` or ``failed/``.
 OWN_FILES = frozenset({"why.txt", "failure.json", "report.html", "report.json", "receipt.json", "log.txt"})

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from models.files.limits import CaptureLimits
-from models.files.problem import Problem
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import Problem
 
 Kind = Literal["image", "depth", "mask"]
 

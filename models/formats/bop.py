@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from models.formats.formats import Cameras, Folder
-from models.formats.json_table import Complaints, as_float, is_number, load_object, wrong
-from models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
+from meshdrop.models.formats.formats import Cameras, Folder
+from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object, wrong
+from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
 
 FILE = "scene_camera.json"
 _NO_POSE = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from models.files.limits import CaptureLimits
-from models.files.names import is_rendered_pass, outer_folders
-from models.formats import bop, colmap, polycam
-from models.formats.formats import Cameras, Folder
-from models.formats.sidecar import StatedFrame, most_sidecar_bytes, parse_sidecar
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import is_rendered_pass, outer_folders
+from meshdrop.models.formats import bop, colmap, polycam
+from meshdrop.models.formats.formats import Cameras, Folder
+from meshdrop.models.formats.sidecar import StatedFrame, most_sidecar_bytes, parse_sidecar
 
 #: nerfstudio and instant-ngp, then Blender's NeRF-synthetic.
 TRANSFORMS = ("transforms.json", "transforms_train.json")

@@ -18,11 +18,11 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models.files.limits import CaptureLimits
-from models.files.problem import Problem
-from models.formats.formats import Cameras, Folder
-from models.formats.json_table import Complaints
-from models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, clean_path
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.formats import Cameras, Folder
+from meshdrop.models.formats.json_table import Complaints
+from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, clean_path
 
 _T = TypeVar("_T")
 #: Where a model lies in a capture, in the order of preference; "" stands for the folder itself.

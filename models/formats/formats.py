@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from models.files.limits import CaptureLimits
-from models.files.problem import Problem
-from models.formats.sidecar import Sidecar
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.sidecar import Sidecar
 
 
 @dataclass(frozen=True)

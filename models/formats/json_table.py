@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from models.files.problem import Problem
+from meshdrop.models.files.problem import Problem
 
 #: Nobody reads a page of thousands of problems.
 MOST_COMPLAINTS = 20

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from models.files.problem import Problem
-from models.formats.formats import Cameras, Folder
-from models.formats.json_table import Complaints, as_float, is_number, load_object
-from models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.formats import Cameras, Folder
+from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object
+from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
 
 #: Folder of cameras and of the pictures they belong to, the better ones first.
 _PAIRS = (("corrected_cameras/", "corrected_images/"), ("cameras/", "images/"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from models.files.names import last_of
-from models.files.problem import Problem, printable
+from meshdrop.models.files.names import last_of
+from meshdrop.models.files.problem import Problem, printable
 
 _COLMAP = (
     "Find the cameras first (COLMAP does it from photographs), then drop images/ and sparse/ together; "

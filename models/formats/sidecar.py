@@ -14,9 +14,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError, Problem
-from models.formats.json_table import Complaints, as_float, is_number, load_object, refuse_non_finite, short, wrong
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.formats.json_table import (
+    Complaints,
+    as_float,
+    is_number,
+    load_object,
+    refuse_non_finite,
+    short,
+    wrong,
+)
 
 Axes = Literal["opengl", "opencv"]
 Pose = Literal["camera_to_world", "world_to_camera"]

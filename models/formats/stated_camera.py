@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formats.cameras import Camera, canonical_camera, nearest_rotation, opengl_camera_to_world
-from models.formats.sidecar import Intrinsics, Sidecar, StatedFrame
+from meshdrop.models.formats.cameras import Camera, canonical_camera, nearest_rotation, opengl_camera_to_world
+from meshdrop.models.formats.sidecar import Intrinsics, Sidecar, StatedFrame
 
 #: R'R may differ from the identity by this much: poses printed with four digits still pass.
 ROTATION_TOLERANCE = 2e-3

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from models.capture.capture import Capture
-from models.contract.base import ModelResult, Progress, ReconstructionModel
-from models.fusion.settings import FusionSettings
-from models.surface import extraction, tsdf, volume
-from models.surface.dressing import TimedStages, dress
-from models.surface.range_view import RangeView, prepare
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import ModelResult, Progress, ReconstructionModel
+from meshdrop.models.fusion.settings import FusionSettings
+from meshdrop.models.surface import extraction, tsdf, volume
+from meshdrop.models.surface.dressing import TimedStages, dress
+from meshdrop.models.surface.range_view import RangeView, prepare
 
 
 class Fusion(ReconstructionModel):

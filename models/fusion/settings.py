@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.contract.options import checked
+from meshdrop.models.contract.options import checked
 
 
 @dataclass(frozen=True)

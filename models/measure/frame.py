@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import View
-from models.formats.cameras import Camera
+from meshdrop.models.capture.capture import View
+from meshdrop.models.formats.cameras import Camera
 
 #: Side of the windows of SSIM, and the least side of a frame.
 WINDOW_PX = 7

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.capture.capture import Capture
-from models.contract.base import Progress
-from models.files.limits import VIEWER_BYTES
-from models.measure.frame import frame_of
-from models.measure.page_pictures import PAGE, save_view
-from models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
-from models.measure.quality import Quality, compare, summarise
-from models.mesh.mesh import MeshError, TexturedMesh
-from models.mesh.reload import MeshFacts, check_files
-from models.mesh.topology import Topology, topology
-from models.mesh.viewer_copy import viewer_copy
-from models.raster.render import render
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import Progress
+from meshdrop.models.files.limits import VIEWER_BYTES
+from meshdrop.models.measure.frame import frame_of
+from meshdrop.models.measure.page_pictures import PAGE, save_view
+from meshdrop.models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
+from meshdrop.models.measure.quality import Quality, compare, summarise
+from meshdrop.models.mesh.mesh import MeshError, TexturedMesh
+from meshdrop.models.mesh.reload import MeshFacts, check_files
+from meshdrop.models.mesh.topology import Topology, topology
+from meshdrop.models.mesh.viewer_copy import viewer_copy
+from meshdrop.models.raster.render import render
 
 #: An odd number puts one sample on the pixel's centre, where measured depth belongs.
 SAMPLES = 3

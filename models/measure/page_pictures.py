@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capture.capture import View
-from models.measure.pictures import PictureWindow, cut_square, difference
-from models.measure.quality import over_white
-from models.raster.render import Picture
+from meshdrop.models.capture.capture import View
+from meshdrop.models.measure.pictures import PictureWindow, cut_square, difference
+from meshdrop.models.measure.quality import over_white
+from meshdrop.models.raster.render import Picture
 
 Floats = NDArray[np.float32]
 

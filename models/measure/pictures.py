@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_dilation
 
-from models.capture.capture import Capture, View
-from models.formats.cameras import Camera, look_at
-from models.measure.frame import Frame, mesh_frame
-from models.measure.quality import COVERED, ViewQuality, over_white
-from models.mesh.mesh import TexturedMesh
-from models.raster import numba_raster as raster
-from models.raster.render import Picture
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.formats.cameras import Camera, look_at
+from meshdrop.models.measure.frame import Frame, mesh_frame
+from meshdrop.models.measure.quality import COVERED, ViewQuality, over_white
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster import numba_raster as raster
+from meshdrop.models.raster.render import Picture
 
 Floats = NDArray[np.float32]
 Colour = tuple[int, int, int]

@@ -7,8 +7,8 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from models.contract.base import ModelResult
-from models.contract.registry import BUILT_IN
+from meshdrop.models.contract.base import ModelResult
+from meshdrop.models.contract.registry import BUILT_IN
 
 _SHAPING = ("meshdrop", "numpy", "numba", "scipy", "scikit-image", "trimesh", "pillow", "torch", "nvdiffrast")
 

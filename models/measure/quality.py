@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from skimage.metrics import structural_similarity
 
-from models.capture.capture import View
-from models.raster.render import Picture
+from meshdrop.models.capture.capture import View
+from meshdrop.models.raster.render import Picture
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]

@@ -38,7 +38,7 @@ def write_extra_formats(folder: Path, formats: Sequence[str]) -> tuple[list[Path
 
 def _convert(source: Path, target: Path) -> str | None:
     """None when ``target`` is there and proven, else why not."""
-    command = [sys.executable, "-I", "-m", "models.mesh.usdz", str(source), str(target)]
+    command = [sys.executable, "-I", "-m", "meshdrop.models.mesh.usdz", str(source), str(target)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.errors import MeshError
+from meshdrop.models.mesh.errors import MeshError
 
 
 @dataclass(frozen=True)

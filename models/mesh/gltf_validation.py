@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from models.mesh.gltf_engines import Engine, EngineFailed, ValidatorReply, engine, limit_memory
+from meshdrop.models.mesh.gltf_engines import Engine, EngineFailed, ValidatorReply, engine, limit_memory
 
 SEVERITIES = ("error", "warning", "info", "hint")
 #: Of all files together; the counts are whole.

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.mesh.cleaning import Triangles, clean, weld
-from models.mesh.errors import MeshError
-from models.mesh.glb import GlbContent, encode_glb
-from models.mesh.glb_reader import GlbMesh, decode_glb
-from models.mesh.obj import encode_mtl, encode_obj
-from models.mesh.ply import encode_ply
+from meshdrop.models.mesh.cleaning import Triangles, clean, weld
+from meshdrop.models.mesh.errors import MeshError
+from meshdrop.models.mesh.glb import GlbContent, encode_glb
+from meshdrop.models.mesh.glb_reader import GlbMesh, decode_glb
+from meshdrop.models.mesh.obj import encode_mtl, encode_obj
+from meshdrop.models.mesh.ply import encode_ply
 
 __all__ = [
     "MESH_FILES", "MeshError", "TexturedMesh", "decode_picture", "glb_with_jpeg", "read_glb", "read_mesh",

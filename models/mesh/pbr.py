@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.errors import MeshError
-from models.mesh.glb import GlbContent, GlbMaterial, encode_glb
-from models.mesh.mesh import TexturedMesh, decode_picture, encode_picture
-from models.mesh.tangents import tangent_frames
+from meshdrop.models.mesh.errors import MeshError
+from meshdrop.models.mesh.glb import GlbContent, GlbMaterial, encode_glb
+from meshdrop.models.mesh.mesh import TexturedMesh, decode_picture, encode_picture
+from meshdrop.models.mesh.tangents import tangent_frames
 
 Picture = NDArray[np.uint8]
 

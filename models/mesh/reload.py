@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.extra_formats import EXTRA_FILES
-from models.mesh.glb_reader import GlbMesh, decode_glb
-from models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, decode_picture, welded_mesh
-from models.mesh.pbr import MATERIAL_FILES, read_material
-from models.mesh.radiance_hdr import HdrError, read_hdr
-from models.mesh.usdz_package import check_usdz
-from models.mesh.uv_overlap import overlap_share
+from meshdrop.models.mesh.extra_formats import EXTRA_FILES
+from meshdrop.models.mesh.glb_reader import GlbMesh, decode_glb
+from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, decode_picture, welded_mesh
+from meshdrop.models.mesh.pbr import MATERIAL_FILES, read_material
+from meshdrop.models.mesh.radiance_hdr import HdrError, read_hdr
+from meshdrop.models.mesh.usdz_package import check_usdz
+from meshdrop.models.mesh.uv_overlap import overlap_share
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]

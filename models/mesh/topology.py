@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from models.mesh.cleaning import Triangles, degenerate, weld
+from meshdrop.models.mesh.cleaning import Triangles, degenerate, weld
 
 Ints = NDArray[np.int64]
 

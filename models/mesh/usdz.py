@@ -1,4 +1,4 @@
-"""USDZ, the package that Apple's viewers open: ``python -I -m models.mesh.usdz SOURCE.glb TARGET.usdz``.
+"""USDZ, the package that Apple's viewers open: ``python -I -m meshdrop.models.mesh.usdz SOURCE.glb TARGET.usdz``.
 
 Made from a finished GLB and read back by USD itself before the program ends well. Needs usd-core.
 """
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from pxr import Gf, Sdf, Usd, UsdGeom, UsdShade, Vt  # type: ignore[import-untyped,unused-ignore]
 
-from models.mesh.glb_reader import decode_glb
-from models.mesh.mesh import MeshError, TexturedMesh, encode_picture, welded_mesh
-from models.mesh.pbr import Material, read_material
+from meshdrop.models.mesh.glb_reader import decode_glb
+from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, encode_picture, welded_mesh
+from meshdrop.models.mesh.pbr import Material, read_material
 
 LAYER = "mesh.usdc"
 _SURFACE = "/mesh/surface"

@@ -9,7 +9,7 @@ import io
 import struct
 import zipfile
 
-from models.mesh.errors import MeshError
+from meshdrop.models.mesh.errors import MeshError
 
 #: USD maps the files into memory where they lie in the archive.
 ALIGNMENT = 64

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from models.mesh.mesh import MeshError, TexturedMesh, glb_with_jpeg
+from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, glb_with_jpeg
 
 Ints = NDArray[np.int64]
 

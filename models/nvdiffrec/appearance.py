@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.nvdiffrec.drawing import Drawing, compose
-from models.nvdiffrec.light import LightFilter, greyness, radiance, uniform_light
-from models.nvdiffrec.losses import Weights, roughness
-from models.nvdiffrec.material import Textures, from_file, to_file
-from models.nvdiffrec.samples import Samples
-from models.nvdiffrec.shading import (
+from meshdrop.models.nvdiffrec.drawing import Drawing, compose
+from meshdrop.models.nvdiffrec.light import LightFilter, greyness, radiance, uniform_light
+from meshdrop.models.nvdiffrec.losses import Weights, roughness
+from meshdrop.models.nvdiffrec.material import Textures, from_file, to_file
+from meshdrop.models.nvdiffrec.samples import Samples
+from meshdrop.models.nvdiffrec.shading import (
     DIELECTRIC,
     brdf_table,
     decode_normal,
@@ -24,7 +24,7 @@ from models.nvdiffrec.shading import (
     shading_normal,
     srgb_to_linear,
 )  # fmt: skip
-from models.raster.differentiable import Raster
+from meshdrop.models.raster.differentiable import Raster
 
 #: Texels of the light: one is eleven degrees wide.
 LIGHT_SIZE = (16, 32)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from models.nvdiffrec.appearance import Appearance, Colouring, draw
-from models.nvdiffrec.losses import Weights, masked_psnr, robust
-from models.nvdiffrec.samples import Samples
-from models.nvdiffrec.scene import Scene
-from models.raster.differentiable import Raster
+from meshdrop.models.nvdiffrec.appearance import Appearance, Colouring, draw
+from meshdrop.models.nvdiffrec.losses import Weights, masked_psnr, robust
+from meshdrop.models.nvdiffrec.samples import Samples
+from meshdrop.models.nvdiffrec.scene import Scene
+from meshdrop.models.raster.differentiable import Raster
 
 #: Steps over which the rates grow, the share to which they fall, and after how many the state is looked at and kept.
 WARM_UP, LAST, LOOK_EVERY = 10, 0.05, 25

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.nvdiffrec.scene import Scene
-from models.raster.differentiable import Raster
+from meshdrop.models.nvdiffrec.scene import Scene
+from meshdrop.models.raster.differentiable import Raster
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.nvdiffrec.tets import Lattice
-from models.surface import tsdf
-from models.surface.range_view import RangeView
-from models.surface.volume import Grid, object_grid
+from meshdrop.models.nvdiffrec.tets import Lattice
+from meshdrop.models.surface import tsdf
+from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.surface.volume import Grid, object_grid
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from models.capture.capture import View
-from models.measure.frame import frame_of
-from models.measure.quality import ViewQuality, compare, summarise
-from models.mesh.mesh import TexturedMesh
-from models.raster.render import render
+from meshdrop.models.capture.capture import View
+from meshdrop.models.measure.frame import frame_of
+from meshdrop.models.measure.quality import ViewQuality, compare, summarise
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster.render import render
 
 #: One sample lies on the pixel's centre, where measured depth belongs.
 SAMPLES = 3

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from models.nvdiffrec.ggx import cosine_directions, ggx_half_vectors, reflect
+from meshdrop.models.nvdiffrec.ggx import cosine_directions, ggx_half_vectors, reflect
 
 #: Levels of the glossy look-up, evenly spaced over roughness 0..1; level 0 is the mirror.
 LEVELS = 6

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.nvdiffrec.drawing import Drawing
-from models.nvdiffrec.scene import Scene
+from meshdrop.models.nvdiffrec.drawing import Drawing
+from meshdrop.models.nvdiffrec.scene import Scene
 
 
 @dataclass(frozen=True)

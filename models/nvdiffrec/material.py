@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.mesh.pbr import Material
-from models.nvdiffrec.shading import linear_to_srgb, srgb_to_linear
+from meshdrop.models.mesh.pbr import Material
+from meshdrop.models.nvdiffrec.shading import linear_to_srgb, srgb_to_linear
 
 #: The least blue of a normal texture: a normal that points into the surface means nothing (glTF 2.0, section 3.9.3).
 LEAST_BLUE = 128

@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.capture.capture import Capture
-from models.capture.holdout import FITTED_AT_LEAST, hold_out
-from models.contract.base import Writer
-from models.mesh.mesh import TexturedMesh
-from models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
-from models.mesh.radiance_hdr import write_hdr
-from models.nvdiffrec.appearance import Lit, Optics, Painted
-from models.nvdiffrec.appearance_fit import A, Fitted, Gallery, back_projected, fit
-from models.nvdiffrec.losses import Weights
-from models.nvdiffrec.material import to_file
-from models.nvdiffrec.passes import plan
-from models.nvdiffrec.samples import samples_of
-from models.nvdiffrec.scene import build_scene
-from models.raster.differentiable import Raster
-from models.surface.range_view import RangeView
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.capture.holdout import FITTED_AT_LEAST, hold_out
+from meshdrop.models.contract.base import Writer
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
+from meshdrop.models.mesh.radiance_hdr import write_hdr
+from meshdrop.models.nvdiffrec.appearance import Lit, Optics, Painted
+from meshdrop.models.nvdiffrec.appearance_fit import A, Fitted, Gallery, back_projected, fit
+from meshdrop.models.nvdiffrec.losses import Weights
+from meshdrop.models.nvdiffrec.material import to_file
+from meshdrop.models.nvdiffrec.passes import plan
+from meshdrop.models.nvdiffrec.samples import samples_of
+from meshdrop.models.nvdiffrec.scene import build_scene
+from meshdrop.models.raster.differentiable import Raster
+from meshdrop.models.surface.range_view import RangeView
 
 #: The material must be better on the spared views by this much, in dB: less is no reason for two more files.
 LEAST_GAIN_DB = 0.1

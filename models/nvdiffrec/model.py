@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture
-from models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer, silent
-from models.contract.cuda import need_cuda
-from models.contract.stages import StageLog
-from models.fusion.model import Fusion
-from models.nvdiffrec import judge
-from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
-from models.surface.extraction import COST
-from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
-from models.surface.range_view import RangeView, prepare
-from models.surface.simplify import simplify
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer, silent
+from meshdrop.models.contract.cuda import need_cuda
+from meshdrop.models.contract.stages import StageLog
+from meshdrop.models.fusion.model import Fusion
+from meshdrop.models.nvdiffrec import judge
+from meshdrop.models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
+from meshdrop.models.surface.extraction import COST
+from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from meshdrop.models.surface.range_view import RangeView, prepare
+from meshdrop.models.surface.simplify import simplify
 
 if TYPE_CHECKING:
-    from models.nvdiffrec.materials import Contest
-    from models.nvdiffrec.rounds import Outcome
-    from models.nvdiffrec.search import Progress as Searched
-    from models.raster.differentiable import Raster
+    from meshdrop.models.nvdiffrec.materials import Contest
+    from meshdrop.models.nvdiffrec.rounds import Outcome
+    from meshdrop.models.nvdiffrec.search import Progress as Searched
+    from meshdrop.models.raster.differentiable import Raster
 
 LICENCE = "nvdiffrast is under NVIDIA's licence: research and evaluation only"
 #: Shading keeps more of every sample than a look-up does: materials get this fraction of the samples.
@@ -64,17 +64,17 @@ class Nvdiffrec(ReconstructionModel):
 
     def load_weights(self) -> None:
         """Open the device. There are no weights."""
-        from models.raster.differentiable import choose  # noqa: PLC0415 - torch takes seconds
+        from meshdrop.models.raster.differentiable import choose  # noqa: PLC0415 - torch takes seconds
 
         if self.options.device == "cpu":
-            from models.raster.torch_numba import NumbaRaster  # noqa: PLC0415
+            from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: PLC0415
 
             self._raster = NumbaRaster()
             return
         choice = choose()
         if choice.name != "nvdiffrast":
             raise ModelUnavailable(choice.reason, 'mend that, or set `device = "cpu"` (slow) for nvdiffrec')
-        from models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415
+        from meshdrop.models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415
 
         self._raster = NvdiffrastRaster()
 
@@ -124,8 +124,8 @@ class Nvdiffrec(ReconstructionModel):
 
     def _search(self, capture: Capture, views: list[RangeView], log: StageLog) -> tuple[ModelResult, dict[str, Any]]:
         """Pass 1: a surface from the silhouettes and the photographs, dressed like fusion's."""
-        from models.nvdiffrec.passes import search_surface  # noqa: PLC0415 - torch takes seconds
-        from models.nvdiffrec.rounds import dressed  # noqa: PLC0415
+        from meshdrop.models.nvdiffrec.passes import search_surface  # noqa: PLC0415 - torch takes seconds
+        from meshdrop.models.nvdiffrec.rounds import dressed  # noqa: PLC0415
 
         def report(found: Searched) -> None:
             share = found.step / max(found.steps, 1)
@@ -150,7 +150,7 @@ class Nvdiffrec(ReconstructionModel):
         self, capture: Capture, views: list[RangeView], draft: ModelResult, searched: bool, log: StageLog
     ) -> Outcome:
         """Pass 2."""
-        from models.nvdiffrec.rounds import ROUNDS, refine  # noqa: PLC0415 - torch takes seconds
+        from meshdrop.models.nvdiffrec.rounds import ROUNDS, refine  # noqa: PLC0415 - torch takes seconds
 
         def tell(share: float, what: str) -> None:
             self.report_progress(AT["refine"] + share * (AT["verify"] - AT["refine"]), what)
@@ -166,7 +166,7 @@ class Nvdiffrec(ReconstructionModel):
         """Whether a material and a light explain the photographs better; None when that was not found out."""
         import torch  # noqa: PLC0415 - takes seconds
 
-        from models.nvdiffrec.materials import MOST_FITS, MOST_STEPS, decompose, too_few_views  # noqa: PLC0415
+        from meshdrop.models.nvdiffrec.materials import MOST_FITS, MOST_STEPS, decompose, too_few_views  # noqa: PLC0415
 
         steps, began = min(self.options.iterations, MOST_STEPS), time.monotonic()
 

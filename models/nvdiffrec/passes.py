@@ -9,19 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.capture.capture import View
-from models.mesh.mesh import TexturedMesh
-from models.nvdiffrec.drawing import Draft
-from models.nvdiffrec.hull import start_field
-from models.nvdiffrec.losses import Weights
-from models.nvdiffrec.pyramid import COARSEST, search_coarse_to_fine
-from models.nvdiffrec.refine import Refined, Refinement, Report, Schedule
-from models.nvdiffrec.scene import Scene, build_scene, object_sizes
-from models.nvdiffrec.search import Progress, SearchResult, SearchSettings
-from models.nvdiffrec.search_losses import SearchViews
-from models.nvdiffrec.surface import connections
-from models.raster.differentiable import Raster
-from models.surface.range_view import RangeView
+from meshdrop.models.capture.capture import View
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.nvdiffrec.drawing import Draft
+from meshdrop.models.nvdiffrec.hull import start_field
+from meshdrop.models.nvdiffrec.losses import Weights
+from meshdrop.models.nvdiffrec.pyramid import COARSEST, search_coarse_to_fine
+from meshdrop.models.nvdiffrec.refine import Refined, Refinement, Report, Schedule
+from meshdrop.models.nvdiffrec.scene import Scene, build_scene, object_sizes
+from meshdrop.models.nvdiffrec.search import Progress, SearchResult, SearchSettings
+from meshdrop.models.nvdiffrec.search_losses import SearchViews
+from meshdrop.models.nvdiffrec.surface import connections
+from meshdrop.models.raster.differentiable import Raster
+from meshdrop.models.surface.range_view import RangeView
 
 #: Samples a side per pixel: one does not average as a camera does, more than four change nothing that was measured.
 FEWEST_SAMPLES, MOST_SAMPLES = 2, 4

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from models.nvdiffrec.encoding import HashSettings
-from models.nvdiffrec.hull import StartField
-from models.nvdiffrec.search import Progress, SearchResult, SearchSettings, TopologySearch
-from models.nvdiffrec.search_losses import SearchViews
-from models.raster.differentiable import Raster
+from meshdrop.models.nvdiffrec.encoding import HashSettings
+from meshdrop.models.nvdiffrec.hull import StartField
+from meshdrop.models.nvdiffrec.search import Progress, SearchResult, SearchSettings, TopologySearch
+from meshdrop.models.nvdiffrec.search_losses import SearchViews
+from meshdrop.models.raster.differentiable import Raster
 
 #: No lattice has fewer cells along the object than this, unless asked for.
 COARSEST = 24

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.nvdiffrec.drawing import Draft, Drawing, draw
-from models.nvdiffrec.losses import Weights, curvature_probe, deviations, masked_psnr, robust, roughness
-from models.nvdiffrec.scene import Scene
-from models.nvdiffrec.surface import Connections, NewtonSteps, Plate
-from models.raster.differentiable import Raster
+from meshdrop.models.nvdiffrec.drawing import Draft, Drawing, draw
+from meshdrop.models.nvdiffrec.losses import Weights, curvature_probe, deviations, masked_psnr, robust, roughness
+from meshdrop.models.nvdiffrec.scene import Scene
+from meshdrop.models.nvdiffrec.surface import Connections, NewtonSteps, Plate
+from meshdrop.models.raster.differentiable import Raster
 
 #: A pixel moves with the three corners of its triangle: so much larger is the row sum than the diagonal.
 SHARED = 3.0

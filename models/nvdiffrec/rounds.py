@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture
-from models.contract.base import ModelResult, silent
-from models.contract.stages import StageLog
-from models.fusion.settings import FusionSettings
-from models.mesh.cleaning import degenerate
-from models.mesh.mesh import TexturedMesh
-from models.nvdiffrec.passes import refine_mesh
-from models.nvdiffrec.refine import Look, Refined
-from models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
-from models.raster.differentiable import Raster
-from models.surface.dressing import TimedStages, dress
-from models.surface.range_view import RangeView
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import ModelResult, silent
+from meshdrop.models.contract.stages import StageLog
+from meshdrop.models.fusion.settings import FusionSettings
+from meshdrop.models.mesh.cleaning import degenerate
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.nvdiffrec.passes import refine_mesh
+from meshdrop.models.nvdiffrec.refine import Look, Refined
+from meshdrop.models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
+from meshdrop.models.raster.differentiable import Raster
+from meshdrop.models.surface.dressing import TimedStages, dress
+from meshdrop.models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
 

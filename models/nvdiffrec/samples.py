@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.mesh.mesh import TexturedMesh
-from models.mesh.tangents import tangent_frames
-from models.nvdiffrec.drawing import Projected, project
-from models.nvdiffrec.scene import Scene
-from models.raster.differentiable import Raster
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.mesh.tangents import tangent_frames
+from meshdrop.models.nvdiffrec.drawing import Projected, project
+from meshdrop.models.nvdiffrec.scene import Scene
+from meshdrop.models.raster.differentiable import Raster
 
 #: The camera's axes (x right, y down, z forward) as the light has them: y up, looking along -z.
 TO_LIGHT = (1.0, -1.0, -1.0)

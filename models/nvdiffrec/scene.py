@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
-from models.capture.capture import View
-from models.formats.cameras import Camera
-from models.surface.range_view import RangeView
-from models.surface.silhouette import signed_distance
+from meshdrop.models.capture.capture import View
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.surface.silhouette import signed_distance
 
 Floats = NDArray[np.float32]
 

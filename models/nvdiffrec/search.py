@@ -19,16 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.nvdiffrec import search_losses as losses
-from models.nvdiffrec.encoding import HashSettings
-from models.nvdiffrec.field import EPSILON, MaterialField
-from models.nvdiffrec.hull import StartField
-from models.nvdiffrec.plate import ThinPlate
-from models.nvdiffrec.search_losses import SearchViews
-from models.nvdiffrec.shape import ImplicitShape
-from models.nvdiffrec.tets import MarchingTets, TetGrid, TetMesh
-from models.raster.differentiable import Raster
-from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from meshdrop.models.nvdiffrec import search_losses as losses
+from meshdrop.models.nvdiffrec.encoding import HashSettings
+from meshdrop.models.nvdiffrec.field import EPSILON, MaterialField
+from meshdrop.models.nvdiffrec.hull import StartField
+from meshdrop.models.nvdiffrec.plate import ThinPlate
+from meshdrop.models.nvdiffrec.search_losses import SearchViews
+from meshdrop.models.nvdiffrec.shape import ImplicitShape
+from meshdrop.models.nvdiffrec.tets import MarchingTets, TetGrid, TetMesh
+from meshdrop.models.raster.differentiable import Raster
+from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 
 #: Lattice points farther than this many cells outside the hull cannot matter.
 BEYOND_HULL = 1.5

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, max_pool2d, pad, softplus
 
-from models.nvdiffrec.field import MaterialField
-from models.nvdiffrec.tets import TetMesh
-from models.raster.differentiable import Raster
+from meshdrop.models.nvdiffrec.field import MaterialField
+from meshdrop.models.nvdiffrec.tets import TetMesh
+from meshdrop.models.raster.differentiable import Raster
 
 #: Colours are looked up this many pixels beyond the masks: antialiasing mixes neighbours, farther ones never count.
 COLOUR_BEYOND_MASK = 3

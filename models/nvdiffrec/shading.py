@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from models.nvdiffrec.ggx import reflect, smith_lambda, visible_half_vectors
-from models.nvdiffrec.light import Environment
+from meshdrop.models.nvdiffrec.ggx import reflect, smith_lambda, visible_half_vectors
+from meshdrop.models.nvdiffrec.light import Environment
 
 #: Reflectance at normal incidence of every dielectric: an index of refraction of 1.5 (glTF 2.0, appendix B.2.2).
 DIELECTRIC = 0.04

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from models.capture.capture import Capture, CaptureError, MaskSource, View, read_stated_capture
-from models.capture.local_origin import local_origin
-from models.capture.rig_profile import NO_RIGS, Rigs
-from models.files.limits import CaptureLimits
-from models.files.problem import Problem, printable
-from models.formats.sidecar import Options
-from models.probe.probe import ProbeResult, probe
+from meshdrop.models.capture.capture import Capture, CaptureError, MaskSource, View, read_stated_capture
+from meshdrop.models.capture.local_origin import local_origin
+from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import Problem, printable
+from meshdrop.models.formats.sidecar import Options
+from meshdrop.models.probe.probe import ProbeResult, probe
 
 #: Below this share of object pixels with depth, the shape of a view rests on its silhouette.
 THIN_DEPTH = 0.5

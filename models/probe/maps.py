@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.capture.capture import View
-from models.formats.cameras import Camera
-from models.probe.values import FEWEST_POINTS, Reading, ViewScore
+from meshdrop.models.capture.capture import View
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.probe.values import FEWEST_POINTS, Reading, ViewScore
 
 Array = NDArray[np.float64]
 

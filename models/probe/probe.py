@@ -24,13 +24,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture, View
-from models.formats.cameras import OPENCV_TO_OPENGL, opengl_camera_to_world
-from models.formats.sidecar import Axes, Pose, Sidecar
-from models.probe.maps import ViewMap, pair_counts, view_scores
-from models.probe.surfaces import apart
-from models.probe.values import DEPTH_UNITS_M, FOCAL_SCALES, ProbeResult, Reading, Score
-from models.probe.verdict import held_to_rays, judge, second_look
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, opengl_camera_to_world
+from meshdrop.models.formats.sidecar import Axes, Pose, Sidecar
+from meshdrop.models.probe.maps import ViewMap, pair_counts, view_scores
+from meshdrop.models.probe.surfaces import apart
+from meshdrop.models.probe.values import DEPTH_UNITS_M, FOCAL_SCALES, ProbeResult, Reading, Score
+from meshdrop.models.probe.verdict import held_to_rays, judge, second_look
 
 __all__ = ["ProbeResult", "Reading", "Score", "probe"]
 

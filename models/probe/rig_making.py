@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import read_stated_capture
-from models.capture.layout import Expectation, ViewFiles, expect, most_bytes
-from models.capture.rig_profile import FILE, SCHEMA, RigProfile, parse_profile
-from models.files.folder import CaptureFolder
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError, Problem
-from models.formats.sidecar import Sidecar, StatedFrame
-from models.formats.stated_camera import CameraError, camera_pose
-from models.probe.inspection import Inspection, inspect
+from meshdrop.models.capture.capture import read_stated_capture
+from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
+from meshdrop.models.capture.rig_profile import FILE, SCHEMA, RigProfile, parse_profile
+from meshdrop.models.files.folder import CaptureFolder
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.formats.sidecar import Sidecar, StatedFrame
+from meshdrop.models.formats.stated_camera import CameraError, camera_pose
+from meshdrop.models.probe.inspection import Inspection, inspect
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.probe.maps import ViewMap
-from models.probe.values import Reading
+from meshdrop.models.probe.maps import ViewMap
+from meshdrop.models.probe.values import Reading
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.files.problem import Problem
-from models.formats.sidecar import Axes, Pose
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.sidecar import Axes, Pose
 
 Verdict = Literal["verified", "contradicted", "inconclusive"]
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from models.files.problem import Problem
-from models.probe.values import (
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.probe.values import (
     CLEAR_DEFEAT,
     CLEAR_LEAD,
     CLEARLY_CLOSER,

@@ -99,9 +99,9 @@ def choose() -> Choice:
 def best_raster() -> Raster:
     """The implementation that ``choose`` names, ready to draw on its device."""
     if choose().name == "nvdiffrast":
-        from models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - heavy
+        from meshdrop.models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - heavy
 
         return NvdiffrastRaster()
-    from models.raster.torch_numba import NumbaRaster  # noqa: PLC0415 - heavy
+    from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: PLC0415 - heavy
 
     return NumbaRaster()

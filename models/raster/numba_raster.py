@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.formats.cameras import Camera
+from meshdrop.models.formats.cameras import Camera
 
 Floats = NDArray[np.float32]
 

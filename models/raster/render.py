@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formats.cameras import Camera
-from models.mesh.mesh import TexturedMesh
-from models.raster import numba_raster as raster
-from models.raster.numba_raster import Fragments
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster import numba_raster as raster
+from meshdrop.models.raster.numba_raster import Fragments
 
 Floats = NDArray[np.float32]
 

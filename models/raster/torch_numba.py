@@ -19,8 +19,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from models.raster import contract, cpu_antialias, cpu_interpolate, cpu_rasterize, cpu_texture
-from models.raster.edges import far_corners
+from meshdrop.models.raster import contract, cpu_antialias, cpu_interpolate, cpu_rasterize, cpu_texture
+from meshdrop.models.raster.edges import far_corners
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from models.raster import contract
+from meshdrop.models.raster import contract
 
 FLOATS = (torch.float32,)
 #: nvdiffrast reads textures and positions four floats at a time.

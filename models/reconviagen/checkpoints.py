@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from models.contract.base import ModelUnavailable
+from meshdrop.models.contract.base import ModelUnavailable
 
 FIX = "run `meshdrop weights verify reconviagen --deep`, then fetch what it names"
 

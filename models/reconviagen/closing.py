@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.cleaning import Triangles, clean
-from models.surface.extraction import COST
-from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
-from models.surface.simplify import simplify
+from meshdrop.models.mesh.cleaning import Triangles, clean
+from meshdrop.models.surface.extraction import COST
+from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from meshdrop.models.surface.simplify import simplify
 
 Floats = NDArray[np.float64]
 Faces = NDArray[np.int32]

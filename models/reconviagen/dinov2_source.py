@@ -7,7 +7,7 @@ for its archives. Since June 2025 the code attends through torch's own scaled_do
 
 from __future__ import annotations
 
-from models.contract.weights import WeightFile
+from meshdrop.models.contract.weights import WeightFile
 
 COMMIT = "b8931f7bf91576930313be2c6d6af376033b35f0"
 BASE_URL = f"https://raw.githubusercontent.com/facebookresearch/dinov2/{COMMIT}"

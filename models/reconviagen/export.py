@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from models.capture.capture import Capture
-from models.contract.base import silent
-from models.fusion.settings import FusionSettings
-from models.mesh.mesh import TexturedMesh
-from models.surface.dressing import TimedStages, dress
-from models.surface.range_view import RangeView
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import silent
+from meshdrop.models.fusion.settings import FusionSettings
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.surface.dressing import TimedStages, dress
+from meshdrop.models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from models.reconviagen.generated import Gaussians
+from meshdrop.models.reconviagen.generated import Gaussians
 
 #: The zeroth spherical harmonic.
 HARMONIC = 0.28209479177387814

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.base import NoResult
+from meshdrop.models.contract.base import NoResult
 
 Floats = NDArray[np.float32]
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import View
-from models.contract.side_by_side import each
-from models.files.problem import CaptureError, Problem
+from meshdrop.models.capture.capture import View
+from meshdrop.models.contract.side_by_side import each
+from meshdrop.models.files.problem import CaptureError, Problem
 
 SIDE = 518
 #: The object's box is made this much wider.

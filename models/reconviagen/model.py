@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture
-from models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel
-from models.contract.cuda import need_cuda
-from models.contract.stages import StageLog
-from models.mesh.mesh import TexturedMesh
-from models.reconviagen import upstream, weights
-from models.reconviagen.closing import NothingSolid, solid
-from models.reconviagen.export import Splats, astray, placed
-from models.reconviagen.generated import Generated, GenerationFailed
-from models.reconviagen.images import prepare_views
-from models.reconviagen.presets import PRESETS
-from models.reconviagen.settings import ReconviagenSettings
-from models.registration.register import Registration, register
-from models.registration.target import Target, target_of
-from models.surface.range_view import RangeView, prepare
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel
+from meshdrop.models.contract.cuda import need_cuda
+from meshdrop.models.contract.stages import StageLog
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.reconviagen import upstream, weights
+from meshdrop.models.reconviagen.closing import NothingSolid, solid
+from meshdrop.models.reconviagen.export import Splats, astray, placed
+from meshdrop.models.reconviagen.generated import Generated, GenerationFailed
+from meshdrop.models.reconviagen.images import prepare_views
+from meshdrop.models.reconviagen.presets import PRESETS
+from meshdrop.models.reconviagen.settings import ReconviagenSettings
+from meshdrop.models.registration.register import Registration, register
+from meshdrop.models.registration.target import Target, target_of
+from meshdrop.models.surface.range_view import RangeView, prepare
 
 if TYPE_CHECKING:
-    from models.reconviagen.pipeline import Generator
+    from meshdrop.models.reconviagen.pipeline import Generator
 
 #: Upstream's frame has z up, ours y: (x, y, z) -> (x, z, -y).
 UPRIGHT = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float64)
@@ -74,8 +74,8 @@ class Reconviagen(ReconstructionModel):
         os.environ.update(weights.environment(self._folder))  # read when the libraries are imported
         import torch  # noqa: PLC0415 - takes seconds
 
-        from models.reconviagen.pipeline import Generator  # noqa: PLC0415
-        from models.reconviagen.staging import profile_for  # noqa: PLC0415
+        from meshdrop.models.reconviagen.pipeline import Generator  # noqa: PLC0415
+        from meshdrop.models.reconviagen.staging import profile_for  # noqa: PLC0415
 
         profile = self.options.profile
         if profile == "auto":
@@ -158,7 +158,7 @@ class Reconviagen(ReconstructionModel):
             raise GenerationFailed("mesh", f"Seed {made.seed} gave no usable object: {error}.") from error
 
     def _upstreams_own(self, made: Generated) -> TexturedMesh:
-        from models.reconviagen.to_glb import exported  # noqa: PLC0415 - torch
+        from meshdrop.models.reconviagen.to_glb import exported  # noqa: PLC0415 - torch
 
         if self._generator is None:
             raise RuntimeError("load_weights comes before inference")

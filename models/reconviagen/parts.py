@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.contract.base import ModelUnavailable
-from models.reconviagen.aggregate import HALVED
-from models.reconviagen.checkpoints import built, fill_from_pth, fill_from_safetensors, read_config
-from models.reconviagen.upstream import Upstream
-from models.reconviagen.weights import WeightPaths
+from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.reconviagen.aggregate import HALVED
+from meshdrop.models.reconviagen.checkpoints import built, fill_from_pth, fill_from_safetensors, read_config
+from meshdrop.models.reconviagen.upstream import Upstream
+from meshdrop.models.reconviagen.weights import WeightPaths
 
 #: Our name of a part -> its name in pipeline.json.
 IN_PIPELINE = {

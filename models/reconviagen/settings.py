@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.contract.options import checked
-from models.reconviagen.presets import PRESETS
+from meshdrop.models.contract.options import checked
+from meshdrop.models.reconviagen.presets import PRESETS
 
 
 @dataclass(frozen=True)

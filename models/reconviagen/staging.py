@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from models.reconviagen.generated import StageRecord
+from meshdrop.models.reconviagen.generated import StageRecord
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.reconviagen.upstream import Upstream
 
 #: Corners of a cell, in the order of upstream's channels.
 CORNERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1))

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.mesh.mesh import TexturedMesh
-from models.reconviagen.gaussian_reading import HARMONIC
-from models.reconviagen.generated import Generated
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.reconviagen.gaussian_reading import HARMONIC
+from meshdrop.models.reconviagen.generated import Generated
+from meshdrop.models.reconviagen.upstream import Upstream
 
 #: Share of the triangles that upstream's own application takes away.
 SIMPLIFY = 0.95

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.contract import weights
-from models.contract.weights import Catalogue, Damage, Resource, Tell, WeightFile
-from models.reconviagen import dinov2_source
+from meshdrop.models.contract import weights
+from meshdrop.models.contract.weights import Catalogue, Damage, Resource, Tell, WeightFile
+from meshdrop.models.reconviagen import dinov2_source
 
 MODEL = "reconviagen"
 _TRELLIS = "Stable-X/trellis-vggt-v0-2"

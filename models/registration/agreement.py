@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.raster.numba_raster import Fragments, rasterize
-from models.registration.similarity import Similarity
-from models.registration.small_view import SmallView
+from meshdrop.models.raster.numba_raster import Fragments, rasterize
+from meshdrop.models.registration.similarity import Similarity
+from meshdrop.models.registration.small_view import SmallView
 
 Array = NDArray[np.float64]
 

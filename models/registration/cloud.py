@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract.side_by_side import each
-from models.formats.cameras import Camera, look_at
-from models.raster.numba_raster import rasterize
-from models.registration.pixels import points_at
-from models.registration.thinning import spread_points
+from meshdrop.models.contract.side_by_side import each
+from meshdrop.models.formats.cameras import Camera, look_at
+from meshdrop.models.raster.numba_raster import rasterize
+from meshdrop.models.registration.pixels import points_at
+from meshdrop.models.registration.thinning import spread_points
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from models.contract.side_by_side import each
-from models.registration.cloud import Cloud
-from models.registration.similarity import Similarity, best_similarity
+from meshdrop.models.contract.side_by_side import each
+from meshdrop.models.registration.cloud import Cloud
+from meshdrop.models.registration.similarity import Similarity, best_similarity
 
 Array = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.raster.numba_raster import interpolate
-from models.registration.agreement import COVERED, draw
-from models.registration.similarity import Similarity
-from models.registration.small_view import SmallView
+from meshdrop.models.raster.numba_raster import interpolate
+from meshdrop.models.registration.agreement import COVERED, draw
+from meshdrop.models.registration.similarity import Similarity
+from meshdrop.models.registration.small_view import SmallView
 
 Array = NDArray[np.float64]
 

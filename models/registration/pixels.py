@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formats.cameras import Camera
+from meshdrop.models.formats.cameras import Camera
 
 Array = NDArray[np.float64]
 

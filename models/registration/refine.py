@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from models.raster.numba_raster import Fragments
-from models.registration.agreement import COVERED, Agreement, draw, judged
-from models.registration.pixels import points_at
-from models.registration.similarity import Similarity, turned_by
-from models.registration.small_view import SmallView, slope_at
-from models.surface.silhouette import signed_distance
+from meshdrop.models.raster.numba_raster import Fragments
+from meshdrop.models.registration.agreement import COVERED, Agreement, draw, judged
+from meshdrop.models.registration.pixels import points_at
+from meshdrop.models.registration.similarity import Similarity, turned_by
+from meshdrop.models.registration.small_view import SmallView, slope_at
+from meshdrop.models.surface.silhouette import signed_distance
 
 Array = NDArray[np.float64]
 

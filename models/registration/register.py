@@ -9,18 +9,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture
-from models.contract.side_by_side import each
-from models.registration import rotations
-from models.registration.agreement import Agreement, agreement
-from models.registration.cloud import Cloud, seen_from_outside
-from models.registration.drawable import Mesh, simpler
-from models.registration.icp import Matcher
-from models.registration.search import hills
-from models.registration.similarity import Similarity, angle_between
-from models.registration.small_view import SmallView, chosen, sights_of
-from models.registration.target import Target
-from models.registration.vote import FittedPose, distinct, fitted, promising, ranked
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.side_by_side import each
+from meshdrop.models.registration import rotations
+from meshdrop.models.registration.agreement import Agreement, agreement
+from meshdrop.models.registration.cloud import Cloud, seen_from_outside
+from meshdrop.models.registration.drawable import Mesh, simpler
+from meshdrop.models.registration.icp import Matcher
+from meshdrop.models.registration.search import hills
+from meshdrop.models.registration.similarity import Similarity, angle_between
+from meshdrop.models.registration.small_view import SmallView, chosen, sights_of
+from meshdrop.models.registration.target import Target
+from meshdrop.models.registration.vote import FittedPose, distinct, fitted, promising, ranked
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from models.registration.cloud import Cloud
-from models.registration.similarity import Similarity
+from meshdrop.models.registration.cloud import Cloud
+from meshdrop.models.registration.similarity import Similarity
 
 Array = NDArray[np.float64]
 

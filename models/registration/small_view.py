@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import View
-from models.contract.side_by_side import each
-from models.formats.cameras import Camera
-from models.surface.range_view import RangeView
-from models.surface.silhouette import signed_distance
+from meshdrop.models.capture.capture import View
+from meshdrop.models.contract.side_by_side import each
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.surface.silhouette import signed_distance
 
 Floats = NDArray[np.float32]
 Array = NDArray[np.float64]

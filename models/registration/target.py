@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from models.capture.capture import Capture
-from models.registration.cloud import Cloud, seen_from_outside
-from models.registration.pixels import points_at
-from models.surface import isosurface, tsdf
-from models.surface.range_view import RangeView, prepare
-from models.surface.volume import EmptyCapture, object_grid, outline_at
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.registration.cloud import Cloud, seen_from_outside
+from meshdrop.models.registration.pixels import points_at
+from meshdrop.models.surface import isosurface, tsdf
+from meshdrop.models.surface.range_view import RangeView, prepare
+from meshdrop.models.surface.volume import EmptyCapture, object_grid, outline_at
 
 Array = NDArray[np.float64]
 

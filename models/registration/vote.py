@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registration.agreement import Agreement
-from models.registration.drawable import Mesh
-from models.registration.likeness import likeness
-from models.registration.refine import RefinedPose, refined
-from models.registration.similarity import Similarity, angle_between
-from models.registration.small_view import SmallView
+from meshdrop.models.registration.agreement import Agreement
+from meshdrop.models.registration.drawable import Mesh
+from meshdrop.models.registration.likeness import likeness
+from meshdrop.models.registration.refine import RefinedPose, refined
+from meshdrop.models.registration.similarity import Similarity, angle_between
+from meshdrop.models.registration.small_view import SmallView
 
 Array = NDArray[np.float64]
 

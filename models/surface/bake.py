@@ -10,10 +10,10 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from models.capture.capture import View
-from models.formats.cameras import Camera
-from models.raster.numba_raster import rasterize
-from models.surface.range_view import RangeView
+from meshdrop.models.capture.capture import View
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.raster.numba_raster import rasterize
+from meshdrop.models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from models.contract.base import NoResult
-from models.surface.atlas import overlapping_faces
+from meshdrop.models.contract.base import NoResult
+from meshdrop.models.surface.atlas import overlapping_faces
 
 Floats = NDArray[np.float32]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture
-from models.contract.base import Progress
-from models.mesh.mesh import TexturedMesh
-from models.surface import atlas, bake, charts, texture_solve
-from models.surface.range_view import RangeView
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import Progress
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.surface import atlas, bake, charts, texture_solve
+from meshdrop.models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
 #: ``paint(points, normals, colours, seen)``: colours 0..255 of the surface points that nobody saw, in place; arrays

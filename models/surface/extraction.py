@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.reload import MIN_VERTICES
-from models.surface import isosurface
-from models.surface.fit import fit_to_field
-from models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
-from models.surface.simplify import simplify
-from models.surface.volume import EmptyCapture
+from meshdrop.models.mesh.reload import MIN_VERTICES
+from meshdrop.models.surface import isosurface
+from meshdrop.models.surface.fit import fit_to_field
+from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
+from meshdrop.models.surface.simplify import simplify
+from meshdrop.models.surface.volume import EmptyCapture
 
 #: An edge goes when this is all that it costs: the squared distance in voxels, integrated over the squared voxels of
 #: surface that it stands for. Lower values give more triangles and the same pictures.

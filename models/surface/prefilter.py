@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import correlate, gaussian_filter, minimum_filter
 
-from models.formats.cameras import Camera
-from models.surface.numerics import SAFE_MATH
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.surface.numerics import SAFE_MATH
 
 Floats = NDArray[np.float32]
 

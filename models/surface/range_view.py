@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.capture.capture import View
-from models.formats.cameras import Camera
-from models.surface.occlusion import clearance
-from models.surface.prefilter import depth_noise, smooth_depth, window_radius
-from models.surface.silhouette import signed_distance, touches_border
+from meshdrop.models.capture.capture import View
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.surface.occlusion import clearance
+from meshdrop.models.surface.prefilter import depth_noise, smooth_depth, window_radius
+from meshdrop.models.surface.silhouette import signed_distance, touches_border
 
 Floats = NDArray[np.float32]
 

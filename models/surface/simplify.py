@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from models.surface.numerics import SAFE_MATH
-from models.surface.pieces import ClosedMesh, opposite_corners
+from meshdrop.models.surface.numerics import SAFE_MATH
+from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners
 
 #: Costs (squared voxels of distance times squared voxels of area) grow by this factor up to the wanted one in so many
 #: passes, then by the smaller factor.

@@ -15,9 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.raster.numba_raster import camera_space
-from models.surface.bake import COSINE_POWER, LEAST_COSINE, SeenSurface
-from models.surface.numerics import SAFE_MATH
+from meshdrop.models.raster.numba_raster import camera_space
+from meshdrop.models.surface.bake import COSINE_POWER, LEAST_COSINE, SeenSurface
+from meshdrop.models.surface.numerics import SAFE_MATH
 
 Floats = NDArray[np.float32]
 

@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.surface.numerics import SAFE_MATH
-from models.surface.range_view import RangeView
-from models.surface.volume import Grid
+from meshdrop.models.surface.numerics import SAFE_MATH
+from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.surface.volume import Grid
 
 Floats = NDArray[np.float32]
 

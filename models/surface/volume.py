@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.files.problem import CaptureError, Problem
-from models.surface.range_view import RangeView
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.surface.range_view import RangeView
 
 Array = NDArray[np.float64]
 

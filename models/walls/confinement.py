@@ -1,7 +1,7 @@
 """Walls around a worker, put up from inside before it reads a stranger's byte; they hold for whatever it starts too.
 
 Five layers, each by itself, because no kernel is sure to have all. A layer that this one lacks is told, not feigned.
-``python -I -m models.walls.confinement`` puts up all that there are around itself and prints which.
+``python -I -m meshdrop.models.walls.confinement`` puts up all that there are around itself and prints which.
 
 What stays open is what a model needs: programs and libraries to run, what its task names to read, one folder to write
 to, and the GPU's devices. Standard library alone: nothing else may be imported before the walls stand.
@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.walls import system_calls
+from meshdrop.models.walls import system_calls
 
 #: Every layer, and what it keeps a worker from.
 LAYERS = {

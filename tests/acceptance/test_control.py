@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.base.control import Command, ask
-from daemon.service.main import Service
+from meshdrop.daemon.base.control import Command, ask
+from meshdrop.daemon.service.main import Service
 from tests.rig import Rig, stop, wait_for
 
 

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.places import Places, shown
-from db.records import Job
-from db.states import State
-from models.files.limits import CaptureLimits
-from models.probe.inspection import inspect
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.probe.inspection import inspect
 from tests.corpus import CASES, Case, make, make_canary, state_of
 from tests.mutants import impostors, mutate_png
 from tests.patience import PATIENCE_S

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from daemon.base.rigs import RigShelf
-from models.capture.capture import read_capture
-from models.files.limits import CaptureLimits
-from models.probe.rig_making import make_profile
+from meshdrop.daemon.base.rigs import RigShelf
+from meshdrop.models.capture.capture import read_capture
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.probe.rig_making import make_profile
 from tests import formats
 from tests.formats import FORMATS, odd_rig
 from tests.rig import REPOSITORY, Rig, assert_whole, contents, stop, wait_for
@@ -129,7 +129,7 @@ def test_what_has_no_poses_comes_back_with_the_sentence(light_rig: Callable[...,
 def meshdrop(here: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, on this root."""
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", *arguments], env=here.environment(PYTHONPATH=str(REPOSITORY)),
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], env=here.environment(PYTHONPATH=str(REPOSITORY)),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

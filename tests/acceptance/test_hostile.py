@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import fsops
+from meshdrop.daemon.base import fsops
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 
 

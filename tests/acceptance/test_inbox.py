@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from db.engine import reader
-from db.records import find_jobs
-from db.states import State
+from meshdrop.db.engine import reader
+from meshdrop.db.records import find_jobs
+from meshdrop.db.states import State
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 
 #: Long enough that nothing is taken by settling while a test runs.

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.metrics.server import MetricsServer
+from meshdrop.daemon.metrics.server import MetricsServer
 from tests.patience import PATIENCE_S
 from tests.receivers import free_port
 from tests.rig import Rig, stop, wait_for
@@ -118,7 +118,7 @@ def test_a_client_that_drips_is_let_go_and_holds_up_neither_a_scrape_nor_the_end
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then keeps every single read alive: only the limit of the whole ends it."""
-    monkeypatch.setattr("daemon.metrics.server._PATIENCE_S", 0.5)
+    monkeypatch.setattr("meshdrop.daemon.metrics.server._PATIENCE_S", 0.5)
     port, over = free_port(), threading.Event()
     server = MetricsServer("127.0.0.1", port, CollectorRegistry())
     serving = threading.Thread(target=server.run, daemon=True)

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.places import shown
-from db.states import State
-from models.files.folder import CaptureFolder
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.places import shown
+from meshdrop.db.states import State
+from meshdrop.models.files.folder import CaptureFolder
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError
 from tests.acceptance import test_corpus
 from tests.corpus import CASES, TITLES
 from tests.integration import test_mutants

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.mesh.mesh import MESH_FILES
+from meshdrop.models.mesh.mesh import MESH_FILES
 from tests.captures import ground_truth
 from tests.rig import Rig, assert_whole
 

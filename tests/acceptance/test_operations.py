@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import FAILURES, RUN_FAILURES, ExitCode
+from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES, ExitCode
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 from tests.unit.test_docs import blocks, section, table
 
@@ -53,7 +53,7 @@ class Machine:
             if words[0] == "systemctl" or words[:2] == ["service", "install"]:
                 self._systemctl(words[1] if words[0] == "systemctl" else "restart")
             else:
-                meshdrop = [sys.executable, "-m", "daemon.cli"] if words[0] in ("status", "show") else []
+                meshdrop = [sys.executable, "-m", "meshdrop.daemon.cli"] if words[0] in ("status", "show") else []
                 subprocess.run(
                     [*meshdrop, *words], check=True, cwd=PROJECT, env=self.rig.environment(), capture_output=True
                 )

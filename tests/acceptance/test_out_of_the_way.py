@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from db.states import State
+from meshdrop.db.states import State
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 
 PATIENCE_S = 300.0
 #: A service in which one kind of operation fails for each folder called ``odd-OPERATION-FOLDER-HOW``, every time.
 FAULTY = """
-from daemon import fsops
+from meshdrop.daemon import fsops
 names = {}
 def disturb(operation, *paths):
     if operation == "rename" and paths[0].parent.name == "inbox":
@@ -59,7 +59,7 @@ def start_faulty(here: Rig, *arguments: str) -> subprocess.Popen[bytes]:
 
 def cancel(here: Rig, name: str) -> str:
     """What ``meshdrop cancel`` answers."""
-    command = [sys.executable, "-m", "daemon.cli", "cancel", name]
+    command = [sys.executable, "-m", "meshdrop.daemon.cli", "cancel", name]
     ended = subprocess.run(command, env=here.environment(), capture_output=True, text=True, check=False)
     return " ".join((ended.stdout + ended.stderr).split())
 

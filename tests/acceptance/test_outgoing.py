@@ -68,7 +68,8 @@ def test_both_ends_arrive_signed_and_what_arrived_stands_in_the_record(
     assert {row[0]: (row[1], row[2] is not None, row[3]) for row in rows(here)} == dict.fromkeys(found, (1, True, 200))
     assert {row[5].encode() for row in rows(here)} == {requests[0].body for requests in found.values()}
     shown = subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "show", "good", "--json"], env=here.environment(), capture_output=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "show", "good", "--json"], env=here.environment(),
+        capture_output=True,
         check=True,
     ).stdout  # fmt: skip
     [message] = json.loads(shown)["messages"]
@@ -141,7 +142,7 @@ def test_a_closed_port_is_one_line_in_the_log_and_a_line_of_the_status(
     warnings = [line for line in here.log().splitlines() if "message not delivered" in line]
     assert [json.loads(line)["reason"] for line in warnings] == ["it refuses connections"]
     status = subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "status"], env=here.environment(), capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "status"], env=here.environment(), capture_output=True, text=True,
         check=True,
     ).stdout  # fmt: skip
     assert "webhook: 2 not delivered yet: it refuses connections" in status

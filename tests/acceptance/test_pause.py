@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.base.pause import Pause
+from meshdrop.daemon.base.pause import Pause
 from tests.patience import PATIENCE_S
 from tests.rig import Rig, stop, wait_for
 
@@ -17,7 +17,8 @@ from tests.rig import Rig, stop, wait_for
 def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``meshdrop`` beside the service."""
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", *arguments], env=rig.environment(), capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], env=rig.environment(), capture_output=True,
+        text=True,
         check=False, timeout=PATIENCE_S,
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ class Shell:
                     subprocess.Popen(program, cwd=self.top, env=variables, stdout=log, stderr=subprocess.STDOUT)
                 )
             return
-        program = [sys.executable, "-m", "daemon.cli", *words[1:]] if words[0] == "meshdrop" else words
+        program = [sys.executable, "-m", "meshdrop.daemon.cli", *words[1:]] if words[0] == "meshdrop" else words
         done = subprocess.run(program, cwd=self.top, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.record import last_restored
-from db import copies
+from meshdrop.daemon.base.record import last_restored
+from meshdrop.db import copies
 from tests.house import WAY, Guest, House
 from tests.patience import PATIENCE_S
 from tests.rig import Rig, contents, stop, wait_for
@@ -34,7 +34,7 @@ def flushing_costs_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.M
     """The captures made here survive no power cut and need not; the service is another process and flushes."""
     if "rig" not in request.fixturenames:
         monkeypatch.setattr(os, "fsync", lambda _: None)
-        monkeypatch.setattr("db.engine._PRAGMAS", ("journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"))
+        monkeypatch.setattr("meshdrop.db.engine._PRAGMAS", ("journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.install.site import Site
+from meshdrop.daemon.install.site import Site
 from tests.patience import PATIENCE_S
 from tests.receivers import free_port
 from tests.rig import Rig, assert_whole, contents, stop, wait_for

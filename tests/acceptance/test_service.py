@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from models.mesh.mesh import MESH_FILES
-from models.mesh.pbr import MATERIAL_FILES
+from meshdrop.models.mesh.mesh import MESH_FILES
+from meshdrop.models.mesh.pbr import MATERIAL_FILES
 from samples.broken import CASES, make_broken
 from tests.captures import ground_truth
 from tests.rig import Rig, assert_whole, contents, stop, wait_for, write_ball
@@ -26,7 +26,8 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "snail"
 def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``meshdrop`` beside the daemon."""
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", *arguments], env=rig.environment(), capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], env=rig.environment(), capture_output=True,
+        text=True,
         check=False,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemon.status.pages import and_left
+from meshdrop.daemon.status.pages import and_left
 from tests.rig import ENGINES, Rig, stop, wait_for
 
 
@@ -68,7 +68,8 @@ def page(rig: Rig, file: str) -> dict[str, Any]:
 def status(rig: Rig) -> dict[str, Any]:
     """What ``meshdrop status --json`` says."""
     done = subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "status", "--json"], env=rig.environment(), capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "status", "--json"], env=rig.environment(),
+        capture_output=True, text=True,
         check=True,
     )  # fmt: skip
     return dict(json.loads(done.stdout))
@@ -176,7 +177,8 @@ def test_the_queue_a_second_attempt_and_what_is_no_folder_are_told(rig: Callable
     }) or set(told.values()) == {("running", None), ("queued", 1), ("queued", 2)})  # fmt: skip
     first = next(name for name, (state, _) in told.items() if state == "running")
     subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "cancel", first], env=here.environment(), check=True, capture_output=True
+        [sys.executable, "-m", "meshdrop.daemon.cli", "cancel", first], env=here.environment(), check=True,
+        capture_output=True,
     )
     cancelled = f"it is in failed/{first}: The job was cancelled."
     wait_for(lambda: page(here, f"{first}.json").get("sentence") == cancelled)

@@ -26,9 +26,9 @@ PINGS_S = 2.5
 HANGS = """
 import faulthandler, sys, time
 from pathlib import Path
-from daemon import log
-from daemon.service.main import run_service
-from daemon.base.settings import load
+from meshdrop.daemon import log
+from meshdrop.daemon.service.main import run_service
+from meshdrop.daemon.base.settings import load
 
 hang, hangs = Path(sys.argv[1]), Path(sys.argv[2])
 

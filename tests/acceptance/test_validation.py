@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from models.mesh.gltf_engines import engine, validator_version
-from models.mesh.gltf_validation import MISSING
+from meshdrop.models.mesh.gltf_engines import engine, validator_version
+from meshdrop.models.mesh.gltf_validation import MISSING
 from tests.broken_glb import sound, write_broken
 from tests.rig import Rig, assert_whole, wait_for
 

@@ -22,7 +22,7 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.rig import Rig, stop, wait_for
 
-COMMAND = [sys.executable, "-m", "daemon.cli", "status", "--watch"]
+COMMAND = [sys.executable, "-m", "meshdrop.daemon.cli", "status", "--watch"]
 
 
 class Terminal:

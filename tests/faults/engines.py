@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from models.capture.capture import Capture
-from models.contract.base import ModelResult, ModelUnavailable, ReconstructionModel
-from models.mesh.mesh import TexturedMesh
-from models.mesh.pbr import Material, write_pbr_glb
-from models.mesh.radiance_hdr import write_hdr
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import ModelResult, ModelUnavailable, ReconstructionModel
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.mesh.pbr import Material, write_pbr_glb
+from meshdrop.models.mesh.radiance_hdr import write_hdr
 
 _SET_DEATH_SIGNAL, _SET_DUMPABLE = 1, 4
 _PTRACE_ATTACH, _MS_BIND, _NEW_USERS, _NEW_NETWORK = 16, 4096, 0x10000000, 0x40000000

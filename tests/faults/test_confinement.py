@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, run_to_end, worker_request
-from models.files.limits import CaptureLimits
-from models.walls.confinement import LAYERS
+from meshdrop.daemon.workers.process import Ended, Home, TimeLimits, WorkerProcess, run_to_end, worker_request
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.walls.confinement import LAYERS
 from tests.rig import ENGINES, is_gone
 
 LIMITS = TimeLimits(run_s=900, stall_s=900, grace_s=5)
@@ -27,7 +27,8 @@ LIMITS = TimeLimits(run_s=900, stall_s=900, grace_s=5)
 @pytest.fixture(scope="module")
 def layers() -> dict[str, dict[str, str]]:
     """Which layers this kernel has, as a process of its own tells."""
-    done = subprocess.run([sys.executable, "-I", "-m", "models.walls.confinement"], capture_output=True, check=True)
+    command = [sys.executable, "-I", "-m", "meshdrop.models.walls.confinement"]
+    done = subprocess.run(command, capture_output=True, check=True)
     told: dict[str, dict[str, str]] = json.loads(done.stdout)
     assert {*told["stand"], *told["missing"]} == {*LAYERS}
     return told

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from daemon.workers import kernels
-from daemon.workers.process import Home, TimeLimits, WorkerProcess, run_to_end, worker_request
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.process import Home, TimeLimits, WorkerProcess, run_to_end, worker_request
+from meshdrop.models.files.limits import CaptureLimits
 
 LIMITS = TimeLimits(run_s=900, stall_s=900, grace_s=5)
 #: Where numba reads its cache, and what compiled functions hold of constants.
@@ -59,7 +59,7 @@ def witnessed(
         request = worker_request(task, capture, folder / "result.json", CaptureLimits(), output=folder, **fields)
         folder.mkdir()
         with monkeypatch.context() as patched:
-            patched.setattr("daemon.workers.process.sys.executable", str(python))
+            patched.setattr("meshdrop.daemon.workers.process.sys.executable", str(python))
             process = WorkerProcess(f"witness {os.getpid()}", request, folder, Home(tmp_path, kernel_cache), LIMITS)
         ended = run_to_end(process, lambda: False)
         assert ended.error_class is None, ended.reason

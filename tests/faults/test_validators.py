@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from daemon.base.errors import Stopping
-from daemon.base.settings import Settings
-from daemon.outbox import gltf_validation
-from daemon.workers import process
-from daemon.workers.process import RUN_KEY
-from models.mesh.gltf_engines import MINI_RACER, NODE, engine
-from models.mesh.gltf_validation import MISSING
+from meshdrop.daemon.base.errors import Stopping
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.outbox import gltf_validation
+from meshdrop.daemon.workers import process
+from meshdrop.daemon.workers.process import RUN_KEY
+from meshdrop.models.mesh.gltf_engines import MINI_RACER, NODE, engine
+from meshdrop.models.mesh.gltf_validation import MISSING
 from tests.broken_glb import sound, write_broken
 from tests.patience import PATIENCE_S
 from tests.rig import is_gone, wait_for

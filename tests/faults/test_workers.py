@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from daemon.workers.executor import Attempt
-from daemon.workers.process import (
+from meshdrop.daemon.workers.executor import Attempt
+from meshdrop.daemon.workers.process import (
     LOG_HEAD,
     LOG_TAIL,
     RUN_KEY,
@@ -24,11 +24,11 @@ from daemon.workers.process import (
     run_to_end,
     worker_request,
 )
-from daemon.workers.runner import LocalExecutor, RunRules, write_recipe
-from daemon.workers.strays import kill_marked
-from daemon.workers.warming import Warming
-from models.files.limits import CaptureLimits
-from models.mesh.pbr import MATERIAL_FILES
+from meshdrop.daemon.workers.runner import LocalExecutor, RunRules, write_recipe
+from meshdrop.daemon.workers.strays import kill_marked
+from meshdrop.daemon.workers.warming import Warming
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.mesh.pbr import MATERIAL_FILES
 from tests.patience import PATIENCE_S
 from tests.rig import ENGINES, is_gone, wait_for
 

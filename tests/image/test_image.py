@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from daemon.base.settings import Settings
-from daemon.install.site import Site
-from models.reconviagen import upstream
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.install.site import Site
+from meshdrop.models.reconviagen import upstream
 from tests.image.dockerfile import Stage, expanded, instructions, stages
 
 PROJECT = Path(__file__).parents[2]

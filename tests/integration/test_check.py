@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli.main import CONFIG_TEMPLATE
+from meshdrop.daemon.cli.main import CONFIG_TEMPLATE
 
 
 def check(folder: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "check", str(folder), *arguments], capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "check", str(folder), *arguments], capture_output=True, text=True,
         check=False, cwd=cwd,
     )  # fmt: skip
 
@@ -29,7 +29,8 @@ def codes(result: subprocess.CompletedProcess[str]) -> set[str]:
 def site(tmp_path: Path) -> Path:
     """A root that takes files of two hundred bytes at most."""
     root = tmp_path / "scans"
-    made = subprocess.run([sys.executable, "-m", "daemon.cli", "init", str(root)], capture_output=True, check=False)
+    command = [sys.executable, "-m", "meshdrop.daemon.cli", "init", str(root)]
+    made = subprocess.run(command, capture_output=True, check=False)
     assert made.returncode == 0
     (root / ".meshdrop/config.toml").write_text("max_file_mb = 0.0002\n")
     return root

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.users import as_owner_of
+from meshdrop.daemon.base.users import as_owner_of
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "snail"
 
@@ -19,7 +19,7 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "snail"
 def meshdrop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], capture_output=True, text=True, check=False, cwd=cwd
     )
 
 
@@ -117,10 +117,10 @@ def test_status_is_one_json_object_for_programs(root: Path) -> None:
 
 def test_what_the_disk_refuses_is_told_with_what_to_do(root: Path) -> None:
     full = (
-        "import errno, daemon.cli.main, daemon.base.pause\n"
+        "import errno, meshdrop.daemon.cli.main, meshdrop.daemon.base.pause\n"
         "def begin(pause): raise OSError(errno.ENOSPC, 'No space left on device', str(pause.file))\n"
-        "daemon.base.pause.Pause.begin = begin\n"
-        "daemon.cli.main.main()"
+        "meshdrop.daemon.base.pause.Pause.begin = begin\n"
+        "meshdrop.daemon.cli.main.main()"
     )
     command = [sys.executable, "-c", full, "pause", "--root", str(root)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

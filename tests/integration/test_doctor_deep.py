@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from daemon.base.errors import ExitCode
-from daemon.status.activity import SCHEMA
+from meshdrop.daemon.base.errors import ExitCode
+from meshdrop.daemon.status.activity import SCHEMA
 from tests.patience import PATIENCE_S
 from tests.rig import Rig
 
@@ -22,7 +22,7 @@ from tests.rig import Rig
 def doctor(rig: Rig, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """The command, as somebody would give it who stands in front of this root."""
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "doctor", "--json", *arguments],
+        [sys.executable, "-m", "meshdrop.daemon.cli", "doctor", "--json", *arguments],
         env=rig.environment(**settings), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from daemon.base.errors import MAX_TROUBLES, JobTrouble
-from daemon.base.places import publishable
-from daemon.inbox import intake
-from daemon.outbox import assess, gltf_validation
-from daemon.workers import runner, warming
-from daemon.workers.process import Ended, Home, TimeLimits
-from db.jobs import Jobs
-from db.records import Job
-from db.states import State
+from meshdrop.daemon.base.errors import MAX_TROUBLES, JobTrouble
+from meshdrop.daemon.base.places import publishable
+from meshdrop.daemon.inbox import intake
+from meshdrop.daemon.outbox import assess, gltf_validation
+from meshdrop.daemon.workers import runner, warming
+from meshdrop.daemon.workers.process import Ended, Home, TimeLimits
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
 from tests.light import LightWorker
 from tests.one_job import CODES, OWN_CODES, ROUNDS, Absence, Bench, Outage, bench, place_of
 from tests.rig import assert_whole, contents

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inbox.intake import _READER_MEMORY_MIB
-from models.probe.inspection import Inspection, inspect
+from meshdrop.daemon.inbox.intake import _READER_MEMORY_MIB
+from meshdrop.models.probe.inspection import Inspection, inspect
 from tests.mutants import FATAL, Mutant, Tally, good_captures, judge, write
 
 ROOT = Path(__file__).parents[2]

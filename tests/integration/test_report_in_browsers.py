@@ -18,13 +18,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from daemon.base import fsops
-from daemon.reporting.facts import build_report
-from daemon.reporting.page import render_html
-from models.files.limits import VIEWER_BYTES
-from models.measure import pictures
-from models.measure.measure import measure
-from models.mesh.mesh import TexturedMesh, write_all
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.reporting.facts import build_report
+from meshdrop.daemon.reporting.page import render_html
+from meshdrop.models.files.limits import VIEWER_BYTES
+from meshdrop.models.measure import pictures
+from meshdrop.models.measure.measure import measure
+from meshdrop.models.mesh.mesh import TexturedMesh, write_all
 from tests import meshes
 from tests.browsers.chromium import Chromium
 from tests.browsers.firefox import Firefox

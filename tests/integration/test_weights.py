@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.contract.weights import MANIFEST, verify
+from meshdrop.models.contract.weights import MANIFEST, verify
 from tests.hub import CONFIG, FILES, MODEL, NETWORK, REPOSITORY, Hub, fill, running, sha256
 from tests.patience import PATIENCE_S
 from tests.rig import wait_for
@@ -21,8 +21,8 @@ PART = 10 << 20
 #: The command, with the weights of the tests beside the real ones.
 PROGRAM = """
 import sys
-from daemon import weights
-from daemon.cli.main import main
+from meshdrop.daemon import weights
+from meshdrop.daemon.cli.main import main
 from tests.hub import Hub
 catalogue = Hub(url=sys.argv[1], elsewhere=sys.argv[2]).catalogue()
 weights.CATALOGUES[catalogue.model] = catalogue

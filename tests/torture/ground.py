@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon.base.settings import load
-from daemon.base.share import create_root
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.base.share import create_root
 from tests.rig import Onlooker, Rig, write_ball
 from tests.torture.disks import Disk, FileSystem
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from db.states import State
+from meshdrop.db.states import State
 from tests.rig import Rig, assert_whole, contents
 
 _REST = frozenset({State.DONE_CLEAN, State.FAILED_CLEAN, State.ABANDONED})

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
-from daemon.base import fsops
+from meshdrop.daemon.base import fsops
 from tests import light
 
 OPERATIONS = "operations"

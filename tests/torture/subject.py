@@ -10,9 +10,9 @@ import time
 import traceback
 from dataclasses import dataclass, field
 
-from daemon.base import crash
-from daemon.cli import main as cli
-from daemon.service import main as service  # noqa: F401 - imported here for the forks
+from meshdrop.daemon.base import crash
+from meshdrop.daemon.cli import main as cli
+from meshdrop.daemon.service import main as service  # noqa: F401 - imported here for the forks
 from tests import light
 from tests.patience import PATIENCE_S
 from tests.rig import Rig

@@ -14,27 +14,27 @@ import pytest
 import typer
 from PIL import Image
 
-from daemon.base.clock import Clock
-from daemon.base.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
-from daemon.base.places import SENTINEL, Places
-from daemon.base.settings import Settings, load
-from daemon.cli.main import app
-from daemon.outbox.bundle import failure_bundle, result_bundle
-from daemon.reporting.grades import GRADES
-from db.engine import Database
-from db.jobs import Jobs
-from db.records import Job
-from db.states import State
-from models.contract.registry import BUILT_IN
-from models.files.names import RECEIPT
-from models.fusion.settings import FusionSettings
-from models.measure import pictures
-from models.measure.measure import measure
-from models.mesh.mesh import write_all
-from models.nvdiffrec.settings import NvdiffrecSettings
-from models.reconviagen.settings import ReconviagenSettings
-from models.walls.confinement import LAYERS
-from models.worker import TASKS
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
+from meshdrop.daemon.base.places import SENTINEL, Places
+from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.cli.main import app
+from meshdrop.daemon.outbox.bundle import failure_bundle, result_bundle
+from meshdrop.daemon.reporting.grades import GRADES
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
+from meshdrop.models.contract.registry import BUILT_IN
+from meshdrop.models.files.names import RECEIPT
+from meshdrop.models.fusion.settings import FusionSettings
+from meshdrop.models.measure import pictures
+from meshdrop.models.measure.measure import measure
+from meshdrop.models.mesh.mesh import write_all
+from meshdrop.models.nvdiffrec.settings import NvdiffrecSettings
+from meshdrop.models.reconviagen.settings import ReconviagenSettings
+from meshdrop.models.walls.confinement import LAYERS
+from meshdrop.models.worker import TASKS
 from tests import meshes
 from tests.photographs import photographed
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import FAILURES, RUN_FAILURES
-from daemon.outbox.bundle import why_text
-from daemon.status.pages import ended_page
-from db.records import Job, ModelRun
-from db.states import State
-from models.files.problem import Problem
+from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES
+from meshdrop.daemon.outbox.bundle import why_text
+from meshdrop.daemon.status.pages import ended_page
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.db.states import State
+from meshdrop.models.files.problem import Problem
 
 ROOT = Path(__file__).parents[2]
 #: These carry a fix too, but only sometimes: the doctor's findings check themselves, folders' pages have tests of their

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import typer
 
-from daemon.base.errors import ExitCode
-from daemon.cli.help import CODES, EXAMPLES
-from daemon.cli.main import app
+from meshdrop.daemon.base.errors import ExitCode
+from meshdrop.daemon.cli.help import CODES, EXAMPLES
+from meshdrop.daemon.cli.main import app
 
 ROOT: Any = typer.main.get_command(app)
 
@@ -79,7 +79,7 @@ def test_every_command_tells_its_exit_codes(name: str) -> None:
 
 def test_the_help_as_it_is_printed_has_all_of_it() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "service", "install", "--help"], capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "service", "install", "--help"], capture_output=True, text=True,
         check=True, env={"PATH": "/usr/bin", "COLUMNS": "200", "TERM": "dumb"},
     )  # fmt: skip
     text = re.sub(r"\s+", " ", done.stdout)

@@ -15,15 +15,15 @@ import pytest
 from prometheus_client import generate_latest
 from sqlalchemy.orm import sessionmaker
 
-from daemon.base.settings import Settings, load
-from daemon.host.gpu_memory import GpuMemory
-from daemon.metrics.collector import Metrics, registry_of
-from daemon.notify.targets import Targets
-from daemon.notify.wording import SCHEMA, bodies_of
-from daemon.status.activity import Activity
-from db.engine import Database, reader
-from db.jobs import Jobs
-from db.records import Job, ModelRun
+from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.host.gpu_memory import GpuMemory
+from meshdrop.daemon.metrics.collector import Metrics, registry_of
+from meshdrop.daemon.notify.targets import Targets
+from meshdrop.daemon.notify.wording import SCHEMA, bodies_of
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.db.engine import Database, reader
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job, ModelRun
 from tests.patience import PATIENCE_S
 from tests.rig import Rig
 from tests.unit.test_docs import PROJECT, blocks, quoted, section, table

@@ -17,14 +17,21 @@ SOURCES = [file for room in ("daemon", "db", "models") for file in sorted((ROOT 
 
 
 def imported(file: Path) -> set[str]:
-    """Every module that a file imports anywhere, functions included."""
+    """Every module that a file imports anywhere, functions included; ours without the name that they share."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name.removeprefix("meshdrop.") for name in found}
+
+
+def test_everything_is_imported_by_the_one_name_that_is_installed() -> None:
+    """``daemon`` and ``models`` are names that others use too."""
+    files = [*SOURCES, *(file for folder in ("tests", "bench", "samples") for file in (ROOT / folder).rglob("*.py"))]
+    wrong = r"^\s*(?:from|import) (?:daemon|db|models)\b"
+    assert [str(file) for file in files if re.search(wrong, file.read_text(encoding="utf-8"), re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -42,7 +49,7 @@ def at_module_level(source: str, names: Collection[str]) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found & set(names)
+    return {name.removeprefix("meshdrop.") for name in found} & set(names)
 
 
 def cycle(sources: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -72,22 +79,11 @@ def rooms_of(folder: Path) -> set[str]:
     """Other rooms of the same house that the files of a room import, by their names below it."""
     house, found = folder.parts[0], set()
     for file in (ROOT / folder).glob("*.py"):
-        for name in at_any_level(file.read_text(encoding="utf-8"), MODULES):
+        for name in imported(file) & MODULES.keys():
             other = MODULES[name].parent.relative_to(ROOT)
             if other.parts[0] == house and other not in (folder, Path(house)):
                 found.add(".".join(other.parts[1:]))
     return found
-
-
-def at_any_level(source: str, names: Collection[str]) -> set[str]:
-    """Which of ``names`` a module imports anywhere."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found & set(names)
 
 
 @pytest.mark.parametrize("folder", ROOMS, ids=str)
@@ -145,7 +141,7 @@ def test_a_cycle_is_seen_however_it_is_written(way: str) -> None:
 def test_the_service_imports_no_numerical_library() -> None:
     """The whole daemon, every file of it, in a fresh interpreter."""
     modules = [
-        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        ".".join(("meshdrop", *file.relative_to(ROOT).with_suffix("").parts))
         for room in ("daemon", "db") for file in sorted((ROOT / room).rglob("*.py"))
         if "migrations" not in file.parts and file.stem not in ("__init__", "__main__")
     ]  # fmt: skip
@@ -156,7 +152,7 @@ def test_the_service_imports_no_numerical_library() -> None:
 
 def test_help_imports_neither_the_service_nor_the_record() -> None:
     heavy = "('sqlalchemy', 'pydantic', 'watchdog')"
-    program = f"import sys, daemon.cli.main; print([n for n in {heavy} if n in sys.modules])"
+    program = f"import sys, meshdrop.daemon.cli.main; print([n for n in {heavy} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
 
@@ -234,7 +230,7 @@ def test_the_check_lets_harmless_programs_be(source: str) -> None:
 
 def test_the_service_loads_no_syntax_highlighter() -> None:
     """2 MB of memory, by way of structlog and rich, for tracebacks that go into JSON."""
-    modules = "daemon.cli.main, daemon.service.main"
+    modules = "meshdrop.daemon.cli.main, meshdrop.daemon.service.main"
     program = f"import sys, {modules}; print([n for n in ('pygments', 'jinja2') if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import ExitCode
-from daemon.base.settings import Settings
-from daemon.install.site import Network, Site
+from meshdrop.daemon.base.errors import ExitCode
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.install.site import Network, Site
 from tests.patience import PATIENCE_S
 
 PROJECT = Path(__file__).parents[2]
@@ -82,8 +82,9 @@ def test_every_file_that_the_program_reads_is_installed() -> None:
     for package in ("daemon", "db", "models", "samples"):
         folder, named = PROJECT / package, set()
         for room, globs in setuptools["package-data"].items():
-            if room.split(".")[0] == package:
-                named |= {path for glob in globs for path in (PROJECT / room.replace(".", "/")).glob(glob)}
+            place = room.removeprefix("meshdrop.")
+            if place.split(".")[0] == package:
+                named |= {path for glob in globs for path in (PROJECT / place.replace(".", "/")).glob(glob)}
         there = {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
         forgotten += sorted(str(path) for path in there - named if path.suffix != ".py")
     assert forgotten == []

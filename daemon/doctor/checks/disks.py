@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.base.places import Places
-from daemon.base.settings import Settings
-from daemon.base.users import user_name
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.folders import nearest
-from daemon.host.machine import Machine
-from daemon.host.mounts import Mount, carrying, read
-from daemon.outbox.receipts import read_shared
-from daemon.workers import kernels
-from models.files.names import RECEIPT
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.base.users import user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.folders import nearest
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.mounts import Mount, carrying, read
+from meshdrop.daemon.outbox.receipts import read_shared
+from meshdrop.daemon.workers import kernels
+from meshdrop.models.files.names import RECEIPT
 
 #: One job makes about a hundred files, on the share and in its working folder.
 INODES_LEAST, INODES_GOOD = 1_000, 10_000

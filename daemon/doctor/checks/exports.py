@@ -6,10 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from daemon.base.places import Places
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
-from models.files.problem import printable
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.models.files.problem import printable
 
 #: `path =` of smb.conf, and the first word of a line of /etc/exports.
 _SMB_PATH = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)

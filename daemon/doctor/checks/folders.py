@@ -14,14 +14,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.places import SENTINEL, Places
-from daemon.base.share import probe_rename
-from daemon.base.users import account_of, user_name
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.inbox import unusable_below
-from daemon.doctor.checks.layout import clash
-from daemon.host.machine import Machine
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.places import SENTINEL, Places
+from meshdrop.daemon.base.share import probe_rename
+from meshdrop.daemon.base.users import account_of, user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.inbox import unusable_below
+from meshdrop.daemon.doctor.checks.layout import clash
+from meshdrop.daemon.host.machine import Machine
 
 _OTHERS = 0o077
 #: Bytes, and inodes, below which an empty folder may not find room.

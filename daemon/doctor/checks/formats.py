@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 
-from daemon.base.settings import Settings
-from daemon.doctor.checks.finding import Finding
-from models.mesh.gltf_engines import engine, validator_version
-from models.mesh.gltf_validation import CURE, MISSING
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.models.mesh.gltf_engines import engine, validator_version
+from meshdrop.models.mesh.gltf_validation import CURE, MISSING
 
 
 def formats(settings: Settings) -> Finding:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daemon.base.users import user_name
-from daemon.doctor.checks.finding import Finding, Result
-from daemon.host.gpus import Card, Refused, SmiQuery, visible
-from daemon.host.machine import Machine, Torch, gpu_seen
-from daemon.host.processes import ProcessFacts
-from daemon.host.programs import NoAnswer
-from models.files.problem import printable
+from meshdrop.daemon.base.users import user_name
+from meshdrop.daemon.doctor.checks.finding import Finding, Result
+from meshdrop.daemon.host.gpus import Card, Refused, SmiQuery, visible
+from meshdrop.daemon.host.machine import Machine, Torch, gpu_seen
+from meshdrop.daemon.host.processes import ProcessFacts
+from meshdrop.daemon.host.programs import NoAnswer
+from meshdrop.models.files.problem import printable
 
 #: Models that compute with torch, on CUDA unless their settings say otherwise.
 WITH_TORCH = frozenset({"nvdiffrec", "reconviagen"})

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from daemon.base.errors import MeshdropError
-from daemon.base.places import Places, shown
-from daemon.base.rigs import RigShelf
-from daemon.base.users import user_name
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
-from daemon.inbox.listing import list_inbox
-from models.capture.rig_profile import rig_of
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.base.rigs import RigShelf
+from meshdrop.daemon.base.users import user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.inbox.listing import list_inbox
+from meshdrop.models.capture.rig_profile import rig_of
 
 #: Files and folders in the waiting captures that are looked at, and all of those in the private folders.
 LOOKED_AT = 2_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from daemon.base.places import Places
+from meshdrop.daemon.base.places import Places
 
 
 @dataclass(frozen=True)

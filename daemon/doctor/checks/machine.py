@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
-from daemon.host.memory import least_limit, memory_limits, number_in
-from daemon.host.processes import ProcessFacts
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.memory import least_limit, memory_limits, number_in
+from meshdrop.daemon.host.processes import ProcessFacts
 
 #: Sockets, pipes to a worker, the record and one folder level of a capture, several times over.
 OPEN_FILES_GOOD = 1024

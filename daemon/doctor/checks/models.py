@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.base.settings import Settings
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.gpu import Wanted
-from daemon.doctor.checks.run import cure_of
-from daemon.weights.fetch import CATALOGUES, cure
-from daemon.workers.process import Home, worker_environment
-from models.contract.base import ModelUnavailable
-from models.contract.registry import BUILT_IN
-from models.contract.weights import MANIFEST, verify
-from models.files.problem import printable
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.gpu import Wanted
+from meshdrop.daemon.doctor.checks.run import cure_of
+from meshdrop.daemon.weights.fetch import CATALOGUES, cure
+from meshdrop.daemon.workers.process import Home, worker_environment
+from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.contract.registry import BUILT_IN
+from meshdrop.models.contract.weights import MANIFEST, verify
+from meshdrop.models.files.problem import printable
 
 #: A healthy model answers within two seconds; one that hangs is a finding, not a wait.
 LIMIT_S = 20.0
@@ -35,8 +35,8 @@ _SAID_MOST = 1 << 20
 _ASK = """
 import json, sys
 name, settings, custom = json.loads(sys.argv[1])
-from models.contract.base import ModelUnavailable
-from models.contract.registry import load_class
+from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.contract.registry import load_class
 try:
     model = load_class(name, custom)
     model.probe()
@@ -180,7 +180,7 @@ def weights(model: str, top: Path, wanted: Wanted) -> Finding:
 
 def code(model: str, options: Mapping[str, Any], wanted: Wanted) -> Finding:
     """Is the published program there that a model calls? Looks at files only."""
-    from models.reconviagen import upstream  # noqa: PLC0415 - only where this model is switched on
+    from meshdrop.models.reconviagen import upstream  # noqa: PLC0415 - only where this model is switched on
 
     try:
         root = upstream.probe(Path(options["code"]) if options.get("code") else None)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

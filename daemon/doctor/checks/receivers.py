@@ -6,11 +6,11 @@ import socket
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import Settings
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.service import running
-from daemon.notify.targets import Targets, read_targets
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.service import running
+from meshdrop.daemon.notify.targets import Targets, read_targets
 
 GROUP = "outside"
 _CONNECT_S = 3.0

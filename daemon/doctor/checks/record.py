@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from daemon.base.errors import FAILURES, RUN_FAILURES
-from daemon.base.places import Places, shown
-from daemon.base.record import BACKUP_EVERY_S, last_restored, newest_sound
-from daemon.base.users import user_name
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
-from db import copies
-from db.schema import HEAD, REVISIONS
-from db.soundness import trouble_of
-from db.states import State
+from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES
+from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.base.record import BACKUP_EVERY_S, last_restored, newest_sound
+from meshdrop.daemon.base.users import user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.db import copies
+from meshdrop.db.schema import HEAD, REVISIONS
+from meshdrop.db.soundness import trouble_of
+from meshdrop.db.states import State
 
 #: How long the doctor tells that the record was put back, and that a capture stopped the service.
 _TOLD_S = 7 * 86_400.0

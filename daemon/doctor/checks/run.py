@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from daemon.base.errors import MeshdropError
-from daemon.base.users import user_name
-from daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.users import user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
 
 T = TypeVar("T")
 

@@ -12,20 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from daemon.base.control import ask
-from daemon.base.errors import MeshdropError
-from daemon.base.lock import STALE_S
-from daemon.base.pause import Pause
-from daemon.base.places import Places
-from daemon.base.settings import Settings, config_file
-from daemon.base.users import account_of, user_name
-from daemon.doctor.checks.finding import Finding
-from daemon.host.machine import Machine
-from daemon.host.processes import ProcessFacts
-from daemon.host.programs import NoAnswer, start
-from daemon.install.site import UNIT
-from daemon.status.activity import SCHEMA
-from models.files.problem import printable
+from meshdrop.daemon.base.control import ask
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.lock import STALE_S
+from meshdrop.daemon.base.pause import Pause
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.settings import Settings, config_file
+from meshdrop.daemon.base.users import account_of, user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.processes import ProcessFacts
+from meshdrop.daemon.host.programs import NoAnswer, start
+from meshdrop.daemon.install.site import UNIT
+from meshdrop.daemon.status.activity import SCHEMA
+from meshdrop.models.files.problem import printable
 
 _SYSTEMCTL_S = 1.5
 #: A service that was started again so often since the machine came up does not stay up.
@@ -219,7 +219,7 @@ def _other_user(own: str, settings: Settings, file: Path) -> Finding | None:
 
 
 def _changed(text: str, settings: Settings) -> Finding | None:
-    from daemon.install.steps import site_of  # noqa: PLC0415 - makes the text of a unit, which nobody else needs
+    from meshdrop.daemon.install.steps import site_of  # noqa: PLC0415 - makes the text of a unit, which nobody else needs
 
     user = _value(text, "User") or "meshdrop"
     here, ours = _lines(text), _lines(site_of(settings.root, user=user).unit())

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.origins import is_stray, meant_by
-from daemon.base.settings import Settings, config_file, find_root, load
-from daemon.base.users import account_of, others_who_write, user_name
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.run import in_time, late
-from daemon.host.machine import Machine
-from daemon.host.processes import ProcessFacts
-from models.contract.registry import BUILT_IN
-from models.files.problem import printable
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.origins import is_stray, meant_by
+from meshdrop.daemon.base.settings import Settings, config_file, find_root, load
+from meshdrop.daemon.base.users import account_of, others_who_write, user_name
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.run import in_time, late
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.host.processes import ProcessFacts
+from meshdrop.models.contract.registry import BUILT_IN
+from meshdrop.models.files.problem import printable
 
 PREFIX = "MESHDROP_"
 #: Reading a file takes milliseconds, and everything else waits for it.

@@ -6,9 +6,9 @@ import json
 import subprocess
 import sys
 
-from daemon.base.settings import Settings
-from daemon.doctor.checks.finding import Finding
-from models.walls.confinement import LAYERS
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.models.walls.confinement import LAYERS
 
 #: A healthy answer takes a tenth of a second.
 _LIMIT_S = 20.0
@@ -46,8 +46,8 @@ def workers(settings: Settings) -> Finding:
 
 def _asked() -> tuple[dict[str, str], dict[str, str]]:
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "models.walls.confinement"], stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=_LIMIT_S, check=True,
+        [sys.executable, "-I", "-m", "meshdrop.models.walls.confinement"], stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=_LIMIT_S, check=True,
     )  # fmt: skip
     told = json.loads(done.stdout)
     return dict(told["stand"]), dict(told["missing"])

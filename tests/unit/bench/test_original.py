@@ -15,8 +15,8 @@ from bench.original_inputs import write_inputs
 from bench.original_nvdiffrec import score_curve, score_pictures
 from bench.original_result import read_log, read_obj
 from bench.original_run import Incomplete, Run, run
-from models.capture.capture import Capture
-from models.formats.cameras import Camera
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.formats.cameras import Camera
 from tests.unit.models.synthetic import BALL, canonical_rig, capture_of, ring_rig, write_png
 
 #: The scores of pictures 51 and 17 levels too dark: 20 log10(255 / 51) and 20 log10(255 / 17).

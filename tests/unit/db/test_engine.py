@@ -10,12 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
-from db import copies
-from db.engine import Database, DatabaseDamaged, make_engine, reader
-from db.jobs import Jobs
-from db.records import ModelRun, find_jobs
-from db.schema import SchemaError, upgrade
-from db.tables import Base
+from meshdrop.db import copies
+from meshdrop.db.engine import Database, DatabaseDamaged, make_engine, reader
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import ModelRun, find_jobs
+from meshdrop.db.schema import SchemaError, upgrade
+from meshdrop.db.tables import Base
 
 
 def populated(path: Path) -> str:

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from db.engine import Database
-from db.jobs import AGEING_S, Jobs, NameBeingClaimed, NoSuchJob
-from db.records import Job, ModelRun, events_of
-from db.states import LIVE, MOVES, IllegalMove, State
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import AGEING_S, Jobs, NameBeingClaimed, NoSuchJob
+from meshdrop.db.records import Job, ModelRun, events_of
+from meshdrop.db.states import LIVE, MOVES, IllegalMove, State
 
 
 class FakeTime:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from db.engine import Database
-from db.jobs import Jobs
-from db.records import ModelRun
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import ModelRun
 
 
 class Now:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from db import copies, schema
-from db.engine import Database, make_engine
-from db.jobs import Jobs
-from db.records import ModelRun
-from db.schema import HEAD, REVISIONS, create, current_revision, downgrade, upgrade, without_blanks
+from meshdrop.db import copies, schema
+from meshdrop.db.engine import Database, make_engine
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import ModelRun
+from meshdrop.db.schema import HEAD, REVISIONS, create, current_revision, downgrade, upgrade, without_blanks
 
 PROJECT = Path(__file__).parents[3]
 
@@ -100,7 +100,7 @@ def test_a_new_database_is_what_all_migrations_together_make(tmp_path: Path) -> 
 
 def test_a_start_without_a_migration_does_not_load_the_migration_tool(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from db.engine import Database\n"
+        "import sys; from pathlib import Path; from meshdrop.db.engine import Database\n"
         f"for _ in 'ab':\n    database = Database(Path({str(tmp_path / 'a.db')!r}))\n"
         f"    database.check(); database.migrate(Path({str(tmp_path)!r})); database.close()\n"
         "print('alembic' in sys.modules)"
@@ -148,8 +148,8 @@ def test_an_older_database_is_copied_before_it_is_migrated(
 ) -> None:
     populate(tmp_path / "a.db")
     before = contents(tmp_path / "a.db")
-    monkeypatch.setattr("db.engine.HEAD", "9998")
-    monkeypatch.setattr("db.engine.REVISIONS", (*REVISIONS, "9998"))
+    monkeypatch.setattr("meshdrop.db.engine.HEAD", "9998")
+    monkeypatch.setattr("meshdrop.db.engine.REVISIONS", (*REVISIONS, "9998"))
     database = Database(tmp_path / "a.db")
     database.migrate(tmp_path / "backup")
     assert database.revision() == "9998"
@@ -163,8 +163,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import event
-from db import schema
-from db.engine import make_engine
+from meshdrop.db import schema
+from meshdrop.db.engine import make_engine
 file, migrations, nth, revision = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 schema.MIGRATIONS = migrations
 engine = make_engine(file)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.record import open_record
-from daemon.base.settings import load
-from daemon.base.share import create_root
-from db.jobs import Jobs
-from db.soundness import trouble_of
+from meshdrop.daemon.base.record import open_record
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.soundness import trouble_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capture.capture import Capture, View
-from models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
 
 Array = NDArray[np.float64]
 

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-from daemon.base.errors import RUN_FAILURES
-from models.contract.base import ModelUnavailable, NoResult
-from models.contract.options import WrongSettings
-from models.files.problem import CaptureError, Problem
-from models.worker import classify
+from meshdrop.daemon.base.errors import RUN_FAILURES
+from meshdrop.models.contract.base import ModelUnavailable, NoResult
+from meshdrop.models.contract.options import WrongSettings
+from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.worker import classify
 
 
 class OutOfMemoryError(RuntimeError):

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from daemon.base.control import _LINE_MAX, _MOST_OPEN, ControlSocket, ask
-from daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.control import _LINE_MAX, _MOST_OPEN, ControlSocket, ask
+from meshdrop.daemon.base.errors import MeshdropError
 
 #: A test ends as soon as what it waits for happens; this is only how long it may take on a busy machine.
 PATIENCE_S = 120.0
@@ -148,7 +148,7 @@ def test_any_bytes_leave_it_serving(path: Path) -> None:
 def test_a_command_that_nobody_answers_is_told_so_and_keeps_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.base.control._ANSWER_S", 0.5)
+    monkeypatch.setattr("meshdrop.daemon.base.control._ANSWER_S", 0.5)
     served = ControlSocket(tmp_path / "busy.sock", lambda: None)
     with pytest.raises(MeshdropError, match="busy"):
         ask(tmp_path / "busy.sock", "ping")

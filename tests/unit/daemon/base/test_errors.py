@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.base.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
-from daemon.outbox.bundle import why_text
-from db.records import Job, ModelRun
-from db.states import State
+from meshdrop.daemon.base.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
+from meshdrop.daemon.outbox.bundle import why_text
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.db.states import State
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))

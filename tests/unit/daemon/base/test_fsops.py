@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import fsops
+from meshdrop.daemon.base import fsops
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from itertools import islice
 
-from daemon.base.handover import Handover
+from meshdrop.daemon.base.handover import Handover
 from tests.patience import PATIENCE_S
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import lock
-from daemon.base.errors import AnotherInstance
-from daemon.base.lock import STALE_S, Holder, SpoolLock
+from meshdrop.daemon.base import lock
+from meshdrop.daemon.base.errors import AnotherInstance
+from meshdrop.daemon.base.lock import STALE_S, Holder, SpoolLock
 from tests.patience import PATIENCE_S
 
 HERE = Holder("here", "machine-a", "alpha", "boot-a", 4000, "/srv/scans")
@@ -171,7 +171,7 @@ def test_a_share_that_is_away_gets_no_heartbeat_and_ends_nothing(tmp_path: Path)
 def test_a_service_that_lost_its_spool_ends_at_once_with_the_code_for_another_instance(tmp_path: Path) -> None:
     """The real heartbeat in a real process: nothing after it is run, not even a `finally`."""
     program = (
-        "import sys, time, daemon.base.lock as lock\n"
+        "import sys, time, meshdrop.daemon.base.lock as lock\n"
         "from pathlib import Path\n"
         "lock.BEAT_S = 0.05\n"
         "mine = lock.SpoolLock(Path(sys.argv[1]), lock.this_service(Path('/srv/scans')))\n"

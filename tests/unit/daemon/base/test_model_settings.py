@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from daemon.base.errors import ConfigurationError, ExitCode
-from daemon.base.settings import load
-from daemon.base.share import create_root
-from models.contract.options import WrongSettings
-from models.contract.registry import BUILT_IN, load_class, wrong_settings
+from meshdrop.daemon.base.errors import ConfigurationError, ExitCode
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.models.contract.options import WrongSettings
+from meshdrop.models.contract.registry import BUILT_IN, load_class, wrong_settings
 
 
 def refused(tmp_path: Path, toml: str) -> str:
@@ -85,7 +85,7 @@ def test_the_daemon_says_what_the_model_itself_would(name: str, values: dict[str
 
 def test_checking_loads_nothing_heavy() -> None:
     script = (
-        "import sys; from models.contract.registry import BUILT_IN, wrong_settings\n"
+        "import sys; from meshdrop.models.contract.registry import BUILT_IN, wrong_settings\n"
         "assert all(wrong_settings(name, {'no such': 1}, {}) for name in BUILT_IN)\n"
         "print(sorted({'numpy', 'numba', 'scipy', 'torch', 'PIL'} & sys.modules.keys()))"
     )
@@ -98,7 +98,8 @@ def test_the_commands_refuse_and_nothing_starts(tmp_path: Path, arguments: list[
     create_root(load(tmp_path).places)
     values = json.dumps({"fusion": {"resolution": 9999}})
     done = subprocess.run(
-        [sys.executable, "-m", "daemon.cli", *arguments, "--root", str(tmp_path)], text=True, capture_output=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments, "--root", str(tmp_path)], text=True,
+        capture_output=True,
         env={"PATH": "/usr/bin:/bin", "MESHDROP_MODEL_SETTINGS": values}, check=False,
     )  # fmt: skip
     assert done.returncode == ExitCode.CONFIGURATION

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.origins import lines_of, origins, unknown_variables
-from daemon.base.settings import Settings, config_file, load
-from daemon.base.share import create_root
-from daemon.cli.main import app
-from daemon.notify.targets import read_targets
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.origins import lines_of, origins, unknown_variables
+from meshdrop.daemon.base.settings import Settings, config_file, load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.cli.main import app
+from meshdrop.daemon.notify.targets import read_targets
 
 TOML = '''\
 # settle_s = 1.0

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.record import BACKUP_EVERY_S, BACKUP_RETRY_S, Backups, last_restored, open_record
-from db import copies
-from db.engine import DatabaseDamaged, RecordUnavailable
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.record import BACKUP_EVERY_S, BACKUP_RETRY_S, Backups, last_restored, open_record
+from meshdrop.db import copies
+from meshdrop.db.engine import DatabaseDamaged, RecordUnavailable
 from tests.house import House
 
 
@@ -222,7 +222,7 @@ def test_a_disk_that_cannot_be_read_now_is_no_damage(house: House, monkeypatch: 
     """Whatever SQLite says but "this is damaged" is waited for; the record stays where it is."""
     with closing(sqlite3.connect(house.places.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr("db.engine._PRAGMAS", ("busy_timeout=1", "journal_mode=DELETE"))
+        monkeypatch.setattr("meshdrop.db.engine._PRAGMAS", ("busy_timeout=1", "journal_mode=DELETE"))
         with pytest.raises(RecordUnavailable, match="locked"):
             open_record(house.places)
     assert not (house.places.state / "corrupt").exists()
@@ -246,13 +246,13 @@ def test_a_restore_that_is_cut_off_at_any_step_is_taken_up_by_the_next_start(
             if operation == step and calls > nth:
                 raise Cut
 
-        monkeypatch.setattr("daemon.base.fsops.observer", cut)
+        monkeypatch.setattr("meshdrop.daemon.base.fsops.observer", cut)
         try:
             open_record(house.places).close()
         except Cut:
             continue
         break
-    monkeypatch.setattr("daemon.base.fsops.observer", None)
+    monkeypatch.setattr("meshdrop.daemon.base.fsops.observer", None)
     house.open()
     assert [job.name for job in house.jobs.live()] == [b"old"]
     house.recover()

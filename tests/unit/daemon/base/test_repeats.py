@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.base.repeats import _TEXTS_MOST, _THINGS_MOST, Repeats
+from meshdrop.daemon.base.repeats import _TEXTS_MOST, _THINGS_MOST, Repeats
 
 
 class Hands:

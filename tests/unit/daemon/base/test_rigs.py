@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.clock import Clock
-from daemon.base.errors import MeshdropError
-from daemon.base.places import page_name, publishable
-from daemon.base.rigs import RigShelf, checked_name
-from daemon.inbox.scanner import Scanner
-from daemon.inbox.settle import Window
-from models.files.limits import CaptureLimits
-from models.probe.rig_making import make_profile
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.places import page_name, publishable
+from meshdrop.daemon.base.rigs import RigShelf, checked_name
+from meshdrop.daemon.inbox.scanner import Scanner
+from meshdrop.daemon.inbox.settle import Window
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.probe.rig_making import make_profile
 from tests import formats
 
 LIMITS = CaptureLimits()
@@ -131,7 +131,7 @@ def test_nothing_stored_costs_no_looks(inbox: Inbox, bare: Path, monkeypatch: py
     inbox.states(0)
     inbox.states(200)
     looked: list[Path] = []
-    monkeypatch.setattr("daemon.inbox.scanner.look", lambda folder, *_, **__: looked.append(folder))
+    monkeypatch.setattr("meshdrop.daemon.inbox.scanner.look", lambda folder, *_, **__: looked.append(folder))
     for seconds in range(201, 220):
         inbox.states(seconds)
     assert looked == []

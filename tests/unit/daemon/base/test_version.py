@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.version import UNKNOWN, version, version_of_checkout
+from meshdrop.daemon.base.version import UNKNOWN, version, version_of_checkout
 
 PROJECT = Path(__file__).resolve().parents[4]
 WRITTEN = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from daemon.base.settings import load
-from daemon.base.share import create_root
-from daemon.cli import demo
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.cli import demo
 
 
 def test_a_refusal_is_told_whole_with_its_cure(tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from daemon.base.places import Places
-from daemon.cli.views import live_facts, status_view
-from daemon.inbox.scanner import FolderState
-from daemon.inbox.settle import Judgement
-from daemon.status.activity import Activity
-from daemon.status.overview import StatusPages
-from daemon.status.pages import Working
-from db.engine import Database
-from db.jobs import Jobs
-from db.records import ModelRun
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.cli.views import live_facts, status_view
+from meshdrop.daemon.inbox.scanner import FolderState
+from meshdrop.daemon.inbox.settle import Judgement
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.overview import StatusPages
+from meshdrop.daemon.status.pages import Working
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import ModelRun
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from daemon.base.settings import load
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.examine import examine
-from daemon.host.machine import Machine
-from models.capture.rig_profile import SCHEMA
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.models.capture.rig_profile import SCHEMA
 
 GB = 10**9
 CARD = {

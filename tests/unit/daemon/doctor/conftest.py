@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from daemon.base.settings import config_file, load
-from daemon.base.share import create_root
-from daemon.doctor import examine as doctor
-from daemon.doctor.checks import formats as check_formats
-from daemon.doctor.checks import models as check_models
-from daemon.doctor.checks import service as check_service
-from daemon.doctor.checks import settings as check_settings
-from daemon.doctor.checks import workers as check_workers
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.run import Check
-from daemon.host import gpus
-from daemon.host.machine import Machine, Room, Torch
-from db.engine import Database
-from models.walls.confinement import LAYERS
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.doctor import examine as doctor
+from meshdrop.daemon.doctor.checks import formats as check_formats
+from meshdrop.daemon.doctor.checks import models as check_models
+from meshdrop.daemon.doctor.checks import service as check_service
+from meshdrop.daemon.doctor.checks import settings as check_settings
+from meshdrop.daemon.doctor.checks import workers as check_workers
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.run import Check
+from meshdrop.daemon.host import gpus
+from meshdrop.daemon.host.machine import Machine, Room, Torch
+from meshdrop.db.engine import Database
+from meshdrop.models.walls.confinement import LAYERS
 from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import GB, write_smi
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import MeshdropError
-from daemon.base.redaction import REMOVED, scrubbed
-from daemon.base.settings import config_file, load
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.examine import examine
-from daemon.doctor.support_bundle import FAILED, write_bundle
-from daemon.host.machine import Machine
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.redaction import REMOVED, scrubbed
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.doctor.support_bundle import FAILED, write_bundle
+from meshdrop.daemon.host.machine import Machine
 from tests.unit.daemon.doctor.ailments import add_job, add_run, insert, script
 
 SECRETS = {
@@ -136,7 +136,8 @@ def test_hostile_names_and_huge_logs_are_packed_as_any_system_can_unpack_them(
 def test_a_disk_without_room_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     """A file that may not become larger is refused as on a full disk."""
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom daemon.doctor.support_bundle import write_bundle\n"
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from meshdrop.daemon.doctor.support_bundle import write_bundle\n"
         "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\nwrite_bundle(Path(sys.argv[1]), [], None, None)\n"
     )

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.settings import load
-from daemon.doctor.checks.record import clock
-from daemon.host.machine import Machine
-from db.clocks import ClockReading
-from db.engine import Database
-from db.jobs import Jobs
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.doctor.checks.record import clock
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.db.clocks import ClockReading
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
 
 DAY = 86_400.0
 

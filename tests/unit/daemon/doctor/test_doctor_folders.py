@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from daemon.base.settings import config_file, load
-from daemon.base.share import create_root
-from daemon.doctor import leftovers
-from daemon.doctor.checks import disks as check_disks
-from daemon.doctor.checks import folders as check_folders
-from daemon.doctor.checks import run as checkup
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.examine import examine
-from daemon.doctor.other_user import examine_as, owner_to_be
-from daemon.host.machine import Machine, Room
-from daemon.host.mounts import carrying, read
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.doctor import leftovers
+from meshdrop.daemon.doctor.checks import disks as check_disks
+from meshdrop.daemon.doctor.checks import folders as check_folders
+from meshdrop.daemon.doctor.checks import run as checkup
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.doctor.other_user import examine_as, owner_to_be
+from meshdrop.daemon.host.machine import Machine, Room
+from meshdrop.daemon.host.mounts import carrying, read
 from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import GB, by_name, changed, store_rig, troubles, without_roots_rights
 
@@ -333,7 +333,7 @@ def test_a_disk_that_hangs_costs_its_own_line_and_no_more_than_its_time(
         check = checkup.Check(*args, **more)
         return replace(check, limit_s=0.5) if check.name == "free space" else check
 
-    monkeypatch.setattr("daemon.doctor.examine.Check", impatient)
+    monkeypatch.setattr("meshdrop.daemon.doctor.examine.Check", impatient)
     monkeypatch.setattr(check_disks, "free_inodes", lambda *_: Finding("free inodes", "ok", "asks nothing here"))
     try:
         found = changed(root, healthy, lambda: replace(healthy, room=hangs))

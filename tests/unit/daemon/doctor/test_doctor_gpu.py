@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.settings import config_file
-from daemon.doctor.checks import gpu as check_gpu
-from daemon.doctor.examine import examine
-from daemon.host import gpus
-from daemon.host.machine import Machine, Torch, gpu_seen, torch_installed
+from meshdrop.daemon.base.settings import config_file
+from meshdrop.daemon.doctor.checks import gpu as check_gpu
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.host import gpus
+from meshdrop.daemon.host.machine import Machine, Torch, gpu_seen, torch_installed
 from tests.unit.daemon.doctor.ailments import by_name, changed, script, troubles, write_smi
 
 PROJECT = Path(__file__).parents[4]

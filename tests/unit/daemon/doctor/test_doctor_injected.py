@@ -15,25 +15,25 @@ from typing import Any
 
 import pytest
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import config_file, load
-from daemon.base.users import user_name
-from daemon.doctor.checks import disks as check_disks
-from daemon.doctor.checks import folders as check_folders
-from daemon.doctor.checks import run as checkup
-from daemon.doctor.checks import settings as check_settings
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.gpu import Cards, ProcessFacts
-from daemon.doctor.checks.machine import clock
-from daemon.doctor.checks.models import asked
-from daemon.doctor.checks.run import Check, carry_out
-from daemon.doctor.checks.service import instance
-from daemon.doctor.examine import examine
-from daemon.doctor.repairs import plan
-from daemon.doctor.start_checks import refuse_what_loses_data
-from daemon.host.machine import Machine, Room
-from daemon.install.site import UNIT
-from daemon.install.steps import site_of
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.base.users import user_name
+from meshdrop.daemon.doctor.checks import disks as check_disks
+from meshdrop.daemon.doctor.checks import folders as check_folders
+from meshdrop.daemon.doctor.checks import run as checkup
+from meshdrop.daemon.doctor.checks import settings as check_settings
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.gpu import Cards, ProcessFacts
+from meshdrop.daemon.doctor.checks.machine import clock
+from meshdrop.daemon.doctor.checks.models import asked
+from meshdrop.daemon.doctor.checks.run import Check, carry_out
+from meshdrop.daemon.doctor.checks.service import instance
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.doctor.repairs import plan
+from meshdrop.daemon.doctor.start_checks import refuse_what_loses_data
+from meshdrop.daemon.host.machine import Machine, Room
+from meshdrop.daemon.install.site import UNIT
+from meshdrop.daemon.install.steps import site_of
 from tests.rig import is_gone, wait_for
 from tests.unit.daemon.doctor.ailments import (
     by_name,
@@ -224,7 +224,7 @@ def test_a_model_that_leaves_something_running_costs_no_wait_and_leaves_nothing(
     file.write_text(
         "import atexit, subprocess\nchild = subprocess.Popen(['/bin/sleep', '600'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\natexit.register(print, 'bye')\n"
-        "from models.contract.base import ReconstructionModel\n"
+        "from meshdrop.models.contract.base import ReconstructionModel\n"
         "class Mine(ReconstructionModel):\n    name = 'mine'\n"
         "    def inference(self, capture, output_dir): raise NotImplementedError\n"
     )
@@ -287,7 +287,7 @@ def test_a_move_that_is_forbidden_has_the_cure_of_its_reason(
     def forbid(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    found = changed(root, healthy, lambda: monkeypatch.setattr("daemon.base.fsops.rename_new", forbid))
+    found = changed(root, healthy, lambda: monkeypatch.setattr("meshdrop.daemon.base.fsops.rename_new", forbid))
     assert (found.name, found.result, cure in found.fix) == ("moving", "fail", True)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.doctor.checks import formats as check_formats
-from daemon.doctor.checks import machine as check_machine
-from daemon.host.machine import Machine, Room, clock_is_steered, inotify_refused
-from daemon.host.processes import ProcessFacts
+from meshdrop.daemon.doctor.checks import formats as check_formats
+from meshdrop.daemon.doctor.checks import machine as check_machine
+from meshdrop.daemon.host.machine import Machine, Room, clock_is_steered, inotify_refused
+from meshdrop.daemon.host.processes import ProcessFacts
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -249,7 +249,7 @@ def test_a_time_zone_that_does_not_exist_is_a_warning(root: Path, healthy: Machi
 
 def test_the_healthy_machine_is_told_line_by_line(root: Path, healthy: Machine) -> None:
     """Nothing of the machine that runs the tests shines through."""
-    from daemon.doctor.examine import examine  # noqa: PLC0415 - only here
+    from meshdrop.daemon.doctor.examine import examine  # noqa: PLC0415 - only here
 
     found = by_name(examine(root, None, healthy))
     assert found["memory"].says == f"{65_000_000 // 1024} MiB"

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from daemon.base.settings import config_file, load
-from daemon.cli import doctor as cli_doctor
-from daemon.cli.main import app
-from daemon.doctor import leftovers
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.examine import examine
-from daemon.doctor.repairs import perform, plan
-from daemon.host.machine import Machine
-from daemon.workers.kernels import kernel_digest
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.cli import doctor as cli_doctor
+from meshdrop.daemon.cli.main import app
+from meshdrop.daemon.doctor import leftovers
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.doctor.repairs import perform, plan
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.workers.kernels import kernel_digest
 from tests.patience import PATIENCE_S
 from tests.unit.daemon.doctor.ailments import troubles
 
@@ -181,7 +181,7 @@ def test_somebody_at_a_terminal_is_asked(ailing: Path, answer: bytes, mode: int)
     """The whole command, on a terminal of its own."""
     person, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "daemon.cli", "doctor", "--root", str(ailing), "--fix"],
+        [sys.executable, "-m", "meshdrop.daemon.cli", "doctor", "--root", str(ailing), "--fix"],
         stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     os.write(person, answer)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import config_file, load
-from daemon.doctor.checks import models as check_models
-from daemon.doctor.examine import examine
-from daemon.host.machine import Machine, Torch
-from daemon.weights.fetch import CATALOGUES
-from models.contract.weights import MANIFEST
-from models.reconviagen import upstream
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.doctor.checks import models as check_models
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.host.machine import Machine, Torch
+from meshdrop.daemon.weights.fetch import CATALOGUES
+from meshdrop.models.contract.weights import MANIFEST
+from meshdrop.models.reconviagen import upstream
 from tests.unit.daemon.doctor.ailments import by_name, changed, troubles
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def test_settings_that_this_user_may_not_read_name_the_user_who_may(
         because = PermissionError(13, "Permission denied", str(config_file(root)))
         raise ConfigurationError("cannot be read", "as another user") from because
 
-    monkeypatch.setattr("daemon.doctor.checks.settings.load", refused)
+    monkeypatch.setattr("meshdrop.daemon.doctor.checks.settings.load", refused)
     own = by_name(examine(root, None, healthy))["settings"]
     assert own.fix.startswith("sudo chown -R "), "whom the root belongs to is told to open it"
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
@@ -156,7 +156,7 @@ def test_a_root_whose_only_model_cannot_run_fails_whatever_the_reason(
     body, says = BROKEN_MODELS[case]
     file = tmp_path / "mine.py"
     file.write_text(
-        "from models.contract.base import ModelUnavailable, ReconstructionModel\n"
+        "from meshdrop.models.contract.base import ModelUnavailable, ReconstructionModel\n"
         "print('chatter on stdout')\n"
         f"class Mine(ReconstructionModel):\n    name = 'mine'\n    {body}\n"
         "    def inference(self, capture, output_dir): raise NotImplementedError\n"

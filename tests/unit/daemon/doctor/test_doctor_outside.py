@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from daemon.base.settings import Settings, config_file, load
-from daemon.cli import trial
-from daemon.doctor.checks import receivers as outside
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.start_checks import look_around, refuse_what_loses_data
-from daemon.host.machine import Machine
+from meshdrop.daemon.base.settings import Settings, config_file, load
+from meshdrop.daemon.cli import trial
+from meshdrop.daemon.doctor.checks import receivers as outside
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.start_checks import look_around, refuse_what_loses_data
+from meshdrop.daemon.host.machine import Machine
 
 
 def test_a_host_is_reached_by_a_connection_that_says_nothing(root: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_check_that_breaks_does_not_stop_a_start(
     def broken(*_: object) -> Finding:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("daemon.doctor.checks.machine.memory", broken)
+    monkeypatch.setattr("meshdrop.daemon.doctor.checks.machine.memory", broken)
     [found] = look_around(load(root), healthy)
     assert (found.name, found.result) == ("memory", "fail")
 

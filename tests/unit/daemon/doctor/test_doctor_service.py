@@ -18,18 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.control import ControlSocket
-from daemon.base.pause import Pause
-from daemon.base.record import open_record
-from daemon.base.settings import load
-from daemon.doctor.checks import record as check_record
-from daemon.doctor.examine import examine
-from daemon.host.machine import Machine
-from daemon.install.site import UNIT
-from daemon.install.steps import site_of
-from daemon.status.activity import SCHEMA
-from db.engine import Database
-from db.schema import HEAD
+from meshdrop.daemon.base.control import ControlSocket
+from meshdrop.daemon.base.pause import Pause
+from meshdrop.daemon.base.record import open_record
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.doctor.checks import record as check_record
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.host.machine import Machine
+from meshdrop.daemon.install.site import UNIT
+from meshdrop.daemon.install.steps import site_of
+from meshdrop.daemon.status.activity import SCHEMA
+from meshdrop.db.engine import Database
+from meshdrop.db.schema import HEAD
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed, insert, script, troubles
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -93,7 +93,7 @@ def test_a_main_loop_that_hangs_fails_with_a_word_of_its_own(
     root: Path, healthy: Machine, holder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It accepts the connection, which is a thread's work, and never comes to answer."""
-    monkeypatch.setattr("daemon.doctor.examine._ANSWER_S", 0.5)
+    monkeypatch.setattr("meshdrop.daemon.doctor.examine._ANSWER_S", 0.5)
     socket = ControlSocket(load(root).places.control, lambda: None)
     try:
         found = by_name(examine(root, None, healthy))

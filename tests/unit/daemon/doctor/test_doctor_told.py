@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from daemon.cli import doctor as cli_doctor
-from daemon.cli.main import app
-from daemon.doctor.checks.finding import Finding
-from daemon.doctor.checks.run import Check, carry_out
-from daemon.doctor.examine import examine
-from daemon.doctor.views import facts, findings_view
-from daemon.host.machine import Machine
+from meshdrop.daemon.cli import doctor as cli_doctor
+from meshdrop.daemon.cli.main import app
+from meshdrop.daemon.doctor.checks.finding import Finding
+from meshdrop.daemon.doctor.checks.run import Check, carry_out
+from meshdrop.daemon.doctor.examine import examine
+from meshdrop.daemon.doctor.views import facts, findings_view
+from meshdrop.daemon.host.machine import Machine
 from tests.unit.daemon.doctor.ailments import by_name
 
 PROJECT = Path(__file__).parents[4]
@@ -111,7 +111,7 @@ def test_no_line_in_the_source_can_lack_its_consequence_or_its_cure() -> None:
     """Every call that makes a finding which is not ok gives four texts, none of them an empty one."""
     calls = [
         (file.name, node) for file in sorted((PROJECT / "daemon").rglob("*.py"))
-        if "from daemon.doctor.checks.finding import Finding" in file.read_text(encoding="utf-8")
+        if "from meshdrop.daemon.doctor.checks.finding import Finding" in file.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and len(node.args) > 1
     ]  # fmt: skip
@@ -168,8 +168,9 @@ def test_the_exit_code_tells_whether_something_must_be_cured(
 def test_the_doctor_loads_no_library_of_the_models_even_where_they_are_switched_on(root: Path) -> None:
     (root / ".meshdrop/config.toml").write_text('models = ["fusion", "nvdiffrec", "reconviagen"]\n')
     code = (
-        "import sys\nfrom pathlib import Path\nfrom daemon.cli import trial\nfrom daemon.doctor import support\n"
-        "from daemon.doctor.examine import examine\n"
+        "import sys\nfrom pathlib import Path\nfrom meshdrop.daemon.cli import trial\n"
+        "from meshdrop.daemon.doctor import support_bundle\n"
+        "from meshdrop.daemon.doctor.examine import examine\n"
         f"examine(Path({str(root)!r}), None)\n"
         "heavy = ('torch', 'numba', 'trimesh', 'skimage', 'scipy', 'numpy', 'PIL', 'pynvml', 'apprise')\n"
         "print([name for name in heavy if name in sys.modules])"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import config_file, load
-from daemon.base.share import create_root
-from daemon.doctor.checks.settings import open_settings, read_settings
-from daemon.doctor.start_checks import refuse_open_settings
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import config_file, load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.doctor.checks.settings import open_settings, read_settings
+from meshdrop.daemon.doctor.start_checks import refuse_open_settings
 
 
 @pytest.fixture

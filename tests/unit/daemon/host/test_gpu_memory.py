@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.host.gpu_memory import GpuMemory, gpu_memory
+from meshdrop.daemon.host.gpu_memory import GpuMemory, gpu_memory
 
 #: The answer of a real card, and of one that does not tell its memory, in the fields that daemon/host/gpus.py asks for.
 ANSWER = """\

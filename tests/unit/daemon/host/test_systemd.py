@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from daemon.host import systemd
-from daemon.status.activity import Activity
-from daemon.status.pages import Working
+from meshdrop.daemon.host import systemd
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.pages import Working
 
 UNIT = Path(__file__).parents[4] / "systemd/meshdrop.service"
 

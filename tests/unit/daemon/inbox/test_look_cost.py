@@ -20,21 +20,21 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.clock import Clock
-from daemon.inbox import observe as looking
-from daemon.inbox.checksums import png_state
-from daemon.inbox.observe import Ends, glance, look, stops_in_the_middle
-from daemon.inbox.scanner import Scanner
-from daemon.inbox.settle import Window
-from models.capture.layout import expect
-from models.capture.rig_profile import Rigs
-from models.files import jpeg
-from models.files.entries import odd_entries, take_facts
-from models.files.limits import CaptureLimits
-from models.files.png import SIGNATURE
-from models.files.problem import Problem
-from models.formats.json_table import MOST_COMPLAINTS
-from models.formats.sidecar import parse_sidecar
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.inbox import observe as looking
+from meshdrop.daemon.inbox.checksums import png_state
+from meshdrop.daemon.inbox.observe import Ends, glance, look, stops_in_the_middle
+from meshdrop.daemon.inbox.scanner import Scanner
+from meshdrop.daemon.inbox.settle import Window
+from meshdrop.models.capture.layout import expect
+from meshdrop.models.capture.rig_profile import Rigs
+from meshdrop.models.files import jpeg
+from meshdrop.models.files.entries import odd_entries, take_facts
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.png import SIGNATURE
+from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.json_table import MOST_COMPLAINTS
+from meshdrop.models.formats.sidecar import parse_sidecar
 
 LIMITS = CaptureLimits()
 TIMES, ALLOWED, NOTICED_S = 16, 64, 0.02

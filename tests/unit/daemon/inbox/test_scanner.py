@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from daemon.base.clock import Clock
-from daemon.inbox.observe import look
-from daemon.inbox.scanner import Scanner, Watcher
-from daemon.inbox.settle import Snapshot, Window
-from models.files import walk
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.inbox.observe import look
+from meshdrop.daemon.inbox.scanner import Scanner, Watcher
+from meshdrop.daemon.inbox.settle import Snapshot, Window
+from meshdrop.models.files import walk
+from meshdrop.models.files.limits import CaptureLimits
 from tests import formats
 from tests.patience import PATIENCE_S
 
@@ -144,7 +144,7 @@ def test_a_defect_of_ours_that_one_folder_brings_out_stops_nothing(
             raise RecursionError("too deep")
         return real(folder, *arguments, **options)
 
-    monkeypatch.setattr("daemon.inbox.scanner.look", defective)
+    monkeypatch.setattr("meshdrop.daemon.inbox.scanner.look", defective)
     states(scanner)
     assert "RecursionError" in sentence(scanner, b"odd")
     hands.seconds = 5
@@ -463,7 +463,7 @@ def test_idle_folders_are_hardly_ever_looked_at(
         looks.append(folder)
         return real(folder, *arguments, **options)
 
-    monkeypatch.setattr("daemon.inbox.scanner.look", counted)
+    monkeypatch.setattr("meshdrop.daemon.inbox.scanner.look", counted)
     for hands.seconds in (0.0, 30.0, 61.0):
         states(scanner)
     del looks[:]
@@ -556,7 +556,7 @@ def test_a_folder_that_cannot_be_read_is_logged_ever_more_seldom(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(inbox / "closed"))
 
-    monkeypatch.setattr("daemon.inbox.scanner.look", refuse)
+    monkeypatch.setattr("meshdrop.daemon.inbox.scanner.look", refuse)
     with capture_logs() as said:
         for second in range(0, 3600, 10):
             hands.seconds = second
@@ -576,7 +576,7 @@ def test_a_kernel_without_a_free_watch_is_told_once_and_its_return_too(
 
     with capture_logs() as said:
         with monkeypatch.context() as here:
-            here.setattr("daemon.inbox.scanner.Observer", exhausted)
+            here.setattr("meshdrop.daemon.inbox.scanner.Observer", exhausted)
             for _ in range(177):
                 watcher.ensure()
         watcher.ensure()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.inbox.observe import is_awaited, look
-from daemon.inbox.settle import Fact, Snapshot, Window, judge
-from models.capture.layout import expect
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.inbox.observe import is_awaited, look
+from meshdrop.daemon.inbox.settle import Fact, Snapshot, Window, judge
+from meshdrop.models.capture.layout import expect
+from meshdrop.models.files.limits import CaptureLimits
 
 LIMITS = CaptureLimits()
 WINDOW = Window(settle_s=5, no_depth_wait_s=30, incomplete_after_s=1800)

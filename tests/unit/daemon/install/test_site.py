@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import ConfigurationError, MeshdropError
-from daemon.base.places import Places
-from daemon.base.settings import Settings, load
-from daemon.base.share import create_root
-from daemon.install import refusals as site_check
-from daemon.install import steps as site_install
-from daemon.install.site import FOLDERS, UNIT, USERS, Site, usual_places
-from daemon.install.steps import Remove, Run, Write
+from meshdrop.daemon.base.errors import ConfigurationError, MeshdropError
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.install import refusals as site_check
+from meshdrop.daemon.install import steps as site_install
+from meshdrop.daemon.install.site import FOLDERS, UNIT, USERS, Site, usual_places
+from meshdrop.daemon.install.steps import Remove, Run, Write
 
 PROJECT = Path(__file__).parents[4]
 
@@ -28,7 +28,7 @@ def meshdrop(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
     """Run the command without any of this process's own settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
     return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", *arguments], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], capture_output=True, text=True, check=False,
         env={**clean, **variables}, cwd=PROJECT, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -389,7 +389,7 @@ def test_init_writes_where_the_record_lives_into_a_new_settings_file(tmp_path: P
 
 def test_init_where_this_user_may_not_write_names_the_command_that_helps() -> None:
     """As in a container whose user is not the owner of the folder on the host."""
-    words = [sys.executable, "-m", "daemon.cli", "init", "/meshdrop-of-a-test"]
+    words = [sys.executable, "-m", "meshdrop.daemon.cli", "init", "/meshdrop-of-a-test"]
     number = os.geteuid() or 65534
     if os.geteuid() == 0:
         words = [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", *words]

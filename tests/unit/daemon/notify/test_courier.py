@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import sender
-from daemon.notify.courier import Courier, Outcome, below, signature
-from db.messages import Message
+from meshdrop.daemon.notify import sender
+from meshdrop.daemon.notify.courier import Courier, Outcome, below, signature
+from meshdrop.db.messages import Message
 from tests.patience import PATIENCE_S
 from tests.receivers import DRIP, GARBAGE, HANG, RESET, Receiver, certificate_for, free_port, receivers
 
@@ -129,7 +129,7 @@ def test_how_long_a_receiver_wants_to_be_left_alone(
     text: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0 if seconds == 3600 else 1.8e9
-    monkeypatch.setattr("daemon.notify.sender.time.time", lambda: now)
+    monkeypatch.setattr("meshdrop.daemon.notify.sender.time.time", lambda: now)
     assert sender._seconds(text) == seconds
 
 
@@ -138,8 +138,8 @@ def test_a_batch_ends_when_its_time_is_over_and_the_rest_waits_for_the_next(
 ) -> None:
     """Four seconds for each of ten: the third ends it, because one may take ten."""
     moments = iter(range(0, 400, 4))
-    monkeypatch.setattr("daemon.notify.sender.time.monotonic", lambda: next(moments))
-    monkeypatch.setattr("daemon.notify.sender._call", lambda *_: {"status": 200, "trouble": None})
+    monkeypatch.setattr("meshdrop.daemon.notify.sender.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("meshdrop.daemon.notify.sender._call", lambda *_: {"status": 200, "trouble": None})
     request = {"task": "call", "limit_s": 10.0, "parts": [{}] * 10}
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
     sender.main()

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from daemon.base.clock import Clock
-from daemon.notify.courier import Outcome
-from daemon.notify.outgoing import Outgoing
-from daemon.notify.targets import Targets
-from daemon.notify.wording import Day
-from db.engine import Database
-from db.jobs import Jobs, Placement
-from db.messages import GIVE_UP_S, Message, Messages, waiting
-from db.records import Job, events_of
-from db.states import State
-from db.tables import MessageRow
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.notify.courier import Outcome
+from meshdrop.daemon.notify.outgoing import Outgoing
+from meshdrop.daemon.notify.targets import Targets
+from meshdrop.daemon.notify.wording import Day
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs, Placement
+from meshdrop.db.messages import GIVE_UP_S, Message, Messages, waiting
+from meshdrop.db.records import Job, events_of
+from meshdrop.db.states import State
+from meshdrop.db.tables import MessageRow
 
 URL, PING = "https://hook.example/t0ken", "https://hc.example/uuid"
 GOOD, BAD, AWAY = Outcome(200, None), Outcome(500, "it answered 500"), Outcome(None, "it refuses connections")
@@ -303,7 +303,7 @@ def test_a_message_that_cannot_be_worded_does_not_keep_a_result_from_being_publi
     office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = office(webhook=URL)
-    monkeypatch.setattr("daemon.notify.wording.ended_page", lambda *_: 1 / 0)
+    monkeypatch.setattr("meshdrop.daemon.notify.wording.ended_page", lambda *_: 1 / 0)
     assert here.ended().state is State.DONE
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.outbox.assess import judge
-from daemon.reporting.grades import GRADES, grade, least
+from meshdrop.daemon.outbox.assess import judge
+from meshdrop.daemon.reporting.grades import GRADES, grade, least
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from daemon.base import fsops
-from daemon.outbox.beside import lies_beside, most_to_copy
-from daemon.outbox.bundle import Bundle, lacks_room
-from daemon.service.retention import _is_ours
-from db.states import State
-from models.files import entries
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.outbox.beside import lies_beside, most_to_copy
+from meshdrop.daemon.outbox.bundle import Bundle, lacks_room
+from meshdrop.daemon.service.retention import _is_ours
+from meshdrop.db.states import State
+from meshdrop.models.files import entries
+from meshdrop.models.files.limits import CaptureLimits
 from tests.house import House
 
 LIMITS = CaptureLimits()

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.errors import ShareUnavailable
-from daemon.base.settings import Settings, load
-from daemon.outbox.bundle import failure_bundle, result_bundle
-from db.records import Job
-from db.states import State
-from models.files import walk
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.errors import ShareUnavailable
+from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.outbox.bundle import failure_bundle, result_bundle
+from meshdrop.db.records import Job
+from meshdrop.db.states import State
+from meshdrop.models.files import walk
 from tests.rig import assert_whole, contents
 
 JOB = Job(

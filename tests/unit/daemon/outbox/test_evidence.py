@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
-from daemon.outbox.evidence import Evidence, right_state
-from db.states import LIVE, State
+from meshdrop.daemon.outbox.evidence import Evidence, right_state
+from meshdrop.db.states import LIVE, State
 
 #: One letter for each state in the tables below; `-` is no row.
 ROWS = {

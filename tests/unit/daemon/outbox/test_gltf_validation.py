@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from daemon.base.settings import Settings
-from daemon.doctor.checks import formats as check_formats
-from daemon.outbox.assess import judge, with_validation
-from daemon.outbox.gltf_validation import objection
-from models.mesh.gltf_engines import NODE, Engine, validator_version
-from models.mesh.gltf_validation import CURE, MISSING, no_engine
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks import formats as check_formats
+from meshdrop.daemon.outbox.assess import judge, with_validation
+from meshdrop.daemon.outbox.gltf_validation import objection
+from meshdrop.models.mesh.gltf_engines import NODE, Engine, validator_version
+from meshdrop.models.mesh.gltf_validation import CURE, MISSING, no_engine
 
 MESSAGE = {"file": "pbr.glb", "severity": "error", "code": "ACCESSOR_INDEX_OOB", "message": "Index 9.", "pointer": ""}
 

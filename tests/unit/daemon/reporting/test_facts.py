@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from daemon.reporting.facts import build_report, headline
-from daemon.reporting.inline import TEMPLATES, VIEWER, viewer_script
-from daemon.reporting.page import MAX_INLINE_BYTES, render_html
-from daemon.reporting.pose import AMBIGUOUS, LEAST_IOU, placement
-from daemon.reporting.tables import (
+from meshdrop.daemon.reporting.facts import build_report, headline
+from meshdrop.daemon.reporting.inline import TEMPLATES, VIEWER, viewer_script
+from meshdrop.daemon.reporting.page import MAX_INLINE_BYTES, render_html
+from meshdrop.daemon.reporting.pose import AMBIGUOUS, LEAST_IOU, placement
+from meshdrop.daemon.reporting.tables import (
     MODEL_FIGURES,
     NOT_TAKEN,
     SHAPE_FIGURES,
@@ -33,11 +33,11 @@ from daemon.reporting.tables import (
     rows,
     size,
 )
-from models.files.limits import VIEWER_BYTES
-from models.measure import pictures
-from models.measure.measure import measure
-from models.mesh.mesh import write_all
-from models.registration import register
+from meshdrop.models.files.limits import VIEWER_BYTES
+from meshdrop.models.measure import pictures
+from meshdrop.models.measure.measure import measure
+from meshdrop.models.mesh.mesh import write_all
+from meshdrop.models.registration import register
 from tests import meshes
 from tests.photographs import photographed
 
@@ -716,7 +716,7 @@ def test_the_fine_print_is_flat() -> None:
 
 def test_reporting_loads_nothing_heavy() -> None:
     heavy = ("numpy", "PIL", "trimesh", "scipy", "torch")
-    modules = "daemon.reporting.facts, daemon.reporting.page"
+    modules = "meshdrop.daemon.reporting.facts, meshdrop.daemon.reporting.page"
     code = f"import sys, {modules}; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

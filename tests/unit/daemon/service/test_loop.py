@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from daemon.base.errors import MAX_TROUBLES, JobTrouble
-from daemon.base.settings import Settings, load
-from daemon.base.share import create_root, open_share
-from daemon.inbox.intake import digest_of_folder
-from daemon.service.loop import Loop
-from daemon.workers.executor import Attempt, Report
-from daemon.workers.retry import was_stopped, worth_another
-from db.engine import Database
-from db.jobs import Jobs
-from db.records import Job, ModelRun
-from db.states import State
+from meshdrop.daemon.base.errors import MAX_TROUBLES, JobTrouble
+from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.base.share import create_root, open_share
+from meshdrop.daemon.inbox.intake import digest_of_folder
+from meshdrop.daemon.service.loop import Loop
+from meshdrop.daemon.workers.executor import Attempt, Report
+from meshdrop.daemon.workers.retry import was_stopped, worth_another
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.db.states import State
 
 
 class ScriptedExecutor:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.share import create_root
-from daemon.outbox import evidence
-from db.states import LIVE, State
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.share import create_root
+from meshdrop.daemon.outbox import evidence
+from meshdrop.db.states import LIVE, State
 from tests.house import WAY, House
 
 
@@ -156,7 +156,7 @@ def test_the_history_of_a_job_that_is_put_elsewhere_stays(house: House) -> None:
     house.lead(guest, "published")
     lose(house, copies=False)
     with house.database._sessions() as session:
-        from db.records import events_of  # noqa: PLC0415
+        from meshdrop.db.records import events_of  # noqa: PLC0415
 
         kinds = [event.kind for event in events_of(session, guest.id)]
     assert kinds == ["claiming", "queued", "started", "restored"]

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from daemon.base import fsops
-from daemon.base.settings import Settings
-from daemon.service import retention as retention_module
-from daemon.service.retention import Limit, Retention, Stored, expired
-from db.jobs import Placement
-from db.records import events_of
-from db.service_clock import Passed
-from db.states import State
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.service import retention as retention_module
+from meshdrop.daemon.service.retention import Limit, Retention, Stored, expired
+from meshdrop.db.jobs import Placement
+from meshdrop.db.records import events_of
+from meshdrop.db.service_clock import Passed
+from meshdrop.db.states import State
 from tests.house import Guest, House
 
 DAY = 86_400.0

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.clock import Clock
-from daemon.cli.views import live_facts
-from daemon.status.activity import Activity
-from daemon.status.estimates import Estimates
-from daemon.status.pages import Working
-from db.engine import Database
-from db.records import Job, ModelRun
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.cli.views import live_facts
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.estimates import Estimates
+from meshdrop.daemon.status.pages import Working
+from meshdrop.db.engine import Database
+from meshdrop.db.records import Job, ModelRun
 from tests.unit.daemon.status.test_overview import START, Desk, desk
 
 __all__ = ["desk"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from daemon.status.forecast import History, forecast, in_words, read_history
-from db.engine import Database
-from db.history import Turn
-from db.jobs import Jobs
-from db.records import ModelRun
-from db.states import State
+from meshdrop.daemon.status.forecast import History, forecast, in_words, read_history
+from meshdrop.db.engine import Database
+from meshdrop.db.history import Turn
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import ModelRun
+from meshdrop.db.states import State
 
 USUAL = History({"fusion": 10.0, "nvdiffrec": 60.0}, 4.0)
 

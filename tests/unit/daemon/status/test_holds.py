@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from daemon.status import holds as module
-from daemon.status.activity import Activity
-from daemon.status.holds import Holds
+from meshdrop.daemon.status import holds as module
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.holds import Holds
 
 
 class Lines:

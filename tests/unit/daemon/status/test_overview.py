@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from daemon.base import fsops
-from daemon.base.places import Places
-from daemon.inbox.settle import Judgement
-from daemon.status.activity import Activity
-from daemon.status.overview import StatusPages, status_text
-from daemon.status.pages import FINISHED_KEPT, Working
-from db.engine import Database
-from db.jobs import Jobs
-from db.records import Job, ModelRun
-from db.states import State
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.base.places import Places
+from meshdrop.daemon.inbox.settle import Judgement
+from meshdrop.daemon.status.activity import Activity
+from meshdrop.daemon.status.overview import StatusPages, status_text
+from meshdrop.daemon.status.pages import FINISHED_KEPT, Working
+from meshdrop.db.engine import Database
+from meshdrop.db.jobs import Jobs
+from meshdrop.db.records import Job, ModelRun
+from meshdrop.db.states import State
 
 #: 2026-11-21 14:02:30 UTC
 START = 1795269750.0

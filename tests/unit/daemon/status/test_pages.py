@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from daemon.base.places import page_name
-from daemon.inbox.settle import Judgement
-from daemon.status.page_files import _SECONDS_A_CALL, FolderPages
-from daemon.status.pages import Page, Working, ended_page, job_page, told_place, waiting_page
-from db.records import InLine
-from db.states import LIVE, State
-from models.files import walk
-from models.files.problem import Problem
+from meshdrop.daemon.base.places import page_name
+from meshdrop.daemon.inbox.settle import Judgement
+from meshdrop.daemon.status.page_files import _SECONDS_A_CALL, FolderPages
+from meshdrop.daemon.status.pages import Page, Working, ended_page, job_page, told_place, waiting_page
+from meshdrop.db.records import InLine
+from meshdrop.db.states import LIVE, State
+from meshdrop.models.files import walk
+from meshdrop.models.files.problem import Problem
 
 ID = "1a2b3c4d" + "0" * 24
 #: 2026-11-21 14:02:30 UTC

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import MeshdropError
-from daemon.base.settings import load
-from daemon.host.machine import Room
-from daemon.weights.fetch import MARGIN, FetchPlan, fetch
-from daemon.weights.folder import PARTIAL, alone
-from daemon.weights.hub import HubSource
-from daemon.weights.sources import FolderSource, Offer, Source
-from daemon.workers.process import Home, worker_environment
-from models.contract.weights import MANIFEST, Catalogue, Entry, Resource, WeightFile, read_manifest, verify
+from meshdrop.daemon.base.errors import MeshdropError
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.host.machine import Room
+from meshdrop.daemon.weights.fetch import MARGIN, FetchPlan, fetch
+from meshdrop.daemon.weights.folder import PARTIAL, alone
+from meshdrop.daemon.weights.hub import HubSource
+from meshdrop.daemon.weights.sources import FolderSource, Offer, Source
+from meshdrop.daemon.workers.process import Home, worker_environment
+from meshdrop.models.contract.weights import MANIFEST, Catalogue, Entry, Resource, WeightFile, read_manifest, verify
 from tests.hub import CODE, CONFIG, FILES, MODEL, NETWORK, REPOSITORY, Hub, entries, fill, running, sha256
 
 BIG, SMALL, PINNED = f"{REPOSITORY}/{NETWORK}", f"{REPOSITORY}/{CONFIG}", f"torch/code/{CODE}"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import load
-from daemon.cli.main import app
-from daemon.doctor.start_checks import refuse_open_workers
-from daemon.workers import kernels
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.cli.main import app
+from meshdrop.daemon.doctor.start_checks import refuse_open_workers
+from meshdrop.daemon.workers import kernels
 
 STRANGER = 20002
 
@@ -51,7 +51,7 @@ def test_what_the_service_keeps_is_closed_to_others_whatever_its_umask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service whose files a group of people may change (umask 002) must not refuse what it has made itself."""
-    monkeypatch.setattr("daemon.base.users._is_private", lambda _: False)
+    monkeypatch.setattr("meshdrop.daemon.base.users._is_private", lambda _: False)
     before = os.umask(0o002)
     try:
         warmed(tmp_path, tmp_path / "cache", one=b"1")

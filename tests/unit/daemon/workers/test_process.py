@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.workers import process
-from daemon.workers.process import (
+from meshdrop.daemon.workers import process
+from meshdrop.daemon.workers.process import (
     LOG_HEAD,
     LOG_TAIL,
     Home,
@@ -21,7 +21,7 @@ from daemon.workers.process import (
     run_to_end,
     worker_request,
 )
-from models.files.limits import CaptureLimits
+from meshdrop.models.files.limits import CaptureLimits
 
 
 class FullDisk:

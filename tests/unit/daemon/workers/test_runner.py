@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from daemon.base import fsops
-from daemon.workers import runner
-from daemon.workers.executor import Attempt
-from daemon.workers.process import Home, read_answer
-from daemon.workers.runner import RESULT, LocalExecutor, RunRules, _finished_before, write_recipe
-from daemon.workers.warming import Warming
-from models.files.limits import CaptureLimits
+from meshdrop.daemon.base import fsops
+from meshdrop.daemon.workers import runner
+from meshdrop.daemon.workers.executor import Attempt
+from meshdrop.daemon.workers.process import Home, read_answer
+from meshdrop.daemon.workers.runner import RESULT, LocalExecutor, RunRules, _finished_before, write_recipe
+from meshdrop.daemon.workers.warming import Warming
+from meshdrop.models.files.limits import CaptureLimits
 from tests.light import LightWorker
 from tests.patience import PATIENCE_S
 

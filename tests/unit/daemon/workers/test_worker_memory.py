@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from daemon.workers.worker_memory import allowed_mib, held_mib, watch
+from meshdrop.daemon.workers.worker_memory import allowed_mib, held_mib, watch
 
 HOLDER = "import sys; held = bytearray(300 << 20); held[::4096] = b'x' * len(held[::4096]); print(flush=True)"
 STAY = f"{HOLDER}; sys.stdin.read()"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.capture.capture import Capture, CaptureError, read_capture
-from models.files.limits import CaptureLimits
-from models.formats.cameras import OPENCV_TO_OPENGL, canonical_camera, opengl_camera_to_world
-from models.probe.inspection import inspect
+from meshdrop.models.capture.capture import Capture, CaptureError, read_capture
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, canonical_camera, opengl_camera_to_world
+from meshdrop.models.probe.inspection import inspect
 from tests.captures import ground_truth
 from tests.unit.models.synthetic import ANIMAL, canonical_rig, photograph, ring_rig, write_canonical, write_png
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models.capture.canonical import canonical_role
-from models.capture.layout import expect, is_blocker, is_litter
-from models.files.limits import CaptureLimits
-from models.formats.camera_formats import FORMATS
-from models.formats.cameras import CANONICAL_DISTANCE_M, CANONICAL_FOCAL_PX, CANONICAL_VIEWS
-from models.formats.sidecar import FRAME_KEYS, KNOWN_KEYS, PINHOLE_MODELS, parse_sidecar
-from models.probe.values import (
+from meshdrop.models.capture.canonical import canonical_role
+from meshdrop.models.capture.layout import expect, is_blocker, is_litter
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.formats.camera_formats import FORMATS
+from meshdrop.models.formats.cameras import CANONICAL_DISTANCE_M, CANONICAL_FOCAL_PX, CANONICAL_VIEWS
+from meshdrop.models.formats.sidecar import FRAME_KEYS, KNOWN_KEYS, PINHOLE_MODELS, parse_sidecar
+from meshdrop.models.probe.values import (
     CLEAR_DEFEAT,
     CLEAR_LEAD,
     CLEARLY_CLOSER,

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.capture.layout import CANONICAL_NAMES, Expectation, expect, is_blocker, is_litter
-from models.files.limits import CaptureLimits
-from models.formats.cameras import CANONICAL_VIEWS
+from meshdrop.models.capture.layout import CANONICAL_NAMES, Expectation, expect, is_blocker, is_litter
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS
 
 LIMITS = CaptureLimits()
 VIEWS = tuple(f"views/view_{index:02d}.png" for index in range(6))
@@ -53,7 +53,8 @@ def test_view_numbers_and_names_mean_what_the_camera_module_says() -> None:
 
 def test_importing_the_layout_loads_no_numpy() -> None:
     """The daemon's settle rule imports it at every start."""
-    code = "import sys, models.capture.layout, models.files.png; print({'numpy', 'PIL', 'pydantic'} & set(sys.modules))"
+    modules = "meshdrop.models.capture.layout, meshdrop.models.files.png"
+    code = f"import sys, {modules}; print({{'numpy', 'PIL', 'pydantic'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.capture.local_origin import local_origin, near, origin_facts
-from models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
-from models.fusion.model import Fusion
-from models.mesh.mesh import write_all
-from models.mesh.reload import check_files
-from models.probe.inspection import _oddities
+from meshdrop.models.capture.local_origin import local_origin, near, origin_facts
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
+from meshdrop.models.fusion.model import Fusion
+from meshdrop.models.mesh.mesh import write_all
+from meshdrop.models.mesh.reload import check_files
+from meshdrop.models.probe.inspection import _oddities
 from tests.unit.models.fusion.test_fusion import SMALL, ball, canonical_rig, capture
 
 #: A tracker that began 1.2 km away, a survey in UTM coordinates, a microscope whose stage counts from far.

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.capture.capture import read_capture
-from models.capture.masks import background_colour, mask_from_border, mask_from_depth, soft_edges, straight_colour
+from meshdrop.models.capture.capture import read_capture
+from meshdrop.models.capture.masks import (
+    background_colour,
+    mask_from_border,
+    mask_from_depth,
+    soft_edges,
+    straight_colour,
+)
 from tests.captures import ground_truth
 
 SIDE = 96

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.capture.capture import CaptureError, read_capture
-from models.capture.layout import Expectation, expect
-from models.capture.rig_profile import Rigs, parse_profile, rig_of
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError as Refused
-from models.probe.inspection import inspect
-from models.probe.rig_making import make_profile
+from meshdrop.models.capture.capture import CaptureError, read_capture
+from meshdrop.models.capture.layout import Expectation, expect
+from meshdrop.models.capture.rig_profile import Rigs, parse_profile, rig_of
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError as Refused
+from meshdrop.models.probe.inspection import inspect
+from meshdrop.models.probe.rig_making import make_profile
 from tests import formats
 from tests.formats import FORMATS, odd_rig
 from tests.unit.models.synthetic import write_canonical

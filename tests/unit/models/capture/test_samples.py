@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.capture.capture import Capture, read_capture
-from models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera
-from models.probe.inspection import inspect
+from meshdrop.models.capture.capture import Capture, read_capture
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera
+from meshdrop.models.probe.inspection import inspect
 from samples.broken import BY_NAME, CASES, make_broken
 from samples.make_sample import render_view
 from samples.snail_shape import distances

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from models.contract.base import ModelUnavailable
-from models.contract.weights import (
+from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.contract.weights import (
     MANIFEST,
     WEIGHTS_KEY,
     Catalogue,
@@ -23,7 +23,7 @@ from models.contract.weights import (
     verify,
     where,
 )
-from models.reconviagen import weights as reconviagen
+from meshdrop.models.reconviagen import weights as reconviagen
 from tests import hub
 from tests.hub import CODE, CONFIG, MODEL, NETWORK, REPOSITORY
 
@@ -200,8 +200,8 @@ def test_the_environment_is_offline_and_of_this_folder(tmp_path: Path) -> None:
 
 def test_reading_about_weights_imports_nothing_heavy() -> None:
     program = (
-        "import sys, models.reconviagen.weights, daemon.weights.fetch, daemon.weights.hub\n"
-        "import daemon.cli.weights\n"
+        "import sys, meshdrop.models.reconviagen.weights, meshdrop.daemon.weights.fetch, meshdrop.daemon.weights.hub\n"
+        "import meshdrop.daemon.cli.weights\n"
         "print([name for name in ('torch', 'numpy', 'huggingface_hub', 'httpx2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

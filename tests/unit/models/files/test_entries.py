@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from models.files import entries, walk
-from models.files.entries import odd_entries, take_facts
-from models.files.folder import CaptureFolder
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError
-from models.probe.inspection import inspect
+from meshdrop.models.files import entries, walk
+from meshdrop.models.files.entries import odd_entries, take_facts
+from meshdrop.models.files.folder import CaptureFolder
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError
+from meshdrop.models.probe.inspection import inspect
 
 LIMITS = CaptureLimits()
 

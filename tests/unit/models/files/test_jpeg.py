@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.capture.capture import _decode_jpeg
-from models.files.jpeg import JpegInfo, check_jpeg, ends_early, pixels_only, tail_is_complete
-from models.files.limits import CaptureLimits
-from models.files.problem import Problem
+from meshdrop.models.capture.capture import _decode_jpeg
+from meshdrop.models.files.jpeg import JpegInfo, check_jpeg, ends_early, pixels_only, tail_is_complete
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import Problem
 
 LIMITS = CaptureLimits()
 

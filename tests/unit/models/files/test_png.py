@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.files.limits import CaptureLimits
-from models.files.png import IEND, SIGNATURE, Kind, PngInfo, check_png, pixels_only, tail_is_complete
-from models.files.problem import Problem
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.png import IEND, SIGNATURE, Kind, PngInfo, check_png, pixels_only, tail_is_complete
+from meshdrop.models.files.problem import Problem
 
 LIMITS = CaptureLimits()
 SIDE = 16

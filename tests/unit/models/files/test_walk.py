@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.files import walk
+from meshdrop.models.files import walk
 
 
 @pytest.fixture(params=["openat2", "step by step"], autouse=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.capture.layout import Expectation, expect
-from models.files.limits import CaptureLimits
+from meshdrop.models.capture.layout import Expectation, expect
+from meshdrop.models.files.limits import CaptureLimits
 from tests import formats
 from tests.formats import ColmapImage, cameras_bin, colmap_images, images_bin, odd_rig
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.capture.capture import Capture, CaptureError, read_capture
-from models.probe.inspection import inspect
+from meshdrop.models.capture.capture import Capture, CaptureError, read_capture
+from meshdrop.models.probe.inspection import inspect
 from tests import formats
 from tests.formats import FORMATS, UNIT_M, odd_rig
 from tests.unit.models.synthetic import ANIMAL, write_canonical

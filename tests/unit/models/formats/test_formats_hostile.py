@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from models.capture.layout import Expectation, expect
-from models.files.limits import CaptureLimits
-from models.probe.inspection import inspect
+from meshdrop.models.capture.layout import Expectation, expect
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.probe.inspection import inspect
 from tests import formats
 from tests.formats import odd_rig, polycam_camera
 from tests.mutants import mutate_json

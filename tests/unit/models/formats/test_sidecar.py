@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.files.limits import CaptureLimits
-from models.files.problem import CaptureError
-from models.formats.json_table import MOST_COMPLAINTS
-from models.formats.sidecar import KNOWN_KEYS, Options, Sidecar, parse_sidecar, read_options
+from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.problem import CaptureError
+from meshdrop.models.formats.json_table import MOST_COMPLAINTS
+from meshdrop.models.formats.sidecar import KNOWN_KEYS, Options, Sidecar, parse_sidecar, read_options
 
 LIMITS = CaptureLimits()
 POSE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]

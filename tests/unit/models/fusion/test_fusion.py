@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 import trimesh
 
-from models.capture.capture import Capture, View
-from models.contract.base import ModelResult, NoResult
-from models.files.problem import CaptureError
-from models.formats.cameras import CANONICAL_VIEWS, Camera, look_at
-from models.fusion.model import Fusion
-from models.fusion.settings import LIMITS, FusionSettings
-from models.mesh.mesh import write_all
-from models.mesh.reload import MIN_VERTICES, check_files
-from models.raster.render import render
-from models.surface import charts, range_view, volume
-from models.surface import extraction as surface
-from models.surface.isosurface import extract, triangle_table
-from models.surface.pieces import ClosedMesh, opposite_corners
-from models.surface.prefilter import depth_noise
-from models.surface.silhouette import signed_distance
-from models.surface.simplify import simplify
-from models.surface.volume import EmptyCapture
-from models.worker import classify
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.contract.base import ModelResult, NoResult
+from meshdrop.models.files.problem import CaptureError
+from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, look_at
+from meshdrop.models.fusion.model import Fusion
+from meshdrop.models.fusion.settings import LIMITS, FusionSettings
+from meshdrop.models.mesh.mesh import write_all
+from meshdrop.models.mesh.reload import MIN_VERTICES, check_files
+from meshdrop.models.raster.render import render
+from meshdrop.models.surface import charts, range_view, volume
+from meshdrop.models.surface import extraction as surface
+from meshdrop.models.surface.isosurface import extract, triangle_table
+from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners
+from meshdrop.models.surface.prefilter import depth_noise
+from meshdrop.models.surface.silhouette import signed_distance
+from meshdrop.models.surface.simplify import simplify
+from meshdrop.models.surface.volume import EmptyCapture
+from meshdrop.models.worker import classify
 
 Field = Callable[[np.ndarray], np.ndarray]
 SMALL = {"resolution": 64, "texture_size": 256, "max_faces": 20_000}

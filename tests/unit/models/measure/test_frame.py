@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.capture.capture import Capture
-from models.formats.cameras import canonical_camera
-from models.measure.frame import MARGIN_PX, WINDOW_PX, Frame, frame_of, mesh_frame
-from models.measure.quality import over_white
-from models.mesh.mesh import TexturedMesh
-from models.raster.render import render
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.measure.frame import MARGIN_PX, WINDOW_PX, Frame, frame_of, mesh_frame
+from meshdrop.models.measure.quality import over_white
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster.render import render
 from tests import meshes
 from tests.photographs import SIZE, photographed
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.measure import pictures
-from models.measure.measure import measure
-from models.mesh.mesh import write_all
+from meshdrop.models.measure import pictures
+from meshdrop.models.measure.measure import measure
+from meshdrop.models.mesh.mesh import write_all
 from tests import meshes
 from tests.photographs import photographed
 
@@ -130,14 +130,14 @@ def test_a_mesh_too_large_for_the_page_gets_a_lighter_copy(tmp_path: Path, monke
     mesh = meshes.torus(rows=96, columns=64)
     write_all(mesh, tmp_path / "fusion", {})
     delivered = (tmp_path / "fusion" / "mesh.glb").stat().st_size
-    monkeypatch.setattr("models.measure.measure.VIEWER_BYTES", delivered - 1)
+    monkeypatch.setattr("meshdrop.models.measure.measure.VIEWER_BYTES", delivered - 1)
     facts = measure(photographed(mesh, ["front", "top", "right"]), {"fusion": tmp_path / "fusion"}, tmp_path / "out",
                     lambda *_: None).to_json()["models"]["fusion"]  # fmt: skip
     copy = tmp_path / "out" / "page" / "fusion" / "mesh.glb"
     assert facts["viewer"]["bytes"] == copy.stat().st_size < delivered
     assert facts["viewer"]["faces"] <= facts["files"]["faces"] == 12_288
     assert (tmp_path / "fusion" / "mesh.glb").stat().st_size == delivered  # what is delivered stays as it is
-    monkeypatch.setattr("models.measure.measure.VIEWER_BYTES", 500)
+    monkeypatch.setattr("meshdrop.models.measure.measure.VIEWER_BYTES", 500)
     facts = measure(photographed(mesh, ["front", "top", "right"]), {"fusion": tmp_path / "fusion"}, tmp_path / "two",
                     lambda *_: None).to_json()["models"]["fusion"]  # fmt: skip
     assert facts["viewer"] is None

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capture.capture import Capture
-from models.measure import pictures
-from models.measure.frame import Frame, frame_of
-from models.measure.pictures import (
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.measure import pictures
+from meshdrop.models.measure.frame import Frame, frame_of
+from meshdrop.models.measure.pictures import (
     CLAY_STILLS,
     EXTRA,
     GAP_PX,
@@ -34,9 +34,9 @@ from models.measure.pictures import (
     tiles,
     windows,
 )
-from models.measure.quality import compare, over_white
-from models.mesh.mesh import TexturedMesh
-from models.raster.render import render
+from meshdrop.models.measure.quality import compare, over_white
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster.render import render
 from tests import meshes
 from tests.photographs import SIZE, photographed
 

@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from models.contract.base import ModelResult
-from models.contract.registry import BUILT_IN
-from models.contract.weights import Entry, Manifest
-from models.measure.provenance import provenance, software_versions
+from meshdrop.models.contract.base import ModelResult
+from meshdrop.models.contract.registry import BUILT_IN
+from meshdrop.models.contract.weights import Entry, Manifest
+from meshdrop.models.measure.provenance import provenance, software_versions
 from tests import meshes
 
 MESH = meshes.torus()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.capture.capture import View
-from models.formats.cameras import canonical_camera
-from models.measure.frame import MARGIN_PX, Frame
-from models.measure.quality import (
+from meshdrop.models.capture.capture import View
+from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.measure.frame import MARGIN_PX, Frame
+from meshdrop.models.measure.quality import (
     MAX_PSNR_DB,
     compare,
     depth_quality,
@@ -22,7 +22,7 @@ from models.measure.quality import (
     psnr,
     summarise,
 )
-from models.raster.render import Picture
+from meshdrop.models.raster.render import Picture
 
 SIZE = 64
 RNG = np.random.default_rng(7)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.mesh.cleaning import Triangles, clean, degenerate, weld
-from models.mesh.topology import Topology, topology
+from meshdrop.models.mesh.cleaning import Triangles, clean, degenerate, weld
+from meshdrop.models.mesh.topology import Topology, topology
 from tests import meshes
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from models.mesh import gltf_engines
-from models.mesh.gltf_engines import MINI_RACER, NODE, PACKAGE, Engine, engine, validator_version
-from models.mesh.gltf_validation import CURE, MISSING, SHOWN, no_engine, validate
+from meshdrop.models.mesh import gltf_engines
+from meshdrop.models.mesh.gltf_engines import MINI_RACER, NODE, PACKAGE, Engine, engine, validator_version
+from meshdrop.models.mesh.gltf_validation import CURE, MISSING, SHOWN, no_engine, validate
 from tests.broken_glb import BREAKS, sound, write_broken
 
 
@@ -139,7 +139,7 @@ def test_a_node_that_misbehaves_is_no_judgement(
 
 def test_the_memory_that_a_validating_process_may_write_to_is_limited() -> None:
     program = (
-        "from models.mesh.gltf_engines import MEMORY_MIB, limit_memory\nlimit_memory()\n"
+        "from meshdrop.models.mesh.gltf_engines import MEMORY_MIB, limit_memory\nlimit_memory()\n"
         "try: bytearray(MEMORY_MIB << 20)\nexcept MemoryError: print('refused')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -15,8 +15,8 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
-from models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, read_glb, read_mesh, write_all, write_glb
-from models.mesh.topology import topology
+from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, read_glb, read_mesh, write_all, write_glb
+from meshdrop.models.mesh.topology import topology
 from tests import meshes
 from tests.patience import PATIENCE_S
 
@@ -111,7 +111,7 @@ def test_what_was_read_back_is_what_was_written(tmp_path: Path) -> None:
 def test_writing_does_not_import_trimesh(tmp_path: Path) -> None:
     """It costs more than all writing; a fresh process, because this one has loaded it."""
     program = (
-        "import pathlib, sys; from models.mesh.mesh import write_all; from tests import meshes\n"
+        "import pathlib, sys; from meshdrop.models.mesh.mesh import write_all; from tests import meshes\n"
         "write_all(meshes.torus(), pathlib.Path(sys.argv[1]), {}); print('trimesh' in sys.modules)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]

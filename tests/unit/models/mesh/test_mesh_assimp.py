@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.mesh.mesh import write_all
-from models.mesh.pbr import Material, write_pbr_glb
+from meshdrop.models.mesh.mesh import write_all
+from meshdrop.models.mesh.pbr import Material, write_pbr_glb
 from tests import meshes
 from tests.patience import PATIENCE_S
 

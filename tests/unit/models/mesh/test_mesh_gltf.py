@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.mesh.gltf_engines import ValidatorReply, engine
-from models.mesh.gltf_validation import MISSING
-from models.mesh.mesh import TexturedMesh, write_glb
+from meshdrop.models.mesh.gltf_engines import ValidatorReply, engine
+from meshdrop.models.mesh.gltf_validation import MISSING
+from meshdrop.models.mesh.mesh import TexturedMesh, write_glb
 from tests import meshes
 
 

@@ -13,8 +13,8 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
-from models.mesh.mesh import MeshError, TexturedMesh, read_glb, write_glb
-from models.mesh.pbr import Material, read_material, write_pbr_glb
+from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, read_glb, write_glb
+from meshdrop.models.mesh.pbr import Material, read_material, write_pbr_glb
 from tests import meshes
 from tests.unit.models.mesh.test_mesh_gltf import MESHES, validate
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.mesh.radiance_hdr import HdrError, read_hdr, write_hdr
+from meshdrop.models.mesh.radiance_hdr import HdrError, read_hdr, write_hdr
 
 HEADER = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n"
 

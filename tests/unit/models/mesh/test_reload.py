@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.mesh.mesh import MESH_FILES, MeshError, write_all, write_glb
-from models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
-from models.mesh.radiance_hdr import write_hdr
-from models.mesh.reload import check_files
+from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, write_all, write_glb
+from meshdrop.models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
+from meshdrop.models.mesh.radiance_hdr import write_hdr
+from meshdrop.models.mesh.reload import check_files
 from tests import meshes
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.mesh.mesh import TexturedMesh
-from models.mesh.tangents import TangentFrames, tangent_frames
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.mesh.tangents import TangentFrames, tangent_frames
 from tests import meshes
 
 

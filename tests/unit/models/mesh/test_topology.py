@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.mesh.topology import Topology, topology
+from meshdrop.models.mesh.topology import Topology, topology
 from tests import meshes
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.mesh import extra_formats
-from models.mesh.extra_formats import USDZ, write_extra_formats
-from models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, write_all
-from models.mesh.pbr import Material, write_pbr_glb
-from models.mesh.radiance_hdr import write_hdr
-from models.mesh.reload import check_files
-from models.mesh.usdz_package import check_usdz
+from meshdrop.models.mesh import extra_formats
+from meshdrop.models.mesh.extra_formats import USDZ, write_extra_formats
+from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, write_all
+from meshdrop.models.mesh.pbr import Material, write_pbr_glb
+from meshdrop.models.mesh.radiance_hdr import write_hdr
+from meshdrop.models.mesh.reload import check_files
+from meshdrop.models.mesh.usdz_package import check_usdz
 from tests import meshes
 from tests.patience import PATIENCE_S
 

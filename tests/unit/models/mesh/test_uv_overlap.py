@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.mesh.uv_overlap import overlap_share
+from meshdrop.models.mesh.uv_overlap import overlap_share
 from tests import meshes
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.formats.cameras import canonical_camera
-from models.mesh.glb_reader import decode_glb
-from models.mesh.mesh import TexturedMesh, welded_mesh
-from models.mesh.topology import topology
-from models.mesh.viewer_copy import MOST_TEXELS, ViewerCopy, viewer_copy
-from models.raster.render import render
+from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.mesh.glb_reader import decode_glb
+from meshdrop.models.mesh.mesh import TexturedMesh, welded_mesh
+from meshdrop.models.mesh.topology import topology
+from meshdrop.models.mesh.viewer_copy import MOST_TEXELS, ViewerCopy, viewer_copy
+from meshdrop.models.raster.render import render
 from tests import meshes
 
 

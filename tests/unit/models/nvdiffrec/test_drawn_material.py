@@ -12,13 +12,13 @@ torch = torch_or_skip()
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
-from models.formats.cameras import canonical_camera  # noqa: E402
-from models.mesh.pbr import Material  # noqa: E402
-from models.mesh.tangents import tangent_frames  # noqa: E402
-from models.nvdiffrec.light import LightFilter  # noqa: E402
-from models.nvdiffrec.material import from_file  # noqa: E402
-from models.nvdiffrec.shading import brdf_table, decode_normal, facing_viewer, shade, shading_normal  # noqa: E402
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.formats.cameras import canonical_camera  # noqa: E402
+from meshdrop.models.mesh.pbr import Material  # noqa: E402
+from meshdrop.models.mesh.tangents import tangent_frames  # noqa: E402
+from meshdrop.models.nvdiffrec.light import LightFilter  # noqa: E402
+from meshdrop.models.nvdiffrec.material import from_file  # noqa: E402
+from meshdrop.models.nvdiffrec.shading import brdf_table, decode_normal, facing_viewer, shade, shading_normal  # noqa: E402
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
 from tests import meshes  # noqa: E402
 from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 from tests.unit.models.raster.scenes import to_clip, triangles  # noqa: E402

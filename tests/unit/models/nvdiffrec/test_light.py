@@ -13,7 +13,7 @@ torch = torch_or_skip()
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
-from models.nvdiffrec.light import (  # noqa: E402
+from meshdrop.models.nvdiffrec.light import (  # noqa: E402
     LEVELS,
     Environment,
     LightFilter,

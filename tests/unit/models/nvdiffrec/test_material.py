@@ -8,8 +8,8 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.mesh.pbr import Material  # noqa: E402
-from models.nvdiffrec.material import Textures, from_file, to_file  # noqa: E402
+from meshdrop.models.mesh.pbr import Material  # noqa: E402
+from meshdrop.models.nvdiffrec.material import Textures, from_file, to_file  # noqa: E402
 
 
 def test_bytes_survive_the_way_through_tensors() -> None:

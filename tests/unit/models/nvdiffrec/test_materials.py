@@ -15,28 +15,28 @@ from tests.torch_needed import torch_or_skip
 torch = torch_or_skip()
 
 
-from models.capture.capture import Capture, View  # noqa: E402
-from models.contract.base import ModelResult  # noqa: E402
-from models.formats.cameras import Camera, look_at  # noqa: E402
-from models.mesh import reload as mesh_files  # noqa: E402
-from models.mesh.mesh import write_all  # noqa: E402
-from models.mesh.pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
-from models.mesh.radiance_hdr import read_hdr  # noqa: E402
-from models.mesh.reload import check_files  # noqa: E402
-from models.nvdiffrec import materials, samples  # noqa: E402
-from models.nvdiffrec import model as module  # noqa: E402
-from models.nvdiffrec.appearance import Colouring, Delivered, Lit, Optics, Painted, draw  # noqa: E402
-from models.nvdiffrec.appearance_fit import Gallery, back_projected  # noqa: E402
-from models.nvdiffrec.losses import Weights  # noqa: E402
-from models.nvdiffrec.material import from_file  # noqa: E402
-from models.nvdiffrec.materials import Contest, decompose, too_few_views  # noqa: E402
-from models.nvdiffrec.model import Nvdiffrec  # noqa: E402
-from models.nvdiffrec.samples import samples_of  # noqa: E402
-from models.nvdiffrec.scene import build_scene  # noqa: E402
-from models.raster.differentiable import Raster  # noqa: E402
-from models.raster.render import render  # noqa: E402
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
-from models.surface.range_view import prepare  # noqa: E402
+from meshdrop.models.capture.capture import Capture, View  # noqa: E402
+from meshdrop.models.contract.base import ModelResult  # noqa: E402
+from meshdrop.models.formats.cameras import Camera, look_at  # noqa: E402
+from meshdrop.models.mesh import reload as mesh_files  # noqa: E402
+from meshdrop.models.mesh.mesh import write_all  # noqa: E402
+from meshdrop.models.mesh.pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
+from meshdrop.models.mesh.radiance_hdr import read_hdr  # noqa: E402
+from meshdrop.models.mesh.reload import check_files  # noqa: E402
+from meshdrop.models.nvdiffrec import materials, samples  # noqa: E402
+from meshdrop.models.nvdiffrec import model as module  # noqa: E402
+from meshdrop.models.nvdiffrec.appearance import Colouring, Delivered, Lit, Optics, Painted, draw  # noqa: E402
+from meshdrop.models.nvdiffrec.appearance_fit import Gallery, back_projected  # noqa: E402
+from meshdrop.models.nvdiffrec.losses import Weights  # noqa: E402
+from meshdrop.models.nvdiffrec.material import from_file  # noqa: E402
+from meshdrop.models.nvdiffrec.materials import Contest, decompose, too_few_views  # noqa: E402
+from meshdrop.models.nvdiffrec.model import Nvdiffrec  # noqa: E402
+from meshdrop.models.nvdiffrec.samples import samples_of  # noqa: E402
+from meshdrop.models.nvdiffrec.scene import build_scene  # noqa: E402
+from meshdrop.models.raster.differentiable import Raster  # noqa: E402
+from meshdrop.models.raster.render import render  # noqa: E402
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.surface.range_view import prepare  # noqa: E402
 from tests.meshes import torus  # noqa: E402
 from tests.photographs import photographed  # noqa: E402
 from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
@@ -183,7 +183,7 @@ def test_what_gleams_is_taken_apart(world: Contest) -> None:
 def test_a_gpu_comes_to_the_same_verdict(world: Contest) -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device")
-    from models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - absent without a GPU
+    from meshdrop.models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - absent without a GPU
 
     found = contest(photographs(gleaming(attached=False)), raster=NvdiffrastRaster())
     assert found.colours_db == pytest.approx(world.colours_db, abs=0.5)

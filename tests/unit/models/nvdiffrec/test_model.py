@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.contract import cuda
-from models.contract.base import ModelUnavailable
-from models.contract.registry import load_class
-from models.contract.stages import StageLog
-from models.nvdiffrec import model as module
-from models.nvdiffrec.judge import MeanScores, objection
-from models.nvdiffrec.model import Nvdiffrec
-from models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
+from meshdrop.models.contract import cuda
+from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.contract.registry import load_class
+from meshdrop.models.contract.stages import StageLog
+from meshdrop.models.nvdiffrec import model as module
+from meshdrop.models.nvdiffrec.judge import MeanScores, objection
+from meshdrop.models.nvdiffrec.model import Nvdiffrec
+from meshdrop.models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
 from tests.meshes import torus
 from tests.photographs import photographed
 
@@ -152,7 +152,7 @@ def test_a_run_on_the_cpu_betters_the_draft_and_accounts_for_itself(tmp_path: Pa
 def test_a_worse_result_is_not_delivered_and_the_draft_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.nvdiffrec import rounds  # noqa: PLC0415 - needs torch
+    from meshdrop.models.nvdiffrec import rounds  # noqa: PLC0415 - needs torch
 
     keep = rounds._mesh
     monkeypatch.setattr(
@@ -171,7 +171,7 @@ def test_when_the_gpu_is_full_the_next_smaller_preset_is_tried_once(
 ) -> None:
     import torch  # noqa: PLC0415
 
-    from models.nvdiffrec import rounds  # noqa: PLC0415
+    from meshdrop.models.nvdiffrec import rounds  # noqa: PLC0415
 
     tried: list[int] = []
     refine = rounds.refine_mesh

@@ -14,14 +14,14 @@ torch = torch_or_skip()
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
-from models.nvdiffrec.light import (  # noqa: E402
+from meshdrop.models.nvdiffrec.light import (  # noqa: E402
     Environment,
     LightFilter,
     greyness,
     radiance,
     uniform_light,
 )
-from models.nvdiffrec.shading import brdf_table, linear_to_srgb, shade  # noqa: E402
+from meshdrop.models.nvdiffrec.shading import brdf_table, linear_to_srgb, shade  # noqa: E402
 from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
 SIZE, STEPS = 32, 120

@@ -12,18 +12,18 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.capture.capture import Capture  # noqa: E402
-from models.mesh.mesh import TexturedMesh  # noqa: E402
-from models.nvdiffrec import judge  # noqa: E402
-from models.nvdiffrec import refine as refine_module  # noqa: E402
-from models.nvdiffrec.drawing import draw  # noqa: E402
-from models.nvdiffrec.losses import Weights, curvature_probe, deviations, robust, roughness  # noqa: E402
-from models.nvdiffrec.passes import draft_of, footprint, plan, refine_mesh  # noqa: E402
-from models.nvdiffrec.refine import Look, Refinement, Schedule  # noqa: E402
-from models.nvdiffrec.scene import Scene, build_scene, object_sizes, trusted_depth  # noqa: E402
-from models.nvdiffrec.surface import NewtonSteps, Plate, connections, newton_step  # noqa: E402
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
-from models.surface.range_view import prepare  # noqa: E402
+from meshdrop.models.capture.capture import Capture  # noqa: E402
+from meshdrop.models.mesh.mesh import TexturedMesh  # noqa: E402
+from meshdrop.models.nvdiffrec import judge  # noqa: E402
+from meshdrop.models.nvdiffrec import refine as refine_module  # noqa: E402
+from meshdrop.models.nvdiffrec.drawing import draw  # noqa: E402
+from meshdrop.models.nvdiffrec.losses import Weights, curvature_probe, deviations, robust, roughness  # noqa: E402
+from meshdrop.models.nvdiffrec.passes import draft_of, footprint, plan, refine_mesh  # noqa: E402
+from meshdrop.models.nvdiffrec.refine import Look, Refinement, Schedule  # noqa: E402
+from meshdrop.models.nvdiffrec.scene import Scene, build_scene, object_sizes, trusted_depth  # noqa: E402
+from meshdrop.models.nvdiffrec.surface import NewtonSteps, Plate, connections, newton_step  # noqa: E402
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.surface.range_view import prepare  # noqa: E402
 from tests.meshes import sphere, torus  # noqa: E402
 from tests.photographs import photographed  # noqa: E402
 

@@ -14,18 +14,18 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.capture.capture import Capture  # noqa: E402
-from models.contract.base import ModelResult  # noqa: E402
-from models.contract.stages import StageLog  # noqa: E402
-from models.mesh.cleaning import degenerate  # noqa: E402
-from models.mesh.mesh import TexturedMesh  # noqa: E402
-from models.nvdiffrec import rounds  # noqa: E402
-from models.nvdiffrec.passes import draft_of  # noqa: E402
-from models.nvdiffrec.refine import Refined  # noqa: E402
-from models.nvdiffrec.rounds import Outcome, refine, unfolded  # noqa: E402
-from models.nvdiffrec.settings import NvdiffrecSettings  # noqa: E402
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
-from models.surface.range_view import prepare  # noqa: E402
+from meshdrop.models.capture.capture import Capture  # noqa: E402
+from meshdrop.models.contract.base import ModelResult  # noqa: E402
+from meshdrop.models.contract.stages import StageLog  # noqa: E402
+from meshdrop.models.mesh.cleaning import degenerate  # noqa: E402
+from meshdrop.models.mesh.mesh import TexturedMesh  # noqa: E402
+from meshdrop.models.nvdiffrec import rounds  # noqa: E402
+from meshdrop.models.nvdiffrec.passes import draft_of  # noqa: E402
+from meshdrop.models.nvdiffrec.refine import Refined  # noqa: E402
+from meshdrop.models.nvdiffrec.rounds import Outcome, refine, unfolded  # noqa: E402
+from meshdrop.models.nvdiffrec.settings import NvdiffrecSettings  # noqa: E402
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.surface.range_view import prepare  # noqa: E402
 from tests.meshes import torus  # noqa: E402
 from tests.photographs import photographed  # noqa: E402
 

@@ -13,22 +13,22 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.capture.capture import View  # noqa: E402
-from models.formats.cameras import Camera  # noqa: E402
-from models.mesh.topology import topology  # noqa: E402
-from models.nvdiffrec import search_losses as losses  # noqa: E402
-from models.nvdiffrec.encoding import HashSettings  # noqa: E402
-from models.nvdiffrec.hull import StartField, start_field  # noqa: E402
-from models.nvdiffrec.plate import ThinPlate  # noqa: E402
-from models.nvdiffrec.pyramid import resolutions, search_coarse_to_fine  # noqa: E402
-from models.nvdiffrec.search import EmptySurface, SearchSettings, TopologySearch  # noqa: E402
-from models.nvdiffrec.search_losses import SearchViews  # noqa: E402
-from models.nvdiffrec.shape import ImplicitShape  # noqa: E402
-from models.nvdiffrec.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  # noqa: E402
-from models.raster.differentiable import best_raster, choose  # noqa: E402
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
-from models.surface.range_view import prepare  # noqa: E402
-from models.surface.silhouette import signed_distance  # noqa: E402
+from meshdrop.models.capture.capture import View  # noqa: E402
+from meshdrop.models.formats.cameras import Camera  # noqa: E402
+from meshdrop.models.mesh.topology import topology  # noqa: E402
+from meshdrop.models.nvdiffrec import search_losses as losses  # noqa: E402
+from meshdrop.models.nvdiffrec.encoding import HashSettings  # noqa: E402
+from meshdrop.models.nvdiffrec.hull import StartField, start_field  # noqa: E402
+from meshdrop.models.nvdiffrec.plate import ThinPlate  # noqa: E402
+from meshdrop.models.nvdiffrec.pyramid import resolutions, search_coarse_to_fine  # noqa: E402
+from meshdrop.models.nvdiffrec.search import EmptySurface, SearchSettings, TopologySearch  # noqa: E402
+from meshdrop.models.nvdiffrec.search_losses import SearchViews  # noqa: E402
+from meshdrop.models.nvdiffrec.shape import ImplicitShape  # noqa: E402
+from meshdrop.models.nvdiffrec.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  # noqa: E402
+from meshdrop.models.raster.differentiable import best_raster, choose  # noqa: E402
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.surface.range_view import prepare  # noqa: E402
+from meshdrop.models.surface.silhouette import signed_distance  # noqa: E402
 from tests.unit.models.synthetic import ANIMAL, BALL, Scene, canonical_rig, points_of  # noqa: E402
 
 CPU = torch.device("cpu")

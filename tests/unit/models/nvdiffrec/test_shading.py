@@ -14,9 +14,9 @@ torch = torch_or_skip()
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
-from models.mesh.tangents import tangent_frames  # noqa: E402
-from models.nvdiffrec.light import Environment, LightFilter, radiance, uniform_light  # noqa: E402
-from models.nvdiffrec.shading import (  # noqa: E402
+from meshdrop.models.mesh.tangents import tangent_frames  # noqa: E402
+from meshdrop.models.nvdiffrec.light import Environment, LightFilter, radiance, uniform_light  # noqa: E402
+from meshdrop.models.nvdiffrec.shading import (  # noqa: E402
     brdf_table,
     decode_normal,
     directional_albedo,

@@ -9,8 +9,8 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.mesh.topology import topology  # noqa: E402
-from models.nvdiffrec.tets import (  # noqa: E402
+from meshdrop.models.mesh.topology import topology  # noqa: E402
+from meshdrop.models.nvdiffrec.tets import (  # noqa: E402
     CLEAR_OF_ENDS,
     EDGES,
     SAFE_OFFSET,

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.capture.capture import Capture, read_capture
-from models.formats.cameras import OPENCV_TO_OPENGL, Camera
-from models.formats.sidecar import Sidecar
-from models.probe.probe import ProbeResult, probe
+from meshdrop.models.capture.capture import Capture, read_capture
+from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, Camera
+from meshdrop.models.formats.sidecar import Sidecar
+from meshdrop.models.probe.probe import ProbeResult, probe
 from tests.captures import ground_truth
 from tests.unit.models import synthetic
 from tests.unit.models.synthetic import ANIMAL, BALL, CUBE, PLATE, ROD, Scene, canonical_rig, capture_of, ring_rig

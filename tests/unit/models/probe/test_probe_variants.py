@@ -10,8 +10,8 @@ import dataclasses
 import pytest
 
 from bench.probe import READINGS, RIGS, USUAL, cases, misread, outcome
-from models.formats.sidecar import Sidecar
-from models.probe.probe import Reading, probe
+from meshdrop.models.formats.sidecar import Sidecar
+from meshdrop.models.probe.probe import Reading, probe
 from tests.unit.models.synthetic import ANIMAL, capture_of
 
 

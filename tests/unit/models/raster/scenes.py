@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from models.formats.cameras import Camera, look_at
-from models.raster.differentiable import Raster
-from models.raster.torch_numba import NumbaRaster
+from meshdrop.models.formats.cameras import Camera, look_at
+from meshdrop.models.raster.differentiable import Raster
+from meshdrop.models.raster.torch_numba import NumbaRaster
 
 #: Runs a test with both implementations; the second one where there is a GPU. ``raster_called`` makes the rasteriser.
 each_raster = pytest.mark.parametrize("name", ["numba", pytest.param("nvdiffrast", marks=pytest.mark.gpu)])
@@ -28,7 +28,7 @@ def raster_called(name: str) -> Raster:
     if not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device")
     pytest.importorskip("nvdiffrast.torch", reason="nvdiffrast is not installed")
-    from models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - only where it can be used
+    from meshdrop.models.raster.torch_nvdiffrast import NvdiffrastRaster  # noqa: PLC0415 - only where it can be used
 
     return NvdiffrastRaster()
 

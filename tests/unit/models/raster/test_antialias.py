@@ -11,8 +11,8 @@ torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402 - torch may be absent
 
-from models.raster.differentiable import Raster  # noqa: E402
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.raster.differentiable import Raster  # noqa: E402
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
 from tests.unit.models.raster.scenes import (  # noqa: E402
     disc,
     each_raster,

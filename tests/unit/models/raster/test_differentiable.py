@@ -12,15 +12,15 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.raster import differentiable  # noqa: E402 - torch may be absent
-from models.raster.differentiable import best_raster, choose  # noqa: E402
+from meshdrop.models.raster import differentiable  # noqa: E402 - torch may be absent
+from meshdrop.models.raster.differentiable import best_raster, choose  # noqa: E402
 
 ROOT = Path(__file__).parents[4]
 
 
 def test_the_interface_imports_nothing_heavy() -> None:
     program = (
-        "import sys, models.raster.differentiable; "
+        "import sys, meshdrop.models.raster.differentiable; "
         "print([name for name in ('torch', 'numba', 'numpy', 'nvdiffrast') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.raster.edges import far_corners
+from meshdrop.models.raster.edges import far_corners
 
 
 def test_two_triangles_see_each_others_far_corner() -> None:

@@ -9,7 +9,7 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.raster.torch_numba import NumbaRaster  # noqa: E402 - torch may be absent
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402 - torch may be absent
 from tests.unit.models.raster.scenes import each_raster, random_scene, raster_called, triangles  # noqa: E402
 
 

@@ -24,7 +24,7 @@ torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402 - torch may be absent
 
-from models.raster.differentiable import Raster  # noqa: E402
+from meshdrop.models.raster.differentiable import Raster  # noqa: E402
 from tests.unit.models.raster.scenes import Scene, random_scene, raster_called  # noqa: E402
 
 pytestmark = pytest.mark.gpu

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.formats.cameras import Camera, canonical_camera, look_at
-from models.mesh.mesh import TexturedMesh
-from models.raster.numba_raster import antialias, interpolate, rasterize
-from models.raster.render import render
+from meshdrop.models.formats.cameras import Camera, canonical_camera, look_at
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.raster.numba_raster import antialias, interpolate, rasterize
+from meshdrop.models.raster.render import render
 
 
 def front_camera(width: int = 8, height: int = 8, focal: float = 8.0) -> Camera:
@@ -143,7 +143,7 @@ def test_bands_of_rows_make_the_same_picture(monkeypatch: pytest.MonkeyPatch) ->
     mesh = TexturedMesh(vertices.astype(np.float32), faces, uv, colours, np.ones((16, 16), bool))
     camera = Camera(40, 30, 60.0, 60.0, 17.0, 16.0, look_at((0.3, 0.2, 1), (0, 1, 0), 2.0))
     whole = render(mesh, camera)
-    monkeypatch.setattr("models.raster.render.SAMPLES_PER_BAND", 40 * 16 * 7)
+    monkeypatch.setattr("meshdrop.models.raster.render.SAMPLES_PER_BAND", 40 * 16 * 7)
     banded = render(mesh, camera)
     np.testing.assert_allclose(banded.rgb, whole.rgb, atol=1e-5)
     np.testing.assert_allclose(banded.depth, whole.depth, rtol=1e-5)

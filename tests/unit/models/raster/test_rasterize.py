@@ -9,8 +9,8 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.formats.cameras import Camera, look_at  # noqa: E402 - torch may be absent
-from models.raster.torch_numba import NumbaRaster  # noqa: E402
+from meshdrop.models.formats.cameras import Camera, look_at  # noqa: E402 - torch may be absent
+from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
 from tests.unit.models.raster.scenes import (  # noqa: E402
     FAR_M,
     NEAR_M,

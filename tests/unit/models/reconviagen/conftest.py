@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.contract.base import ModelUnavailable
+from meshdrop.models.contract.base import ModelUnavailable
 from tests.threads import one_thread  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
-    from models.reconviagen.upstream import Upstream
+    from meshdrop.models.reconviagen.upstream import Upstream
 
 
 @pytest.fixture(scope="session")
 def upstream() -> Upstream:
     """The published code, from the checkout that MESHDROP_TRELLIS names."""
-    from models.reconviagen.upstream import load  # noqa: PLC0415 - tests without it need no torch
+    from meshdrop.models.reconviagen.upstream import load  # noqa: PLC0415 - tests without it need no torch
 
     try:
         return load(spconv=False)

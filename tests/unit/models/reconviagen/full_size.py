@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.reconviagen import parts, weights
-from models.reconviagen.checkpoints import fill_from_safetensors
-from models.reconviagen.parts import Builder
-from models.reconviagen.surface import CORNERS
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.reconviagen import parts, weights
+from meshdrop.models.reconviagen.checkpoints import fill_from_safetensors
+from meshdrop.models.reconviagen.parts import Builder
+from meshdrop.models.reconviagen.surface import CORNERS
+from meshdrop.models.reconviagen.upstream import Upstream
 from tests.unit.models.reconviagen import tiny
 
 _BLOCKS = {"num_blocks": 24, "num_heads": 16, "mlp_ratio": 4, "pe_mode": "ape", "qk_rms_norm": True, "use_fp16": True}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.reconviagen.upstream import Upstream
 
 
 @contextmanager

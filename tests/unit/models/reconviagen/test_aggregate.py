@@ -8,8 +8,8 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.reconviagen.aggregate import aggregate  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.reconviagen.aggregate import aggregate  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])

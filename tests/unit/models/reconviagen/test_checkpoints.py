@@ -13,8 +13,8 @@ safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is no
 
 from torch import nn  # noqa: E402
 
-from models.contract.base import ModelUnavailable  # noqa: E402
-from models.reconviagen.checkpoints import built, fill_from_pth, fill_from_safetensors, read_config  # noqa: E402
+from meshdrop.models.contract.base import ModelUnavailable  # noqa: E402
+from meshdrop.models.reconviagen.checkpoints import built, fill_from_pth, fill_from_safetensors, read_config  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trimesh import Trimesh
 
-from models.reconviagen.closing import NothingSolid, closed, solid, welded
+from meshdrop.models.reconviagen.closing import NothingSolid, closed, solid, welded
 from tests.meshes import sphere, torus
 
 THING = torus(0.3, 0.12, 200, 120)

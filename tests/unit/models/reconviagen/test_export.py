@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.capture.capture import Capture
-from models.mesh.mesh import TexturedMesh
-from models.reconviagen.export import Splats, astray, placed
-from models.surface.range_view import prepare
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.reconviagen.export import Splats, astray, placed
+from meshdrop.models.surface.range_view import prepare
 from tests.meshes import torus
 from tests.photographs import photographed
 

@@ -11,10 +11,10 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.reconviagen import flows, parts, weights  # noqa: E402
-from models.reconviagen.contexts import DenseKnown, SparseKnown, StandIn, known_contexts, standing_views  # noqa: E402
-from models.reconviagen.presets import Sampling  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.reconviagen import flows, parts, weights  # noqa: E402
+from meshdrop.models.reconviagen.contexts import DenseKnown, SparseKnown, StandIn, known_contexts, standing_views  # noqa: E402
+from meshdrop.models.reconviagen.presets import Sampling  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 
 VIEWS = 6
 

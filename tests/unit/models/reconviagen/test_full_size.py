@@ -14,10 +14,10 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.reconviagen.generated import Generated  # noqa: E402
-from models.reconviagen.pipeline import STAGES, Generator  # noqa: E402
-from models.reconviagen.presets import PRESETS, Preset, Sampling  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.reconviagen.generated import Generated  # noqa: E402
+from meshdrop.models.reconviagen.pipeline import STAGES, Generator  # noqa: E402
+from meshdrop.models.reconviagen.presets import PRESETS, Preset, Sampling  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen import full_size  # noqa: E402
 
 pytestmark = pytest.mark.gpu

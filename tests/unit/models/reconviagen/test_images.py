@@ -9,16 +9,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capture.capture import View
-from models.files.problem import CaptureError
-from models.formats.cameras import canonical_camera
-from models.reconviagen.images import SIDE, prepare, prepare_views
+from meshdrop.models.capture.capture import View
+from meshdrop.models.files.problem import CaptureError
+from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.reconviagen.images import SIDE, prepare, prepare_views
 from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
 if TYPE_CHECKING:
-    from models.reconviagen.upstream import Upstream
+    from meshdrop.models.reconviagen.upstream import Upstream
 
 Picture = tuple[NDArray[np.uint8], NDArray[np.float32]]
 

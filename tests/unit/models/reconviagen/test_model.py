@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.capture.capture import Capture
-from models.contract.base import ModelResult, ModelUnavailable
-from models.contract.registry import load_class
-from models.mesh.mesh import TexturedMesh
-from models.reconviagen import model as module
-from models.reconviagen.generated import Gaussians, Generated, GenerationFailed, StageRecord
-from models.reconviagen.model import UPRIGHT, Reconviagen
-from models.reconviagen.settings import ReconviagenSettings
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.contract.base import ModelResult, ModelUnavailable
+from meshdrop.models.contract.registry import load_class
+from meshdrop.models.mesh.mesh import TexturedMesh
+from meshdrop.models.reconviagen import model as module
+from meshdrop.models.reconviagen.generated import Gaussians, Generated, GenerationFailed, StageRecord
+from meshdrop.models.reconviagen.model import UPRIGHT, Reconviagen
+from meshdrop.models.reconviagen.settings import ReconviagenSettings
 from tests.meshes import sphere, torus
 from tests.photographs import photographed
 
@@ -205,7 +205,7 @@ def test_upstreams_own_export_is_placed_as_it_is(
     build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its triangles and its texture, in the capture's metres; no photograph is in it, so all of it counts as unseen."""
-    from models.reconviagen import to_glb  # noqa: PLC0415 - torch
+    from meshdrop.models.reconviagen import to_glb  # noqa: PLC0415 - torch
 
     made = generated()
     own = replace(TRUE, vertices=(made.vertices @ UPRIGHT.T).astype(np.float32), seen=np.zeros_like(TRUE.seen))

@@ -15,10 +15,10 @@ torch = torch_or_skip()
 
 from PIL import Image  # noqa: E402
 
-from models.reconviagen.checks import InputLimits  # noqa: E402
-from models.reconviagen.generated import Generated  # noqa: E402
-from models.reconviagen.pipeline import Generator  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.reconviagen.checks import InputLimits  # noqa: E402
+from meshdrop.models.reconviagen.generated import Generated  # noqa: E402
+from meshdrop.models.reconviagen.pipeline import Generator  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen import tiny  # noqa: E402
 from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu  # noqa: E402
 from tests.unit.models.reconviagen.theirs import asked, pipeline  # noqa: E402

@@ -13,9 +13,9 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.reconviagen import parts, weights  # noqa: E402
-from models.reconviagen.checkpoints import built  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.reconviagen import parts, weights  # noqa: E402
+from meshdrop.models.reconviagen.checkpoints import built  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen import tiny  # noqa: E402
 from tests.unit.models.reconviagen.full_size import MILLIONS, NETWORKS  # noqa: E402
 

@@ -18,13 +18,13 @@ torch = torch_or_skip()
 
 from torch import nn  # noqa: E402
 
-from models.contract.base import ModelUnavailable  # noqa: E402
-from models.reconviagen import parts, weights  # noqa: E402
-from models.reconviagen.checks import InputLimits  # noqa: E402
-from models.reconviagen.generated import Generated, GenerationFailed  # noqa: E402
-from models.reconviagen.pipeline import STAGES, Conditioning, Generator  # noqa: E402
-from models.reconviagen.to_glb import as_upstream  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.contract.base import ModelUnavailable  # noqa: E402
+from meshdrop.models.reconviagen import parts, weights  # noqa: E402
+from meshdrop.models.reconviagen.checks import InputLimits  # noqa: E402
+from meshdrop.models.reconviagen.generated import Generated, GenerationFailed  # noqa: E402
+from meshdrop.models.reconviagen.pipeline import STAGES, Conditioning, Generator  # noqa: E402
+from meshdrop.models.reconviagen.to_glb import as_upstream  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen import tiny  # noqa: E402
 from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu  # noqa: E402
 

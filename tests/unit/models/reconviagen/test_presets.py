@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.reconviagen.presets import PRESETS, Sampling, from_clone
+from meshdrop.models.reconviagen.presets import PRESETS, Sampling, from_clone
 
 
 @pytest.mark.parametrize("strength", [0.0, 3.0, 7.5])

@@ -12,8 +12,8 @@ torch = torch_or_skip()
 
 from torch import nn  # noqa: E402
 
-from models.reconviagen.checks import InputLimits, StageFault, need_finite, need_surface, need_voxels  # noqa: E402
-from models.reconviagen.staging import PROFILES, StagedRun, profile_for, smaller  # noqa: E402
+from meshdrop.models.reconviagen.checks import InputLimits, StageFault, need_finite, need_surface, need_voxels  # noqa: E402
+from meshdrop.models.reconviagen.staging import PROFILES, StagedRun, profile_for, smaller  # noqa: E402
 
 
 class Shop:

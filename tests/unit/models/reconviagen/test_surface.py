@@ -13,8 +13,8 @@ torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402
 
-from models.reconviagen.surface import CORNERS, GeneratedSurface, extract  # noqa: E402
-from models.reconviagen.upstream import Upstream  # noqa: E402
+from meshdrop.models.reconviagen.surface import CORNERS, GeneratedSurface, extract  # noqa: E402
+from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu  # noqa: E402
 
 RES = 16

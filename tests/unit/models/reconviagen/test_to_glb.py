@@ -14,7 +14,7 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from models.reconviagen import to_glb  # noqa: E402
+from meshdrop.models.reconviagen import to_glb  # noqa: E402
 from tests.unit.models.reconviagen.test_model import generated  # noqa: E402
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.contract.base import ModelUnavailable
-from models.reconviagen import upstream as code
-from models.reconviagen.contract import CALLED
+from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.reconviagen import upstream as code
+from meshdrop.models.reconviagen.contract import CALLED
 
 if TYPE_CHECKING:
-    from models.reconviagen.upstream import Upstream
+    from meshdrop.models.reconviagen.upstream import Upstream
 
 ROOT = Path(__file__).parents[4]
 
@@ -33,7 +33,8 @@ def checkout(upstream: Upstream, tmp_path: Path) -> Path:
 def loaded_elsewhere(place: Path) -> str:
     """What a fresh interpreter says when it loads the code from ``place``."""
     program = (
-        "from models.contract.base import ModelUnavailable\nfrom models.reconviagen.upstream import load\n"
+        "from meshdrop.models.contract.base import ModelUnavailable\n"
+        "from meshdrop.models.reconviagen.upstream import load\n"
         "try:\n    print(load(spconv=False).revision)\nexcept ModelUnavailable as e:\n    print(e.reason, '|', e.fix)"
     )
     environment = {**os.environ, code.PLACE_VARIABLE: str(place)}
@@ -90,7 +91,7 @@ def test_missing_packages_are_named_together(tmp_path: Path, monkeypatch: pytest
 
 def test_probing_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom models.reconviagen import upstream, stand_ins, contract, presets, generated\n"
+        "import sys\nfrom meshdrop.models.reconviagen import upstream, stand_ins, contract, presets, generated\n"
         "try:\n    upstream.probe()\nexcept Exception:\n    pass\n"
         "print([n for n in ('torch', 'trellis', 'safetensors') if n in sys.modules])"
     )
@@ -142,7 +143,7 @@ def test_an_import_that_fails_says_why(checkout: Path) -> None:
 
 
 def test_importing_it_leaves_no_stand_ins_behind(upstream: Upstream) -> None:
-    from models.reconviagen.stand_ins import StandIn  # noqa: PLC0415
+    from meshdrop.models.reconviagen.stand_ins import StandIn  # noqa: PLC0415
 
     assert not [name for name, module in sys.modules.items() if isinstance(module, StandIn)]
     assert os.environ["SPCONV_ALGO"] == "native"

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.reconviagen import weights
-from models.reconviagen.presets import Sampling
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.reconviagen import weights
+from meshdrop.models.reconviagen.presets import Sampling
+from meshdrop.models.reconviagen.upstream import Upstream
 from tests.unit.models.reconviagen import tiny
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.reconviagen import weights
-from models.reconviagen.checkpoints import built, fill_from_safetensors
-from models.reconviagen.parts import Builder
-from models.reconviagen.presets import Preset, Sampling
-from models.reconviagen.upstream import Upstream
+from meshdrop.models.reconviagen import weights
+from meshdrop.models.reconviagen.checkpoints import built, fill_from_safetensors
+from meshdrop.models.reconviagen.parts import Builder
+from meshdrop.models.reconviagen.presets import Preset, Sampling
+from meshdrop.models.reconviagen.upstream import Upstream
 from tests.unit.models.reconviagen.on_cpu import upstream_on_cpu
 
 #: Side of the pictures: two patches of 14 pixels.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from models.registration.cloud import seen_from_outside
-from models.registration.drawable import Mesh, simpler
+from meshdrop.models.registration.cloud import seen_from_outside
+from meshdrop.models.registration.drawable import Mesh, simpler
 from tests.meshes import cube, sphere, torus
 
 

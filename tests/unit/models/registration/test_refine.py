@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bench.shapes import Shape, photographed, shape_of, things
-from models.capture.capture import Capture
-from models.registration.agreement import HALF_TRUSTED, agreement
-from models.registration.refine import refined
-from models.registration.similarity import Similarity, angle_between, turned_by
-from models.registration.small_view import SmallView, chosen, sights_of, slope_at
-from models.surface.range_view import prepare
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.registration.agreement import HALF_TRUSTED, agreement
+from meshdrop.models.registration.refine import refined
+from meshdrop.models.registration.similarity import Similarity, angle_between, turned_by
+from meshdrop.models.registration.small_view import SmallView, chosen, sights_of, slope_at
+from meshdrop.models.surface.range_view import prepare
 from tests.meshes import cube
 from tests.unit.models.synthetic import ring_rig
 

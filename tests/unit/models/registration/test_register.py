@@ -10,10 +10,10 @@ import pytest
 
 from bench import shapes
 from bench.shapes import Shape, ball, bent, drum, photographed, random_similarity, rod, shape_of, things
-from models.capture.capture import Capture
-from models.registration.register import Registration, register
-from models.registration.similarity import angle_between, turned_by
-from models.registration.target import Target, target_of
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.registration.register import Registration, register
+from meshdrop.models.registration.similarity import angle_between, turned_by
+from meshdrop.models.registration.target import Target, target_of
 
 SIDE = 160
 

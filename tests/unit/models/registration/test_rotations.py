@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.shapes import random_rotation
-from models.registration.rotations import super_fibonacci, yaws
+from meshdrop.models.registration.rotations import super_fibonacci, yaws
 
 
 def test_yaws_are_five_degrees_apart_about_the_vertical() -> None:

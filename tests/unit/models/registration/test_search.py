@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from bench.shapes import random_similarity, shape_of, things
-from models.registration.cloud import Cloud, seen_from_outside
-from models.registration.icp import Matcher
-from models.registration.rotations import super_fibonacci, yaws
-from models.registration.search import APART, hills
-from models.registration.similarity import Similarity, angle_between, turned_by
+from meshdrop.models.registration.cloud import Cloud, seen_from_outside
+from meshdrop.models.registration.icp import Matcher
+from meshdrop.models.registration.rotations import super_fibonacci, yaws
+from meshdrop.models.registration.search import APART, hills
+from meshdrop.models.registration.similarity import Similarity, angle_between, turned_by
 
 START = Similarity(1.0, np.eye(3), np.zeros(3))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.registration.similarity import Similarity, angle_between, best_similarity, turned_by
+from meshdrop.models.registration.similarity import Similarity, angle_between, best_similarity, turned_by
 
 QUARTER = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # x -> y about +Z
 ONE = Similarity(2.0, QUARTER, np.array([1.0, 0.0, 0.0]))

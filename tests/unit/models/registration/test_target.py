@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.capture.capture import Capture
-from models.registration.target import target_of
-from models.surface.volume import EmptyCapture
+from meshdrop.models.capture.capture import Capture
+from meshdrop.models.registration.target import target_of
+from meshdrop.models.surface.volume import EmptyCapture
 from tests.unit.models.synthetic import BALL, canonical_rig, capture_of
 
 SIZE = 128

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from daemon.base.errors import ConfigurationError
-from daemon.base.settings import load
-from daemon.doctor.checks import workers as check_workers
-from daemon.doctor.checks.workers import workers
-from daemon.doctor.start_checks import refuse_open_workers
-from models.contract.registry import places_of
-from models.walls import system_calls
-from models.walls.confinement import LAYERS, NotConfined, Walls
-from models.worker import classify
+from meshdrop.daemon.base.errors import ConfigurationError
+from meshdrop.daemon.base.settings import load
+from meshdrop.daemon.doctor.checks import workers as check_workers
+from meshdrop.daemon.doctor.checks.workers import workers
+from meshdrop.daemon.doctor.start_checks import refuse_open_workers
+from meshdrop.models.contract.registry import places_of
+from meshdrop.models.walls import system_calls
+from meshdrop.models.walls.confinement import LAYERS, NotConfined, Walls
+from meshdrop.models.worker import classify
 
 #: Takes seccomp away, as an older kernel or another processor would: nothing else of the walls is touched.
 WITHOUT_FILTERS = """
 import json, platform
 platform.machine = lambda: "riscv64"
 from pathlib import Path
-from models.walls.confinement import NotConfined, View, confine
+from meshdrop.models.walls.confinement import NotConfined, View, confine
 try:
     walls = confine(View(), strictly={strictly})
 except NotConfined as error:
