@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meshdrop.models.contract import former_names
 from meshdrop.models.contract.base import ModelResult, ModelUnavailable, NoResult
 from meshdrop.models.contract.options import WrongSettings
 from meshdrop.models.contract.registry import load_class, places_of
@@ -207,7 +208,7 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     more, notes = write_extra_formats(output, request.extra_formats)
     answer = _run_answer(request, result, [*files, *more], versions)
     return answer | {
-        "notes": [*result.notes, *notes],
+        "notes": [*result.notes, *notes, *filter(None, [former_names.note()])],
         "asset": asset,
         "held_out": list(held_out),
         "seconds": round(time.monotonic() - started, 3),

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from meshdrop.models.contract import former_names
 from meshdrop.models.contract.base import ModelUnavailable, ReconstructionModel
 from meshdrop.models.contract.options import WrongSettings
 
@@ -85,6 +86,8 @@ def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel
             f"there is no model called {name}", "take it out of `models` in capture.json or in the settings"
         )
     place, _, attribute = target.rpartition(":")
+    if name in custom:
+        former_names.allow()
     try:
         found = getattr(_load_module(place), attribute)
     except (ImportError, AttributeError, OSError) as error:
