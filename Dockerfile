@@ -28,7 +28,7 @@ FROM python AS program
 WORKDIR /src
 COPY requirements.lock ./
 RUN pip install --require-hashes --only-binary :all: --requirement requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY daemon/ daemon/
 COPY db/ db/
 COPY models/ models/

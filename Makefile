@@ -107,10 +107,10 @@ define install_locked
 	@touch $@
 endef
 
-$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
+$(VENV)/.installed: requirements.lock pyproject.toml setup.py | $(VENV)/.made
 	$(call install_locked,requirements.lock)
 
-$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/.made
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml setup.py | $(VENV)/.made
 	$(call install_locked,requirements-dev.lock)
 	@touch $(VENV)/.installed
 
