@@ -185,10 +185,17 @@ def temporary_names(copy: Copy) -> Steps:
     stops, names = copy.some(), copy.shuffled()
     for name in names:
         path = copy.path(name)
-        style = copy.chance.choice((
-            "{}.part", "{}.filepart", "{}.tmp", "{}.crdownload", ".goutputstream-A1B2C3", "~syncthing~{}.tmp",
-            "{}.partial",
-        ))  # fmt: skip
+        style = copy.chance.choice(
+            (
+                "{}.part",
+                "{}.filepart",
+                "{}.tmp",
+                "{}.crdownload",
+                ".goutputstream-A1B2C3",
+                "~syncthing~{}.tmp",
+                "{}.partial",
+            )
+        )
         partial = path.with_name(style.format(path.name))
         partial.write_bytes(copy.files[name])
         if name in stops or name == names[-1]:
@@ -680,12 +687,43 @@ def checksums(files: Mapping[str, bytes]) -> bytes:
 
 
 COPIERS: tuple[Callable[[Copy], Steps], ...] = (
-    held_open, closed_between, reserved, sized_first, placeholders, temporary_names, temporary_beside, rsync,
-    times_kept, times_set_back, overwritten, overwritten_closed, truncated, replaced, backwards, middle_last, mapped,
-    all_at_once, shrunk, depth_later, masks_later, frames_first, frames_last, marker_early, manifest_contradicts,
-    manifest_lists_more, manifest_cut, sidecar_slow, sidecar_in_two, lock_file, lock_folder, named_too_soon, new_folder,
-    renamed_while_written, moved_in_one_by_one, linked_in,
-)  # fmt: skip
+    held_open,
+    closed_between,
+    reserved,
+    sized_first,
+    placeholders,
+    temporary_names,
+    temporary_beside,
+    rsync,
+    times_kept,
+    times_set_back,
+    overwritten,
+    overwritten_closed,
+    truncated,
+    replaced,
+    backwards,
+    middle_last,
+    mapped,
+    all_at_once,
+    shrunk,
+    depth_later,
+    masks_later,
+    frames_first,
+    frames_last,
+    marker_early,
+    manifest_contradicts,
+    manifest_lists_more,
+    manifest_cut,
+    sidecar_slow,
+    sidecar_in_two,
+    lock_file,
+    lock_folder,
+    named_too_soon,
+    new_folder,
+    renamed_while_written,
+    moved_in_one_by_one,
+    linked_in,
+)
 
 
 # -- driving them --------------------------------------------------------------------------------------------------

@@ -80,8 +80,9 @@ def main() -> None:
     if not names:
         sys.exit(f"no captures with ground truth in {arguments.captures}; name their folder with --captures")
     reconstruct(read_capture(arguments.captures / names[0] / "capture"), settings)
-    print("| object | PSNR | SSIM | masked PSNR | F@0.005 | F@0.002 | chamfer e-3 | watertight | faces | unseen "
-          "| CPU-s |")
+    print(
+        "| object | PSNR | SSIM | masked PSNR | F@0.005 | F@0.002 | chamfer e-3 | watertight | faces | unseen | CPU-s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     scores = []
     for name in names:
@@ -123,18 +124,25 @@ def score_pictures(mesh: TexturedMesh, truth: Path) -> tuple[float, float, float
     rows = []
     for frame in stated["frames"]:
         camera = Camera(
-            stated["w"], stated["h"], stated["fl_x"], stated["fl_y"], stated["cx"], stated["cy"],
+            stated["w"],
+            stated["h"],
+            stated["fl_x"],
+            stated["fl_y"],
+            stated["cx"],
+            stated["cy"],
             np.array(frame["transform_matrix"], np.float64),
         )
         wanted = np.asarray(Image.open(truth / frame["file_path"]))[..., :3] / 255.0
         inside = np.asarray(Image.open(truth / frame["mask_path"])) >= 128
         got = np.round(render(mesh, camera, samples=4).rgb.astype(np.float64) * 255) / 255
         error = (got - wanted) ** 2
-        rows.append((
-            -10 * np.log10(error.mean()),
-            structural_similarity(got, wanted, data_range=1.0, channel_axis=-1),
-            -10 * np.log10(error[inside].mean()),
-        ))
+        rows.append(
+            (
+                -10 * np.log10(error.mean()),
+                structural_similarity(got, wanted, data_range=1.0, channel_axis=-1),
+                -10 * np.log10(error[inside].mean()),
+            )
+        )
     psnr, ssim, masked = np.mean(rows, axis=0)
     return float(psnr), float(ssim), float(masked)
 

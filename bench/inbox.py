@@ -114,9 +114,13 @@ def early(wish: argparse.Namespace) -> list[Line]:
         subject.start()
         begun = time.monotonic()
         outcomes = drive(
-            subject.inbox, wish.copies, wish.at_once, wish.settle, wish.seed,
+            subject.inbox,
+            wish.copies,
+            wish.at_once,
+            wish.settle,
+            wish.seed,
             lambda done: say(f"early: {done} copies") if done % 1000 == 0 else None,
-        )  # fmt: skip
+        )
         say(f"early: all copied after {time.monotonic() - begun:.0f} s; waiting until all are taken and read")
         whole = {one.copy.name for one in outcomes if one.finished is not None}
         subject.wait(lambda: whole <= _read_through(subject), wish.patience, every=1, strictly=False)
@@ -129,14 +133,22 @@ def early(wish: argparse.Namespace) -> list[Line]:
     count = Counter(found for _, found in verdicts)
     late = [record[one.copy.name][0].at - (one.finished or 0) for one, found in verdicts if found == "good"]
     return [
-        Line(f"early: taken before the last operation, of {len(outcomes):,} hostile copies, settle {wish.settle:g} s",
-             f"{count['early']}", "0", count["early"] == 0),
-        Line("early: never taken, or taken with another content than the copier's", f"{count['wrong']}", "0",
-             count["wrong"] == 0),
+        Line(
+            f"early: taken before the last operation, of {len(outcomes):,} hostile copies, settle {wish.settle:g} s",
+            f"{count['early']}",
+            "0",
+            count["early"] == 0,
+        ),
+        Line(
+            "early: never taken, or taken with another content than the copier's",
+            f"{count['wrong']}",
+            "0",
+            count["wrong"] == 0,
+        ),
         Line("early: not counted, because this machine stretched a moment to a settle window", f"{count['void']}"),
         Line("early: last operation -> claimed, p50 / p95 / most", f"{percentiles(late)} s"),
         Line("early: CPU of one core of the service meanwhile", f"{cpu:.0f} %"),
-    ]  # fmt: skip
+    ]
 
 
 def _read_through(subject: Subject) -> set[str]:
@@ -148,9 +160,12 @@ def _show_patterns(verdicts: list[tuple[Outcome, str]]) -> None:
     for copier in COPIERS:
         found = Counter(of_it for one, of_it in verdicts if one.copier == copier.__name__)
         table.add_row(
-            copier.__name__.replace("_", " "), str(found.total()), str(found["early"]), str(found["wrong"]),
+            copier.__name__.replace("_", " "),
+            str(found.total()),
+            str(found["early"]),
+            str(found["wrong"]),
             str(found["void"]),
-        )  # fmt: skip
+        )
     out.print(table)
 
 
@@ -163,15 +178,21 @@ def latency(wish: argparse.Namespace) -> list[Line]:
     with fresh_root(wish.base, "latency", LIGHT) as subject:
         subject.start()
         for way, count, over_s, goal in (
-            ("plain copy", wish.drops, 120.0, 7.0), ("manifest", wish.drops // 5, 30.0, 3.0),
-            ("marker", wish.drops // 5, 30.0, 3.0), ("rename into the inbox", wish.drops // 5, 30.0, 3.0),
-        ):  # fmt: skip
+            ("plain copy", wish.drops, 120.0, 7.0),
+            ("manifest", wish.drops // 5, 30.0, 3.0),
+            ("marker", wish.drops // 5, 30.0, 3.0),
+            ("rename into the inbox", wish.drops // 5, 30.0, 3.0),
+        ):
             say(f"latency: {count} by {way}")
             late = _drop_all(subject, way, count, over_s, wish.seed)
             reached = sorted(late)[int(0.95 * len(late))] <= goal
             lines.append(
-                Line(f"latency: complete -> claimed, {count} by {way}, p50 / p95 / most", f"{percentiles(late)} s",
-                     f"p95 <= {goal:g} s", reached)
+                Line(
+                    f"latency: complete -> claimed, {count} by {way}, p50 / p95 / most",
+                    f"{percentiles(late)} s",
+                    f"p95 <= {goal:g} s",
+                    reached,
+                )
             )
     return lines
 
@@ -270,9 +291,13 @@ def _idle_beside(wish: argparse.Namespace, count: int) -> list[Line]:
         Line(f"{beside}: CPU of one core over {wish.idle_s:.0f} s", f"{share:.2f} %", "1.5 %", share <= 1.5),
         Line(f"{beside}: memory now / at its highest", f"{rss:.0f} / {peak:.0f} MB", "80 MB", peak <= 80),
         Line(f"{beside}: inotify watches", f"{watches}", "3", watches <= 3),
-        Line(f"{beside}: 5 fresh folders, complete -> claimed, p50 / p95 / most", f"{percentiles(late)} s", "7 s",
-             max(late) <= 7),
-    ]  # fmt: skip
+        Line(
+            f"{beside}: 5 fresh folders, complete -> claimed, p50 / p95 / most",
+            f"{percentiles(late)} s",
+            "7 s",
+            max(late) <= 7,
+        ),
+    ]
 
 
 # -- stop ----------------------------------------------------------------------------------------------------------
@@ -301,11 +326,13 @@ def stop(wish: argparse.Namespace) -> list[Line]:
     return [
         Line(f"stop: SIGTERM -> end, {len(every)} random moments, p99", f"{p99:.1f} s", "20 s", p99 <= 20),
         Line(f"stop: of it {len(seconds)} light, p50 / p95 / most", f"{percentiles(seconds)} s"),
-        Line(f"stop: of it {len(hard)} with a slow worker or one deaf to SIGTERM, p50 / p95 / most",
-             f"{percentiles(hard)} s"),
+        Line(
+            f"stop: of it {len(hard)} with a slow worker or one deaf to SIGTERM, p50 / p95 / most",
+            f"{percentiles(hard)} s",
+        ),
         Line("stop: attempts, and tries at reading and measuring, that the stops cost", f"{lost}", "0", lost == 0),
         Line("stop: attempts that were stopped and given back", f"{refunded}"),
-    ]  # fmt: skip
+    ]
 
 
 def contents_of_a_ball(base: Path | None) -> dict[str, bytes]:
@@ -341,8 +368,13 @@ def _stops(
 
 
 FIGURES: dict[str, Callable[[argparse.Namespace], list[Line]]] = {
-    "burst": burst, "early": early, "latency": latency, "claims": claims, "idle": idle, "stop": stop,
-}  # fmt: skip
+    "burst": burst,
+    "early": early,
+    "latency": latency,
+    "claims": claims,
+    "idle": idle,
+    "stop": stop,
+}
 
 
 def main() -> None:

@@ -28,8 +28,11 @@ def run_job(capture: Path, name: str, base: Path) -> dict[str, float]:
     """One job on a root of its own; kernels come from ``base/cache``."""
     root = base / f"root-{name}"
     environment = {
-        **os.environ, "MESHDROP_ROOT": str(root), "MESHDROP_CACHE_DIR": str(base / "cache"), "MESHDROP_SETTLE_S": "0.2",
-    }  # fmt: skip
+        **os.environ,
+        "MESHDROP_ROOT": str(root),
+        "MESHDROP_CACHE_DIR": str(base / "cache"),
+        "MESHDROP_SETTLE_S": "0.2",
+    }
     command = [sys.executable, "-m", "meshdrop.daemon.cli"]
     subprocess.run([*command, "init", str(root)], env=environment, check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(capture, root / "inbox" / name)

@@ -23,7 +23,12 @@ def run(top: Path, cache: Path, name: str) -> Ended:
     """One run of ``fusion`` on the sample."""
     folder = top / name
     request = worker_request(
-        "run", kernels.SAMPLE, folder / "result.json", CaptureLimits(), model="fusion", output=folder,
+        "run",
+        kernels.SAMPLE,
+        folder / "result.json",
+        CaptureLimits(),
+        model="fusion",
+        output=folder,
         settings={"resolution": 64, "texture_size": 512},
     )
     return run_to_end(WorkerProcess(f"bench {name} {top}", request, folder, Home(top, cache), PATIENT), lambda: False)

@@ -140,11 +140,18 @@ def one(label: str, model: str, capture: Capture, truth: Path, settings: dict[st
     psnr, ssim, masked = score_pictures(mesh, truth)
     f5, _, _ = score_geometry(mesh, truth / "gt.npz")
     return Score(
-        label, model if result.made_by is None else f"{model} ({result.made_by}'s)", psnr, ssim, masked,
-        depth_error_px(mesh, truth), f5,
-        bool(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight), seconds,
-        result.figures.get("peak_vram_mib"), sum(one["done"] for one in result.figures.get("refine", [])) or None,
-    )  # fmt: skip
+        label,
+        model if result.made_by is None else f"{model} ({result.made_by}'s)",
+        psnr,
+        ssim,
+        masked,
+        depth_error_px(mesh, truth),
+        f5,
+        bool(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight),
+        seconds,
+        result.figures.get("peak_vram_mib"),
+        sum(one["done"] for one in result.figures.get("refine", [])) or None,
+    )
 
 
 def depth_error_px(mesh: TexturedMesh, truth: Path) -> float:
@@ -153,7 +160,12 @@ def depth_error_px(mesh: TexturedMesh, truth: Path) -> float:
     medians = []
     for frame in stated["frames"]:
         camera = Camera(
-            stated["w"], stated["h"], stated["fl_x"], stated["fl_y"], stated["cx"], stated["cy"],
+            stated["w"],
+            stated["h"],
+            stated["fl_x"],
+            stated["fl_y"],
+            stated["cx"],
+            stated["cy"],
             np.array(frame["transform_matrix"], np.float64),
         )
         wanted = rasterize(camera, true["V"], true["F"].astype(np.int32)).depth

@@ -45,9 +45,7 @@ def held_out_views(truth: Path) -> list[tuple[Camera, NDArray[np.uint8]]]:
     views = []
     for frame in stated["frames"]:
         pose = np.array(frame["transform_matrix"], np.float64)
-        camera = Camera(
-            stated["w"], stated["h"], stated["fl_x"], stated["fl_y"], stated["cx"], stated["cy"], pose
-        )  # fmt: skip
+        camera = Camera(stated["w"], stated["h"], stated["fl_x"], stated["fl_y"], stated["cx"], stated["cy"], pose)
         views.append((camera, np.asarray(Image.open(truth / frame["file_path"]))[..., :3]))
     return views
 

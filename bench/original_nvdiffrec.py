@@ -123,9 +123,15 @@ def main() -> None:
                 data = Path(scratch) / "data"
                 write_inputs(read_capture(arguments.capture / "capture"), arguments.capture / "truth", data)
                 finished = run(
-                    arguments.checkout, data, out, arguments.iterations, recipe=arguments.recipe,
-                    mesh_scale=arguments.mesh_scale, curve_every=arguments.curve_every, timeout_s=arguments.timeout,
-                )  # fmt: skip
+                    arguments.checkout,
+                    data,
+                    out,
+                    arguments.iterations,
+                    recipe=arguments.recipe,
+                    mesh_scale=arguments.mesh_scale,
+                    curve_every=arguments.curve_every,
+                    timeout_s=arguments.timeout,
+                )
             print_table(finished, arguments.capture)
         except Incomplete as error:
             sys.exit(str(error))

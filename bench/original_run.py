@@ -52,9 +52,16 @@ class Run:
 
 
 def run(
-    checkout: Path, data: Path, out: Path, iterations: int, *,
-    recipe: str = "spot", mesh_scale: float = 1.2, curve_every: int = 0, timeout_s: float = 3600,
-) -> Run:  # fmt: skip
+    checkout: Path,
+    data: Path,
+    out: Path,
+    iterations: int,
+    *,
+    recipe: str = "spot",
+    mesh_scale: float = 1.2,
+    curve_every: int = 0,
+    timeout_s: float = 3600,
+) -> Run:
     """Let the original fit ``data``, ``iterations`` steps in each of its two passes, and check that it did.
 
     Everything lands in ``out``, which must not exist yet: config.json, log.txt (each line after the seconds since the
@@ -69,11 +76,22 @@ def run(
     with Image.open(next((data / "train").glob("*.png"))) as picture:
         width, height = picture.size
     config = {
-        "ref_mesh": str(data.resolve()), "out_dir": "run", "iter": iterations, "batch": 6, "validate": True,
-        "train_res": [height, width], "texture_res": [1024, 1024], "isosurface": "dmtet", "dmtet_grid": 64,
-        "mesh_scale": mesh_scale, "background": "white", "random_textures": True,
-        "display_interval": 0, "save_interval": curve_every, **RECIPES[recipe],
-    }  # fmt: skip
+        "ref_mesh": str(data.resolve()),
+        "out_dir": "run",
+        "iter": iterations,
+        "batch": 6,
+        "validate": True,
+        "train_res": [height, width],
+        "texture_res": [1024, 1024],
+        "isosurface": "dmtet",
+        "dmtet_grid": 64,
+        "mesh_scale": mesh_scale,
+        "background": "white",
+        "random_textures": True,
+        "display_interval": 0,
+        "save_interval": curve_every,
+        **RECIPES[recipe],
+    }
     (out / "config.json").write_text(json.dumps(config, indent=1))
     _launch(checkout, out, timeout_s)
     return finished_run(out)
@@ -104,9 +122,14 @@ def _launch(checkout: Path, out: Path, timeout_s: float) -> None:
     watch = threading.Thread(target=_watch_card, args=(ended, readings), daemon=True)
     start = time.monotonic()
     child = subprocess.Popen(
-        command, cwd=out, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        command,
+        cwd=out,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
         start_new_session=True,
-    )  # fmt: skip
+    )
     timer = threading.Timer(timeout_s, os.killpg, (child.pid, signal.SIGKILL))
     try:
         watch.start()

@@ -69,8 +69,11 @@ def main() -> None:
     """Run and print the tables."""
     wish = _wish()
     code = published.load(wish.code, to_glb=wish.to_glb)
-    print(f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores, torch "
-          f"{torch.__version__}, Python {platform.python_version()}, {code.revision}", flush=True)  # fmt: skip
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores, torch "
+        f"{torch.__version__}, Python {platform.python_version()}, {code.revision}",
+        flush=True,
+    )
     print("; ".join(code.notes) or "sparse convolutions by spconv", flush=True)
     capture = read_capture(wish.captures / wish.object / "capture")
     placed = _Placed(wish.captures / wish.object / "truth" / "gt.npz")
@@ -159,7 +162,12 @@ def _signed_distances(vertices: NDArray[np.float64], faces: NDArray[np.integer])
 
 
 def ours(
-    code: Upstream, folder: Path, distance: Distance | None, capture: Capture, profile: str, wish: argparse.Namespace,
+    code: Upstream,
+    folder: Path,
+    distance: Distance | None,
+    capture: Capture,
+    profile: str,
+    wish: argparse.Namespace,
     placed: _Placed,
 ) -> tuple[Times, dict[str, int]]:
     """Seconds of every stage in every run, and the most memory of each."""
@@ -196,8 +204,9 @@ def ours(
     off = "" if distance is None else f", {placed.degrees_off(np.array(found['matrix'])):.2f} degrees off"
     print(
         f"{profile}: loaded in {once:.1f} s; {figures['generation']['voxels']} cells, {figures['vertices']} vertices, "
-        f"{found['status']}{off}, IoU {found['iou']:.3f}; left behind after cleanup: ", end="",
-    )  # fmt: skip
+        f"{found['status']}{off}, IoU {found['iou']:.3f}; left behind after cleanup: ",
+        end="",
+    )
     runner.cleanup()
     torch.cuda.empty_cache()
     print(f"{(torch.cuda.memory_allocated() - before) >> 20} MiB", flush=True)

@@ -35,9 +35,16 @@ from tests.rig import assert_whole
 
 out = Console(highlight=False, width=118)
 _POISONS = (
-    "inspect-crash", "inspect-garbage", "run-crash", "run-garbage", "run-error", "run-hang", "run-daemon",
-    "measure-crash", "measure-daemon",
-)  # fmt: skip
+    "inspect-crash",
+    "inspect-garbage",
+    "run-crash",
+    "run-garbage",
+    "run-error",
+    "run-hang",
+    "run-daemon",
+    "measure-crash",
+    "measure-daemon",
+)
 _WARM_S = 60.0
 _IN_INBOX = 12
 
@@ -184,19 +191,31 @@ def report(soak: Soak, took: float, bad: list[str], where: str) -> None:
     failed = soak.subject.rows("SELECT reason_code, COUNT(*) FROM job WHERE reason_code IS NOT NULL GROUP BY 1")
     table = Table("figure", "found", "goal", "", title=where, title_justify="left")
     for what, found, goal, reached in (
-        ("captures dropped, of them poison",
-         f"{len(soak.dropped):,}, {sum(name.startswith('poison') for name in soak.dropped)}", "", None),
+        (
+            "captures dropped, of them poison",
+            f"{len(soak.dropped):,}, {sum(name.startswith('poison') for name in soak.dropped)}",
+            "",
+            None,
+        ),
         ("bad: lost, doubled, half, wrong shelf, left over", f"{len(bad)}", "0", not bad),
         ("killed by us, ended by poison", f"{soak.crashes}, {soak.deaths}", "", None),
         ("seconds in all, seconds per job", f"{took:.0f}, {took / max(soak.wish.jobs, 1):.2f}", "", None),
         ("memory: MB per hour, MB per 1,000 jobs", f"{by_time:+.1f}, {by_jobs:+.2f}", "flat", None),
-        ("memory in the last life: first, last, highest",
-         f"{last[0].rss_mb:.0f}, {last[-1].rss_mb:.0f}, {max(one.rss_mb for one in last):.0f} MB", "", None),
-        ("descriptors: fewest, most once warm",
-         f"{min(one.descriptors for one in warm)}, {max(one.descriptors for one in warm)}", "flat", None),
+        (
+            "memory in the last life: first, last, highest",
+            f"{last[0].rss_mb:.0f}, {last[-1].rss_mb:.0f}, {max(one.rss_mb for one in last):.0f} MB",
+            "",
+            None,
+        ),
+        (
+            "descriptors: fewest, most once warm",
+            f"{min(one.descriptors for one in warm)}, {max(one.descriptors for one in warm)}",
+            "flat",
+            None,
+        ),
         ("write-ahead log at its largest", f"{wal:.1f} MB", "16 MB", wal <= 16),
         ("jobs that failed, by reason", ", ".join(f"{code} {count}" for code, count in failed) or "none", "", None),
-    ):  # fmt: skip
+    ):
         table.add_row(what, found, goal, {True: "yes", False: "NO", None: ""}[reached])
     out.print(table)
 

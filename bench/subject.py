@@ -119,9 +119,7 @@ class Subject:
         if ready:
             self.wait((self.state / "status.json").exists, 60)
 
-    def wait(
-        self, until: Callable[[], bool], timeout: float, every: float = 0.05, *, strictly: bool = True
-    ) -> float:
+    def wait(self, until: Callable[[], bool], timeout: float, every: float = 0.05, *, strictly: bool = True) -> float:
         """Seconds until ``until()`` is true, or ``timeout``. ``strictly``, that ends the program instead, and so does
         in any case the end of the service, with its last words.
         """
@@ -221,9 +219,7 @@ class Subject:
 
 
 @contextmanager
-def fresh_root(
-    base: Path | None, name: str, command: tuple[str, ...] = REAL, **settings: str
-) -> Iterator[Subject]:
+def fresh_root(base: Path | None, name: str, command: tuple[str, ...] = REAL, **settings: str) -> Iterator[Subject]:
     """A root of its own below ``base``; whatever happens, the service is ended and the folder removed."""
     with tempfile.TemporaryDirectory(prefix="meshdrop-bench-", dir=base, ignore_cleanup_errors=True) as folder:
         variables = {

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=FULL",        # NORMAL loses accepted captures at a power cut
+    "synchronous=FULL",  # NORMAL loses accepted captures at a power cut
     "foreign_keys=ON",
     "busy_timeout=5000",
     "trusted_schema=OFF",
@@ -45,7 +45,8 @@ def make_engine(path: Path) -> Engine:
     """A read-write engine with exactly one connection and honest transactions."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        pool_size=1, max_overflow=0,
+        pool_size=1,
+        max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": 5.0},
     )
 
@@ -202,8 +203,8 @@ class Database:
 
     def _copy_to(self, path: Path) -> None:
         with self._engine.connect() as connection:
-            connection.rollback()                                # VACUUM refuses to run inside a transaction
-            _raw(connection).execute("PRAGMA shrink_memory")     # every page is read from the file: damage is met
+            connection.rollback()  # VACUUM refuses to run inside a transaction
+            _raw(connection).execute("PRAGMA shrink_memory")  # every page is read from the file: damage is met
             _raw(connection).execute("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
@@ -220,6 +221,7 @@ def reader(path: Path) -> sessionmaker[Session]:
 
     Raises ``SchemaError`` when the daemon that wrote the database is of another version.
     """
+
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
 

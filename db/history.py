@@ -46,7 +46,8 @@ def median_seconds(session: Session) -> dict[str, float]:
         last = session.scalars(
             select(ModelRunRow.seconds)
             .where(ModelRunRow.model == model, ModelRunRow.state == "ok", ModelRunRow.seconds.is_not(None))
-            .order_by(ModelRunRow.id.desc()).limit(_LAST)
+            .order_by(ModelRunRow.id.desc())
+            .limit(_LAST)
         )
         if (seconds := _median([value for value in last if value is not None])) is not None:
             found[model] = seconds
@@ -58,8 +59,11 @@ def median_finishing(session: Session) -> float | None:
     ended = func.max(ModelRunRow.started_at + ModelRunRow.seconds)
     # What has a verdict and an end went to the outbox. Asked for by its state, SQLite would sort all that ever did.
     last = (
-        select(JobRow.id, JobRow.finished_at).where(JobRow.verdict.is_not(None), JobRow.finished_at.is_not(None))
-        .order_by(JobRow.finished_at.desc()).limit(_LAST).subquery()
+        select(JobRow.id, JobRow.finished_at)
+        .where(JobRow.verdict.is_not(None), JobRow.finished_at.is_not(None))
+        .order_by(JobRow.finished_at.desc())
+        .limit(_LAST)
+        .subquery()
     )
     rows = session.execute(
         select(last.c.finished_at, ended).join(ModelRunRow, ModelRunRow.job_id == last.c.id).group_by(last.c.id)
@@ -73,12 +77,14 @@ def turns(session: Session, ageing_s: float, limit: int) -> list[Turn]:
     rows = session.execute(
         select(JobRow.id, JobRow.state, JobRow.models, JobRow.started_at, JobRow.not_before)
         .where(JobRow.state.in_((State.QUEUED, State.RUNNING)))
-        .order_by(JobRow.state == State.QUEUED, order.desc(), JobRow.created_at).limit(limit)
+        .order_by(JobRow.state == State.QUEUED, order.desc(), JobRow.created_at)
+        .limit(limit)
     ).all()
     done: dict[str, set[str]] = {}
     for job_id, model in session.execute(
-        select(ModelRunRow.job_id, ModelRunRow.model)
-        .where(ModelRunRow.job_id.in_([row.id for row in rows]), ModelRunRow.state == "ok")
+        select(ModelRunRow.job_id, ModelRunRow.model).where(
+            ModelRunRow.job_id.in_([row.id for row in rows]), ModelRunRow.state == "ok"
+        )
     ):
         done.setdefault(job_id, set()).add(model)
     return [
@@ -96,7 +102,8 @@ def runs_by_model(session: Session, limits: Sequence[float]) -> dict[str, Durati
     """Seconds of every successful model run, by model."""
     rows = session.execute(
         _durations(ModelRunRow.seconds, limits, ModelRunRow.model)
-        .where(ModelRunRow.state == "ok", ModelRunRow.seconds.is_not(None)).group_by(ModelRunRow.model)
+        .where(ModelRunRow.state == "ok", ModelRunRow.seconds.is_not(None))
+        .group_by(ModelRunRow.model)
     )
     return {model: _as_durations(rest) for model, *rest in rows}
 
@@ -105,7 +112,8 @@ def runs_by_end(session: Session) -> dict[tuple[str, str], int]:
     """How many model runs failed or were skipped, by model and class of failure."""
     rows = session.execute(
         select(ModelRunRow.model, ModelRunRow.error_class, func.count())
-        .where(ModelRunRow.state != "ok").group_by(ModelRunRow.model, ModelRunRow.error_class)
+        .where(ModelRunRow.state != "ok")
+        .group_by(ModelRunRow.model, ModelRunRow.error_class)
     )
     return {(model, error_class or ""): count for model, error_class, count in rows}
 
@@ -132,7 +140,8 @@ def ends(session: Session, since: float = 0.0) -> dict[tuple[str, str], int]:
     word = case((done, JobRow.verdict), else_=JobRow.reason_code)
     rows = session.execute(
         select(done, word, func.count())
-        .where(JobRow.state.in_(PUBLISHED), JobRow.finished_at >= since).group_by(done, word)
+        .where(JobRow.state.in_(PUBLISHED), JobRow.finished_at >= since)
+        .group_by(done, word)
     )
     return {("done" if good else "failed", word or ""): count for good, word, count in rows}
 
@@ -146,8 +155,7 @@ def oldest_waiting(session: Session) -> float | None:
 def last_inspections(session: Session, limit: int) -> list[dict[str, Any]]:
     """What the reader found in the captures that were read last, newest first."""
     rows = session.scalars(
-        select(JobRow.inspection).where(JobRow.inspection.is_not(None))
-        .order_by(JobRow.created_at.desc()).limit(limit)
+        select(JobRow.inspection).where(JobRow.inspection.is_not(None)).order_by(JobRow.created_at.desc()).limit(limit)
     )
     return [found for found in rows if isinstance(found, dict)]
 

@@ -51,8 +51,14 @@ class Placement:
 
 #: What has not happened to a new job, and what is not known of it.
 _NONE_YET: dict[str, Any] = {
-    "priority": 0, "ingest_tries": 0, "put_back": 0, "attempt": 0, "refunds": 0, "finish_tries": 0, "not_before": 0.0,
-}  # fmt: skip
+    "priority": 0,
+    "ingest_tries": 0,
+    "put_back": 0,
+    "attempt": 0,
+    "refunds": 0,
+    "finish_tries": 0,
+    "not_before": 0.0,
+}
 _UNKNOWN: dict[str, Any] = dict.fromkeys(field.name for field in fields(Job))
 
 
@@ -77,8 +83,11 @@ class Jobs:
     """
 
     def __init__(
-        self, database: Database, now: Callable[[], float] = time.time,
-        bodies: Callable[[Job], Mapping[str, str]] = lambda _: {}, clocks: Clocks = read_clocks,
+        self,
+        database: Database,
+        now: Callable[[], float] = time.time,
+        bodies: Callable[[Job], Mapping[str, str]] = lambda _: {},
+        clocks: Clocks = read_clocks,
     ) -> None:
         self._db = database
         self._now = now
@@ -125,7 +134,9 @@ class Jobs:
     def adopt(self, job_id: str, fingerprint: str) -> Job:
         """Take up an abandoned claim whose folder is still in the spool: it was not put back."""
         return self._change(
-            job_id, State.CLAIMING, "adopted",
+            job_id,
+            State.CLAIMING,
+            "adopted",
             lambda row: _set(row, fingerprint=fingerprint, put_back=max(row.put_back - 1, 0)),
         )
 
@@ -135,10 +146,16 @@ class Jobs:
         """The capture is copied, checked and ready to run."""
         now = self._now()
         return self._change(
-            job_id, State.QUEUED, "queued",
+            job_id,
+            State.QUEUED,
+            "queued",
             lambda row: _set(
-                row, digest=digest, inspection=inspection, models=None if models is None else list(models),
-                priority=priority, queued_at=now,
+                row,
+                digest=digest,
+                inspection=inspection,
+                models=None if models is None else list(models),
+                priority=priority,
+                queued_at=now,
             ),
             priority=priority,
         )
@@ -154,7 +171,8 @@ class Jobs:
             row = session.scalars(
                 select(JobRow)
                 .where(
-                    JobRow.state == State.QUEUED, or_(JobRow.not_before <= now, JobRow.not_before > latest),
+                    JobRow.state == State.QUEUED,
+                    or_(JobRow.not_before <= now, JobRow.not_before > latest),
                     # Asked for while it was read: whoever queued it rejects it next.
                     JobRow.reason_code.is_distinct_from("cancelled"),
                 )
@@ -169,7 +187,9 @@ class Jobs:
         """Begin an attempt. Its number is counted here, before anything runs, so that a crash is counted too."""
         now = self._now()
         return self._change(
-            job_id, State.RUNNING, "started",
+            job_id,
+            State.RUNNING,
+            "started",
             lambda row: _set(row, attempt=row.attempt + 1, boot_id=boot_id, started_at=now),
         )
 
@@ -177,11 +197,13 @@ class Jobs:
         """Back to the queue; ``refund`` gives the attempt back (a stop or a cancelled machine is not its fault)."""
         not_before = self._now() + delay_s
         return self._change(
-            job_id, State.QUEUED, "requeued",
-            lambda row: _set(
-                row, not_before=not_before, attempt=row.attempt - refund, refunds=row.refunds + refund
-            ),
-            why=why, delay_s=delay_s, refund=refund,
+            job_id,
+            State.QUEUED,
+            "requeued",
+            lambda row: _set(row, not_before=not_before, attempt=row.attempt - refund, refunds=row.refunds + refund),
+            why=why,
+            delay_s=delay_s,
+            refund=refund,
         )
 
     def ask_cancel(self, job_id: str) -> Job:
@@ -233,7 +255,9 @@ class Jobs:
     def deliver(self, job_id: str, dest: bytes, verdict: str, best_model: str) -> Job:
         """The result is complete in staging and goes to ``outbox/dest``."""
         return self._change(
-            job_id, State.DELIVERING, "delivering",
+            job_id,
+            State.DELIVERING,
+            "delivering",
             lambda row: _set(row, dest=dest, verdict=verdict, best_model=best_model),
             dest=_shown(dest),
         )
@@ -334,15 +358,17 @@ class Jobs:
 
     def stoppable(self, name: bytes) -> Job | None:
         """The newest job of this folder name that can still be cancelled, or None."""
-        return self._db.read(lambda session: newest_of_name(
-            session, name, (State.CLAIMING, State.QUEUED, State.RUNNING)
-        ))  # fmt: skip
+        return self._db.read(
+            lambda session: newest_of_name(session, name, (State.CLAIMING, State.QUEUED, State.RUNNING))
+        )
 
     def earlier_of_name(self, job: Job, within_s: float = 7200.0) -> Job | None:
         """The newest other job of the same folder name that was taken shortly before this one, or None."""
-        found = self._db.read(lambda session: newest_of_name(
-            session, job.name, frozenset(State) - {State.ABANDONED}, before=job.created_at, other_than=job.id
-        ))  # fmt: skip
+        found = self._db.read(
+            lambda session: newest_of_name(
+                session, job.name, frozenset(State) - {State.ABANDONED}, before=job.created_at, other_than=job.id
+            )
+        )
         return found if found is not None and job.created_at - found.created_at <= within_s else None
 
     def line_up(self, seen: int = -1) -> tuple[int, list[InLine]] | None:
@@ -366,11 +392,14 @@ class Jobs:
 
         def work(session: Session) -> float | None:
             seconds = sorted(
-                value for value in session.scalars(
+                value
+                for value in session.scalars(
                     select(ModelRunRow.seconds)
                     .where(ModelRunRow.model == model, ModelRunRow.state == "ok")
-                    .order_by(ModelRunRow.id.desc()).limit(last)
-                ) if value is not None
+                    .order_by(ModelRunRow.id.desc())
+                    .limit(last)
+                )
+                if value is not None
             )
             return seconds[int(0.95 * (len(seconds) - 1))] if seconds else None
 

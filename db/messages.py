@@ -47,13 +47,18 @@ class Waiting:
     trouble: str | None
 
 
-def add(
-    session: Session, about: str, bodies: Mapping[str, str], now: float, job_id: str | None = None
-) -> None:
+def add(session: Session, about: str, bodies: Mapping[str, str], now: float, job_id: str | None = None) -> None:
     """Note one message for each channel, once: what was noted before about the same thing stays as it is."""
     for channel, body in bodies.items():
-        values = {"channel": channel, "about": about, "job_id": job_id, "body": body, "created_at": now,
-                  "tries": 0, "not_before": 0.0}  # fmt: skip
+        values = {
+            "channel": channel,
+            "about": about,
+            "job_id": job_id,
+            "body": body,
+            "created_at": now,
+            "tries": 0,
+            "not_before": 0.0,
+        }
         session.execute(insert(MessageRow).prefix_with("OR IGNORE").values(values))
 
 
@@ -61,7 +66,8 @@ def waiting(session: Session) -> dict[str, Waiting]:
     """What waits to be delivered, by channel."""
     rows = session.execute(
         select(MessageRow.channel, func.count(), func.min(MessageRow.created_at))
-        .where(*_WAITING).group_by(MessageRow.channel)
+        .where(*_WAITING)
+        .group_by(MessageRow.channel)
     )
     last = select(MessageRow.trouble).where(*_WAITING, MessageRow.trouble.is_not(None)).order_by(MessageRow.id)
     return {
@@ -102,7 +108,8 @@ class Messages:
         rows = (
             select(MessageRow)
             .where(*_WAITING, MessageRow.channel == channel, is_due)
-            .order_by(MessageRow.not_before, MessageRow.id).limit(limit)
+            .order_by(MessageRow.not_before, MessageRow.id)
+            .limit(limit)
         )
         return self._db.read(lambda session: [_as_message(row) for row in session.scalars(rows)])
 
@@ -125,8 +132,12 @@ class Messages:
 
     def failed(self, messages: Sequence[Message], trouble: str, status: int | None, delay_s: float) -> None:
         """A try came to nothing; the next one is due in ``delay_s``."""
-        values = {"not_before": self._now() + delay_s, "status": status, "trouble": trouble[:_TROUBLE_LENGTH],
-                  "tries": MessageRow.tries + 1}  # fmt: skip
+        values = {
+            "not_before": self._now() + delay_s,
+            "status": status,
+            "trouble": trouble[:_TROUBLE_LENGTH],
+            "tries": MessageRow.tries + 1,
+        }
         self._db.write(
             lambda session: session.execute(update(MessageRow).where(_among(messages)).values(values)) and None
         )
@@ -154,9 +165,7 @@ def _among(messages: Sequence[Message]) -> Any:
 
 def _tell(session: Session, message: Message, now: float, kind: str, **detail: object) -> None:
     if message.job_id is not None:
-        session.add(
-            EventRow(job_id=message.job_id, at=now, kind=kind, detail={"channel": message.channel, **detail})
-        )
+        session.add(EventRow(job_id=message.job_id, at=now, kind=kind, detail={"channel": message.channel, **detail}))
 
 
 def _as_message(row: MessageRow) -> Message:

@@ -131,7 +131,10 @@ def line_up(session: Session, ageing_s: float, seen: int = -1) -> tuple[int, lis
     last_failure = (
         select(ModelRunRow.error_class)
         .where(ModelRunRow.job_id == JobRow.id, ModelRunRow.state == "failed")
-        .order_by(ModelRunRow.id.desc()).limit(1).correlate(JobRow).scalar_subquery()
+        .order_by(ModelRunRow.id.desc())
+        .limit(1)
+        .correlate(JobRow)
+        .scalar_subquery()
     )
     told: dict[str, Any] = {name: getattr(JobRow, name, None) for name in InLine._fields}
     told["reason"] = func.substr(JobRow.reason, 1, _REASON_LENGTH)

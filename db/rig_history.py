@@ -32,24 +32,39 @@ def last_like(session: Session, is_like: Callable[[dict[str, Any]], bool], most:
     """The last published jobs, newest first and at most so many, whose inspection ``is_like``."""
     # By the time of their end alone, which only published jobs have: with their states too SQLite would read them all.
     rows = session.execute(
-        select(JobRow.id, JobRow.attempt, JobRow.name, JobRow.finished_at, JobRow.verdict, JobRow.best_model,
-               JobRow.inspection)
-        .where(JobRow.finished_at.is_not(None)).order_by(JobRow.finished_at.desc()).limit(_LOOKED_AT)
+        select(
+            JobRow.id,
+            JobRow.attempt,
+            JobRow.name,
+            JobRow.finished_at,
+            JobRow.verdict,
+            JobRow.best_model,
+            JobRow.inspection,
+        )
+        .where(JobRow.finished_at.is_not(None))
+        .order_by(JobRow.finished_at.desc())
+        .limit(_LOOKED_AT)
         .execution_options(yield_per=_AT_A_TIME)
-    )  # fmt: skip
+    )
     like = (row for row in rows if isinstance(row.inspection, dict) and is_like(row.inspection))
     found = list(islice(like, most))
     rows.close()
     return [
-        Earlier(row.name, row.finished_at, row.verdict, row.inspection,
-                _figures(session, row.id, row.attempt, row.best_model))
+        Earlier(
+            row.name,
+            row.finished_at,
+            row.verdict,
+            row.inspection,
+            _figures(session, row.id, row.attempt, row.best_model),
+        )
         for row in found
-    ]  # fmt: skip
+    ]
 
 
 def _figures(session: Session, job_id: str, attempt: int, model: str | None) -> dict[str, Any] | None:
     runs = session.execute(
-        select(ModelRunRow.model, ModelRunRow.figures)
-        .where(ModelRunRow.job_id == job_id, ModelRunRow.attempt == attempt)
-    )  # fmt: skip
+        select(ModelRunRow.model, ModelRunRow.figures).where(
+            ModelRunRow.job_id == job_id, ModelRunRow.attempt == attempt
+        )
+    )
     return next((run.figures for run in runs if run.model == model), None)

@@ -28,16 +28,20 @@ def trouble_of(connection: sqlite3.Connection) -> str | None:
     found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(5)")]
     if found != ["ok"]:
         return "; ".join(found)
-    described = {without_blanks(str(row[0])) for row in connection.execute(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_stat%'"
-    )}  # fmt: skip
+    described = {
+        without_blanks(str(row[0]))
+        for row in connection.execute(
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_stat%'"
+        )
+    }
     if without_blanks(STATEMENTS[0]) in described:
         revision = connection.execute("SELECT CAST(version_num AS BLOB) FROM alembic_version").fetchone()
         if revision == (HEAD.encode(),) and described != expected():
             return "its tables are not those that were made"
-    there = {row[0]: _columns(connection, row[0]) for row in connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table'"
-    )}  # fmt: skip
+    there = {
+        row[0]: _columns(connection, row[0])
+        for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
     for table in Base.metadata.sorted_tables:
         columns = [column for column in table.columns if column.name in there.get(table.name, ())]
         if columns and (told := next(_strange(connection, table, columns), None)) is not None:

@@ -8,17 +8,17 @@ from enum import StrEnum
 class State(StrEnum):
     """Where a job stands. The order of commits and renames behind each is told in docs/architecture.md."""
 
-    CLAIMING = "CLAIMING"            # the intent to take a folder is recorded; it may or may not have left the inbox
-    QUEUED = "QUEUED"                # copied, checked and waiting for its turn
-    RUNNING = "RUNNING"              # an attempt has begun; its number was counted before anything was started
-    DELIVERING = "DELIVERING"        # the result is complete on disk; only the rename into outbox/ is left
-    DONE = "DONE"                    # published in outbox/
-    DONE_CLEAN = "DONE_CLEAN"        # published, and its private folders are cleared as far as they can be
-    FAIL_PENDING = "FAIL_PENDING"    # it is decided that the job fails; the bundle for failed/ is not built yet
-    FAILING = "FAILING"              # the bundle is complete on disk; only the rename into failed/ is left
-    FAILED = "FAILED"                # published in failed/
-    FAILED_CLEAN = "FAILED_CLEAN"    # published in failed/, and its private folders are cleared as far as they can be
-    ABANDONED = "ABANDONED"          # nothing was taken, or it was put back into the inbox; a new job will take it
+    CLAIMING = "CLAIMING"  # the intent to take a folder is recorded; it may or may not have left the inbox
+    QUEUED = "QUEUED"  # copied, checked and waiting for its turn
+    RUNNING = "RUNNING"  # an attempt has begun; its number was counted before anything was started
+    DELIVERING = "DELIVERING"  # the result is complete on disk; only the rename into outbox/ is left
+    DONE = "DONE"  # published in outbox/
+    DONE_CLEAN = "DONE_CLEAN"  # published, and its private folders are cleared as far as they can be
+    FAIL_PENDING = "FAIL_PENDING"  # it is decided that the job fails; the bundle for failed/ is not built yet
+    FAILING = "FAILING"  # the bundle is complete on disk; only the rename into failed/ is left
+    FAILED = "FAILED"  # published in failed/
+    FAILED_CLEAN = "FAILED_CLEAN"  # published in failed/, and its private folders are cleared as far as they can be
+    ABANDONED = "ABANDONED"  # nothing was taken, or it was put back into the inbox; a new job will take it
 
 
 #: The only moves there are. The database enforces the same table with a trigger.

@@ -36,6 +36,11 @@ def _run(capture: Capture, folder: Path, report: Progress) -> None:
     result = Fusion(_SMALL, lambda percent, step: report(0.7 * percent, step)).inference(capture, scratch)
     files = [path.name for path in write_all(result.mesh, model, {})]
     measure(
-        capture, {"fusion": model}, folder / "measured", lambda percent, step: report(70 + 0.3 * percent, step), {},
-        {"fusion": files}, (),
-    )  # fmt: skip
+        capture,
+        {"fusion": model},
+        folder / "measured",
+        lambda percent, step: report(70 + 0.3 * percent, step),
+        {},
+        {"fusion": files},
+        (),
+    )

@@ -261,13 +261,11 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     answers = {
         name: json.loads((folder / "result.json").read_text(encoding="utf-8"))
         for name, folder in request.models.items()
-    }  # fmt: skip
+    }
     held_out = {name: answer.get("held_out", []) for name, answer in answers.items()}
     listed = {name: list(answer["files"]) for name, answer in answers.items()}
     elsewhere = [name for name, answer in answers.items() if not answer.get("registered", True)]
-    return measure_models(
-        capture, request.models, request.output, line.progress, held_out, listed, elsewhere
-    ).to_json()
+    return measure_models(capture, request.models, request.output, line.progress, held_out, listed, elsewhere).to_json()
 
 
 def warm(request: Request, line: Line) -> dict[str, Any]:
@@ -291,8 +289,12 @@ def validate(request: Request, line: Line) -> dict[str, Any]:
 
 
 TASKS: dict[str, Callable[[Request, Line], dict[str, Any]]] = {
-    "inspect": inspect, "run": run, "measure": measure, "validate": validate, "warm": warm,
-}  # fmt: skip
+    "inspect": inspect,
+    "run": run,
+    "measure": measure,
+    "validate": validate,
+    "warm": warm,
+}
 
 
 def die_with_parent(parent: int) -> None:
@@ -334,7 +336,7 @@ def classify(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, ModelUnavailable):
         return "unavailable", error.reason, error.fix
     if isinstance(error, NotConfined):
-        return "unavailable", str(error), "see `meshdrop doctor`, or set worker_confinement = \"best\""
+        return "unavailable", str(error), 'see `meshdrop doctor`, or set worker_confinement = "best"'
     if isinstance(error, NoResult):
         return "no_result", str(error), error.fix or "set another `seed` for the model, or take it out of `models`"
     if isinstance(error, MemoryError):
@@ -366,8 +368,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     line = Line()
     try:
-        walls = Walls() if request.confinement == "off" else confine(
-            request.view, strictly=request.confinement == "strict"
+        walls = (
+            Walls() if request.confinement == "off" else confine(request.view, strictly=request.confinement == "strict")
         )
         line.say("hello", task=request.task, pid=os.getpid(), walls=walls.to_json())
         wait_for_go()

@@ -152,11 +152,15 @@ CASES: tuple[Broken, ...] = (
     Broken("missing-depth", "set", "five depth maps for six views", lambda folder: (folder / LAST_DEPTH).unlink()),
     Broken("missing-view", "set", "the top view was not copied", lambda folder: (folder / VIEWS[4]).unlink()),
     Broken(
-        "seventh-view", "set", "a view that the canonical rig does not have",
+        "seventh-view",
+        "set",
+        "a view that the canonical rig does not have",
         lambda folder: shutil.copyfile(folder / FRONT, folder / "views/view_06.png"),
     ),
     Broken(
-        "two-fronts", "set", "two files claim to be the front view",
+        "two-fronts",
+        "set",
+        "two files claim to be the front view",
         lambda folder: shutil.copyfile(folder / FRONT, folder / "views/front.png"),
     ),
     Broken("cut-off", "png_struct", "the copy stopped in the middle", rewrite(FRONT, lambda b: b[: len(b) // 2])),
@@ -174,7 +178,9 @@ CASES: tuple[Broken, ...] = (
     Broken("black", "semantic", "the lamp was off", repaint(FRONT, _without_light)),
     Broken("nothing-there", "semantic", "alpha is 0 everywhere", repaint(FRONT, _without_object)),
     Broken(
-        "one-camera", "semantic", "six copies of one picture",
+        "one-camera",
+        "semantic",
+        "six copies of one picture",
         _each(VIEWS[1:], lambda name: lambda folder: shutil.copyfile(folder / FRONT, folder / name)),
     ),
     Broken("wrong-unit", "convention", "depth is in millimetres, 0.1 mm is stated", state(depth_unit_m=0.0001)),
@@ -188,7 +194,7 @@ CASES: tuple[Broken, ...] = (
     Broken("symlink", "symlink", "a symbolic link among the pictures", lambda folder: _link(folder, os.symlink)),
     Broken("hard-link", "nlink", "a file with two names", lambda folder: os.link(folder / FRONT, folder / "other")),
     Broken("pipe", "not_regular", "a pipe with a picture's name", lambda folder: _fifo(folder / FRONT)),
-)  # fmt: skip
+)
 
 BY_NAME = {case.name: case for case in CASES}
 

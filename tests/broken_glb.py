@@ -64,7 +64,7 @@ BREAKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "not a GLB": (lambda raw: b"hello, this is no glTF", "GLB_INVALID_MAGIC"),
     "empty": (lambda raw: b"", "GLB_UNEXPECTED_END_OF_HEADER"),
     "an error behind more remarks than are counted": (_crowded, "ACCESSOR_INDEX_OOB"),
-}  # fmt: skip
+}
 
 
 def sound(path: Path) -> bytes:

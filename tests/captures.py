@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(
-    os.environ.get("MESHDROP_TEST_CAPTURES")
-    or Path(__file__).resolve().parents[2] / "shared" / "captures"
-)
+ROOT = Path(os.environ.get("MESHDROP_TEST_CAPTURES") or Path(__file__).resolve().parents[2] / "shared" / "captures")
 
 
 def ground_truth(name: str) -> Path:

@@ -377,15 +377,19 @@ def framed(change: Callable[[dict[str, Any]], object]) -> Break:
             width, height = image.size
         cameras = [canonical_camera(view, width, height) for view in CANONICAL_VIEWS]
         stated: dict[str, Any] = {
-            "fl_x": cameras[0].fx, "w": width, "h": height, "integer_depth_scale": 0.001,
+            "fl_x": cameras[0].fx,
+            "w": width,
+            "h": height,
+            "integer_depth_scale": 0.001,
             "frames": [
                 {
-                    "file_path": f"images/view_{number:02d}.png", "depth_file_path": f"depth/depth_{number:02d}.png",
+                    "file_path": f"images/view_{number:02d}.png",
+                    "depth_file_path": f"depth/depth_{number:02d}.png",
                     "transform_matrix": camera.c2w.tolist(),
                 }
                 for number, camera in enumerate(cameras)
             ],
-        }  # fmt: skip
+        }
         change(stated)
         (folder / "transforms.json").write_text(json.dumps(stated), encoding="utf-8")
 
@@ -478,8 +482,13 @@ CASES: tuple[Case, ...] = (
     # A seventh view is refused at once: no further file can make it one of the standard rig.
     _refused(25, "seven-views", "set", BY_NAME["seventh-view"].breaks),
     _waits(25, "two-depth-maps", "set", "9 of 13 files, waiting for depth/depth_00.png", remove(*DEPTHS[:4])),
-    _waits(25, "a-jpeg-among-them", "not_png", "views/view_00.jpg is a JPEG: save it as PNG",
-           lambda folder: (folder / FRONT).rename(folder / "views/view_00.jpg")),
+    _waits(
+        25,
+        "a-jpeg-among-them",
+        "not_png",
+        "views/view_00.jpg is a JPEG: save it as PNG",
+        lambda folder: (folder / FRONT).rename(folder / "views/view_00.jpg"),
+    ),
     _refused(27, "shadow", "symlink", link("/etc/shadow")),
     _refused(27, "canary", "symlink", link("../../../../canary/secret.png")),
     _refused(27, "unasked-for", "symlink", lambda folder: (folder / "notes").symlink_to("/etc")),
@@ -496,14 +505,25 @@ CASES: tuple[Case, ...] = (
     # A name that begins with a dot is one that a rig is still copying to: it is left alone.
     *_named(35, b"a..%2f..", b"-rf", b"$(id)", b"`id`", b"%n%s", b"{}", b"; rm -rf $HOME"),
     *_named(36, b"new\nline", b"\x1b[31mred", "\u202egnp.exe".encode(), b"bell\x07\r"),
-    *_named(37, b"<script>alert(1)<", b"\"><img src=x onerror=alert(1)>", breaks=SCRIPTED),
+    *_named(37, b"<script>alert(1)<", b'"><img src=x onerror=alert(1)>', breaks=SCRIPTED),
     *_named(38, b"sch\xf6n", UMLAUT.encode(), unicodedata.normalize("NFD", UMLAUT).encode()),
     *_named(39, b"n" * 255),
     *_named(40, b"CON", b"nul.txt", b"dot.", b"space ", b"name:stream", b"TWIN", b"twin"),
-    Case(41, b"41-litter", "accepted", add({
-        "._view_00.png": b"x", ".DS_Store": b"x", "views/Thumbs.db": b"x", "views/._view_00.png": b"x",
-        "@eaDir/view_00.png/SYNOPHOTO.jpg": b"x", "desktop.ini": b"x",
-    })),
+    Case(
+        41,
+        b"41-litter",
+        "accepted",
+        add(
+            {
+                "._view_00.png": b"x",
+                ".DS_Store": b"x",
+                "views/Thumbs.db": b"x",
+                "views/._view_00.png": b"x",
+                "@eaDir/view_00.png/SYNOPHOTO.jpg": b"x",
+                "desktop.ini": b"x",
+            }
+        ),
+    ),
     _waits(42, "part", "set", "still being copied: views/a.png.part is there", add({"views/a.png.part": b"x"})),
     _waits(42, "rsync", "set", "still being copied", add({"views/.view_00.png.Ab12Cd": b"x"})),
     _waits(42, "filepart", "set", "still being copied", add({"x.filepart": b"x"})),
@@ -529,7 +549,7 @@ CASES: tuple[Case, ...] = (
     _refused(55, "singular", "calib", first_pose([[1, 0, 0, 0], [2, 0, 0, 0], *REST])),
     _refused(55, "overflow", "calib", first_pose([[1e200, 1e200, 0, 0], [-1e200, 1e200, 0, 0], *REST])),
     Case(55, b"55-good-cameras", "accepted", framed(lambda stated: None)),
-)  # fmt: skip
+)
 
 
 def make(case: Case, good: Path, target: Path) -> Path:
@@ -556,5 +576,3 @@ def state_of(folder: Path) -> dict[str, tuple[int, int, int, bytes]]:
         content = path.read_bytes() if stat.S_ISREG(facts.st_mode) else b""
         found[str(path.relative_to(folder))] = (facts.st_mode, facts.st_uid, facts.st_mtime_ns, content)
     return found
-
-

@@ -47,9 +47,7 @@ def pictures(scene: Scene, camera: Camera, index: int) -> tuple[NDArray[Any], ND
     return photograph(depth, index), counts, np.where(depth > 0, 255, 0).astype(np.uint8)
 
 
-def _write_pictures(
-    folder: Path, scene: Scene, rig: Rig, image: str, depth: str | None, mask: str | None
-) -> None:
+def _write_pictures(folder: Path, scene: Scene, rig: Rig, image: str, depth: str | None, mask: str | None) -> None:
     """Files by patterns such as ``images/{name}.png``; ``{number}`` is the view's place."""
     for number, (name, camera) in enumerate(rig):
         rgb, counts, cut = pictures(scene, camera, number)
@@ -70,8 +68,13 @@ def _write_pictures(
 
 def _intrinsics(camera: Camera) -> dict[str, float]:
     return {
-        "w": camera.width, "h": camera.height, "fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx, "cy": camera.cy,
-    }  # fmt: skip
+        "w": camera.width,
+        "h": camera.height,
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.cx,
+        "cy": camera.cy,
+    }
 
 
 def nerfstudio(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
@@ -79,11 +82,14 @@ def nerfstudio(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
     turn = np.array([[0, 0, 1.0, 0], [1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])
     frames = [
         {
-            "file_path": f"images/{name}.png", "depth_file_path": f"depth/{name}.png", "mask_path": f"masks/{name}.png",
-            "transform_matrix": (turn @ camera.c2w).tolist(), **_intrinsics(camera),
+            "file_path": f"images/{name}.png",
+            "depth_file_path": f"depth/{name}.png",
+            "mask_path": f"masks/{name}.png",
+            "transform_matrix": (turn @ camera.c2w).tolist(),
+            **_intrinsics(camera),
         }
         for name, camera in rig
-    ]  # fmt: skip
+    ]
     _write_pictures(folder, scene, rig, "images/{name}.png", "depth/{name}.png", "masks/{name}.png")
     table = {"camera_model": "OPENCV", "k1": 0.0, "applied_transform": turn[:3].tolist(), "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(table))
@@ -94,16 +100,23 @@ def instant_ngp(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
     _, first = rig[0]
     frames = [
         {
-            "file_path": f"./images/{name}.png", "depth_path": f"./depth/{name}.png", "sharpness": 17.5,
+            "file_path": f"./images/{name}.png",
+            "depth_path": f"./depth/{name}.png",
+            "sharpness": 17.5,
             "transform_matrix": camera.c2w.tolist(),
         }
         for name, camera in rig
-    ]  # fmt: skip
+    ]
     _write_pictures(folder, scene, rig, "images/{name}.png", "depth/{name}.png", None)
     table = {
-        "camera_angle_x": 2 * math.atan(first.width / 2 / first.fx), **_intrinsics(first), "k1": 0, "p2": 0,
-        "aabb_scale": 4, "integer_depth_scale": UNIT_M, "frames": frames,
-    }  # fmt: skip
+        "camera_angle_x": 2 * math.atan(first.width / 2 / first.fx),
+        **_intrinsics(first),
+        "k1": 0,
+        "p2": 0,
+        "aabb_scale": 4,
+        "integer_depth_scale": UNIT_M,
+        "frames": frames,
+    }
     (folder / "transforms.json").write_text(json.dumps(table))
 
 
@@ -124,11 +137,14 @@ def own(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
     """capture.json with frames, OpenCV and world-to-camera, as it states itself."""
     frames = [
         {
-            "file_path": f"images/{name}.png", "depth_file_path": f"depth/{name}.png", "mask_path": f"masks/{name}.png",
-            "transform_matrix": np.linalg.inv(camera.c2w @ FLIP).tolist(), **_intrinsics(camera),
+            "file_path": f"images/{name}.png",
+            "depth_file_path": f"depth/{name}.png",
+            "mask_path": f"masks/{name}.png",
+            "transform_matrix": np.linalg.inv(camera.c2w @ FLIP).tolist(),
+            **_intrinsics(camera),
         }
         for name, camera in rig
-    ]  # fmt: skip
+    ]
     _write_pictures(folder, scene, rig, "images/{name}.png", "depth/{name}.png", "masks/{name}.png")
     table = {"camera_axes": "opencv", "pose": "world_to_camera", "depth_unit_m": UNIT_M, "frames": frames}
     (folder / "capture.json").write_text(json.dumps(table))
@@ -141,9 +157,10 @@ def bop_cameras(rig: Rig) -> dict[str, Any]:
         w2c = np.linalg.inv(camera.c2w @ FLIP)
         entries[str(number)] = {
             "cam_K": [camera.fx, 0.0, camera.cx - 0.5, 0.0, camera.fy, camera.cy - 0.5, 0.0, 0.0, 1.0],
-            "cam_R_w2c": w2c[:3, :3].ravel().tolist(), "cam_t_w2c": (1000 * w2c[:3, 3]).tolist(),
+            "cam_R_w2c": w2c[:3, :3].ravel().tolist(),
+            "cam_t_w2c": (1000 * w2c[:3, 3]).tolist(),
             "depth_scale": 1000 * UNIT_M,
-        }  # fmt: skip
+        }
     return entries
 
 
@@ -161,9 +178,16 @@ def polycam_camera(camera: Camera) -> dict[str, Any]:
     """What one file of a raw export holds."""
     table = {f"t_{row}{column}": camera.c2w[row, column] for row in range(3) for column in range(4)}
     return {
-        **table, "fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy, "width": camera.width,
-        "height": camera.height, "blur_score": 31.5, "neighbors": [],
-    }  # fmt: skip
+        **table,
+        "fx": camera.fx,
+        "fy": camera.fy,
+        "cx": camera.cx,
+        "cy": camera.cy,
+        "width": camera.width,
+        "height": camera.height,
+        "blur_score": 31.5,
+        "neighbors": [],
+    }
 
 
 def polycam(folder: Path, rig: Rig, scene: Scene = ANIMAL, *, coarse: int = 1, suffix: str = "png") -> None:
@@ -219,8 +243,11 @@ def colmap_images(rig: Rig, suffix: str = "png") -> list[ColmapImage]:
 
 def colmap_text_files(rig: Rig) -> dict[str, bytes]:
     """sparse/0 as text, with points behind some pictures and comments as COLMAP writes them."""
-    lines = ["# Camera list with one line of data per camera:", "#   CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]",
-             f"# Number of cameras: {len(rig)}"]  # fmt: skip
+    lines = [
+        "# Camera list with one line of data per camera:",
+        "#   CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]",
+        f"# Number of cameras: {len(rig)}",
+    ]
     for index, (_, camera) in enumerate(rig):
         numbers = " ".join(repr(float(value)) for value in (camera.fx, camera.fy, camera.cx, camera.cy))
         lines.append(f"{index + 1} PINHOLE {camera.width} {camera.height} {numbers}")

@@ -77,13 +77,19 @@ class Hub:
     def catalogue(self) -> Catalogue:
         """Weights here: one file that only the commit vouches for, a large one, and pinned code."""
         hub = Resource(
-            REPOSITORY, REVISION, None, REPOSITORY, (WeightFile(CONFIG), WeightFile(NETWORK)), 25_000_000,
-            "MIT", "any use",
-        )  # fmt: skip
+            REPOSITORY,
+            REVISION,
+            None,
+            REPOSITORY,
+            (WeightFile(CONFIG), WeightFile(NETWORK)),
+            25_000_000,
+            "MIT",
+            "any use",
+        )
         code = WeightFile(CODE, len(FILES[CODE]), sha256(FILES[CODE]))
         plain = Resource(
             "somebody/code", "c0ffee", f"{self.elsewhere}/plain", "torch/code", (code,), 18, "ISC", "any use"
-        )  # fmt: skip
+        )
         return Catalogue(MODEL, (hub, plain))
 
 

@@ -137,17 +137,34 @@ def inspect(request: Mapping[str, Any]) -> dict[str, Any]:
     """An inspection as ``models.probe.inspection`` gives one, without looking at a pixel."""
     capture = Path(request["capture"])
     problems = [
-        Problem("depth_format", str(depth.relative_to(capture)), "is a colour picture, not a depth map.",
-                "Write depth maps as 16-bit greyscale PNG.")
-        for depth in sorted(capture.glob("depth/*.png")) if depth.read_bytes()[24:26] != _GREY_16
-    ]  # fmt: skip
-    view = {"width": 64, "height": 64, "mask_source": "alpha", "mask_coverage": 0.6, "depth_coverage": 1.0,
-            "depth_range_m": [2.0, 2.4]}  # fmt: skip
+        Problem(
+            "depth_format",
+            str(depth.relative_to(capture)),
+            "is a colour picture, not a depth map.",
+            "Write depth maps as 16-bit greyscale PNG.",
+        )
+        for depth in sorted(capture.glob("depth/*.png"))
+        if depth.read_bytes()[24:26] != _GREY_16
+    ]
+    view = {
+        "width": 64,
+        "height": 64,
+        "mask_source": "alpha",
+        "mask_coverage": 0.6,
+        "depth_coverage": 1.0,
+        "depth_range_m": [2.0, 2.4],
+    }
     return {
-        "name": capture.name, "ok": not problems, "layout": "canonical", "warnings": [], "depth_unit_m": 0.001,
-        "problems": [problem.to_json() for problem in problems], "views": [{"name": name, **view} for name in _VIEWS],
-        "options": {"models": None, "priority": 0, "labels": {}}, "probe": None,
-    }  # fmt: skip
+        "name": capture.name,
+        "ok": not problems,
+        "layout": "canonical",
+        "warnings": [],
+        "depth_unit_m": 0.001,
+        "problems": [problem.to_json() for problem in problems],
+        "views": [{"name": name, **view} for name in _VIEWS],
+        "options": {"models": None, "priority": 0, "labels": {}},
+        "probe": None,
+    }
 
 
 def run(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,20 +173,32 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     glb = os.environ.get("LIGHT_GLB")
     files = {
         "mesh.glb": Path(glb).read_bytes() if glb else tetrahedron_glb(),
-        "mesh.obj": _OBJ, "mesh.mtl": b"newmtl skin\nmap_Kd texture.png\n",
-        "mesh.ply": _PLY, "texture.png": noise_png(48, "texture"),
-    }  # fmt: skip
+        "mesh.obj": _OBJ,
+        "mesh.mtl": b"newmtl skin\nmap_Kd texture.png\n",
+        "mesh.ply": _PLY,
+        "texture.png": noise_png(48, "texture"),
+    }
     for name, content in files.items():
         (output / name).write_bytes(content)
     return {
-        "model": request["model"], "made_by": request["model"], "registered": True, "figures": {}, "notes": [],
-        "peak_rss_mib": 1, "peak_vram_mib": None,
-        "unseen_fraction": 0.0, "settings": {}, "versions": {}, "held_out": [], "seconds": 0.0, "cpu_seconds": 0.0,
+        "model": request["model"],
+        "made_by": request["model"],
+        "registered": True,
+        "figures": {},
+        "notes": [],
+        "peak_rss_mib": 1,
+        "peak_vram_mib": None,
+        "unseen_fraction": 0.0,
+        "settings": {},
+        "versions": {},
+        "held_out": [],
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
         "files": {
             name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
         },
-    }  # fmt: skip
+    }
 
 
 def measure(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,11 +206,21 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     previews = Path(request["output"]) / "previews"
     pictures = ["capture.png", "contact.png"]
     mean = {
-        "views": 6, "psnr_masked_db": 31.0, "ssim_masked": 0.99, "psnr_whole_db": 29.0, "ssim_whole": 0.97,
-        "silhouette_iou": 1.0, "unseen_share": 0.0, "depth_median_mm": 0.7, "depth_p95_mm": 2.0, "depth_bias_mm": 0.7,
-        "depth_within_1mm": 0.75, "depth_within_2mm": 0.95, "depth_within_5mm": 0.99,
+        "views": 6,
+        "psnr_masked_db": 31.0,
+        "ssim_masked": 0.99,
+        "psnr_whole_db": 29.0,
+        "ssim_whole": 0.97,
+        "silhouette_iou": 1.0,
+        "unseen_share": 0.0,
+        "depth_median_mm": 0.7,
+        "depth_p95_mm": 2.0,
+        "depth_bias_mm": 0.7,
+        "depth_within_1mm": 0.75,
+        "depth_within_2mm": 0.95,
+        "depth_within_5mm": 0.99,
         "depth_median_share_of_size": 0.0004,
-    }  # fmt: skip
+    }
     models = {}
     for model, folder in request["models"].items():
         # The real one reads every mesh back: a file that a crash emptied must not pass here either.
@@ -190,9 +229,12 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         error = {"code": "unreadable", "message": f"{broken[0]} is not whole", "fix": ""} if broken else None
         own = [f"{model}/{name}" for name in ("clay.png", "turntable_00.png", "turntable_01.png")]
         models[model] = {
-            "error": error, "files": None, "topology": None, "pictures": own,
+            "error": error,
+            "files": None,
+            "topology": None,
+            "pictures": own,
             "quality": None if error else {"mean": mean, "held_out": None, "views": []},
-        }  # fmt: skip
+        }
         pictures += own
     for name in pictures:
         (previews / name).parent.mkdir(parents=True, exist_ok=True)
@@ -204,11 +246,21 @@ def validate(request: Mapping[str, Any]) -> dict[str, Any]:
     """A validator that is content with everything."""
     return {
         model: {
-            "status": "passed", "files": ["mesh.glb"], "errors": 0, "warnings": 0, "infos": 0, "hints": 0,
-            "truncated": False, "messages": [], "by": "a stand-in", "version": "0", "reason": None, "fix": None,
+            "status": "passed",
+            "files": ["mesh.glb"],
+            "errors": 0,
+            "warnings": 0,
+            "infos": 0,
+            "hints": 0,
+            "truncated": False,
+            "messages": [],
+            "by": "a stand-in",
+            "version": "0",
+            "reason": None,
+            "fix": None,
         }
         for model in request["models"]
-    }  # fmt: skip
+    }
 
 
 def warm(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,10 +278,13 @@ _OBJ = "".join(
     [f"v {x} {y} {z}\n" for x, y, z in _CORNERS] + [f"f {a + 1} {b + 1} {c + 1}\n" for a, b, c in _FACES]
 ).encode()
 _PLY = "".join(
-    ["ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
-     "element face 4\nproperty list uchar int vertex_indices\nend_header\n"]
-    + [f"{x} {y} {z}\n" for x, y, z in _CORNERS] + [f"3 {a} {b} {c}\n" for a, b, c in _FACES]
-).encode()  # fmt: skip
+    [
+        "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
+        "element face 4\nproperty list uchar int vertex_indices\nend_header\n"
+    ]
+    + [f"{x} {y} {z}\n" for x, y, z in _CORNERS]
+    + [f"3 {a} {b} {c}\n" for a, b, c in _FACES]
+).encode()
 
 
 def tetrahedron_glb() -> bytes:
@@ -237,16 +292,21 @@ def tetrahedron_glb() -> bytes:
     points = b"".join(struct.pack("<3f", *corner) for corner in _CORNERS)
     indices = b"".join(struct.pack("<3H", *face) for face in _FACES)
     scene = {
-        "asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}],
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
         "buffers": [{"byteLength": len(points + indices)}],
-        "bufferViews": [{"buffer": 0, "byteOffset": 0, "byteLength": len(points), "target": 34962},
-                        {"buffer": 0, "byteOffset": len(points), "byteLength": len(indices), "target": 34963}],
+        "bufferViews": [
+            {"buffer": 0, "byteOffset": 0, "byteLength": len(points), "target": 34962},
+            {"buffer": 0, "byteOffset": len(points), "byteLength": len(indices), "target": 34963},
+        ],
         "accessors": [
             {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3", "min": [-1] * 3, "max": [1] * 3},
             {"bufferView": 1, "componentType": 5123, "count": 12, "type": "SCALAR"},
         ],
-    }  # fmt: skip
+    }
     text = json.dumps(scene).encode()
     text += b" " * (-len(text) % 4)
     binary = points + indices

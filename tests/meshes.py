@@ -16,9 +16,7 @@ def textured(
     texture = np.rint(np.stack([x, y, 0.5 + 0.5 * np.sin(9 * x + 7 * y)], axis=2) * 255).astype(np.uint8)
     seen = np.zeros((size, size), np.bool_)
     seen[:, : size // 2] = True
-    return TexturedMesh(
-        vertices.astype(np.float32), faces.astype(np.int32), uv.astype(np.float32), texture, seen
-    )
+    return TexturedMesh(vertices.astype(np.float32), faces.astype(np.int32), uv.astype(np.float32), texture, seen)
 
 
 def cube(side: float) -> TexturedMesh:

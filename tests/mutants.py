@@ -155,10 +155,34 @@ def junk_in_the_stream(chunks: Chunks, chance: random.Random) -> Chunks:
 
 def add_a_chunk(chunks: Chunks, chance: random.Random) -> Chunks:
     bomb = zlib.compress(bytes(3_000_000))
-    name = chance.choice([
-        b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"tRNS", b"PLTE", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"eXIf", b"sPLT",
-        b"bKGD", b"hIST", b"tIME", b"acTL", b"fcTL", b"fdAT", b"IHDR", b"IEND", b"IDAT", b"HACK", b"haCK", b"\0\1\2\3",
-    ])  # fmt: skip
+    name = chance.choice(
+        [
+            b"tEXt",
+            b"zTXt",
+            b"iTXt",
+            b"iCCP",
+            b"tRNS",
+            b"PLTE",
+            b"gAMA",
+            b"cHRM",
+            b"sRGB",
+            b"pHYs",
+            b"eXIf",
+            b"sPLT",
+            b"bKGD",
+            b"hIST",
+            b"tIME",
+            b"acTL",
+            b"fcTL",
+            b"fdAT",
+            b"IHDR",
+            b"IEND",
+            b"IDAT",
+            b"HACK",
+            b"haCK",
+            b"\0\1\2\3",
+        ]
+    )
     noise = chance.randbytes(chance.randint(1, 60))
     body = chance.choice([b"", b"a\0", b"a\0\0" + bomb, b"a\0\1\0en\0a\0" + bomb, noise])
     at = chance.randint(0, len(chunks))
@@ -189,9 +213,16 @@ def rename_a_chunk(chunks: Chunks, chance: random.Random) -> Chunks:
 
 
 SUBTLE = (
-    change_the_header, damage_a_body, repaint, repaint, fill, junk_in_the_stream, add_a_chunk, shuffle_chunks,
+    change_the_header,
+    damage_a_body,
+    repaint,
+    repaint,
+    fill,
+    junk_in_the_stream,
+    add_a_chunk,
+    shuffle_chunks,
     rename_a_chunk,
-)  # fmt: skip
+)
 
 
 def _starts(content: bytes) -> list[int]:
@@ -303,16 +334,62 @@ def _splice(content: bytes, other: bytes, chance: random.Random) -> bytes:
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
 ODD_TEXTS = (
-    b"NaN", b"-Infinity", b"1e999", b"-1e999", b"1e-400", b"9" * 400, b"9" * 5000, b"-0", b"0", b"null", b"true", b'""',
-    b'"../../etc/shadow"', b'"/etc/shadow"', b'"C:\\\\x.png"', b'"a\\u0000b"', b'"\\ud800"', b'"\\u202egnp"', b"[]",
-    b"{}", b"[" * 40 + b"]" * 40, b'{"a":' * 40 + b"1" + b"}" * 40, b"[[1,2],[3]]", b"[1e308,1e308,1e308,1e308]",
-    b'"%n%s{}$(id)"', b"1e200", b"-1", b"3", b'["fusion"]', b'["front"]', b'"opencv"', b'"world_to_camera"',
-)  # fmt: skip
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"-1e999",
+    b"1e-400",
+    b"9" * 400,
+    b"9" * 5000,
+    b"-0",
+    b"0",
+    b"null",
+    b"true",
+    b'""',
+    b'"../../etc/shadow"',
+    b'"/etc/shadow"',
+    b'"C:\\\\x.png"',
+    b'"a\\u0000b"',
+    b'"\\ud800"',
+    b'"\\u202egnp"',
+    b"[]",
+    b"{}",
+    b"[" * 40 + b"]" * 40,
+    b'{"a":' * 40 + b"1" + b"}" * 40,
+    b"[[1,2],[3]]",
+    b"[1e308,1e308,1e308,1e308]",
+    b'"%n%s{}$(id)"',
+    b"1e200",
+    b"-1",
+    b"3",
+    b'["fusion"]',
+    b'["front"]',
+    b'"opencv"',
+    b'"world_to_camera"',
+)
 WHOLE_FILES = (
-    b"", b" ", bytes(300), b"[" * 60_000, b"[" * 30_000 + b"]" * 30_000, b'{"a":' * 12_000, b"\xef\xbb\xbf{}", b"null",
-    b"17", b"[]", b'"x"', b"\xff\xfe{\0}\0", b"{}" * 2, b"{" + b'"a":1,' * 9000 + b'"b":2}', b'{"frames": [' * 999,
-    b"{" + b" " * 70_000 + b"}", b'{"' + b"k" * 60_000 + b'": 1}', b"\x1b[31m", b"{'views': 1}", b"// no\n{}", b"{,}",
-)  # fmt: skip
+    b"",
+    b" ",
+    bytes(300),
+    b"[" * 60_000,
+    b"[" * 30_000 + b"]" * 30_000,
+    b'{"a":' * 12_000,
+    b"\xef\xbb\xbf{}",
+    b"null",
+    b"17",
+    b"[]",
+    b'"x"',
+    b"\xff\xfe{\0}\0",
+    b"{}" * 2,
+    b"{" + b'"a":1,' * 9000 + b'"b":2}',
+    b'{"frames": [' * 999,
+    b"{" + b" " * 70_000 + b"}",
+    b'{"' + b"k" * 60_000 + b'": 1}',
+    b"\x1b[31m",
+    b"{'views': 1}",
+    b"// no\n{}",
+    b"{,}",
+)
 
 
 def mutate_json(value: dict[str, Any], chance: random.Random) -> Mutant:
@@ -378,16 +455,22 @@ def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
     shutil.rmtree(ball)
     canonical = {
         f"{place}/{view}.png": files[view]
-        for place, files in (("views", images), ("depth", depths), ("masks", masks)) for view in VIEWS
-    }  # fmt: skip
+        for place, files in (("views", images), ("depth", depths), ("masks", masks))
+        for view in VIEWS
+    }
     framed = {name.replace("views/", "images/"): content for name, content in canonical.items()}
     rig = [(view, canonical_camera(view, SIDE, SIDE)) for view in VIEWS]
     profile = {"schema": "meshdrop.rig/1", "rig": "rig1", **transforms()}
     return {
         "colmap": {
-            **{name.replace(".png", ".jpg") if name.startswith("images/") else name:
-               as_jpeg(content) if name.startswith("images/") else content for name, content in framed.items()},
-            "sparse/0/cameras.bin": cameras_bin(rig), "sparse/0/images.bin": images_bin(colmap_images(rig, "jpg")),
+            **{
+                name.replace(".png", ".jpg") if name.startswith("images/") else name: as_jpeg(content)
+                if name.startswith("images/")
+                else content
+                for name, content in framed.items()
+            },
+            "sparse/0/cameras.bin": cameras_bin(rig),
+            "sparse/0/images.bin": images_bin(colmap_images(rig, "jpg")),
         },
         "colmap text": {**framed, **colmap_text_files(rig)},
         "polycam": {
@@ -424,15 +507,20 @@ def transforms() -> dict[str, Any]:
     """The cameras of the three views as nerfstudio would state them."""
     cameras = {view: canonical_camera(view, SIDE, SIDE) for view in VIEWS}
     return {
-        "fl_x": cameras["front"].fx, "w": SIDE, "h": SIDE, "integer_depth_scale": 0.001,
+        "fl_x": cameras["front"].fx,
+        "w": SIDE,
+        "h": SIDE,
+        "integer_depth_scale": 0.001,
         "frames": [
             {
-                "file_path": f"images/{view}.png", "depth_file_path": f"depth/{view}.png",
-                "mask_path": f"masks/{view}.png", "transform_matrix": camera.c2w.tolist(),
+                "file_path": f"images/{view}.png",
+                "depth_file_path": f"depth/{view}.png",
+                "mask_path": f"masks/{view}.png",
+                "transform_matrix": camera.c2w.tolist(),
             }
             for view, camera in cameras.items()
         ],
-    }  # fmt: skip
+    }
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
@@ -456,9 +544,7 @@ class Tally:
     by_kind: Counter[str] = field(default_factory=Counter)
 
 
-def round_of(
-    good: dict[str, bytes], strange: list[bytes], chance: random.Random
-) -> dict[str, Mutant]:
+def round_of(good: dict[str, bytes], strange: list[bytes], chance: random.Random) -> dict[str, Mutant]:
     """Which files of one capture to damage: one picture, all pictures, or one of the others."""
     pictures = [name for name in good if name.endswith(".png")]
     kind = chance.random()

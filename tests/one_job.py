@@ -199,9 +199,7 @@ class Absence:
             self.is_away = False
 
 
-CODES = {errno.errorcode[code]: code for code in (
-    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE,
-)}  # fmt: skip
-OWN_CODES = {errno.errorcode[code]: code for code in (
-    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL,
-)}  # fmt: skip
+CODES = {errno.errorcode[code]: code for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)}
+OWN_CODES = {
+    errno.errorcode[code]: code for code in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+}

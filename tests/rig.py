@@ -86,15 +86,30 @@ class Rig:
     def environment(self, **extra: str) -> dict[str, str]:
         """The daemon's environment: quick to settle, the test engines by name, kernels compiled only once."""
         engines = [
-            "ball", "lit_ball", "astray_ball", "wrong_ball", "crash", "raises", "fails_once", "hang", "slow", "chatty",
-            "liar", "absent",
-        ]  # fmt: skip
+            "ball",
+            "lit_ball",
+            "astray_ball",
+            "wrong_ball",
+            "crash",
+            "raises",
+            "fails_once",
+            "hang",
+            "slow",
+            "chatty",
+            "liar",
+            "absent",
+        ]
         classes = {name: f"{ENGINES}:{''.join(part.title() for part in name.split('_'))}" for name in engines}
         defaults = {
-            "MESHDROP_ROOT": str(self.root), "MESHDROP_CACHE_DIR": str(self.cache), "MESHDROP_SETTLE_S": "0.2",
-            "MESHDROP_NO_DEPTH_WAIT_S": "0.4", "MESHDROP_MODELS": '["ball"]', "MESHDROP_STOP_GRACE_S": "1",
-            "MESHDROP_CUSTOM_MODELS": json.dumps(classes), "MESHDROP_MIN_FREE_MB": "1",
-        }  # fmt: skip
+            "MESHDROP_ROOT": str(self.root),
+            "MESHDROP_CACHE_DIR": str(self.cache),
+            "MESHDROP_SETTLE_S": "0.2",
+            "MESHDROP_NO_DEPTH_WAIT_S": "0.4",
+            "MESHDROP_MODELS": '["ball"]',
+            "MESHDROP_STOP_GRACE_S": "1",
+            "MESHDROP_CUSTOM_MODELS": json.dumps(classes),
+            "MESHDROP_MIN_FREE_MB": "1",
+        }
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
         path = {"PYTHONPATH": str(REPOSITORY)} if self.light else {}
         held = {"LIGHT_HOLD": str(self._held)} if self.light else {}
@@ -118,10 +133,15 @@ class Rig:
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
         """Start ``meshdrop run`` with these arguments; its log goes to ``log_file``."""
         log = open(self.log_file, "ab")  # noqa: SIM115 - the child keeps it
-        self.started.append(subprocess.Popen(
-            [sys.executable, "-m", "tests.light" if self.light else "meshdrop.daemon.cli", "run", *arguments],
-            env=self.environment(**extra), stdout=log, stderr=log, cwd=self.root.parent,
-        ))  # fmt: skip
+        self.started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.light" if self.light else "meshdrop.daemon.cli", "run", *arguments],
+                env=self.environment(**extra),
+                stdout=log,
+                stderr=log,
+                cwd=self.root.parent,
+            )
+        )
         return self.started[-1]
 
     def end(self) -> None:

@@ -63,8 +63,7 @@ FAILURES: dict[str, Failure] = {
         "Look at the pictures in previews/. Usually a camera moved or a mask is wrong: check the rig, capture again.",
     ),
     "cancelled": Failure(
-        "The job was cancelled.",
-        "Nothing is wrong. Move this folder back into the inbox to start it again.",
+        "The job was cancelled.", "Nothing is wrong. Move this folder back into the inbox to start it again."
     ),
     "damaged": Failure(
         "The service's working copy of the capture no longer matches what was received.",
@@ -98,7 +97,8 @@ RUN_FAILURES: dict[str, RunFailure] = {
         0, "the model cannot run with its settings", "correct `model_settings`; `meshdrop config validate` checks them"
     ),
     "defect": RunFailure(
-        0, "the model stopped with an error that another try would repeat",
+        0,
+        "the model stopped with an error that another try would repeat",
         "see the end of the log in this folder; it may be this capture alone, so try another one or another model",
     ),
     "error": RunFailure(2, "the model stopped with an error", "see the end of the log in this folder"),
@@ -106,7 +106,8 @@ RUN_FAILURES: dict[str, RunFailure] = {
     "gpu_memory": RunFailure(1, "the GPU ran out of memory", "free the GPU or choose a smaller preset"),
     "host_memory": RunFailure(1, "the machine ran out of memory", "add memory or lower the model's resolution"),
     "memory_limit": RunFailure(
-        0, "it would have taken more memory than a worker may hold",
+        0,
+        "it would have taken more memory than a worker may hold",
         "lower the model's resolution or the size of the pictures; where the machine has more memory raise "
         "worker_memory_mb",
     ),
@@ -133,11 +134,31 @@ MAX_REFUNDS = 20
 
 
 #: What a disk, a server or a machine says that is full, failing or away for a while: never a capture's fault.
-PASSING = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
-    errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.ECONNREFUSED, errno.ECONNRESET,
-    errno.ECONNABORTED, errno.EREMOTEIO, errno.ENODEV, errno.ENOMEDIUM, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
-})  # fmt: skip
+PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENETRESET,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.EREMOTEIO,
+        errno.ENODEV,
+        errno.ENOMEDIUM,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
 
 
 class MeshdropError(Exception):

@@ -136,9 +136,7 @@ def rename_new(source: Path, target: Path) -> None:
     """
     _observe("rename", source, target)
     with walk.parent_of(source) as (here, old), walk.parent_of(target) as (there, new):
-        result = _libc.renameat2(
-            here, os.fsencode(old), there, os.fsencode(new), ctypes.c_uint(_RENAME_NOREPLACE)
-        )
+        result = _libc.renameat2(here, os.fsencode(old), there, os.fsencode(new), ctypes.c_uint(_RENAME_NOREPLACE))
         code = 0 if result == 0 else ctypes.get_errno()
         if code in (errno.EINVAL, errno.ENOSYS):
             code = errno.EEXIST if _type_of(new, there) else 0
@@ -321,8 +319,10 @@ def _remove_folder(parent: int, name: str, path: Path) -> None:
     # A tree a thousand folders deep is beyond Python's own way; the system's tool has no such limit.
     subprocess.run(
         ["rm", "-rf", "--", f"/proc/self/fd/{parent}/".encode() + os.fsencode(name)],
-        check=False, stderr=subprocess.DEVNULL, pass_fds=(parent,),
-    )  # fmt: skip
+        check=False,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(parent,),
+    )
     if _type_of(name, parent):
         why = "could not be removed: look in it for what is another user's (ls -lR) or immutable (lsattr -R)"
         raise OSError(errno.ENOTEMPTY, why, str(path))

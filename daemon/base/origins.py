@@ -56,7 +56,8 @@ def unknown_variables() -> list[str]:
     """A sentence for each variable of the environment that begins like a setting and is none: nobody reads it."""
     return [
         f"{variable} is no setting" + (f": is {near} meant?" if (near := meant_by(variable)) else "")
-        for variable in sorted(os.environ) if is_stray(variable)
+        for variable in sorted(os.environ)
+        if is_stray(variable)
     ]
 
 

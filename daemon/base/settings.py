@@ -28,9 +28,12 @@ from meshdrop.models.files.limits import CaptureLimits
 
 #: How those variables look that are not one value.
 _JSON = {
-    "MESHDROP_MODELS": '["fusion"]', "MESHDROP_EXTRA_FORMATS": '["usdz"]', "MESHDROP_NOTIFY_URLS": '["ntfy://topic"]',
-    "MESHDROP_MODEL_SETTINGS": '{"fusion": {"resolution": 384}}', "MESHDROP_CUSTOM_MODELS": '{"mine": "/m.py:Mine"}',
-}  # fmt: skip
+    "MESHDROP_MODELS": '["fusion"]',
+    "MESHDROP_EXTRA_FORMATS": '["usdz"]',
+    "MESHDROP_NOTIFY_URLS": '["ntfy://topic"]',
+    "MESHDROP_MODEL_SETTINGS": '{"fusion": {"resolution": 384}}',
+    "MESHDROP_CUSTOM_MODELS": '{"mine": "/m.py:Mine"}',
+}
 Seconds = Annotated[float, Field(ge=0)]
 Most = Annotated[float, Field(gt=0)] | None
 
@@ -130,9 +133,15 @@ class Settings(BaseSettings):
             raise ValueError("an IP address is wanted, for example 127.0.0.1 (this machine alone)") from None
 
     @field_validator(
-        "spool_dir", "state_dir", "cache_dir", "weights_dir", "webhook_url_file", "webhook_secret_file",
-        "notify_urls_file", "ping_url_file",
-    )  # fmt: skip
+        "spool_dir",
+        "state_dir",
+        "cache_dir",
+        "weights_dir",
+        "webhook_url_file",
+        "webhook_secret_file",
+        "notify_urls_file",
+        "ping_url_file",
+    )
     @classmethod
     def _the_same_place_from_anywhere(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
@@ -170,7 +179,10 @@ class Settings(BaseSettings):
         private = self.root / ".meshdrop"
         state = self.state_dir or private / "state"
         return Places(
-            self.root, self.spool_dir or private / "spool", state, self.cache_dir or _cache_for(state, self.root),
+            self.root,
+            self.spool_dir or private / "spool",
+            state,
+            self.cache_dir or _cache_for(state, self.root),
             self.weights_dir or state / "weights",
         )
 
@@ -184,9 +196,10 @@ class Settings(BaseSettings):
     def limits(self) -> CaptureLimits:
         """How large a capture may be."""
         return CaptureLimits(
-            max_file_bytes=int(self.max_file_mb * 1e6), max_capture_bytes=int(self.max_capture_mb * 1e6),
+            max_file_bytes=int(self.max_file_mb * 1e6),
+            max_capture_bytes=int(self.max_capture_mb * 1e6),
             max_extra_bytes=int(self.max_extra_mb * 1e6),
-        )  # fmt: skip
+        )
 
 
 #: What a result could not bring along is kept for so long even where originals are not.

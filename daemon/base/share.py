@@ -18,8 +18,14 @@ from meshdrop.models.files import walk
 
 #: statfs types whose files may change without this kernel noticing (statfs(2), magic.h).
 _NETWORK_TYPES = {
-    0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x517B: "smb", 0x65735546: "fuse", 0x01021997: "9p",
-    0x6A656A63: "virtiofs", 0x786F4256: "vboxsf",
+    0x6969: "nfs",
+    0xFF534D42: "cifs",
+    0xFE534D42: "smb2",
+    0x517B: "smb",
+    0x65735546: "fuse",
+    0x01021997: "9p",
+    0x6A656A63: "virtiofs",
+    0x786F4256: "vboxsf",
 }
 
 

@@ -70,9 +70,7 @@ def _drop(source: Path, places: Places, name: str) -> None:
 
 def _drop_broken(places: Places) -> None:
     """The variants are made in a process of their own: this one never touches a pixel."""
-    subprocess.run(
-        [sys.executable, str(SAMPLES / "broken.py"), str(SAMPLES / SAMPLE), str(places.inbox)], check=True
-    )
+    subprocess.run([sys.executable, str(SAMPLES / "broken.py"), str(SAMPLES / SAMPLE), str(places.inbox)], check=True)
 
 
 def _published(places: Places) -> set[Path]:
@@ -135,5 +133,3 @@ def _in_words(activity: Activity) -> tuple[str, float | None]:
     if activity.inbox:
         return f"{activity.inbox[0].name}: {activity.inbox[0].sentence}", None
     return "reading the capture" if not activity.finished else "done", None
-
-

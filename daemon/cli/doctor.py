@@ -69,8 +69,10 @@ def doctor(
         made = write_bundle(bundle, findings, settings, config)
         err.print(
             f"{made.path} holds {len(made.members)} texts, no picture and no secret; README.txt in it lists them. "
-            "Look through it before you send it.", markup=False, soft_wrap=True,
-        )  # fmt: skip
+            "Look through it before you send it.",
+            markup=False,
+            soft_wrap=True,
+        )
     if any(finding.result == "fail" for finding in findings):
         raise typer.Exit(ExitCode.PROBLEM)
 

@@ -47,7 +47,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "weights verify": ("meshdrop weights verify reconviagen --deep",),
     "weights list": ("meshdrop weights list",),
-}  # fmt: skip
+}
 
 
 def complete(app: typer.Typer, *names: str) -> None:

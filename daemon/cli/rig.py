@@ -63,8 +63,11 @@ def _tell(made: MadeProfile, before: bytes | None, file: Path, inbox: Path) -> N
     profile = made.profile
     count = len(profile.stated.frames or ())
     word = "is as it was" if before == profile.text else "was replaced" if before is not None else "is stored"
-    out.print(f"The rig {profile.name} {word}: {count} cameras, version {profile.version}, in {file}", markup=False,
-              soft_wrap=True)  # fmt: skip
+    out.print(
+        f"The rig {profile.name} {word}: {count} cameras, version {profile.version}, in {file}",
+        markup=False,
+        soft_wrap=True,
+    )
     probe = made.inspection.probe if made.inspection is not None else None
     if probe is None:
         out.print("There were no pictures to check the cameras by: the first captures will be checked.")
@@ -72,8 +75,10 @@ def _tell(made: MadeProfile, before: bytes | None, file: Path, inbox: Path) -> N
         out.print(f"Conventions: {probe.verdict}. {probe.reason}", markup=False, soft_wrap=True)
     out.print(
         f'Drop folders with its pictures into {inbox / f"@{profile.name}"}/, or put {{"rig": "{profile.name}"}} into '
-        "their capture.json.", markup=False, soft_wrap=True,
-    )  # fmt: skip
+        "their capture.json.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command("list")

@@ -24,9 +24,10 @@ Share = Annotated[
 User = Annotated[str, typer.Option("--user", help="The user that the service works as; `install` makes it if needed.")]
 State = Annotated[
     Path | None,
-    typer.Option("--state", help="Where the record lives, on a local disk (default: as the settings say, or "
-                 "/var/lib/meshdrop)."),
-]  # fmt: skip
+    typer.Option(
+        "--state", help="Where the record lives, on a local disk (default: as the settings say, or /var/lib/meshdrop)."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the steps.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before the first step.")]
 
@@ -126,10 +127,11 @@ def _say(line: str) -> None:
 def _tell_what_is_next(site: Site) -> None:
     root, user = site.places.root, site.user
     for line in (
-        "", f"The service runs on {root} and starts with the machine.",
+        "",
+        f"The service runs on {root} and starts with the machine.",
         "  what it does      systemctl status meshdrop",
         f"  is all well       sudo -u {user} {site.program} doctor --root {root}",
         f"  who may drop      sudo usermod -aG {user} NAME, then log in again",
         f"  over the network  sudo {site.program} service print samba --root {root} --user {user}",
-    ):  # fmt: skip
+    ):
         _say(line)

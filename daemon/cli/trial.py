@@ -36,12 +36,27 @@ LOG = "doctor-deep.log"
 _NAME = "trial"
 #: What is left out of a trial's settings: whatever would tell somebody else, serve something or wait for long.
 _QUIET: Mapping[str, Any] = {
-    "settle_s": 1.0, "settle_network_s": 1.0, "incomplete_after_s": 30.0, "retain_days": 0.0, "min_free_mb": 100.0,
-    "deliver_capture": False, "metrics_port": None, "webhook_url": None, "webhook_url_file": None,
-    "webhook_secret": None, "webhook_secret_file": None, "notify_urls": (), "notify_urls_file": None,
-    "ping_url": None, "ping_url_file": None, "outbox_days": None, "outbox_mb": None, "failed_days": None,
-    "failed_mb": None, "retain_mb": None,
-}  # fmt: skip
+    "settle_s": 1.0,
+    "settle_network_s": 1.0,
+    "incomplete_after_s": 30.0,
+    "retain_days": 0.0,
+    "min_free_mb": 100.0,
+    "deliver_capture": False,
+    "metrics_port": None,
+    "webhook_url": None,
+    "webhook_url_file": None,
+    "webhook_secret": None,
+    "webhook_secret_file": None,
+    "notify_urls": (),
+    "notify_urls_file": None,
+    "ping_url": None,
+    "ping_url_file": None,
+    "outbox_days": None,
+    "outbox_mb": None,
+    "failed_days": None,
+    "failed_mb": None,
+    "retain_mb": None,
+}
 
 
 def run_trial(
@@ -87,9 +102,12 @@ def _thrown_away(settings: Settings) -> Iterator[Settings]:
     places, mark = settings.places, f"{TRIAL}{uuid.uuid4().hex[:8]}"
     root, state = places.spool / mark, places.state / mark
     private = {
-        "root": root, "spool_dir": root / ".meshdrop" / "spool", "state_dir": state, "cache_dir": places.cache,
+        "root": root,
+        "spool_dir": root / ".meshdrop" / "spool",
+        "state_dir": state,
+        "cache_dir": places.cache,
         "weights_dir": places.weights,
-    }  # fmt: skip
+    }
     for folder in (places.spool, places.state, places.cache):
         fsops.make_dir(folder, 0o700)
     try:
@@ -132,14 +150,22 @@ def _findings(settings: Settings, places: Places) -> list[Finding]:
             return [_judged(name, models.get(name) or {}, wanted) for name in settings.models]
     failure = read_shared(places.failed / _NAME / "failure.json")
     if not failure:
-        return [Finding(f"trial {name}", "skip", "stopped before it came to an end", group=GROUP)
-                for name in settings.models]  # fmt: skip
+        return [
+            Finding(f"trial {name}", "skip", "stopped before it came to an end", group=GROUP)
+            for name in settings.models
+        ]
     problem: Mapping[str, Any] = next(iter(failure.get("problems") or []), {})
     says = str(problem.get("message") or failure.get("reason") or failure.get("says"))
-    return [Finding(
-        "trial", "fail", f"the capture was refused: {says}", "nothing is known about the models",
-        str(problem.get("fix") or failure.get("fix") or "name another with --sample"), GROUP,
-    )]  # fmt: skip
+    return [
+        Finding(
+            "trial",
+            "fail",
+            f"the capture was refused: {says}",
+            "nothing is known about the models",
+            str(problem.get("fix") or failure.get("fix") or "name another with --sample"),
+            GROUP,
+        )
+    ]
 
 
 def _judged(name: str, told: Mapping[str, Any], wanted: Wanted) -> Finding:
@@ -151,10 +177,13 @@ def _judged(name: str, told: Mapping[str, Any], wanted: Wanted) -> Finding:
     see = f"the log of the trial is {LOG} in the state folder"
     if state == "ok":
         return Finding(
-            line, result, f"its mesh does not look like the photographs ({_figures(told)})",
+            line,
+            result,
+            f"its mesh does not look like the photographs ({_figures(told)})",
             "on a capture that is known to be good this points to the machine: memory, driver, or a wrong package",
-            f"meshdrop weights verify --deep; run `make install` again; {see}", GROUP,
-        )  # fmt: skip
+            f"meshdrop weights verify --deep; run `make install` again; {see}",
+            GROUP,
+        )
     says = str(told.get("reason") or "it left no result")
     return Finding(line, result, says, why, str(told.get("fix") or see), GROUP)
 
@@ -163,9 +192,11 @@ def _figures(told: Mapping[str, Any]) -> str:
     """``33.1 dB, SSIM 0.95, 6.2 s, 812 MiB of memory, 2,742 MiB of GPU memory``."""
     quality = ((told.get("measured") or {}).get("quality") or {}).get("mean") or {}
     parts = [
-        (quality.get("psnr_masked_db"), "{:.1f} dB"), (quality.get("ssim_masked"), "SSIM {:.3f}"),
-        (told.get("seconds"), "{:.1f} s"), (told.get("peak_rss_mib"), "{:,.0f} MiB of memory"),
+        (quality.get("psnr_masked_db"), "{:.1f} dB"),
+        (quality.get("ssim_masked"), "SSIM {:.3f}"),
+        (told.get("seconds"), "{:.1f} s"),
+        (told.get("peak_rss_mib"), "{:,.0f} MiB of memory"),
         (told.get("peak_vram_mib"), "{:,.0f} MiB of GPU memory"),
-    ]  # fmt: skip
+    ]
     figures = ", ".join(form.format(value) for value, form in parts if isinstance(value, int | float))
     return f"{told.get('verdict') or 'no verdict'}: {figures}"

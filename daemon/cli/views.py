@@ -88,11 +88,18 @@ def is_alive(pid: int) -> bool:
 
 def _brief(job: Job) -> dict[str, Any]:
     return {
-        "job": job.short_id, "name": shown(job.name), "state": str(job.state), "attempt": job.attempt,
-        "dest": shown(job.dest) if job.dest else None, "verdict": job.verdict, "best_model": job.best_model,
-        "reason_code": job.reason_code, "reason": job.reason, "created_at": job.created_at,
+        "job": job.short_id,
+        "name": shown(job.name),
+        "state": str(job.state),
+        "attempt": job.attempt,
+        "dest": shown(job.dest) if job.dest else None,
+        "verdict": job.verdict,
+        "best_model": job.best_model,
+        "reason_code": job.reason_code,
+        "reason": job.reason,
+        "created_at": job.created_at,
         "finished_at": job.finished_at,
-    }  # fmt: skip
+    }
 
 
 def _ended(job: Job) -> dict[str, Any]:
@@ -107,9 +114,12 @@ def status_view(facts: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"\n{working['name']}  {working['note']}{_left(facts, working['job'])}"))
         parts.append(ProgressBar(total=1.0, completed=working["progress"], width=50))
     for title, key, most in (
-        ("being finished", "finishing", 10), ("in the queue", "queue", 20),
-        ("waiting for another attempt", "later", 10), ("being read", "reading", 10), ("in the inbox", "inbox", 40),
-    ):  # fmt: skip
+        ("being finished", "finishing", 10),
+        ("in the queue", "queue", 20),
+        ("waiting for another attempt", "later", 10),
+        ("being read", "reading", 10),
+        ("in the inbox", "inbox", 40),
+    ):
         if facts[key]:
             heading = f"{title} ({facts[f'{key}_total']})"
             parts += [Text(""), _told_table(heading, facts[key][:most], facts)]
@@ -179,10 +189,15 @@ def history_facts(
 ) -> dict[str, Any]:
     """One job as plain JSON values, with every message about it word for word."""
     return {
-        **_brief(job), "id": job.id, "priority": job.priority, "digest": job.digest, "inspection": job.inspection,
-        "runs": [vars(run) for run in runs], "events": [vars(event) for event in events],
+        **_brief(job),
+        "id": job.id,
+        "priority": job.priority,
+        "digest": job.digest,
+        "inspection": job.inspection,
+        "runs": [vars(run) for run in runs],
+        "events": [vars(event) for event in events],
         "messages": [vars(message) for message in told],
-    }  # fmt: skip
+    }
 
 
 def history_view(job: Job, runs: list[ModelRun], events: list[Event]) -> RenderableType:

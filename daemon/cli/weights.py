@@ -20,9 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="The models' weights: fetched once,
 _MOST_SHOWN = 10
 
 Model = Annotated[str, typer.Argument(help="A model that has weights: reconviagen.")]
-Folder = Annotated[
-    Path | None, typer.Option("--folder", help="Where they are (default: weights_dir of the settings).")
-]
+Folder = Annotated[Path | None, typer.Option("--folder", help="Where they are (default: weights_dir of the settings).")]
 
 
 @app.command()
@@ -58,9 +56,10 @@ def fetch(
         out.print("Nothing was fetched.")
         raise typer.Exit(ExitCode.PROBLEM)
     out.print(
-        f"The weights of {model} are whole: {size(total_size(catalogue, place))} in {place}", markup=False,
+        f"The weights of {model} are whole: {size(total_size(catalogue, place))} in {place}",
+        markup=False,
         soft_wrap=True,
-    )  # fmt: skip
+    )
 
 
 @app.command()
@@ -76,9 +75,11 @@ def verify(
     from meshdrop.daemon.weights.views import Terminal, size, total_size
 
     top = _top(root, config, folder)
-    chosen = [weights.catalogue_of(model)] if model else [
-        catalogue for catalogue in weights.CATALOGUES.values() if (top / catalogue.model).is_dir()
-    ]  # fmt: skip
+    chosen = (
+        [weights.catalogue_of(model)]
+        if model
+        else [catalogue for catalogue in weights.CATALOGUES.values() if (top / catalogue.model).is_dir()]
+    )
     if not chosen:
         raise MeshdropError(f"there are no weights in {top}", "meshdrop weights fetch reconviagen")
     bad = False

@@ -116,9 +116,15 @@ def examine(root: Path | None, config: Path | None, machine: Machine | None = No
 def standing(here: Surroundings, about_settings: Finding) -> list[Check]:
     """Every check but those about single models."""
     return [
-        *_program(here.machine), *_machine(here), *_gpu(here), *_settings(here, about_settings), *_folders(here),
-        *_disks(here), *_service(here), *_record(here),
-    ]  # fmt: skip
+        *_program(here.machine),
+        *_machine(here),
+        *_gpu(here),
+        *_settings(here, about_settings),
+        *_folders(here),
+        *_disks(here),
+        *_service(here),
+        *_record(here),
+    ]
 
 
 def _program(machine: Machine) -> list[Check]:
@@ -145,10 +151,14 @@ def _machine(here: Surroundings) -> list[Check]:
         Check("machine", "process limits", lambda: check_machine.process_limits(machine, here.service), at_start=True),
         Check("machine", "inotify", lambda: check_machine.inotify(machine, inbox()), at_start=True),
         Check("machine", "memory", lambda: check_machine.memory(machine, here.service, largest()), at_start=True),
-        Check("machine", "shared memory", lambda: check_machine.shared_memory(machine, bool(here.wanted.torch)),
-              at_start=True),
+        Check(
+            "machine",
+            "shared memory",
+            lambda: check_machine.shared_memory(machine, bool(here.wanted.torch)),
+            at_start=True,
+        ),
         Check("machine", "clock", lambda: check_machine.clock(machine), at_start=True),
-    ]  # fmt: skip
+    ]
 
 
 def _gpu(here: Surroundings) -> list[Check]:
@@ -176,14 +186,19 @@ def _settings(here: Surroundings, about_settings: Finding) -> list[Check]:
     return [
         Check("settings", "settings", lambda: about_settings),
         Check("settings", "environment", lambda: check_settings.environment(here.machine, here.service), at_start=True),
-        Check("settings", "secrets", lambda: check_settings.config_mode(here.known, here.config), _SET_UP[:1],
-              at_start=True),
+        Check(
+            "settings",
+            "secrets",
+            lambda: check_settings.config_mode(here.known, here.config),
+            _SET_UP[:1],
+            at_start=True,
+        ),
         Check("settings", "notifications", lambda: outside.notifications(here.known), _SET_UP[:1]),
         Check("settings", "metrics", lambda: outside.metrics(here.known), _OURS),
         Check("settings", "formats", lambda: check_formats.formats(here.known), _SET_UP[:1], at_start=True),
         Check("settings", "workers", lambda: check_workers.workers(here.known), _SET_UP[:1]),
         Check("settings", "licences", lambda: check_settings.licences(here.models)),
-    ]  # fmt: skip
+    ]
 
 
 def _folders(here: Surroundings) -> list[Check]:
@@ -197,10 +212,18 @@ def _folders(here: Surroundings) -> list[Check]:
         Check("folders", "permissions", lambda: check_folders.permissions(here.places), used, at_start=True),
         Check("folders", "private folders", lambda: check_folders.private_folders(here.places), _OURS, at_start=True),
         Check("folders", "exports", lambda: check_exports.exports(here.places, here.machine), _SET_UP, at_start=True),
-        Check("folders", "moving", lambda: check_folders.moving(here.places, here.machine),
-              (*used, "private folders", "mounts")),
-        Check("folders", "names", lambda: check_folders.names(here.places, here.machine),
-              ("locale", *used, "private folders", "mounts")),
+        Check(
+            "folders",
+            "moving",
+            lambda: check_folders.moving(here.places, here.machine),
+            (*used, "private folders", "mounts"),
+        ),
+        Check(
+            "folders",
+            "names",
+            lambda: check_folders.names(here.places, here.machine),
+            ("locale", *used, "private folders", "mounts"),
+        ),
         Check("folders", "rigs", lambda: check_inbox.rigs(here.places), (*used, "moving"), at_start=True),
         Check("folders", "inbox", lambda: check_inbox.waiting(here.places, here.machine), (*used, "moving", "rigs")),
     ]
@@ -220,13 +243,20 @@ def _disks(here: Surroundings) -> list[Check]:
 def _service(here: Surroundings) -> list[Check]:
     machine = here.machine
     return [
-        Check("service", "service", lambda: check_service.instance(here.places, machine), (*_OURS, "state"),
-              limit_s=_ANSWER_S, late=check_service.silent()),
-        Check("service", "running version", lambda: check_service.same_program(here.places, machine),
-              (*_OURS, "state")),
+        Check(
+            "service",
+            "service",
+            lambda: check_service.instance(here.places, machine),
+            (*_OURS, "state"),
+            limit_s=_ANSWER_S,
+            late=check_service.silent(),
+        ),
+        Check(
+            "service", "running version", lambda: check_service.same_program(here.places, machine), (*_OURS, "state")
+        ),
         Check("service", "held", lambda: check_service.held(here.places, machine), (*_OURS, "service")),
         Check("service", "unit", lambda: check_service.unit(here.known, machine), _SET_UP),
-    ]  # fmt: skip
+    ]
 
 
 def _record(here: Surroundings) -> list[Check]:
@@ -260,9 +290,9 @@ def _models(here: Surroundings, questions: Sequence[check_models.ModelQuestion])
         if name in CATALOGUES:
             needs.append(f"weights {name}")
             checks.append(Check("models", f"weights {name}", _weights(here, name), ("settings",)))
-        checks.append(Check(
-            "models", f"model {name}", _answer(question, here.wanted), tuple(needs), limit_s=MODEL_LIMIT_S + 5
-        ))  # fmt: skip
+        checks.append(
+            Check("models", f"model {name}", _answer(question, here.wanted), tuple(needs), limit_s=MODEL_LIMIT_S + 5)
+        )
     return checks
 
 

@@ -30,14 +30,18 @@ TRIAL = ".doctor-"
 def found(places: Places, now: float) -> list[Path]:
     """Everything that may go: probes of killed starts, half-written pages, trials, kernels of other versions."""
     candidates = [
-        *_children(places.inbox, ".probe-"), *_children(places.outbox, ".probe-"), *_children(places.failed, ".probe-"),
-        *_children(places.claimed, ".probe-"), *_children(places.staging, ".probe-"),
+        *_children(places.inbox, ".probe-"),
+        *_children(places.outbox, ".probe-"),
+        *_children(places.failed, ".probe-"),
+        *_children(places.claimed, ".probe-"),
+        *_children(places.staging, ".probe-"),
         *(path for path in _children(places.status, ".") if _PAGE.fullmatch(path.name)),
         *(path for path in _children(places.state, ".") if _PAGE.fullmatch(path.name)),
-        *_children(places.spool, TRIAL), *_children(places.state, TRIAL),
+        *_children(places.spool, TRIAL),
+        *_children(places.state, TRIAL),
         *(path for path in _children(places.cache, "numba-") if not kernels.ours(path.name)),
         *_children(places.cache, kernels.OWN),
-    ]  # fmt: skip
+    ]
     return [path for path in candidates if now - _last_used(path, now) > OLD_S]
 
 
@@ -69,9 +73,7 @@ def size_of(path: Path) -> int:
     try:
         if path.is_symlink() or not path.is_dir():
             return path.lstat().st_size
-        return sum(
-            os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names
-        )
+        return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
     except (OSError, RecursionError):  # somebody takes it away, or it is deeper than any of ours
         return 0
 
@@ -83,9 +85,12 @@ def leftovers(places: Places, machine: Machine) -> Finding:
     if len(old) < _MANY and size < _MUCH_BYTES:
         return Finding("leftovers", "ok", f"{len(old)} old temporary files" if old else "none")
     return Finding(
-        "leftovers", "warn", f"{len(old)} temporary files and old kernel caches, {size >> 20} MiB",
-        "they take room, and nobody needs them", "meshdrop doctor --fix",
-    )  # fmt: skip
+        "leftovers",
+        "warn",
+        f"{len(old)} temporary files and old kernel caches, {size >> 20} MiB",
+        "they take room, and nobody needs them",
+        "meshdrop doctor --fix",
+    )
 
 
 def remove(places: Places, now: Callable[[], float] = time.time) -> int:

@@ -58,9 +58,18 @@ def examine_as(owner: Owner, root: Path | None, config: Path | None) -> list[Fin
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-m", "meshdrop.daemon.cli", "doctor", "--json", *where, *which],
-            user=owner.uid, group=owner.gid, extra_groups=owner.groups, umask=0o077, env=environment, cwd="/",
-            capture_output=True, text=True, errors="replace", timeout=_LIMIT_S, check=False,
-        )  # fmt: skip
+            user=owner.uid,
+            group=owner.gid,
+            extra_groups=owner.groups,
+            umask=0o077,
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return [_cannot_run(owner, _shut_to(owner) or str(error))]
     try:
@@ -81,8 +90,10 @@ def _shut_to(owner: Owner) -> str | None:
 
 def _cannot_run(owner: Owner, because: str) -> Finding:
     return Finding(
-        "user", "fail", f"{owner.name}, to whom the private folders belong, cannot run this program: {because}",
+        "user",
+        "fail",
+        f"{owner.name}, to whom the private folders belong, cannot run this program: {because}",
         "the service, which works as this user, cannot be started either",
         f"install Meshdrop, and the Python that it uses, where {owner.name} may read them, for example below /opt",
         "folders",
-    )  # fmt: skip
+    )

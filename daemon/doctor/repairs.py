@@ -35,9 +35,7 @@ class Repair:
 
 def plan(findings: Sequence[Finding], places: Places) -> list[Repair]:
     """What can be done about these findings, in their order."""
-    offered = (
-        _OFFERS[finding.name](places) for finding in findings if finding.is_trouble and finding.name in _OFFERS
-    )
+    offered = (_OFFERS[finding.name](places) for finding in findings if finding.is_trouble and finding.name in _OFFERS)
     return [repair for repairs in offered for repair in repairs]
 
 
@@ -105,9 +103,10 @@ def _sentinel(places: Places) -> Iterable[Repair]:
     with suppress(OSError):
         if complete and not os.path.lexists(places.sentinel) and holder(places) is None:
             yield Repair(
-                "root", f"write {places.sentinel} again (all folders of a root are there, and only it is missing)",
+                "root",
+                f"write {places.sentinel} again (all folders of a root are there, and only it is missing)",
                 lambda: _write_sentinel(places),
-            )  # fmt: skip
+            )
 
 
 def _write_sentinel(places: Places) -> None:
@@ -118,15 +117,19 @@ def _write_sentinel(places: Places) -> None:
 
 def _leftovers(places: Places) -> Iterable[Repair]:
     yield Repair(
-        "leftovers", "delete old temporary files and compiled kernels of other versions",
+        "leftovers",
+        "delete old temporary files and compiled kernels of other versions",
         lambda: leftovers.remove(places),
     )
 
 
 _OFFERS: Mapping[str, Callable[[Places], Iterable[Repair]]] = {
-    "root": _sentinel, "folders": _folders, "permissions": _permissions, "private folders": _private,
+    "root": _sentinel,
+    "folders": _folders,
+    "permissions": _permissions,
+    "private folders": _private,
     "leftovers": _leftovers,
-}  # fmt: skip
+}
 
 
 def perform(repairs: Sequence[Repair]) -> list[dict[str, str | None]]:

@@ -68,7 +68,10 @@ class WrittenBundle:
 
 
 def write_bundle(
-    target: Path, findings: Sequence[Finding], settings: Settings | None, config: Path | None,
+    target: Path,
+    findings: Sequence[Finding],
+    settings: Settings | None,
+    config: Path | None,
     machine: Machine | None = None,
 ) -> WrittenBundle:
     """Write the bundle to ``target``, or under a name of its own into that folder; nothing is ever replaced.
@@ -156,11 +159,14 @@ def _versions(machine: Machine) -> Mapping[str, Any]:
     packages = {str(found.metadata["Name"]): found.version for found in importlib.metadata.distributions()}
     release = machine.fs / "etc/os-release"
     return {
-        "python": platform.python_version(), "platform": platform.platform(), "in_container": machine.in_container,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "in_container": machine.in_container,
         "os-release": release.read_text(encoding="utf-8").splitlines() if release.is_file() else [],
-        "sqlite": ".".join(map(str, machine.sqlite)), "packages": dict(sorted(packages.items())),
+        "sqlite": ".".join(map(str, machine.sqlite)),
+        "packages": dict(sorted(packages.items())),
         "variables": sorted(name for name in machine.environ if name.upper().startswith("MESHDROP_")),
-    }  # fmt: skip
+    }
 
 
 def _record(places: Places) -> Mapping[str, Any]:
@@ -200,9 +206,13 @@ def _changed_at(entry: os.DirEntry[str]) -> float:
 
 def _journal(machine: Machine) -> str:
     asked = start(
-        "journalctl", "--unit=meshdrop", f"--lines={JOURNAL_LINES}", "--no-pager", "--output=short-iso",
+        "journalctl",
+        "--unit=meshdrop",
+        f"--lines={JOURNAL_LINES}",
+        "--no-pager",
+        "--output=short-iso",
         path=machine.path,
-    )  # fmt: skip
+    )
     if asked is None:
         return "there is no journalctl here; add the output of whatever runs the service (docker compose logs)\n"
     try:

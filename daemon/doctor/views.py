@@ -26,9 +26,11 @@ def facts(findings: Sequence[Finding]) -> dict[str, Any]:
     """The findings as one JSON object. ``result`` is the worst of them; lines and keys are only ever added."""
     worst = next((result for result in ("fail", "warn") if any(one.result == result for one in findings)), "ok")
     return {
-        "schema": SCHEMA, "meshdrop": version(), "result": worst,
+        "schema": SCHEMA,
+        "meshdrop": version(),
+        "result": worst,
         "findings": [finding.to_json() for finding in findings],
-    }  # fmt: skip
+    }
 
 
 def findings_view(findings: Sequence[Finding], *, verbose: bool = False) -> RenderableType:

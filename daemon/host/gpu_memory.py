@@ -28,5 +28,6 @@ def gpu_memory(path: str | None = None) -> list[GpuMemory]:
         return []
     return [
         GpuMemory(card.index, card.total_mib - card.free_mib, card.total_mib)
-        for card in cards if card.total_mib is not None and card.free_mib is not None
+        for card in cards
+        if card.total_mib is not None and card.free_mib is not None
     ]

@@ -15,9 +15,17 @@ PROGRAM = "nvidia-smi"
 #: Without persistence mode the driver wakes every card first, which takes seconds on machines with several.
 LIMIT_S = 4.0
 _FIELDS = (
-    "index", "uuid", "name", "driver_version", "memory.total", "memory.free", "persistence_mode", "compute_mode",
-    "display_active", "ecc.errors.uncorrected.volatile.total",
-)  # fmt: skip
+    "index",
+    "uuid",
+    "name",
+    "driver_version",
+    "memory.total",
+    "memory.free",
+    "persistence_mode",
+    "compute_mode",
+    "display_active",
+    "ecc.errors.uncorrected.volatile.total",
+)
 #: Drivers before 510 do not know this field, and then answer nothing at all.
 _NEWER = ("compute_cap",)
 _USERS = ("gpu_uuid", "pid", "process_name", "used_memory")
@@ -104,7 +112,8 @@ def visible(cards: Sequence[Card], chosen: str | None, order: str | None = None)
             found.append(replace(cards[0], total_mib=None, free_mib=None, users=()))
             continue
         matching = [
-            card for number, card in enumerate(cards)
+            card
+            for number, card in enumerate(cards)
             if (word.isdigit() and number == int(word)) or (word.startswith("GPU-") and card.uuid.startswith(word))
         ]
         if len(matching) != 1:
@@ -129,12 +138,19 @@ def _card(values: dict[str, str], users: Sequence[User]) -> Card:
     capability = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
     persistence = {"enabled": True, "disabled": False}.get(values["persistence_mode"].lower())
     return Card(
-        _number(values["index"]) or 0, values["uuid"], values["name"], values["driver_version"],
-        _number(values["memory.total"]), _number(values["memory.free"]), persistence, values["compute_mode"],
+        _number(values["index"]) or 0,
+        values["uuid"],
+        values["name"],
+        values["driver_version"],
+        _number(values["memory.total"]),
+        _number(values["memory.free"]),
+        persistence,
+        values["compute_mode"],
         values["display_active"].lower() in ("enabled", "yes"),
-        _number(values["ecc.errors.uncorrected.volatile.total"]) or 0, capability,
+        _number(values["ecc.errors.uncorrected.volatile.total"]) or 0,
+        capability,
         tuple(user for user in users if user.uuid == values["uuid"]),
-    )  # fmt: skip
+    )
 
 
 def _user(row: Sequence[str]) -> User:

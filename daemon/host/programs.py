@@ -54,9 +54,15 @@ def start(name: str, *arguments: str, path: str | None = None) -> Asked | None:
     environment = {**passed, "LC_ALL": "C", "PATH": path or os.environ.get("PATH", os.defpath)}
     try:
         process = subprocess.Popen(
-            [found, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, errors="replace", env=environment, start_new_session=True,
-        )  # fmt: skip
+            [found, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+        )
     except OSError:
         return None
     return Asked(process)

@@ -47,7 +47,9 @@ _NOT_MOVABLE = (
     "(Samba: force user; locally: chmod -R g+w)"
 )
 _NO_FOLDER = Problem(
-    "not_regular", None, "The folder was replaced by something else (a link or a file) while it was being taken.",
+    "not_regular",
+    None,
+    "The folder was replaced by something else (a link or a file) while it was being taken.",
     "Copy the capture into the inbox again, as a folder with all its files in it.",
 )
 _FOREVER = float("inf")
@@ -260,8 +262,13 @@ class Intake:
         if expected.rig is not None and not expected.pinned:
             fsops.write_file(places.capture(job.id) / RIG_FILE, expected.rig.text)
             hashes[RIG_FILE] = hashlib.sha256(expected.rig.text).hexdigest()
-        identity = {"id": job.id, "name": job.name.hex(), "fingerprint": job.fingerprint, "created_at": job.created_at,
-                    "root": expected.root}  # fmt: skip
+        identity = {
+            "id": job.id,
+            "name": job.name.hex(),
+            "fingerprint": job.fingerprint,
+            "created_at": job.created_at,
+            "root": expected.root,
+        }
         fsops.write_file(places.work(job.id) / "job.json", json.dumps(identity).encode(), 0o600)
         fsops.sync_tree(places.work(job.id))
         fsops.sync_dir(places.work(job.id).parent)
@@ -294,9 +301,7 @@ class Intake:
         """What lies beside the set and will not be in the result, in a sentence each."""
         if not self.settings.deliver_capture:
             return
-        beside = lies_beside(
-            self.share.places.claimed / job.id, snapshot.expectation.required, self.settings.limits
-        )
+        beside = lies_beside(self.share.places.claimed / job.id, snapshot.expectation.required, self.settings.limits)
         for name, why in beside.left_out.items():
             yield f"Not in the result: {name} ({why}). The original is kept for {days_kept(self.settings):g} days."
 
@@ -306,7 +311,9 @@ class Intake:
         if not (unknown := [name for name in asked if name not in there]):
             return None
         return Problem(
-            "sidecar", "capture.json", f"there is no model called {', '.join(unknown)}.",
+            "sidecar",
+            "capture.json",
+            f"there is no model called {', '.join(unknown)}.",
             f"Correct `models` there; there are {', '.join(sorted(there))}. Without it the service's own are used.",
         )
 
@@ -315,8 +322,12 @@ class Intake:
         folder = places.work(job.id) / "inspect"
         fsops.fresh_dir(folder)
         request = worker_request(
-            "inspect", places.capture(job.id), folder / "inspection.json", self.settings.limits,
-            memory_mib=_READER_MEMORY_MIB, name=shown(job.name),
+            "inspect",
+            places.capture(job.id),
+            folder / "inspection.json",
+            self.settings.limits,
+            memory_mib=_READER_MEMORY_MIB,
+            name=shown(job.name),
         )
         seconds = self.settings.check_limit_s
         limits = TimeLimits(seconds, seconds, self.settings.stop_grace_s)

@@ -43,9 +43,13 @@ class _Names:
     def listing(self) -> Listing:
         """What was found."""
         return Listing(
-            frozenset(self.folders), self.staged, self.inodes, frozenset(self.cancelled), tuple(sorted(self.strays)),
+            frozenset(self.folders),
+            self.staged,
+            self.inodes,
+            frozenset(self.cancelled),
+            tuple(sorted(self.strays)),
             tuple(self.rig_folders),
-        )  # fmt: skip
+        )
 
 
 def list_inbox(inbox: Path, rigs: Mapping[str, bytes], known: Container[bytes]) -> Listing:
@@ -70,9 +74,7 @@ def is_temporary(name: bytes) -> bool:
     return name.startswith(b".") or is_blocker(os.fsdecode(name))
 
 
-def _sort(
-    inbox: Path, folder: bytes, found: _Names, rigs: Mapping[str, bytes], known: Container[bytes]
-) -> None:
+def _sort(inbox: Path, folder: bytes, found: _Names, rigs: Mapping[str, bytes], known: Container[bytes]) -> None:
     """Put the entries of the inbox, or of a rig's folder in it (with its slash), where they belong."""
     with walk.held(inbox / os.fsdecode(folder)) as held, os.scandir(held) as entries:
         for entry in entries:

@@ -60,8 +60,14 @@ class Ends:
 
 
 def look(
-    folder: Path, limits: CaptureLimits, *, closely: bool = True, by_opening: bool = False, marker: str = ".ready",
-    rigs: Rigs = NO_RIGS, ends: Ends | None = None,
+    folder: Path,
+    limits: CaptureLimits,
+    *,
+    closely: bool = True,
+    by_opening: bool = False,
+    marker: str = ".ready",
+    rigs: Rigs = NO_RIGS,
+    ends: Ends | None = None,
 ) -> Snapshot:
     """List a folder and say what it still lacks. Raises ``OSError`` when it cannot be read.
 
@@ -100,11 +106,14 @@ def look(
     inner = list(_inner_folders(folder))
     locks = tuple(path for path, _ in inner if is_blocker(path + "/"))
     return replace(
-        snapshot, expectation=replace(expectation, blockers=(*expectation.blockers, *locks)),
+        snapshot,
+        expectation=replace(expectation, blockers=(*expectation.blockers, *locks)),
         empty_folders=tuple(path for path, empty in inner if empty and path.casefold() in PICTURE_FOLDERS),
-        unfinished=tuple(unfinished), doubtful=tuple(doubtful), open_files=tuple(writing),
+        unfinished=tuple(unfinished),
+        doubtful=tuple(doubtful),
+        open_files=tuple(writing),
         manifest=find_manifest(snapshot),
-    )  # fmt: skip
+    )
 
 
 def _lacks(name: str, descriptor: int, is_sidecar: bool, limits: CaptureLimits, ends: Ends) -> bool | None:
@@ -164,9 +173,11 @@ class Contents:
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot as it is in the light of this."""
         return replace(
-            snapshot, unfinished=(*snapshot.unfinished, *self.holes), doubtful=(*snapshot.doubtful, *self.damaged),
+            snapshot,
+            unfinished=(*snapshot.unfinished, *self.holes),
+            doubtful=(*snapshot.doubtful, *self.damaged),
             contradicted=self.contradicted,
-        )  # fmt: skip
+        )
 
     @property
     def clean(self) -> bool:

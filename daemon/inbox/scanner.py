@@ -142,8 +142,15 @@ class Scanner:
     """
 
     def __init__(
-        self, inbox: Path, window: Window, limits: CaptureLimits, clock: Clock,
-        *, network: bool = False, marker: str = ".ready", rigs: Callable[[], Mapping[str, bytes]] = lambda: _NO_RIGS,
+        self,
+        inbox: Path,
+        window: Window,
+        limits: CaptureLimits,
+        clock: Clock,
+        *,
+        network: bool = False,
+        marker: str = ".ready",
+        rigs: Callable[[], Mapping[str, bytes]] = lambda: _NO_RIGS,
     ) -> None:
         self._inbox = inbox
         self._window = window
@@ -239,8 +246,7 @@ class Scanner:
     def is_settled(self, quiet_s: float) -> bool:
         """Whether no folder would be taken soon if nobody touched the inbox any more (for ``run --once``)."""
         return not self.backlog() and all(
-            entry.judgement.state == "arriving" and entry.quiet_s >= quiet_s
-            for entry in self._seen.values()
+            entry.judgement.state == "arriving" and entry.quiet_s >= quiet_s for entry in self._seen.values()
         )
 
     def taken(self, name: bytes, job: str) -> None:
@@ -285,7 +291,8 @@ class Scanner:
             return set()
         still = set(staged.values())
         return {
-            name for name, inode in inodes.items()
+            name
+            for name, inode in inodes.items()
             if name in renamed or before.staged.get(inode, b"") not in (still | {b""})
         }
 
@@ -513,9 +520,7 @@ class Watcher:
     """watchdog on the inbox, not recursive: events may get lost, so they only make the next scan come sooner."""
 
     #: Not opening and reading: those are the scanner's own, and would wake it for ever.
-    _EVENTS = (
-        DirCreatedEvent, DirDeletedEvent, DirMovedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent,
-    )  # fmt: skip
+    _EVENTS = (DirCreatedEvent, DirDeletedEvent, DirMovedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent)
 
     def __init__(self, inbox: Path, event: threading.Event) -> None:
         self._inbox = inbox
@@ -525,8 +530,10 @@ class Watcher:
 
     def ensure(self) -> None:
         """Start it, or start it again when one of its threads died. Without it the periodic scan still finds all."""
-        if self._observer is not None and self._observer.is_alive() and all(
-            emitter.is_alive() for emitter in self._observer.emitters
+        if (
+            self._observer is not None
+            and self._observer.is_alive()
+            and all(emitter.is_alive() for emitter in self._observer.emitters)
         ):
             return
         self.stop()

@@ -102,7 +102,9 @@ def judge(snapshot: Snapshot, quiet_s: float, window: Window, said: str = "") ->
         return Judgement("arriving", f"{printable(snapshot.open_files[0])} is still being written")
     if lasting:
         return _after(
-            quiet_s, window.settle_s, Judgement("refuse", _first(lasting), "capture", lasting),
+            quiet_s,
+            window.settle_s,
+            Judgement("refuse", _first(lasting), "capture", lasting),
             Judgement("settling", f"{_first(lasting)} It will be refused unless this changes."),
         )
     reason = _unfinished(snapshot)
@@ -111,15 +113,19 @@ def judge(snapshot: Snapshot, quiet_s: float, window: Window, said: str = "") ->
         if snapshot.open_files or not snapshot.facts:
             return waiting
         return _after(
-            quiet_s, window.incomplete_after_s,
-            Judgement("refuse", reason, "incomplete", _missing_problems(snapshot)), waiting,
+            quiet_s,
+            window.incomplete_after_s,
+            Judgement("refuse", reason, "incomplete", _missing_problems(snapshot)),
+            waiting,
         )
     count = f"all {len(snapshot.expectation.required)} files are there"
     if snapshot.manifest and snapshot.contradicted == ():
         said = f"they match {printable(snapshot.manifest)}"
     if said:
         return _after(
-            quiet_s, min(window.said_s, window.settle_s), Judgement("ready", f"{count} and {said}; taking it now"),
+            quiet_s,
+            min(window.said_s, window.settle_s),
+            Judgement("ready", f"{count} and {said}; taking it now"),
             Judgement("settling", f"{count} and {said}; taking it in a moment"),
         )
     lacks = "" if snapshot.expectation.depth_stated else "no depth"
@@ -132,7 +138,9 @@ def judge(snapshot: Snapshot, quiet_s: float, window: Window, said: str = "") ->
     doubt = snapshot.doubtful or snapshot.expectation.open_ended
     settle_s = window.settle_s * (_DOUBT if doubt else 1.0)
     return _after(
-        quiet_s, settle_s, Judgement("ready", f"{count}; taking it now"),
+        quiet_s,
+        settle_s,
+        Judgement("ready", f"{count}; taking it now"),
         Judgement("settling", f"{count}; waiting until nothing has changed for {settle_s:g} s"),
     )
 
@@ -171,8 +179,7 @@ def _missing_problems(snapshot: Snapshot) -> tuple[Problem, ...]:
     expected = snapshot.expectation
     found = [*expected.awaited()]
     found += [
-        Problem("incomplete", name, "The file stops in the middle.", "Copy it again.")
-        for name in snapshot.unfinished
+        Problem("incomplete", name, "The file stops in the middle.", "Copy it again.") for name in snapshot.unfinished
     ]
     found += [
         Problem("set", name, f"The file does not match {snapshot.manifest}.", "Copy it again, or correct that list.")
@@ -180,7 +187,11 @@ def _missing_problems(snapshot: Snapshot) -> tuple[Problem, ...]:
     ]
     if not found:
         found.append(
-            Problem("set", None, "There are no photographs in a layout that is known here.",
-                    "See docs/capture-format.md: six views as views/view_00.png ... view_05.png, or a transforms.json.")
+            Problem(
+                "set",
+                None,
+                "There are no photographs in a layout that is known here.",
+                "See docs/capture-format.md: six views as views/view_00.png ... view_05.png, or a transforms.json.",
+            )
         )
     return tuple(found)

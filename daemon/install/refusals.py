@@ -44,11 +44,8 @@ def check_machine(euid: int | None = None, running: Path = Path("/run/systemd/sy
         raise MeshdropError("a service is installed by root", "give the same command with sudo")
 
 
-def check(
-    site: Site, code: Iterable[Path] = _CODE, hidden: Sequence[Path] = _HIDDEN, installed: Path = UNIT
-) -> None:
-    """Raise ``ConfigurationError`` for what stands in the way of this installation; ``installed`` is the present unit.
-    """
+def check(site: Site, code: Iterable[Path] = _CODE, hidden: Sequence[Path] = _HIDDEN, installed: Path = UNIT) -> None:
+    """Raise ``ConfigurationError`` for what stands in this installation's way; ``installed`` is the present unit."""
     _check_program(site, code, hidden)
     for path in _with_targets((site.places.root, *site.writable, site.places.weights)):
         if _is_below(path, hidden):

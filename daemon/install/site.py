@@ -26,9 +26,11 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._+@/-]+")
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 #: The folders as Samba exports them: name, what it is for, whether clients may only read.
 _SHARES = (
-    ("inbox", "Drop capture folders here", False), ("outbox", "Finished meshes", False),
-    ("failed", "Refused captures, each with its WHY.txt", False), ("status", "What the service is doing", True),
-)  # fmt: skip
+    ("inbox", "Drop capture folders here", False),
+    ("outbox", "Finished meshes", False),
+    ("failed", "Refused captures, each with its WHY.txt", False),
+    ("status", "What the service is doing", True),
+)
 #: The threads have five seconds more than the workers, and a worker is asked twice at most (see Service.run).
 _STOP_SPARE_S = 25.0
 
@@ -123,19 +125,28 @@ class Site:
     def shipped(self) -> dict[str, str]:
         """The files of the source tree's systemd/: what an installation with the usual paths is made of."""
         return {
-            "meshdrop.service": self.unit(), "meshdrop.sysusers": self.users(), "meshdrop.tmpfiles": self.folders(),
+            "meshdrop.service": self.unit(),
+            "meshdrop.sysusers": self.users(),
+            "meshdrop.tmpfiles": self.folders(),
             "meshdrop.smb.conf": self.samba(),
-        }  # fmt: skip
+        }
 
     def _written(self, template: str) -> str:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only here, and slow
 
         environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)
         text = environment.get_template(template).render(
-            program=self.program, root=self.places.root, state=self.places.state, user=self.user,
+            program=self.program,
+            root=self.places.root,
+            state=self.places.state,
+            user=self.user,
             cache=None if self.places.cache.is_relative_to(self.places.state) else self.places.cache,
-            writable=self.writable, network=self.network, stop_s=self.stop_s, local=self.is_local, shares=_SHARES,
-        )  # fmt: skip
+            writable=self.writable,
+            network=self.network,
+            stop_s=self.stop_s,
+            local=self.is_local,
+            shares=_SHARES,
+        )
         return text.rstrip("\n") + "\n"
 
 

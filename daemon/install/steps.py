@@ -23,9 +23,7 @@ from meshdrop.daemon.install.site import FOLDERS, UNIT, USERS, Network, Site, us
 #: Where a service keeps its compiled kernels whose record lies on the share.
 CACHE = Path("/var/cache/meshdrop")
 #: Settings that make the service open connections to others.
-_SENDERS = (
-    "webhook_url", "webhook_url_file", "notify_urls", "notify_urls_file", "ping_url", "ping_url_file",
-)  # fmt: skip
+_SENDERS = ("webhook_url", "webhook_url_file", "notify_urls", "notify_urls_file", "ping_url", "ping_url_file")
 #: What an installation makes its own of a root; whatever else people put there stays theirs.
 _IN_ROOT = ("inbox", "outbox", "failed", "status", ".meshdrop", SENTINEL)
 
@@ -145,8 +143,7 @@ def removal() -> list[Step]:
 
 
 def perform(steps: Sequence[Step], say: Callable[[str], None]) -> None:
-    """Do the steps. Raises ``MeshdropError`` at the first that fails; those before it stay done, and can be done again.
-    """
+    """Do the steps. Raises ``MeshdropError`` at the first that fails; those before it stay done, to be done again."""
     for step in steps:
         say(str(step))
         match step:

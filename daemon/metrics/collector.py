@@ -55,10 +55,16 @@ class Metrics(Collector):
     """Collects when it is asked. ``models`` are the names that a label may have, ``free_bytes`` the room left."""
 
     def __init__(
-        self, sessions: Callable[[], sessionmaker[Session]], activity: Activity, models: Collection[str], version: str,
-        free_bytes: Callable[[], int], gpus: Callable[[], list[GpuMemory]] = gpu_memory,
-        now: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+        self,
+        sessions: Callable[[], sessionmaker[Session]],
+        activity: Activity,
+        models: Collection[str],
+        version: str,
+        free_bytes: Callable[[], int],
+        gpus: Callable[[], list[GpuMemory]] = gpu_memory,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._sessions, self._activity, self._models, self._version = sessions, activity, frozenset(models), version
         self._free_bytes, self._gpus, self._now, self._monotonic = free_bytes, gpus, now, monotonic
         self._record, self._guard = _Record(), threading.Lock()

@@ -24,10 +24,23 @@ from meshdrop.db.messages import Message
 CALL_S, NOTIFY_S = 10.0, 30.0
 #: For starting the process and reading its answer, beside what each part may take.
 _START_S = 20.0
-_PASSED_ON = frozenset({
-    "PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
-    "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-})  # fmt: skip
+_PASSED_ON = frozenset(
+    {
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -102,10 +115,13 @@ class Courier:
             if self._stopped:
                 raise OSError(0, "the service ends", "")
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "meshdrop.daemon.notify.sender"], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**passed, OWNER_KEY: str(self.state)},
+                [sys.executable, "-I", "-m", "meshdrop.daemon.notify.sender"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**passed, OWNER_KEY: str(self.state)},
                 start_new_session=True,
-            )  # fmt: skip
+            )
         try:
             yield self._process
         finally:

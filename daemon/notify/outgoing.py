@@ -51,9 +51,8 @@ class Outgoing:
     """
 
     def __init__(
-        self, targets: Targets, courier: Courier, clock: Clock, health: Callable[[], str | None],
-        day: Callable[[], Day],
-    ) -> None:  # fmt: skip
+        self, targets: Targets, courier: Courier, clock: Clock, health: Callable[[], str | None], day: Callable[[], Day]
+    ) -> None:
         self._targets, self._courier, self._clock = targets, courier, clock
         self._health, self._day = health, day
         self._lines = {channel: _Line() for channel in (*targets.channels, "ping")}
@@ -138,14 +137,18 @@ class Outgoing:
         return more and self._goes_on
 
     def _give_up(self, messages: Messages) -> None:
-        """Only when all that could be sent is: what waited while the service rested for a week is not given up unsent.
-        """
+        """Only when all that could be sent is: what waited while the service rested a week is not given up unsent."""
         if (now := self._clock.monotonic()) < self._old_at:
             return
         self._old_at = now + 3600.0
         for message in messages.give_up(GIVE_UP_S):
-            log.error("message given up", job=(message.job_id or "")[:8], channel=message.channel,
-                      tries=message.tries, reason=message.trouble)  # fmt: skip
+            log.error(
+                "message given up",
+                job=(message.job_id or "")[:8],
+                channel=message.channel,
+                tries=message.tries,
+                reason=message.trouble,
+            )
 
     def _deliver(self, messages: Messages, channel: str) -> bool:
         """Send one batch; whether there may be more to send at once."""

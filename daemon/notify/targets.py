@@ -110,9 +110,13 @@ def read_targets(settings: Settings) -> Targets:
             "correct them; `meshdrop config show --origin` tells where each setting comes from",
         )
     return Targets(
-        webhook, None if key is None else key.encode(), {_channel(url): url for url in notify}, settings.digest_at,
-        ping, settings.ping_every_s,
-    )  # fmt: skip
+        webhook,
+        None if key is None else key.encode(),
+        {_channel(url): url for url in notify},
+        settings.digest_at,
+        ping,
+        settings.ping_every_s,
+    )
 
 
 def not_understood(targets: Targets) -> list[str]:

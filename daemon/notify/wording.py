@@ -61,11 +61,21 @@ def webhook_body(job: Job) -> str:
     page = ended_page(job, (job.inspection or {}).get("problems", ()))
     about = end_of(job)
     facts = {
-        "schema": SCHEMA, "id": about, "event": about.rpartition(".")[2], "job": job.id, "name": shown(job.name),
-        "folder": page.folder, "verdict": page.verdict, "best_model": job.best_model if page.verdict else None,
-        "code": None if page.state == "done" else job.reason_code, "sentence": page.sentence, "fix": page.fix,
-        "attempt": job.attempt, "received": _when(job.created_at), "finished": _when(job.finished_at),
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "id": about,
+        "event": about.rpartition(".")[2],
+        "job": job.id,
+        "name": shown(job.name),
+        "folder": page.folder,
+        "verdict": page.verdict,
+        "best_model": job.best_model if page.verdict else None,
+        "code": None if page.state == "done" else job.reason_code,
+        "sentence": page.sentence,
+        "fix": page.fix,
+        "attempt": job.attempt,
+        "received": _when(job.created_at),
+        "finished": _when(job.finished_at),
+    }
     return json.dumps(facts)
 
 

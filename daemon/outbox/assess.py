@@ -73,11 +73,18 @@ class Assessor:
         places, folder = self.share.places, attempt / "measure"
         fsops.fresh_dir(folder)
         request = worker_request(
-            "measure", places.capture(job.id), folder / "measurement.json", self.settings.limits,
-            models={name: str(attempt / name) for name in finished}, output=folder,
+            "measure",
+            places.capture(job.id),
+            folder / "measurement.json",
+            self.settings.limits,
+            models={name: str(attempt / name) for name in finished},
+            output=folder,
         )
         process = WorkerProcess(
-            f"{job.id}.measure", request, folder, home_of(self.settings),
+            f"{job.id}.measure",
+            request,
+            folder,
+            home_of(self.settings),
             TimeLimits(_MEASURE_LIMIT_S, self.settings.stall_limit_s, self.settings.stop_grace_s),
         )
         ended = run_to_end(process, self.stopping)
@@ -118,44 +125,74 @@ class Assessor:
 
     def _record(self, job: Job, models: Mapping[str, Mapping[str, Any]]) -> None:
         for name, facts in models.items():
-            self.jobs.record_run(job.id, ModelRun(
-                model=name, attempt=job.attempt, state=facts["state"], started_at=facts.get("started_at"),
-                seconds=facts.get("seconds"), error_class=facts.get("error_class"), reason=facts.get("reason") or None,
-                fix=facts.get("fix") or None,
-                figures={key: facts.get(key) for key in (
-                    "verdict", "psnr_masked_db", "cpu_seconds", "peak_rss_mib", "peak_vram_mib", "unseen_fraction",
-                    "settings", "versions", "carried_over",
-                ) if facts.get(key) is not None},
-            ))  # fmt: skip
+            self.jobs.record_run(
+                job.id,
+                ModelRun(
+                    model=name,
+                    attempt=job.attempt,
+                    state=facts["state"],
+                    started_at=facts.get("started_at"),
+                    seconds=facts.get("seconds"),
+                    error_class=facts.get("error_class"),
+                    reason=facts.get("reason") or None,
+                    fix=facts.get("fix") or None,
+                    figures={
+                        key: facts.get(key)
+                        for key in (
+                            "verdict",
+                            "psnr_masked_db",
+                            "cpu_seconds",
+                            "peak_rss_mib",
+                            "peak_vram_mib",
+                            "unseen_fraction",
+                            "settings",
+                            "versions",
+                            "carried_over",
+                        )
+                        if facts.get(key) is not None
+                    },
+                ),
+            )
 
     def _write_report(
-        self, job: Job, attempt: Path, models: Mapping[str, Any], measured: Mapping[str, Any],
-        assessment: Assessment, stages: Mapping[str, float],
+        self,
+        job: Job,
+        attempt: Path,
+        models: Mapping[str, Any],
+        measured: Mapping[str, Any],
+        assessment: Assessment,
+        stages: Mapping[str, float],
     ) -> None:
         # Loaded with the first report: its templates take memory that a service which only watches need not have.
         from meshdrop.daemon.reporting.facts import build_report  # noqa: PLC0415
         from meshdrop.daemon.reporting.page import render_html  # noqa: PLC0415
 
         rig = rig_of(job.inspection or {})
-        report = build_report({
-            "job": {
-                "id": job.id, "name": shown(job.name), "attempt": job.attempt, "created": _utc(job.created_at),
-                "started": _utc(job.started_at), "finished": _utc(self.clock.now()),
-            },
-            "input_digest": job.digest,
-            "capture": job.inspection or {},
-            "models": models,
-            "measurement": measured,
-            "best": assessment.best,
-            "verdict": assessment.verdict,
-            "trend": trend(self.jobs.last_like(lambda other: rig_of(other) == rig, MOST)),
-            "stages": stages,
-            "versions": software_versions(),
-            "settings": {"models": list(models), "extra_formats": list(self.settings.extra_formats)},
-            "error": None if assessment.best else {
-                "code": assessment.code, "message": assessment.reason, "fix": FAILURES[assessment.code].fix,
-            },
-        })  # fmt: skip
+        report = build_report(
+            {
+                "job": {
+                    "id": job.id,
+                    "name": shown(job.name),
+                    "attempt": job.attempt,
+                    "created": _utc(job.created_at),
+                    "started": _utc(job.started_at),
+                    "finished": _utc(self.clock.now()),
+                },
+                "input_digest": job.digest,
+                "capture": job.inspection or {},
+                "models": models,
+                "measurement": measured,
+                "best": assessment.best,
+                "verdict": assessment.verdict,
+                "trend": trend(self.jobs.last_like(lambda other: rig_of(other) == rig, MOST)),
+                "stages": stages,
+                "versions": software_versions(),
+                "settings": {"models": list(models), "extra_formats": list(self.settings.extra_formats)},
+                "error": None
+                if assessment.best
+                else {"code": assessment.code, "message": assessment.reason, "fix": FAILURES[assessment.code].fix},
+            }
+        )
         fsops.write_file(attempt / "report.json", json.dumps(report, indent=1, ensure_ascii=True).encode())
         fsops.write_pieces(attempt / "report.html", render_html(report, attempt))
 

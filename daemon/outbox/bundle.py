@@ -234,8 +234,7 @@ def _add_beside(bundle: Bundle, folder: Path, root: str, own: Collection[str], l
 
 
 def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
-    """Every plain file of a received folder as it is; links and devices are only named, and so is what is closed to us.
-    """
+    """Every plain file of a received folder as it is; links, devices and what is closed to us are only named."""
     try:
         facts = take_facts(folder, settings.limits, everything=True)
     except FileNotFoundError:
@@ -364,9 +363,15 @@ def _failure_facts(job: Job, runs: list[ModelRun], left_out: Mapping[str, str]) 
         "problems": (job.inspection or {}).get("problems", []),
         "attempt": job.attempt,
         "runs": [
-            {"model": run.model, "attempt": run.attempt, "state": run.state, "class": run.error_class,
-             "reason": run.reason, "fix": run.fix}
+            {
+                "model": run.model,
+                "attempt": run.attempt,
+                "state": run.state,
+                "class": run.error_class,
+                "reason": run.reason,
+                "fix": run.fix,
+            }
             for run in runs
         ],
         "left_out": dict(left_out),
-    }  # fmt: skip
+    }

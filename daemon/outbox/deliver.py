@@ -161,9 +161,12 @@ class Delivery:
         self.share.check()  # what seemed to be missing may only have been away
         crashpoint("D1")
         marker = {
-            "state": state, "name": job.name.hex(), "dest": publishable(job.name).hex(), "facts": dict(facts),
+            "state": state,
+            "name": job.name.hex(),
+            "dest": publishable(job.name).hex(),
+            "facts": dict(facts),
             "keep_original": bundle.keep_original,
-        }  # fmt: skip
+        }
         fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)
         crashpoint("D2a")
 

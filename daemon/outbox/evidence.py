@@ -43,7 +43,7 @@ class Evidence:
     claimed: bool = False
     staged: bool = False
     copied: bool = False  # our own checked copy, with its job.json, which is written last
-    kept: bool = False    # the original was put away, which happens only after publishing
+    kept: bool = False  # the original was put away, which happens only after publishing
     marker: State | None = None
     published: State | None = None
 

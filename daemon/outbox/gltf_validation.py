@@ -33,8 +33,9 @@ def validate(
     found = engine()
     if found is None:
         return {name: no_engine().to_json() for name in folders}
-    return {name: _validate_one(job_id, name, folder, work, settings, found, stopping)
-            for name, folder in folders.items()}  # fmt: skip
+    return {
+        name: _validate_one(job_id, name, folder, work, settings, found, stopping) for name, folder in folders.items()
+    }
 
 
 def _validate_one(
@@ -43,11 +44,18 @@ def _validate_one(
     own = work / f"validate-{name}"
     fsops.fresh_dir(own)
     request = worker_request(
-        "validate", settings.places.capture(job_id), own / "validation.json", settings.limits,
-        models={name: str(folder)}, engine=found.name,
+        "validate",
+        settings.places.capture(job_id),
+        own / "validation.json",
+        settings.limits,
+        models={name: str(folder)},
+        engine=found.name,
     )
     process = WorkerProcess(
-        f"{job_id}.validate", request, own, home_of(settings),
+        f"{job_id}.validate",
+        request,
+        own,
+        home_of(settings),
         TimeLimits(settings.check_limit_s, settings.check_limit_s, settings.stop_grace_s),
     )
     ended = run_to_end(process, stopping)

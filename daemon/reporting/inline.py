@@ -123,8 +123,12 @@ class Programs:
             styles.append(style)
         blob = " blob:" if self.viewer else ""
         rules = [
-            "default-src 'none'", f"img-src data:{blob}", f"style-src {' '.join(styles)}",
+            "default-src 'none'",
+            f"img-src data:{blob}",
+            f"style-src {' '.join(styles)}",
             *([f"script-src {' '.join(scripts)}"] if scripts else []),
-            *(["connect-src blob:"] if self.viewer else []), "base-uri 'none'", "form-action 'none'",
-        ]  # fmt: skip
+            *(["connect-src blob:"] if self.viewer else []),
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
         return "; ".join(rules)

@@ -52,25 +52,29 @@ def render_html(report: Mapping[str, Any], attempt: Path) -> Iterator[bytes]:
     views = _compared(shown, attempt / "measure" / "page", cargo)
     solid = any(one["mesh"] is not None for one in scene.values())
     programs = Programs.of(moving=bool(views) or solid, viewer=solid)
-    text = _environment().get_template("report.html").render(
-        report=report,
-        programs=programs,
-        word=WORDS,
-        shown=shown,
-        idle={name: model for name, model in models.items() if model["state"] != "ok"},
-        scene=scene,
-        views=views,
-        placements={name: placement(model) for name, model in shown.items()},
-        licences={name: _licences(name) for name, model in models.items() if model["state"] == "ok"},
-        figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
-        shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
-        compared=any(_has_figures(model) for model in shown.values()),
-        view_figures=tables.VIEW_FIGURES,
-        contact=None if views else album.picture("contact.png", report["pictures"]),
-        capture_picture=album.picture("capture.png", report["pictures"]),
-        stills={name: album.stills(model) for name, model in shown.items()},
-        clay={name: album.named(model, "clay.png") for name, model in shown.items()},
-        fine_print=tables.flat({key: report[key] for key in ("versions", "settings", "input_digest")}),
+    text = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            programs=programs,
+            word=WORDS,
+            shown=shown,
+            idle={name: model for name, model in models.items() if model["state"] != "ok"},
+            scene=scene,
+            views=views,
+            placements={name: placement(model) for name, model in shown.items()},
+            licences={name: _licences(name) for name, model in models.items() if model["state"] == "ok"},
+            figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
+            shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
+            compared=any(_has_figures(model) for model in shown.values()),
+            view_figures=tables.VIEW_FIGURES,
+            contact=None if views else album.picture("contact.png", report["pictures"]),
+            capture_picture=album.picture("capture.png", report["pictures"]),
+            stills={name: album.stills(model) for name, model in shown.items()},
+            clay={name: album.named(model, "clay.png") for name, model in shown.items()},
+            fine_print=tables.flat({key: report[key] for key in ("versions", "settings", "input_digest")}),
+        )
     )
     return cargo.page(text)
 

@@ -30,11 +30,16 @@ def placement(model: Mapping[str, Any]) -> PlacementWords | None:
     found = found if isinstance(found, Mapping) else {}
     if model.get("registered") is False:
         reason = str(found.get("reason") or "The model gave no reason.")
-        return PlacementWords("not placed", "Not placed", (
-            "This mesh could not be brought into the capture's frame.", reason,
-            "Place, turn and size are the generator's own, not metres, and it was not compared with the photographs. "
-            "To look at it is fine; to measure on it is not.",
-        ))  # fmt: skip
+        return PlacementWords(
+            "not placed",
+            "Not placed",
+            (
+                "This mesh could not be brought into the capture's frame.",
+                reason,
+                "Place, turn and size are the generator's own, not metres, and it was not compared with the "
+                "photographs. To look at it is fine; to measure on it is not.",
+            ),
+        )
     if found.get("status") != "registered":
         return None
     margin = _number(found, "margin")

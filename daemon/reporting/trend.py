@@ -33,8 +33,9 @@ def trend(earlier: Sequence[Earlier]) -> list[dict[str, Any]]:
         {
             "name": shown(one.name),
             "finished": datetime.fromtimestamp(one.finished_at, UTC).isoformat(timespec="seconds"),
-            "verdict": one.verdict or "failure", "psnr_masked_db": (one.figures or {}).get("psnr_masked_db"),
+            "verdict": one.verdict or "failure",
+            "psnr_masked_db": (one.figures or {}).get("psnr_masked_db"),
             "probe_score": probe_score(one.inspection),
         }
         for one in earlier
-    ]  # fmt: skip
+    ]

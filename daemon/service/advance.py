@@ -167,11 +167,19 @@ class Advance:
 
     def _record(self, job: Job, outcomes: Outcomes) -> None:
         for name, outcome in outcomes.items():
-            self.jobs.record_run(job.id, ModelRun(
-                model=name, attempt=job.attempt, state=outcome["state"], started_at=outcome.get("started_at"),
-                seconds=outcome.get("seconds"), error_class=outcome["error_class"], reason=outcome["reason"] or None,
-                fix=outcome["fix"] or None,
-            ))  # fmt: skip
+            self.jobs.record_run(
+                job.id,
+                ModelRun(
+                    model=name,
+                    attempt=job.attempt,
+                    state=outcome["state"],
+                    started_at=outcome.get("started_at"),
+                    seconds=outcome.get("seconds"),
+                    error_class=outcome["error_class"],
+                    reason=outcome["reason"] or None,
+                    fix=outcome["fix"] or None,
+                ),
+            )
 
     def give_back(self, job: Job) -> Job:
         """The daemon ends, the job is not to blame: back to the queue, the attempt refunded (not for ever)."""

@@ -85,9 +85,14 @@ class InboxThread:
         pause = _PAUSE_NETWORK_S if self.intake.network else _PAUSE_LOCAL_S
         self._pause = min(pause, max(window.settle_s / 3, 0.05))
         self._scanner = Scanner(
-            self.share.places.inbox, window, self.settings.limits, self.clock,
-            network=self.intake.network, marker=self.settings.ready_marker, rigs=RigShelf(self.share.places.rigs).texts,
-        )  # fmt: skip
+            self.share.places.inbox,
+            window,
+            self.settings.limits,
+            self.clock,
+            network=self.intake.network,
+            marker=self.settings.ready_marker,
+            rigs=RigShelf(self.share.places.rigs).texts,
+        )
 
     @property
     def is_settled(self) -> bool:

@@ -148,10 +148,12 @@ class Loop:
         crashpoint("R1")
         models = [(name, self.settings.model_settings.get(name, {})) for name in job.models or self.settings.models]
         attempt = Attempt(
-            key=f"{job.id}.{job.attempt}", src=str(self.places.capture(job.id)), dir=str(folder),
+            key=f"{job.id}.{job.attempt}",
+            src=str(self.places.capture(job.id)),
+            dir=str(folder),
             digest=job.digest,
             recipe=write_recipe(models, self.settings.custom_models, self.settings.extra_formats),
-        )  # fmt: skip
+        )
         log.info("started", job=job.short_id, capture=shown(job.name), attempt=job.attempt)
         try:
             if job.attempt > 1:

@@ -20,13 +20,7 @@ from typing import TypeVar
 from meshdrop.daemon.base.clock import Clock
 from meshdrop.daemon.base.control import Command, ControlSocket
 from meshdrop.daemon.base.crash import crashpoint
-from meshdrop.daemon.base.errors import (
-    FAILURES,
-    JobTrouble,
-    MeshdropError,
-    ShareUnavailable,
-    Stopping,
-)
+from meshdrop.daemon.base.errors import FAILURES, JobTrouble, MeshdropError, ShareUnavailable, Stopping
 from meshdrop.daemon.base.handover import Handover
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.base.pause import Pause
@@ -112,9 +106,7 @@ def run_service(
 class Service:
     """The running daemon: its parts, its threads and the main loop."""
 
-    def __init__(
-        self, settings: Settings, share: Share, database: Database, clock: Clock, targets: Targets
-    ) -> None:
+    def __init__(self, settings: Settings, share: Share, database: Database, clock: Clock, targets: Targets) -> None:
         self._settings, self._share, self._clock = settings, share, clock
         self._stop, self._wake, self._news = threading.Event(), threading.Event(), threading.Event()
         self.activity = Activity(clock.now, self._news.set)
@@ -140,8 +132,9 @@ class Service:
         network = network_type(share.places.root)
         window = Window(
             settings.settle_network_s if network else settings.settle_s,
-            settings.no_depth_wait_s, settings.incomplete_after_s,
-        )  # fmt: skip
+            settings.no_depth_wait_s,
+            settings.incomplete_after_s,
+        )
         self._periodic = Periodic(
             settings, share, database, self.activity, clock, targets, self._guarded, self._stop.is_set
         )
@@ -153,9 +146,19 @@ class Service:
         executor = LocalExecutor(self._run_rules())
         self._loop = Loop(share, self._jobs, settings, executor, hand_on=self._to_finish.put)
         self._inbox = InboxThread(
-            share, self._jobs, settings, clock, intake, self.activity, self._stop, self._wake,
-            take_on=self._to_read.put, hold=self._holds.hold, ask=self._ask_main, resting=self._rests,
-        )  # fmt: skip
+            share,
+            self._jobs,
+            settings,
+            clock,
+            intake,
+            self.activity,
+            self._stop,
+            self._wake,
+            take_on=self._to_read.put,
+            hold=self._holds.hold,
+            ask=self._ask_main,
+            resting=self._rests,
+        )
         log.info("starting", root=str(share.places.root), models=list(settings.models), network=network)
 
     def stop(self) -> None:
@@ -185,9 +188,11 @@ class Service:
         threads = [
             threading.Thread(target=self._guarded, args=(step,), name=name, daemon=True)
             for name, step in (
-                ("intake", self._inbox.watch), ("reading", self._read_for_ever), ("finishing", self._finish_for_ever)
+                ("intake", self._inbox.watch),
+                ("reading", self._read_for_ever),
+                ("finishing", self._finish_for_ever),
             )
-        ]  # fmt: skip
+        ]
         for job in reversed(self._jobs.recent(FINISHED_KEPT)):
             self.activity.publish(job)
         for thread in threads:
@@ -392,10 +397,12 @@ class Service:
         if job.state is State.RUNNING:
             return False, f"{name} cannot be cancelled any more: its models are through"
         way = {
-            State.DELIVERING: "its result is on its way to outbox/", State.DONE: "its result is in outbox/",
-            State.FAIL_PENDING: "it goes to failed/ already", State.FAILING: "it goes to failed/ already",
+            State.DELIVERING: "its result is on its way to outbox/",
+            State.DONE: "its result is in outbox/",
+            State.FAIL_PENDING: "it goes to failed/ already",
+            State.FAILING: "it goes to failed/ already",
             State.FAILED: "it is in failed/",
-        }.get(job.state, "it is at rest")  # fmt: skip
+        }.get(job.state, "it is at rest")
         return False, f"{name} cannot be cancelled any more: {way}{f', as soon as it can ({held})' if held else ''}"
 
     def _settle_cancelled(self, job: Job) -> Job:
@@ -505,7 +512,10 @@ class Service:
             return min(max(_RUN_FACTOR * (typical or 0.0), _RUN_LEAST_S), _RUN_MOST_S)
 
         return RunRules(
-            run_s, self._settings.stall_limit_s, self._settings.stop_grace_s, self._settings.limits,
+            run_s,
+            self._settings.stall_limit_s,
+            self._settings.stop_grace_s,
+            self._settings.limits,
             home_of(self._settings),
         )
 

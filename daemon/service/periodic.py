@@ -128,9 +128,14 @@ class Periodic:
         facts = self.activity.facts()
         waits = sum(facts[f"{where}_total"] for where in ("inbox", "reading", "queue", "later"))
         return Day(
-            str(self.share.places.root), ends, waits, None if oldest is None else now - oldest,
-            sum(found.count for found in waiting.values()), facts["paused_since"] is not None, facts["held"],
-        )  # fmt: skip
+            str(self.share.places.root),
+            ends,
+            waits,
+            None if oldest is None else now - oldest,
+            sum(found.count for found in waiting.values()),
+            facts["paused_since"] is not None,
+            facts["held"],
+        )
 
     def _metrics_server(self, port: int) -> MetricsServer:
         from meshdrop.daemon.base.version import version
@@ -140,7 +145,10 @@ class Periodic:
         from meshdrop.models.contract.registry import known
 
         metrics = Metrics(
-            lambda: reader(self.share.places.database), self.activity, known(self.settings.custom_models),
-            version(), self.share.free_bytes,
-        )  # fmt: skip
+            lambda: reader(self.share.places.database),
+            self.activity,
+            known(self.settings.custom_models),
+            version(),
+            self.share.free_bytes,
+        )
         return MetricsServer(self.settings.metrics_address, port, registry_of(metrics))

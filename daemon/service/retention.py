@@ -82,9 +82,10 @@ class Retention:
         """By shelf; ``kept`` are the originals in the spool, whose days ``Delivery.drop_expired`` counts."""
         wish = self.settings
         return {
-            "outbox": Limit(wish.outbox_days, wish.outbox_mb), "failed": Limit(wish.failed_days, wish.failed_mb),
+            "outbox": Limit(wish.outbox_days, wish.outbox_mb),
+            "failed": Limit(wish.failed_days, wish.failed_mb),
             "kept": Limit(None, wish.retain_mb),
-        }  # fmt: skip
+        }
 
     def turn(self, monotonic: float) -> None:
         """Begin what is due; returns at once."""
@@ -169,8 +170,12 @@ class Retention:
             return None
         files = list(_files(folder))
         if (strange := next((name for name, size in files if not _is_ours(name, size, receipt)), None)) is not None:
-            self._tell(folder, "a finished folder is kept: something in it was added or changed", job=job.short_id,
-                       file=shown(os.fsencode(strange)))  # fmt: skip
+            self._tell(
+                folder,
+                "a finished folder is kept: something in it was added or changed",
+                job=job.short_id,
+                file=shown(os.fsencode(strange)),
+            )
             return None
         return Stored(folder, job.id, self._end_of(job), sum(size for _, size in files))
 
@@ -192,8 +197,13 @@ class Retention:
             fsops.sync_dir(places.staging)
             fsops.remove_tree(going)
         self.jobs.note(stored.job_id, "expired", shelf=shelf, why=why)
-        log.info("deleted", job=stored.job_id[:8], folder=f"{shelf}/{shown(os.fsencode(folder.name))}", reason=why,
-                 megabytes=round(stored.size / _MB, 1))  # fmt: skip
+        log.info(
+            "deleted",
+            job=stored.job_id[:8],
+            folder=f"{shelf}/{shown(os.fsencode(folder.name))}",
+            reason=why,
+            megabytes=round(stored.size / _MB, 1),
+        )
         return stored
 
 

@@ -34,6 +34,7 @@ def move_in(places: Places, house: contextlib.ExitStack, *, patient: bool) -> tu
 
     Raises ``AnotherInstance`` and ``ConfigurationError``; ``ShareMissing`` and ``OSError`` unless ``patient``.
     """
+
     def step() -> tuple[Share, Database]:
         return _move_in(places, house)
 

@@ -108,7 +108,8 @@ class Activity:
             self._inbox_first = [finding.name for finding in heapq.nsmallest(_WAITING_SHOWN, findings, key=_turn)]
             self._tell(name for name in before if name not in self._inbox)
             self._tell(
-                name for name, judgement in self._inbox.items()
+                name
+                for name, judgement in self._inbox.items()
                 if (old := before.get(name)) is not judgement and old != judgement
             )
 
@@ -133,7 +134,8 @@ class Activity:
     def _leave_out_taken(self, names: Iterable[bytes]) -> None:
         """A folder that became a job after the last scan is no longer in the inbox, whatever that scan said."""
         taken = {
-            name for name in names
+            name
+            for name in names
             if name in self._inbox and any(line.job.created_at >= self._inbox_at for line in self._by_name[name])
         }
         if not taken:
@@ -308,8 +310,13 @@ class Activity:
     def _job_page(self, line: _Line) -> Page:
         working = self._working if self._working and self._working.job == line.job.id else None
         return job_page(
-            line.job, place=line.place, later=line.later, working=working, hold=self._holds.get(line.job.id),
-            finishing=self._finishing is not None and self._finishing[0] == line.job.id, stopped=self._stopped,
+            line.job,
+            place=line.place,
+            later=line.later,
+            working=working,
+            hold=self._holds.get(line.job.id),
+            finishing=self._finishing is not None and self._finishing[0] == line.job.id,
+            stopped=self._stopped,
             left=self._left.get(line.job.id),
         )
 
@@ -323,29 +330,40 @@ class Activity:
                 if line.place is None and (stage := self._stage(line)) in by_stage:
                     by_stage[stage].append(line)
             return {
-                "schema": SCHEMA, "at": self._now(), "pid": os.getpid(), "stopped": self._stopped,
-                "held": list(self._holds.values()), "paused_since": self._paused,
+                "schema": SCHEMA,
+                "at": self._now(),
+                "pid": os.getpid(),
+                "stopped": self._stopped,
+                "held": list(self._holds.values()),
+                "paused_since": self._paused,
                 "draining": self._draining,
                 "working": self._working and {**asdict(self._working), "left": self._left.get(self._working.job)},
                 "expected": self._ends,
                 **{stage: [self._brief(line) for line in found[:_JOBS_SHOWN]] for stage, found in by_stage.items()},
                 **{f"{stage}_total": len(found) for stage, found in by_stage.items()},
-                "queue": [self._brief(line) for line in queue[:_JOBS_SHOWN]], "queue_total": len(queue),
-                "inbox": [asdict(folder) for folder in self.inbox], "inbox_total": len(self._inbox),
+                "queue": [self._brief(line) for line in queue[:_JOBS_SHOWN]],
+                "queue_total": len(queue),
+                "inbox": [asdict(folder) for folder in self.inbox],
+                "inbox_total": len(self._inbox),
                 "inbox_unseen": self._backlog,
                 "litter": [printable(line) for line in self._litter[:_LITTER_SHOWN]],
                 "litter_total": len(self._litter),
                 "finished": [_brief_end(finished) for finished in self.finished],
-            }  # fmt: skip
+            }
 
     def live(self) -> list[dict[str, Any]]:
         """Every live job as plain JSON values, in the order of their turns."""
         with self._lock:
             return [
-                {"job": line.job.short_id, "name": shown(line.job.name), "state": str(line.job.state),
-                 "attempt": line.job.attempt, "created_at": line.job.created_at}
+                {
+                    "job": line.job.short_id,
+                    "name": shown(line.job.name),
+                    "state": str(line.job.state),
+                    "attempt": line.job.attempt,
+                    "created_at": line.job.created_at,
+                }
                 for line in self._lines or ()
-            ]  # fmt: skip
+            ]
 
     def _stage(self, line: _Line) -> str:
         """The section of the overview that a job outside the queue belongs to."""
@@ -394,9 +412,15 @@ def _newest_first(lines: Sequence[_Line]) -> dict[bytes, tuple[_Line, ...]]:
 def _brief_end(finished: Finished) -> dict[str, Any]:
     page = finished.page
     return {
-        "job": page.job, "name": short(finished.name), "state": page.state, "folder": page.folder,
-        "verdict": page.verdict, "sentence": page.sentence, "fix": page.fix, "at": finished.at,
-    }  # fmt: skip
+        "job": page.job,
+        "name": short(finished.name),
+        "state": page.state,
+        "folder": page.folder,
+        "verdict": page.verdict,
+        "sentence": page.sentence,
+        "fix": page.fix,
+        "at": finished.at,
+    }
 
 
 def short(name: bytes) -> str:

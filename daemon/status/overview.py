@@ -33,19 +33,25 @@ def status_text(facts: Mapping[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(facts["at"]))
     if facts["stopped"]:
         lines = [
-            f"Meshdrop was stopped at {when}.", "",
+            f"Meshdrop was stopped at {when}.",
+            "",
             "STOPPED: nothing is worked on until the service is started again. Nothing is lost; what is dropped into",
-            "the inbox meanwhile is taken then.", "",
+            "the inbox meanwhile is taken then.",
+            "",
         ]
     else:
         lines = [
             f"Meshdrop, {when}.",
-            "This page is rewritten every few seconds. If the time above is old, the service is not running.", "",
+            "This page is rewritten every few seconds. If the time above is old, the service is not running.",
+            "",
         ]
     if facts["paused_since"] is not None and not facts["stopped"]:
         since = date_time(facts["paused_since"])
-        lines += [f"PAUSED since {since}: what runs is finished, and nothing new is taken or started until somebody",
-                  "says `meshdrop resume`. Nothing is lost.", ""]  # fmt: skip
+        lines += [
+            f"PAUSED since {since}: what runs is finished, and nothing new is taken or started until somebody",
+            "says `meshdrop resume`. Nothing is lost.",
+            "",
+        ]
     if facts["draining"] and not facts["stopped"]:
         lines += ["DRAINING: what runs is finished, then the service ends. What waits goes on at its next start.", ""]
     if facts["held"]:
@@ -100,9 +106,13 @@ def _finished_lines(finished: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _wrapped(start: str, text: str) -> list[str]:
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False,
+        text,
+        _WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
         break_on_hyphens=False,
-    )  # fmt: skip
+    )
 
 
 # -- when the pages are written ------------------------------------------------------------------------------------

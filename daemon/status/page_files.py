@@ -170,7 +170,8 @@ class FolderPages:
         if self._leftovers is None:
             ours = {self._elsewhere.get(name) or page_name(name) for name in self._written}
             self._leftovers = {
-                file for file in walk.names(self._folder)
+                file
+                for file in walk.names(self._folder)
                 if (file.endswith(".json") or _TEMPORARY.fullmatch(file)) and file not in ours
             }
         if not self._leftovers:

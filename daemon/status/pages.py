@@ -87,8 +87,15 @@ def waiting_page(judgement: Judgement) -> Page:
 
 
 def job_page(
-    job: InLine, *, place: int | None = None, later: bool = False, working: Working | None = None,
-    finishing: bool = False, hold: str | None = None, stopped: bool = False, left: str | None = None,
+    job: InLine,
+    *,
+    place: int | None = None,
+    later: bool = False,
+    working: Working | None = None,
+    finishing: bool = False,
+    hold: str | None = None,
+    stopped: bool = False,
+    left: str | None = None,
 ) -> Page:
     """A live job. ``place`` is its turn in the queue as ``told_place`` gives it; ``later``: it waits for another
     attempt; ``working``, ``finishing``: it is in hand; ``hold``: why it cannot go on; ``stopped``: the service ended;

@@ -87,7 +87,10 @@ def catalogue_of(model: str) -> Catalogue:
 
 
 def fetch(
-    catalogue: Catalogue, folder: Path, open_source: Callable[[], Source], onlooker: Onlooker,
+    catalogue: Catalogue,
+    folder: Path,
+    open_source: Callable[[], Source],
+    onlooker: Onlooker,
     room: Callable[[Path], Room] = room_at,
 ) -> bool:
     """Make ``folder`` hold every file of the catalogue, proven by hash; False when the onlooker did not agree.

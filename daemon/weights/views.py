@@ -33,9 +33,15 @@ class Terminal:
     def __init__(self, console: Console, *, yes: bool) -> None:
         self._console, self._yes = console, yes
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-            TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
         self._task = self._bar.add_task("", total=None, visible=False)
         self._what = ""
 
@@ -58,8 +64,9 @@ class Terminal:
             f"{size(plan.free)} are free there.\n"
             f"The SHA-256 of {known} of them is known beforehand; the others are held to what the source says of the "
             f"pinned revision, and to the same from now on.",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
+            markup=False,
+            soft_wrap=True,
+        )
         agreed = self._yes or self._asked()
         self._bar.start()
         return agreed
@@ -103,9 +110,14 @@ def catalogue_view(catalogues: Sequence[Catalogue], top: Path) -> RenderableType
             good = sum(resource.target(file) not in damaged for file in resource.files)
             here = "yes" if good == len(resource.files) else f"{good} of {len(resource.files)} files"
             table.add_row(
-                catalogue.model, resource.name, resource.revision[:12], "about " + size(resource.about_bytes),
-                resource.licence, resource.means, "no" if good == 0 else here,
-            )  # fmt: skip
+                catalogue.model,
+                resource.name,
+                resource.revision[:12],
+                "about " + size(resource.about_bytes),
+                resource.licence,
+                resource.means,
+                "no" if good == 0 else here,
+            )
     return table
 
 

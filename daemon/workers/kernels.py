@@ -204,8 +204,11 @@ def keep(cache: Path, warmed: Path) -> None:
     compiled.mkdir(parents=True, exist_ok=True)
     compiled.chmod(0o700)  # whatever the umask of the service: what a group may write to is refused
     compiled.rename(folder)
-    files = {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-             for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()}  # fmt: skip
+    files = {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.is_symlink()
+    }
     partial = warmed / "list"
     partial.write_text(json.dumps({"folder": folder.name, "files": files}, indent=1), encoding="utf-8")
     partial.chmod(0o600)

@@ -43,11 +43,25 @@ _DRAIN_S = 5.0
 _ANSWER_MOST = 64 << 20
 #: Tasks that run compiled kernels.
 _COMPUTING = frozenset({"run", "measure"})
-_PASSED_ON = frozenset({
-    "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME", "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS",
-    "MESHDROP_TRELLIS",
-})
+_PASSED_ON = frozenset(
+    {
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "CUDA_HOME",
+        "CUDA_VISIBLE_DEVICES",
+        "CUDA_DEVICE_ORDER",
+        "NVIDIA_VISIBLE_DEVICES",
+        "NVIDIA_DRIVER_CAPABILITIES",
+        "OMP_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "MESHDROP_TRELLIS",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -221,8 +235,12 @@ class WorkerProcess:
         arguments = [sys.executable, "-I", "-m", "meshdrop.models.worker", str(request_file)]
         try:
             pid = os.posix_spawn(
-                sys.executable, arguments, environment,
-                file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
+                sys.executable,
+                arguments,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             )
         except OSError as error:
             for descriptor in (go_write, log_read, message_read):
@@ -264,8 +282,10 @@ class WorkerProcess:
             self.percent, self.step = min(max(percent, 0.0), 100.0), step
         elif kind == "error":
             self._error = (
-                str(message["class"]), _legible(str(message["message"])[:4000]), _legible(str(message["fix"])[:1000])
-            )  # fmt: skip
+                str(message["class"]),
+                _legible(str(message["message"])[:4000]),
+                _legible(str(message["fix"])[:1000]),
+            )
 
     def _ended(self, status: int, cpu: float, peak: int) -> Ended:
         code = os.waitstatus_to_exitcode(status)
@@ -301,9 +321,7 @@ def _legible(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
-def worker_request(
-    task: str, capture: Path, answer: Path, limits: CaptureLimits, **fields: Any
-) -> dict[str, Any]:
+def worker_request(task: str, capture: Path, answer: Path, limits: CaptureLimits, **fields: Any) -> dict[str, Any]:
     """A request as ``models.worker.Request`` reads it."""
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
     return {"task": task, "capture": str(capture), "answer": str(answer), "limits": asdict(limits), **plain}
@@ -327,9 +345,15 @@ def worker_environment(key: str, folder: Path, home: Home, own_kernels: Path | N
     private = folder / "tmp"
     private.mkdir(exist_ok=True)
     return {
-        **passed, RUN_KEY: key, OWNER_KEY: str(home.state), "HOME": str(private), "TMPDIR": str(private),
-        "NUMBA_CACHE_DIR": str(own_kernels or private / "numba"), "TORCH_EXTENSIONS_DIR": str(private / "torch"),
-        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+        **passed,
+        RUN_KEY: key,
+        OWNER_KEY: str(home.state),
+        "HOME": str(private),
+        "TMPDIR": str(private),
+        "NUMBA_CACHE_DIR": str(own_kernels or private / "numba"),
+        "TORCH_EXTENSIONS_DIR": str(private / "torch"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
     }
 
 

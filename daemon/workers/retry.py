@@ -22,9 +22,7 @@ def worth_another(job: Job, outcomes: Outcomes, earlier: Sequence[ModelRun]) -> 
         kind = outcome["error_class"]
         if outcome["state"] != "failed" or kind not in RUN_FAILURES:
             continue
-        before = sum(
-            run.model == name and run.error_class == kind and run.attempt < job.attempt for run in earlier
-        )
+        before = sum(run.model == name and run.error_class == kind and run.attempt < job.attempt for run in earlier)
         if before < RUN_FAILURES[kind].retries:
             return True
     return False

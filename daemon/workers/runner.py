@@ -129,8 +129,12 @@ class _Run:
                 self._conclude(ended)
         while (step := self._next()) is not None:
             if self._cancelled:
-                self._outcomes[step["model"]] = {"state": "failed", "error_class": "cancelled",
-                                                 "reason": "the job was cancelled", "fix": ""}  # fmt: skip
+                self._outcomes[step["model"]] = {
+                    "state": "failed",
+                    "error_class": "cancelled",
+                    "reason": "the job was cancelled",
+                    "fix": "",
+                }
             elif (kept := _finished_before(Path(self.attempt.dir) / step["model"])) is not None:
                 fsops.sync_tree(Path(self.attempt.dir) / step["model"])  # it may be here because that failed
                 self._outcomes[step["model"]] = kept
@@ -162,9 +166,16 @@ class _Run:
         fsops.fresh_dir(folder)
         self._began = time.time()
         request = worker_request(
-            "run", Path(self.attempt.src), folder / RESULT, self._rules.limits,
-            model=model, settings=step["settings"], custom_models=self._custom, output=folder,
-            digest=self.attempt.digest, extra_formats=self._extra_formats,
+            "run",
+            Path(self.attempt.src),
+            folder / RESULT,
+            self._rules.limits,
+            model=model,
+            settings=step["settings"],
+            custom_models=self._custom,
+            output=folder,
+            digest=self.attempt.digest,
+            extra_formats=self._extra_formats,
         )
         limits = TimeLimits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
         process = WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
@@ -181,13 +192,25 @@ class _Run:
         if state == "ok":
             fsops.sync_tree(Path(self.attempt.dir) / step["model"])
         self._outcomes[step["model"]] = {
-            "state": state, "error_class": ended.error_class, "reason": ended.reason, "fix": ended.fix,
-            "started_at": self._began, "seconds": round(ended.seconds, 3), "cpu_seconds": round(ended.cpu_seconds, 3),
+            "state": state,
+            "error_class": ended.error_class,
+            "reason": ended.reason,
+            "fix": ended.fix,
+            "started_at": self._began,
+            "seconds": round(ended.seconds, 3),
+            "cpu_seconds": round(ended.cpu_seconds, 3),
             "peak_rss_mib": ended.peak_rss_mib,
             "peak_vram_mib": (ended.answer or {}).get("peak_vram_mib"),
-        }  # fmt: skip
-        log.info("model ended", job=self.attempt.key[:8], run=self.attempt.key, model=step["model"], state=state,
-                 seconds=round(ended.seconds, 2), reason=ended.reason or None)  # fmt: skip
+        }
+        log.info(
+            "model ended",
+            job=self.attempt.key[:8],
+            run=self.attempt.key,
+            model=step["model"],
+            state=state,
+            seconds=round(ended.seconds, 2),
+            reason=ended.reason or None,
+        )
 
     def _running(self, process: WorkerProcess) -> Report:
         if self._warms:
@@ -223,10 +246,17 @@ def _finished_before(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return {
-        "state": "ok", "error_class": None, "reason": "", "fix": "", "started_at": None, "carried_over": True,
-        "seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"], "peak_rss_mib": answer["peak_rss_mib"],
+        "state": "ok",
+        "error_class": None,
+        "reason": "",
+        "fix": "",
+        "started_at": None,
+        "carried_over": True,
+        "seconds": answer["seconds"],
+        "cpu_seconds": answer["cpu_seconds"],
+        "peak_rss_mib": answer["peak_rss_mib"],
         "peak_vram_mib": answer["peak_vram_mib"],
-    }  # fmt: skip
+    }
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -62,9 +62,11 @@ def _try_everything(share: Share) -> None:
     places = share.places
     share.check()
     for source, target in (
-        (places.inbox, places.claimed), (places.claimed, places.kept),
-        (places.staging, places.outbox), (places.staging, places.failed),
-    ):  # fmt: skip
+        (places.inbox, places.claimed),
+        (places.claimed, places.kept),
+        (places.staging, places.outbox),
+        (places.staging, places.failed),
+    ):
         probe_rename(source, target)
     for folder in (places.staging, places.state / "work"):
         _probe_write(folder / ".probe")

@@ -19,29 +19,57 @@ Role = Literal["image", "depth", "mask"]
 #: Folders of the canonical layout and what their pictures are. ``images/`` is left to ``transforms.json``: taking it
 #: as canonical would read a half-copied nerfstudio folder with the wrong cameras.
 ROLE_FOLDERS: Mapping[str, Role] = {
-    "views": "image", "view": "image", "rgb": "image", "color": "image", "colour": "image",
-    "depth": "depth", "depths": "depth",
-    "masks": "mask", "mask": "mask",
-}  # fmt: skip
+    "views": "image",
+    "view": "image",
+    "rgb": "image",
+    "color": "image",
+    "colour": "image",
+    "depth": "depth",
+    "depths": "depth",
+    "masks": "mask",
+    "mask": "mask",
+}
 UNCLAIMED_FOLDERS = ("images/", "image/", "train/")
 #: What cameras and scanners write beside PNG, and what to call it.
 OTHER_PICTURES: Mapping[str, str] = {
-    "jpg": "a JPEG", "jpeg": "a JPEG", "tif": "a TIFF", "tiff": "a TIFF", "bmp": "a BMP", "webp": "a WebP picture",
-    "exr": "an OpenEXR picture", "gif": "a GIF", "heic": "an HEIC picture", "npy": "a NumPy array",
-    "raw": "a raw picture", "dng": "a raw picture", "cr2": "a raw picture", "nef": "a raw picture",
-}  # fmt: skip
+    "jpg": "a JPEG",
+    "jpeg": "a JPEG",
+    "tif": "a TIFF",
+    "tiff": "a TIFF",
+    "bmp": "a BMP",
+    "webp": "a WebP picture",
+    "exr": "an OpenEXR picture",
+    "gif": "a GIF",
+    "heic": "an HEIC picture",
+    "npy": "a NumPy array",
+    "raw": "a raw picture",
+    "dng": "a raw picture",
+    "cr2": "a raw picture",
+    "nef": "a raw picture",
+}
 #: Folders that hold pictures and so never are a capture's root.
 PICTURE_FOLDERS = frozenset({*ROLE_FOLDERS, "images", "image", "train", "test", "val"})
 #: Words in a file name that say what the picture is.
 ROLE_WORDS: Mapping[str, Role] = {
-    "view": "image", "rgb": "image", "rgba": "image", "color": "image", "colour": "image", "image": "image",
-    "img": "image", "photo": "image",
-    "depth": "depth", "z": "depth",
-    "mask": "mask", "alpha": "mask", "matte": "mask",
-}  # fmt: skip
+    "view": "image",
+    "rgb": "image",
+    "rgba": "image",
+    "color": "image",
+    "colour": "image",
+    "image": "image",
+    "img": "image",
+    "photo": "image",
+    "depth": "depth",
+    "z": "depth",
+    "mask": "mask",
+    "alpha": "mask",
+    "matte": "mask",
+}
 DEFAULT_STYLES: Mapping[Role, str] = {
-    "image": "views/view_{number}.png", "depth": "depth/depth_{number}.png", "mask": "masks/mask_{number}.png",
-}  # fmt: skip
+    "image": "views/view_{number}.png",
+    "depth": "depth/depth_{number}.png",
+    "mask": "masks/mask_{number}.png",
+}
 
 _WORDS = re.compile(r"[a-z]+|[0-9]+")
 
@@ -90,8 +118,6 @@ def place_of(name: str) -> tuple[Role, str] | str:
 def other_pictures(local: Iterable[str]) -> dict[tuple[Role, str] | str, str]:
     """Pictures of formats that Meshdrop does not read, by their place."""
     return {place_of(name): name for name in sorted(local, reverse=True) if as_png(name) != name}
-
-
 
 
 def canonical_role(name: str) -> tuple[Role, str] | None:
@@ -150,8 +176,6 @@ def is_wanted(role: Role, stated: bool | None, found: Mapping[tuple[Role, str], 
     return any(key[0] == role for key in found) if stated is None else stated
 
 
-
-
 def twins(found: Mapping[tuple[Role, str], list[str]], root: str) -> Iterable[Problem]:
     for (role, view), shorts in found.items():
         if len(shorts) > 1:
@@ -192,8 +216,8 @@ def extras(
         yield Problem(
             "set",
             root + surplus[0],
-            f"{root}{surplus[0]} is there, but \"views\" does not list its view.",
-            "Remove the file, or add the view to \"views\" in capture.json.",
+            f'{root}{surplus[0]} is there, but "views" does not list its view.',
+            'Remove the file, or add the view to "views" in capture.json.',
         )
 
 

@@ -112,8 +112,12 @@ class Expectation:
 
 
 def _blocked(name: str) -> Problem:
-    return Problem("set", name, "This is a copy program's temporary or lock file: the copy has not finished.",
-                   "Wait for it, copy the folder again, or delete the file.")  # fmt: skip
+    return Problem(
+        "set",
+        name,
+        "This is a copy program's temporary or lock file: the copy has not finished.",
+        "Wait for it, copy the folder again, or delete the file.",
+    )
 
 
 def _what(name: str) -> str:

@@ -43,9 +43,21 @@ from meshdrop.models.formats.sidecar import (
 )
 
 __all__ = [
-    "CANONICAL_NAMES", "PICTURE_FOLDERS", "Expectation", "Options", "Problem", "Sidecar", "ViewFiles",
-    "expect", "is_blocker", "is_litter", "is_own_output", "most_bytes", "read_options",
-]  # fmt: skip
+    "CANONICAL_NAMES",
+    "PICTURE_FOLDERS",
+    "Expectation",
+    "Options",
+    "Problem",
+    "Sidecar",
+    "ViewFiles",
+    "expect",
+    "is_blocker",
+    "is_litter",
+    "is_own_output",
+    "most_bytes",
+    "read_options",
+]
+
 
 def expect(
     names: Collection[str], read: Callable[[str], bytes], limits: CaptureLimits, rigs: Rigs = NO_RIGS
@@ -205,9 +217,7 @@ class _Capture:
         return canonical_plan(self.stated, self.local, self.root, foreign=stated_elsewhere, asked=asked)
 
 
-def _quarrels(
-    mine: tuple[str, ...], ours: list[Sidecar], files: tuple[str, ...], theirs: Sidecar
-) -> Iterable[Problem]:
+def _quarrels(mine: tuple[str, ...], ours: list[Sidecar], files: tuple[str, ...], theirs: Sidecar) -> Iterable[Problem]:
     """Sidecars that contradict each other."""
     if len(mine) > 1:
         yield Problem("sidecar", mine[1], f"There are two sidecars: {mine[0]} and {mine[1]}.", "Keep the right one.")
@@ -284,9 +294,8 @@ def _find_root(kept: Collection[str], camera_roots: Collection[str]) -> tuple[st
     """
     owned = tuple(camera_roots)
     places = {
-        name: place for name in kept
-        if (place := canonical.picture_place(name)) and not place.root.startswith(owned)
-    }  # fmt: skip
+        name: place for name in kept if (place := canonical.picture_place(name)) and not place.root.startswith(owned)
+    }
     # What is not PNG is evidence only while there is nothing better.
     pictures = [place for name, place in places.items() if as_png(name) == name] or list(places.values())
     sure = {*camera_roots, *(place.root for place in pictures if place.sure)}
@@ -299,9 +308,6 @@ def _find_root(kept: Collection[str], camera_roots: Collection[str]) -> tuple[st
         return RETURNED_FOLDER, ()
     shown = listing([root or "the top folder" for root in roots])
     problem = Problem(
-        "set",
-        None,
-        f"The folder holds more than one capture: {shown}.",
-        "Drop each capture as a folder of its own.",
+        "set", None, f"The folder holds more than one capture: {shown}.", "Drop each capture as a folder of its own."
     )
     return roots[0], (problem,)

@@ -33,11 +33,7 @@ class Claim:
 
 
 def find_rig(
-    kept: Collection[str],
-    own: Mapping[str, Sidecar],
-    read: Callable[[str], bytes],
-    limits: CaptureLimits,
-    rigs: Rigs,
+    kept: Collection[str], own: Mapping[str, Sidecar], read: Callable[[str], bytes], limits: CaptureLimits, rigs: Rigs
 ) -> Claim:
     """What the folder with the names ``kept`` says of its rig; ``own`` are its capture.json files as parsed."""
     files = sorted((name for name in kept if last_of(name) == FILE), key=lambda name: (name.count("/"), name))

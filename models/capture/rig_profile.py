@@ -67,8 +67,9 @@ def parse_profile(text: bytes, file: str, limits: CaptureLimits) -> tuple[RigPro
         return None, complaints.told()
     name = table.get("rig")
     if table.get("schema") != SCHEMA or not isinstance(name, str) or not RIG_NAME.fullmatch(name):
-        complaints.add("rig", f"The file is no rig profile: schema {short(table.get('schema'))}, "
-                       f"rig {short(name)}.", _FIX)  # fmt: skip
+        complaints.add(
+            "rig", f"The file is no rig profile: schema {short(table.get('schema'))}, rig {short(name)}.", _FIX
+        )
         return None, complaints.told()
     stated = state(_cameras_of(table), complaints, limits)
     return RigProfile(name, stated, text), complaints.told()
@@ -109,10 +110,14 @@ def strangers(images: Collection[str], others: Collection[str | None], names: It
     """Photographs beside ``images`` that no camera took; ``others`` are depth and masks, which may lie there too."""
     folders = {image.rpartition("/")[0] for image in images}
     return sorted(
-        name for name in names
-        if name.rpartition("/")[0] in folders and name not in images and name not in others
-        and _suffix(name) in PHOTOGRAPHS and not is_rendered_pass(name)
-    )  # fmt: skip
+        name
+        for name in names
+        if name.rpartition("/")[0] in folders
+        and name not in images
+        and name not in others
+        and _suffix(name) in PHOTOGRAPHS
+        and not is_rendered_pass(name)
+    )
 
 
 def keys_of_pictures(stated: Sidecar) -> dict[str, set[int]]:
@@ -157,9 +162,10 @@ class _Finder:
         """Each view's file; one that is missing is expected where the others were found."""
         found = [self._one(role, path, frame) for path, frame in zip(paths, frames, strict=True)]
         elsewhere = (
-            there.rpartition("/")[0] for there, path in zip(found, paths, strict=True)
+            there.rpartition("/")[0]
+            for there, path in zip(found, paths, strict=True)
             if there and there.casefold() != path.casefold()
-        )  # fmt: skip
+        )
         moved = next(elsewhere, None)
         return [there or _moved(path, moved) for there, path in zip(found, paths, strict=True)]
 

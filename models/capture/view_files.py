@@ -107,8 +107,8 @@ def _frame_problems(stated: Sidecar, views: tuple[ViewFiles, ...]) -> Iterable[P
             yield Problem(
                 "sidecar",
                 None,
-                f"\"{role}\" is true, but frame {lacking[0]} has no {key}.",
-                f"Add {key} to every frame, or set \"{role}\" to false.",
+                f'"{role}" is true, but frame {lacking[0]} has no {key}.',
+                f'Add {key} to every frame, or set "{role}" to false.',
             )
 
 

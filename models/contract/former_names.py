@@ -16,13 +16,24 @@ from types import ModuleType
 FORMER = {
     f"models.{before}": f"meshdrop.models.{now}"
     for before, now in {
-        "base": "contract.base", "options": "contract.options", "stages": "contract.stages",
-        "capture": "capture.capture", "masks": "capture.masks", "cameras": "formats.cameras",
-        "limits": "files.limits", "problem": "files.problem", "provenance": "measure.provenance",
-        "mesh": "mesh.mesh", "mesh_pbr": "mesh.pbr", "mesh_cleaning": "mesh.cleaning", "topology": "mesh.topology",
-        "radiance_hdr": "mesh.radiance_hdr", "raster": "raster", "raster.render": "raster.render",
+        "base": "contract.base",
+        "options": "contract.options",
+        "stages": "contract.stages",
+        "capture": "capture.capture",
+        "masks": "capture.masks",
+        "cameras": "formats.cameras",
+        "limits": "files.limits",
+        "problem": "files.problem",
+        "provenance": "measure.provenance",
+        "mesh": "mesh.mesh",
+        "mesh_pbr": "mesh.pbr",
+        "mesh_cleaning": "mesh.cleaning",
+        "topology": "mesh.topology",
+        "radiance_hdr": "mesh.radiance_hdr",
+        "raster": "raster",
+        "raster.render": "raster.render",
     }.items()
-}  # fmt: skip
+}
 
 
 class _Finder(MetaPathFinder, Loader):

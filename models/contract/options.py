@@ -25,8 +25,12 @@ class WrongSettings(ValueError):
 
 
 def checked(
-    model: str, kind: type[T], values: Mapping[str, Any], limits: Mapping[str, tuple[int, int]],
-    choices: Mapping[str, tuple[str, ...]] = _NO_CHOICES, texts: Collection[str] = (),
+    model: str,
+    kind: type[T],
+    values: Mapping[str, Any],
+    limits: Mapping[str, tuple[int, int]],
+    choices: Mapping[str, tuple[str, ...]] = _NO_CHOICES,
+    texts: Collection[str] = (),
 ) -> T:
     """``kind``, a dataclass with defaults, from the plain ``values`` of an operator.
 

@@ -34,17 +34,23 @@ BUILT_IN: dict[str, ModelEntry] = {
     entry.name: entry
     for entry in (
         ModelEntry(
-            "fusion", "depth fusion and baked photographs; any CPU", "meshdrop.models.fusion.model:Fusion",
+            "fusion",
+            "depth fusion and baked photographs; any CPU",
+            "meshdrop.models.fusion.model:Fusion",
             "meshdrop.models.fusion.settings:FusionSettings",
         ),
         ModelEntry(
-            "nvdiffrec", "inverse rendering; needs CUDA", "meshdrop.models.nvdiffrec.model:Nvdiffrec",
+            "nvdiffrec",
+            "inverse rendering; needs CUDA",
+            "meshdrop.models.nvdiffrec.model:Nvdiffrec",
             "meshdrop.models.nvdiffrec.settings:NvdiffrecSettings",
             ("nvdiffrast: NVIDIA's own licence, research and evaluation only",),
         ),
         ModelEntry(
-            "reconviagen", "TRELLIS-VGGT generative reconstruction; needs CUDA and weights",
-            "meshdrop.models.reconviagen.model:Reconviagen", "meshdrop.models.reconviagen.settings:ReconviagenSettings",
+            "reconviagen",
+            "TRELLIS-VGGT generative reconstruction; needs CUDA and weights",
+            "meshdrop.models.reconviagen.model:Reconviagen",
+            "meshdrop.models.reconviagen.settings:ReconviagenSettings",
             (
                 "VGGT's weights, and what was derived from them: CC BY-NC 4.0, no commercial use",
                 'export = "to_glb" needs nvdiffrast and diff-gaussian-rasterization: research only',
@@ -93,7 +99,8 @@ def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel
     except (ImportError, AttributeError, OSError) as error:
         raise ModelUnavailable(
             f"{name} could not be loaded from {target}: {error}",
-            "install what it needs, or correct `custom_models` in the settings" if name in custom
+            "install what it needs, or correct `custom_models` in the settings"
+            if name in custom
             else "install the program's packages again: make install",
         ) from error
     if not (isinstance(found, type) and issubclass(found, ReconstructionModel)):

@@ -41,8 +41,12 @@ class CaptureFolder:
         with self.opened(name) as file:
             size = os.fstat(file).st_size
             if size > most:
-                raise _refused("too_big", name, f"The file is {size:,} bytes; the limit is {most:,}.",
-                               "Send a smaller file, or raise the limit in the settings.")  # fmt: skip
+                raise _refused(
+                    "too_big",
+                    name,
+                    f"The file is {size:,} bytes; the limit is {most:,}.",
+                    "Send a smaller file, or raise the limit in the settings.",
+                )
             content = _read_up_to(file, most + 1)
         if len(content) != size:
             raise _refused("changed", name, "The file changed while it was read.", "Copy the folder again.")

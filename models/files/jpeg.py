@@ -183,6 +183,9 @@ def _frame(header: bytes, limits: CaptureLimits) -> JpegInfo:
     low, high = limits.min_side, limits.max_side
     if not (low <= width <= high and low <= height <= high) or width * height > limits.max_pixels:
         allowed = f"{low} to {high} a side and {limits.max_pixels // 10**6} million in all"
-        raise _FlawError("dims", f"The picture is {width} x {height} pixels; {allowed} are allowed.",
-                         "Send pictures of another size, with intrinsics to match.")  # fmt: skip
+        raise _FlawError(
+            "dims",
+            f"The picture is {width} x {height} pixels; {allowed} are allowed.",
+            "Send pictures of another size, with intrinsics to match.",
+        )
     return JpegInfo(width, height)

@@ -17,15 +17,38 @@ RETURNED_FOLDER = "capture/"
 RECEIPT = "receipt.json"
 
 LITTER_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", ".localized", "icon\r"})
-LITTER_FOLDERS = frozenset({
-    "@eadir", "__macosx", "#recycle", "@recycle", ".snapshot", ".snapshots", "lost+found", "$recycle.bin",
-    "system volume information", ".trashes", ".spotlight-v100", ".fseventsd", ".git",
-})  # fmt: skip
+LITTER_FOLDERS = frozenset(
+    {
+        "@eadir",
+        "__macosx",
+        "#recycle",
+        "@recycle",
+        ".snapshot",
+        ".snapshots",
+        "lost+found",
+        "$recycle.bin",
+        "system volume information",
+        ".trashes",
+        ".spotlight-v100",
+        ".fseventsd",
+        ".git",
+    }
+)
 
 _BLOCKER_SUFFIXES = (
-    ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".uploading", ".copying",
-    ".inprogress", ".lock", ".lck",
-)  # fmt: skip
+    ".part",
+    ".partial",
+    ".filepart",
+    ".tmp",
+    ".temp",
+    ".crdownload",
+    ".download",
+    ".uploading",
+    ".copying",
+    ".inprogress",
+    ".lock",
+    ".lck",
+)
 _BLOCKER_PREFIXES = ("~syncthing~", ".syncthing.", ".goutputstream-", ".fuse_hidden", ".~lock.", ".~tmp~", "~$")
 _BLOCKER_FOLDER = re.compile(r"(?i).*[-_.]lock")
 #: rsync writes ``.front.png.Ab12Cd`` and renames it at the end.

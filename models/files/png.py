@@ -26,9 +26,7 @@ SMALLEST_BYTES = 67
 
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
-_BIT_DEPTHS = {
-    _GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16),
-}  # fmt: skip
+_BIT_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
 #: (bit depth, colour type) that each kind of picture may have.
 ALLOWED_FORMATS: dict[Kind, tuple[tuple[int, int], ...]] = {
     "image": ((8, _RGB), (8, _RGBA)),
@@ -164,9 +162,17 @@ def _walk(content: memoryview, kind: Kind, limits: CaptureLimits) -> _Header:
 def _what_it_is(head: bytes) -> str:
     if not head.strip(b"\0"):
         return "The file is empty or starts with zeros: the copy did not finish."
-    known = ((b"\xff\xd8\xff", "a JPEG"), (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"), (b"GIF8", "a GIF"),
-             (b"BM", "a BMP"), (b"%!PS", "PostScript"), (b"PK\3\4", "a zip archive"), (b"v/1\x01", "an OpenEXR image"),
-             (b"\x93NUMPY", "a NumPy array"))  # fmt: skip
+    known = (
+        (b"\xff\xd8\xff", "a JPEG"),
+        (b"II*\0", "a TIFF"),
+        (b"MM\0*", "a TIFF"),
+        (b"GIF8", "a GIF"),
+        (b"BM", "a BMP"),
+        (b"%!PS", "PostScript"),
+        (b"PK\3\4", "a zip archive"),
+        (b"v/1\x01", "an OpenEXR image"),
+        (b"\x93NUMPY", "a NumPy array"),
+    )
     name = next((name for magic, name in known if head.startswith(magic)), None)
     return f"The file is {name}, not a PNG." if name else "The file is not a PNG."
 

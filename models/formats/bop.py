@@ -46,8 +46,10 @@ def read(folder: Folder) -> Cameras:
             complaints.add("sidecar", "The pictures have different values of depth_scale.", "Write depth in one unit.")
     stated = Sidecar(
         frames=() if complaints.count else tuple(frames),
-        camera_axes="opencv", pose="world_to_camera", depth_unit_m=next(iter(units)) / 1000 if units else None,
-    )  # fmt: skip
+        camera_axes="opencv",
+        pose="world_to_camera",
+        depth_unit_m=next(iter(units)) / 1000 if units else None,
+    )
     return Cameras("bop", (FILE,), stated, complaints.told(), notes=_notes(folder))
 
 

@@ -76,8 +76,12 @@ class Camera:
         """The same camera for an image resized by ``factor`` in both directions."""
         return replace(
             self,
-            width=round(self.width * factor), height=round(self.height * factor),
-            fx=self.fx * factor, fy=self.fy * factor, cx=self.cx * factor, cy=self.cy * factor,
+            width=round(self.width * factor),
+            height=round(self.height * factor),
+            fx=self.fx * factor,
+            fy=self.fy * factor,
+            cx=self.cx * factor,
+            cy=self.cy * factor,
         )
 
 

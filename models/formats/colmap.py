@@ -38,10 +38,19 @@ _MODELS = {
 }
 #: Of models that are refused, how many numbers follow: without that the next camera cannot be found.
 _OTHERS = {
-    5: ("OPENCV_FISHEYE", 8), 7: ("FOV", 5), 8: ("SIMPLE_RADIAL_FISHEYE", 4), 9: ("RADIAL_FISHEYE", 5),
-    10: ("THIN_PRISM_FISHEYE", 12), 11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16), 12: ("SIMPLE_DIVISION", 4),
-    13: ("DIVISION", 5), 14: ("SIMPLE_FISHEYE", 3), 15: ("FISHEYE", 4), 16: ("EUCM", 6), 17: ("EQUIRECTANGULAR", 2),
-}  # fmt: skip
+    5: ("OPENCV_FISHEYE", 8),
+    7: ("FOV", 5),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4),
+    9: ("RADIAL_FISHEYE", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    12: ("SIMPLE_DIVISION", 4),
+    13: ("DIVISION", 5),
+    14: ("SIMPLE_FISHEYE", 3),
+    15: ("FISHEYE", 4),
+    16: ("EUCM", 6),
+    17: ("EQUIRECTANGULAR", 2),
+}
 _SIZES = {**{key: len(names) for key, (_, names) in _MODELS.items()}, **{key: n for key, (_, n) in _OTHERS.items()}}
 _NAMES = {**{key: name for key, (name, _) in _MODELS.items()}, **{key: name for key, (name, _) in _OTHERS.items()}}
 _NUMBERS = {name: key for key, name in _NAMES.items()}
@@ -398,8 +407,11 @@ def _frames(
     frames = []
     for image, name in zip(images, names, strict=True):
         if name is None:
-            complaints.add("sidecar", f"The picture {image.name!r:.60} is no path inside the capture to a PNG or JPEG.",
-                           "Name pictures relative to images/, as front.png.")  # fmt: skip
+            complaints.add(
+                "sidecar",
+                f"The picture {image.name!r:.60} is no path inside the capture to a PNG or JPEG.",
+                "Name pictures relative to images/, as front.png.",
+            )
             continue
         intrinsics = _intrinsics(image, cameras, complaints)
         matrix = _matrix(image, complaints)

@@ -46,10 +46,14 @@ class Folder:
     def picture(self, stem: str, suffixes: Iterable[str] = ("png", "jpg", "jpeg")) -> str | None:
         """The file ``stem`` with one of these endings, as it is written in the folder."""
         return next(
-            (name for suffix in suffixes for name in (f"{stem}.{suffix}", f"{stem}.{suffix.upper()}")
-             if name in self.names),
+            (
+                name
+                for suffix in suffixes
+                for name in (f"{stem}.{suffix}", f"{stem}.{suffix.upper()}")
+                if name in self.names
+            ),
             None,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _MAKES = "Meshdrop makes meshes out of photographs"
 _SOURCES = "Drop the photographs and cameras that it was made of."
 _FRAMES = f"Take single pictures out of it as PNG. {_COLMAP}"
 
+
 @dataclass(frozen=True)
 class _Kind:
     """What files with these endings are, why that is not enough, and what to do."""
@@ -28,22 +29,44 @@ class _Kind:
 
 #: In the order in which they are told.
 _KINDS = (
-    _Kind((".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".r3d"), "an archive", "Meshdrop reads folders",
-          "Unpack it, and drop the folder that comes out."),
-    _Kind((".heic", ".heif"), "an HEIC photograph",
-          "Meshdrop reads PNG and JPEG, and it comes without its camera's pose", f"Save it as PNG or JPEG. {_COLMAP}"),
-    _Kind((".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg"), "a video",
-          "Meshdrop needs photographs whose cameras are known", _FRAMES),
-    _Kind((".glb", ".gltf", ".obj", ".stl", ".fbx", ".usdz", ".usd", ".dae", ".3mf"), "a finished mesh", _MAKES,
-          _SOURCES),
-    _Kind((".ply", ".las", ".laz", ".e57", ".pts", ".xyz", ".pcd", ".splat", ".spz"), "a finished mesh or point cloud",
-          _MAKES, _SOURCES),
-)  # fmt: skip
+    _Kind(
+        (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".r3d"),
+        "an archive",
+        "Meshdrop reads folders",
+        "Unpack it, and drop the folder that comes out.",
+    ),
+    _Kind(
+        (".heic", ".heif"),
+        "an HEIC photograph",
+        "Meshdrop reads PNG and JPEG, and it comes without its camera's pose",
+        f"Save it as PNG or JPEG. {_COLMAP}",
+    ),
+    _Kind(
+        (".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg"),
+        "a video",
+        "Meshdrop needs photographs whose cameras are known",
+        _FRAMES,
+    ),
+    _Kind(
+        (".glb", ".gltf", ".obj", ".stl", ".fbx", ".usdz", ".usd", ".dae", ".3mf"), "a finished mesh", _MAKES, _SOURCES
+    ),
+    _Kind(
+        (".ply", ".las", ".laz", ".e57", ".pts", ".xyz", ".pcd", ".splat", ".spz"),
+        "a finished mesh or point cloud",
+        _MAKES,
+        _SOURCES,
+    ),
+)
 #: Files of cameras that are known and not read, by name: what they are of.
 _NOT_READ = {
-    "cameras.xml": "Metashape", "registration.csv": "RealityScan", "sfm.json": "Meshroom", "cameras.sfm": "Meshroom",
-    "reconstruction.json": "OpenSfM", "groundtruth.txt": "TUM RGB-D", "bundler.out": "Bundler",
-}  # fmt: skip
+    "cameras.xml": "Metashape",
+    "registration.csv": "RealityScan",
+    "sfm.json": "Meshroom",
+    "cameras.sfm": "Meshroom",
+    "reconstruction.json": "OpenSfM",
+    "groundtruth.txt": "TUM RGB-D",
+    "bundler.out": "Bundler",
+}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dng", ".cr2", ".nef", ".raw")
 
 

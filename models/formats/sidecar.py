@@ -38,9 +38,20 @@ PRIORITY_RANGE = (-100, 100)
 OWN_SIDECAR = "capture.json"
 #: Keys of ``capture.json`` that are ours.
 OWN_KEYS = (
-    "version", "rig", "views", "frames", "camera_axes", "pose", "depth_unit_m",
-    "depth", "coarse_depth", "mask", "models", "priority", "labels",
-)  # fmt: skip
+    "version",
+    "rig",
+    "views",
+    "frames",
+    "camera_axes",
+    "pose",
+    "depth_unit_m",
+    "depth",
+    "coarse_depth",
+    "mask",
+    "models",
+    "priority",
+    "labels",
+)
 #: Keys of nerfstudio and instant-ngp that carry intrinsics; globally or per frame.
 INTRINSIC_KEYS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
 FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
@@ -52,9 +63,22 @@ CAMERA_KEYS = ("frames", "applied_transform", *INTRINSIC_KEYS)
 SCALE_KEYS = ("applied_transform", "applied_scale", "depth_unit_scale_factor", "integer_depth_scale")
 #: Keys of theirs that mean nothing here and are passed over.
 PASSED_OVER_KEYS = (
-    "camera_model", "is_fisheye", "aabb", "aabb_scale", "scale", "offset", "ply_file_path", "orientation_override",
-    "enable_depth_loading", "train_filenames", "val_filenames", "test_filenames", "name", "rotation", "up",
-)  # fmt: skip
+    "camera_model",
+    "is_fisheye",
+    "aabb",
+    "aabb_scale",
+    "scale",
+    "offset",
+    "ply_file_path",
+    "orientation_override",
+    "enable_depth_loading",
+    "train_filenames",
+    "val_filenames",
+    "test_filenames",
+    "name",
+    "rotation",
+    "up",
+)
 KNOWN_KEYS = OWN_KEYS + INTRINSIC_KEYS + DISTORTION_KEYS + SCALE_KEYS + PASSED_OVER_KEYS
 #: nerfstudio says ``depth_file_path``, instant-ngp ``depth_path``.
 DEPTH_PATH_KEYS = ("depth_file_path", "depth_path")
@@ -223,7 +247,7 @@ def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], where: str, 
         if key not in known:
             # Comparing costs a thousand times as much as reading: only for those that are told.
             near = [] if complaints.full or len(key) > _LONGEST_KEY else difflib.get_close_matches(key, list(known), 1)
-            hint = f"Did you mean {near[0]!r}?" if near else "Put data of your own under \"labels\"."
+            hint = f"Did you mean {near[0]!r}?" if near else 'Put data of your own under "labels".'
             complaints.add("sidecar", f"{where}{key!r:.60} is not a key that Meshdrop knows.", hint)
 
 
@@ -324,8 +348,8 @@ def _refuse_two_rigs(table: Mapping[str, Any], stated: Sidecar, complaints: Comp
         asked = f"the rig {stated.rig}" if stated.rig else "the canonical rig"
         complaints.add(
             "sidecar",
-            f"The file states cameras under \"frames\" and asks for {asked} too.",
-            "Keep \"frames\", or keep \"rig\" and \"views\".",
+            f'The file states cameras under "frames" and asks for {asked} too.',
+            'Keep "frames", or keep "rig" and "views".',
         )
     elif stated.rig is not None and stated.views is not None:
         wrong("views", list(stated.views), "left out: the stored rig says which views there are", complaints)
@@ -365,7 +389,7 @@ def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLim
     if not limits.min_views <= len(value) <= limits.max_entries:
         complaints.add(
             "set",
-            f"\"frames\" lists {len(value)} views; a capture has {limits.min_views} to {limits.max_entries}.",
+            f'"frames" lists {len(value)} views; a capture has {limits.min_views} to {limits.max_entries}.',
             "Take more views." if len(value) < limits.min_views else "Send fewer views.",
         )
         return ()
@@ -406,11 +430,11 @@ def _path(frame: Mapping[str, Any], key: str, where: str, complaints: Complaints
         return None
     name = f"{where}.{key}"
     if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 1024:
-        wrong(name, value, "a relative path such as \"images/front.png\"", complaints)
+        wrong(name, value, 'a relative path such as "images/front.png"', complaints)
         return None
     parts = _inside(value)
     if parts is None:
-        wrong(name, value, "a path inside the capture: relative, forward slashes, no \"..\"", complaints)
+        wrong(name, value, 'a path inside the capture: relative, forward slashes, no ".."', complaints)
         return None
     stem, dot, suffix = parts[-1].rpartition(".")
     if not (stem and dot) or suffix.isdigit():

@@ -40,16 +40,28 @@ class Fusion(ReconstructionModel):
         with run.stage("surface", 45):
             shape = extraction.extract(field, self.options.max_faces)
         mesh, unseen_fraction, facts = dress(
-            capture, views, grid.world(shape.vertices), shape.faces, self.options.texture_size,
-            self.options.solve_passes, run,
+            capture,
+            views,
+            grid.world(shape.vertices),
+            shape.faces,
+            self.options.texture_size,
+            self.options.solve_passes,
+            run,
         )
         self.report_progress(100, "done")
         figures = {
-            "seconds": run.seconds, "cpu_seconds": run.cpu_seconds, "settings": asdict(self.options),
-            "voxel_m": grid.voxel, "grid": list(grid.shape), "blocks_computed": blocks,
+            "seconds": run.seconds,
+            "cpu_seconds": run.cpu_seconds,
+            "settings": asdict(self.options),
+            "voxel_m": grid.voxel,
+            "grid": list(grid.shape),
+            "blocks_computed": blocks,
             "depth_noise_m": [view.noise for view in views],
-            "faces_extracted": shape.extracted_faces, "faces": len(shape.faces), "vertices": len(shape.vertices),
-            "simplify_cost_voxels4": shape.cost, **facts,
+            "faces_extracted": shape.extracted_faces,
+            "faces": len(shape.faces),
+            "vertices": len(shape.vertices),
+            "simplify_cost_voxels4": shape.cost,
+            **facts,
         }
         notes = _notes(capture, views)
         if facts["texels"] != self.options.texture_size:

@@ -116,8 +116,13 @@ def measure(
 
 
 def _measure_model(
-    name: str, folder: Path, listed: Collection[str] | None, capture: Capture | None, held_out: Collection[str],
-    out_dir: Path, report_share: Progress,
+    name: str,
+    folder: Path,
+    listed: Collection[str] | None,
+    capture: Capture | None,
+    held_out: Collection[str],
+    out_dir: Path,
+    report_share: Progress,
 ) -> tuple[ModelMeasurement, list[Tiles]]:
     """One model's figures and its cells of the contact sheet (none when its files are bad or there is no capture)."""
     try:

@@ -141,23 +141,24 @@ def _document(content: GlbContent, views: list[dict[str, int]], length: int, ind
         "images": [{"name": "texture", "bufferView": 4, "mimeType": content.image_type}],
         # an atlas must not repeat: its borders belong to different charts
         "samplers": [
-            {
-                "magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR,
-                "wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE,
-            }
+            {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}
         ],
         "buffers": [{"byteLength": length}],
         "bufferViews": views,
         "accessors": [
             {
-                "bufferView": 0, "componentType": 5126, "count": count, "type": "VEC3",
-                "min": content.positions.min(axis=0).tolist(), "max": content.positions.max(axis=0).tolist(),
+                "bufferView": 0,
+                "componentType": 5126,
+                "count": count,
+                "type": "VEC3",
+                "min": content.positions.min(axis=0).tolist(),
+                "max": content.positions.max(axis=0).tolist(),
             },
             {"bufferView": 1, "componentType": 5126, "count": count, "type": "VEC3"},
             {"bufferView": 2, "componentType": 5126, "count": count, "type": "VEC2"},
             {"bufferView": 3, "componentType": index_type, "count": content.indices.size, "type": "SCALAR"},
         ],
-    }  # fmt: skip
+    }
 
 
 def _add_material(document: dict[str, Any], content: GlbContent) -> None:

@@ -105,11 +105,19 @@ def _summary(judged: dict[str, ValidatorReply]) -> Validation:
     errors, warnings, infos, hints = map(sum, zip(*(one.counts for one in judged.values()), strict=True))
     messages = [
         ValidationMessage(name, SEVERITIES[told["severity"]], told["code"], told["message"], told["pointer"])
-        for name, one in judged.items() for told in one.messages
-    ]  # fmt: skip
+        for name, one in judged.items()
+        for told in one.messages
+    ]
     last = list(judged.values())[-1]
     return Validation(
-        "failed" if errors else "passed", tuple(judged), errors, warnings, infos, hints,
+        "failed" if errors else "passed",
+        tuple(judged),
+        errors,
+        warnings,
+        infos,
+        hints,
         any(one.truncated for one in judged.values()),
-        tuple(sorted(messages, key=lambda one: SEVERITIES.index(one.severity))[:SHOWN]), last.by, last.version,
-    )  # fmt: skip
+        tuple(sorted(messages, key=lambda one: SEVERITIES.index(one.severity))[:SHOWN]),
+        last.by,
+        last.version,
+    )

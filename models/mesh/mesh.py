@@ -21,12 +21,23 @@ from meshdrop.models.mesh.obj import encode_mtl, encode_obj
 from meshdrop.models.mesh.ply import encode_ply
 
 __all__ = [
-    "MESH_FILES", "MeshError", "TexturedMesh", "decode_picture", "glb_with_jpeg", "read_glb", "read_mesh",
-    "welded_mesh", "write_all", "write_glb", "write_obj", "write_ply",
-]  # fmt: skip
+    "MESH_FILES",
+    "MeshError",
+    "TexturedMesh",
+    "decode_picture",
+    "glb_with_jpeg",
+    "read_glb",
+    "read_mesh",
+    "welded_mesh",
+    "write_all",
+    "write_glb",
+    "write_obj",
+    "write_ply",
+]
 
 #: Everything ``write_all`` leaves in a model's folder, in this order; the writer and every check use this list.
 MESH_FILES = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.ply", "texture.png", "texture_seen.png")
+
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -197,7 +208,10 @@ def glb_with_jpeg(mesh: TexturedMesh, jpeg: bytes) -> bytes:
 
 
 def _glb(
-    mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, extras: Mapping[str, Any],
+    mesh: TexturedMesh,
+    normals: NDArray[np.float32],
+    picture: bytes,
+    extras: Mapping[str, Any],
     picture_type: str = "image/png",
 ) -> bytes:
     texcoords, corner = _distinct_texcoords(mesh.uv)

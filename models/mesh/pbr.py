@@ -87,7 +87,8 @@ def read_material(path: Path) -> Material:
         surface = document["materials"][0]
         metallic_roughness = surface["pbrMetallicRoughness"]
         named = [
-            metallic_roughness["baseColorTexture"], metallic_roughness["metallicRoughnessTexture"],
+            metallic_roughness["baseColorTexture"],
+            metallic_roughness["metallicRoughnessTexture"],
             surface["normalTexture"],
         ]
         factors = [metallic_roughness.get(name, 1.0) for name in ("metallicFactor", "roughnessFactor")]

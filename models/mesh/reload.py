@@ -36,10 +36,23 @@ MIN_TEXTURED_SHARE = 0.99
 AGREEMENT = 1e-5
 
 PLY_TYPES = {
-    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
-    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
-    "float": "f4", "double": "f8", "float32": "f4", "float64": "f8",
-}  # fmt: skip
+    "char": "i1",
+    "uchar": "u1",
+    "short": "i2",
+    "ushort": "u2",
+    "int": "i4",
+    "uint": "u4",
+    "int8": "i1",
+    "uint8": "u1",
+    "int16": "i2",
+    "uint16": "u2",
+    "int32": "i4",
+    "uint32": "u4",
+    "float": "f4",
+    "double": "f8",
+    "float32": "f4",
+    "float64": "f8",
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,7 @@ def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[Me
 
 def _expected(folder: Path, listed: Collection[str] | None) -> tuple[str, ...]:
     """The files to read; raises ``MeshError`` when the list is not of those, or not of all of those, that lie there."""
+
     def is_there(name: str) -> bool:
         return name in (listed or ()) or (folder / name).exists()
 

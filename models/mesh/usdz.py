@@ -56,8 +56,10 @@ def _write_layer(path: Path, mesh: TexturedMesh, material: Material | None, extr
     surface = _define_surface(stage, mesh)
     _define_material(stage, mesh, material)
     UsdShade.MaterialBindingAPI.Apply(surface.GetPrim()).Bind(UsdShade.Material.Get(stage, _MATERIAL))
-    stage.GetRootLayer().customLayerData = {"generator": str(extras.get("generator", "meshdrop")),
-                                            "asset": _plain(extras)}  # fmt: skip
+    stage.GetRootLayer().customLayerData = {
+        "generator": str(extras.get("generator", "meshdrop")),
+        "asset": _plain(extras),
+    }
     stage.GetRootLayer().Save()
 
 
@@ -143,8 +145,9 @@ def prove(path: Path, mesh: TexturedMesh, pictures: int) -> None:
         raise MeshError(f"{path.name} is not in metres with +Y up")
     found = [
         UsdShade.Shader(prim).GetInput("file").Get().resolvedPath
-        for prim in stage.Traverse() if UsdShade.Shader(prim) and UsdShade.Shader(prim).GetInput("file")
-    ]  # fmt: skip
+        for prim in stage.Traverse()
+        if UsdShade.Shader(prim) and UsdShade.Shader(prim).GetInput("file")
+    ]
     if len(found) != pictures or not all(found):
         raise MeshError(f"{path.name} shows {sum(map(bool, found))} of {pictures} textures")
 

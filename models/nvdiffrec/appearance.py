@@ -23,7 +23,7 @@ from meshdrop.models.nvdiffrec.shading import (
     shade,
     shading_normal,
     srgb_to_linear,
-)  # fmt: skip
+)
 from meshdrop.models.raster.differentiable import Raster
 
 #: Texels of the light: one is eleven degrees wide.
@@ -127,7 +127,12 @@ class Lit:
     """
 
     def __init__(
-        self, start: Tensor, pixels: float, attached: bool, optics: Optics, weights: Weights,
+        self,
+        start: Tensor,
+        pixels: float,
+        attached: bool,
+        optics: Optics,
+        weights: Weights,
         priors: LitWeights | None = None,
     ) -> None:
         self.attached, self._optics = attached, optics
@@ -171,7 +176,8 @@ class Lit:
         relative = torch.exp(self.light - self.light.detach().mean())
         return unit * (
             self._weights.texture * roughness(self.kd - self._start)
-            + priors.detail * roughness(self.detail) + priors.relief * roughness(self.tilt)
+            + priors.detail * roughness(self.detail)
+            + priors.relief * roughness(self.tilt)
             + priors.plain * (self.detail.square().sum() + self.tilt.square().sum())
             + self._pixels * (priors.grey * self._weights.colour * greyness(relative) + priors.even * contrast)
         )

@@ -126,12 +126,16 @@ class TinyCudaHash(nn.Module):
         self.module = tinycudann.Encoding(
             n_input_dims=3,
             encoding_config={
-                "otype": "HashGrid", "n_levels": settings.levels, "n_features_per_level": settings.features,
-                "log2_hashmap_size": settings.log2_entries, "base_resolution": settings.coarsest,
+                "otype": "HashGrid",
+                "n_levels": settings.levels,
+                "n_features_per_level": settings.features,
+                "log2_hashmap_size": settings.log2_entries,
+                "base_resolution": settings.coarsest,
                 "per_level_scale": settings.growth,
             },
-            seed=seed, dtype=torch.float32,
-        )  # fmt: skip
+            seed=seed,
+            dtype=torch.float32,
+        )
 
     def forward(self, points: Tensor) -> Tensor:
         """See ``Encoding``."""

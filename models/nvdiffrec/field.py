@@ -33,7 +33,7 @@ class MaterialField(nn.Module):
     """
 
     def __init__(
-        self, low: Tensor, high: Tensor, channels: int = 3, settings: HashSettings | None = None, seed: int = 0,
+        self, low: Tensor, high: Tensor, channels: int = 3, settings: HashSettings | None = None, seed: int = 0
     ) -> None:
         super().__init__()
         device = low.device

@@ -95,9 +95,13 @@ class Contest:
     def to_json(self) -> dict[str, Any]:
         """Plain values; a fit that broke down has no figure."""
         return {
-            "spared": list(self.spared), "captured_colours_db": _finite(self.colours_db),
-            "material_db": _finite(self.material_db), "light": "camera" if self.attached else "world",
-            "steps": self.steps, "best_step": self.best_step, "delivered": self.found is not None,
+            "spared": list(self.spared),
+            "captured_colours_db": _finite(self.colours_db),
+            "material_db": _finite(self.material_db),
+            "light": "camera" if self.attached else "world",
+            "steps": self.steps,
+            "best_step": self.best_step,
+            "delivered": self.found is not None,
         }
 
 
@@ -113,8 +117,14 @@ def too_few_views(capture: Capture) -> str | None:
 
 
 def decompose(
-    raster: Raster, capture: Capture, prepared: Sequence[RangeView], gains: NDArray[np.float32], mesh: TexturedMesh,
-    samples: int, steps: int, report: Report,
+    raster: Raster,
+    capture: Capture,
+    prepared: Sequence[RangeView],
+    gains: NDArray[np.float32],
+    mesh: TexturedMesh,
+    samples: int,
+    steps: int,
+    report: Report,
 ) -> Contest:
     """Hold the contest for ``capture`` (with views to spare) and ``mesh``, drawing at most ``samples`` samples.
 

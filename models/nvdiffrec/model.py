@@ -104,9 +104,13 @@ class Nvdiffrec(ReconstructionModel):
         contest = self._materials(capture, views, draft, outcome.preset, objection, log)
         log.finish()
         figures |= {
-            "preset": outcome.preset, "standing": {"draft": before.to_json(), "refined": after.to_json()},
-            "refine": outcome.to_json(), "stages": log.to_json()["stages"], "peak_vram_mib": self._peak_vram_mib(),
-            "faces": len(mesh.faces), "vertices": len(mesh.vertices),
+            "preset": outcome.preset,
+            "standing": {"draft": before.to_json(), "refined": after.to_json()},
+            "refine": outcome.to_json(),
+            "stages": log.to_json()["stages"],
+            "peak_vram_mib": self._peak_vram_mib(),
+            "faces": len(mesh.faces),
+            "vertices": len(mesh.vertices),
             "materials": None if contest is None else contest.to_json(),
         }
         if objection is not None:
@@ -155,12 +159,15 @@ class Nvdiffrec(ReconstructionModel):
         def tell(share: float, what: str) -> None:
             self.report_progress(AT["refine"] + share * (AT["verify"] - AT["refine"]), what)
 
-        return refine(
-            self._device(), capture, views, draft, 1 if searched else ROUNDS, self.options, log, tell
-        )
+        return refine(self._device(), capture, views, draft, 1 if searched else ROUNDS, self.options, log, tell)
 
     def _materials(
-        self, capture: Capture, views: list[RangeView], draft: ModelResult, preset: str, objection: str | None,
+        self,
+        capture: Capture,
+        views: list[RangeView],
+        draft: ModelResult,
+        preset: str,
+        objection: str | None,
         log: StageLog,
     ) -> Contest | None:
         """Whether a material and a light explain the photographs better; None when that was not found out."""

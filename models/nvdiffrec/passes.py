@@ -41,8 +41,14 @@ def plan(views: Sequence[View], samples: int) -> tuple[int, int]:
 
 
 def refine_mesh(
-    raster: Raster, views: Sequence[View], prepared: Sequence[RangeView], gains: NDArray[np.float32],
-    mesh: TexturedMesh, samples: int, iterations: int, report: Report,
+    raster: Raster,
+    views: Sequence[View],
+    prepared: Sequence[RangeView],
+    gains: NDArray[np.float32],
+    mesh: TexturedMesh,
+    samples: int,
+    iterations: int,
+    report: Report,
 ) -> Refined:
     """Pass 2 on ``mesh``, drawing at most ``samples`` samples a step."""
     side, shrink = plan(views, samples)
@@ -50,14 +56,23 @@ def refine_mesh(
     scene = build_scene(views, prepared, gains, bounds, shrink, raster.device)
     table = connections(mesh.vertices, mesh.faces, raster.device)
     run = Refinement(
-        raster, scene, draft_of(mesh, raster.device), table, shrink * footprint(views, bounds.mean(axis=0)),
-        Weights(), Schedule(iterations=iterations, samples=side),
+        raster,
+        scene,
+        draft_of(mesh, raster.device),
+        table,
+        shrink * footprint(views, bounds.mean(axis=0)),
+        Weights(),
+        Schedule(iterations=iterations, samples=side),
     )
     return run.run(report)
 
 
 def search_surface(
-    raster: Raster, views: Sequence[View], prepared: Sequence[RangeView], resolution: int, iterations: int,
+    raster: Raster,
+    views: Sequence[View],
+    prepared: Sequence[RangeView],
+    resolution: int,
+    iterations: int,
     report: Callable[[Progress], None],
 ) -> SearchResult:
     """Pass 1 from the silhouettes (and the depth, where ``views`` have any) of ``prepared``."""
@@ -68,8 +83,12 @@ def search_surface(
     bounds = np.stack([np.array(lattice.origin), far])
     scene = build_scene(views, prepared, gains, bounds, shrink, raster.device)
     return search_coarse_to_fine(
-        raster, search_views(scene), lambda cells: start_field(prepared, cells), resolution,
-        SearchSettings(steps=iterations), report,
+        raster,
+        search_views(scene),
+        lambda cells: start_field(prepared, cells),
+        resolution,
+        SearchSettings(steps=iterations),
+        report,
     )
 
 
@@ -78,8 +97,12 @@ def search_views(scene: Scene) -> SearchViews:
     rgb = scene.target / scene.mask.clamp_min(1e-3)
     has_depth = bool((scene.noise > 0).any())
     return SearchViews(
-        clip=scene.clip, camera=scene.camera, rgb=rgb.clamp(0, 1), mask=scene.mask,
-        depth=scene.depth if has_depth else None, inside=scene.inside,
+        clip=scene.clip,
+        camera=scene.camera,
+        rgb=rgb.clamp(0, 1),
+        mask=scene.mask,
+        depth=scene.depth if has_depth else None,
+        inside=scene.inside,
     )
 
 
@@ -88,16 +111,17 @@ def draft_of(mesh: TexturedMesh, device: torch.device) -> Draft:
     down = (mesh.uv * [1, -1] + [0, 1]).astype(np.float32).reshape(-1, 2)
     places, corner = np.unique(down, axis=0, return_inverse=True)
     return Draft(
-        _on(mesh.vertices, device), _on(mesh.faces, device), _on(places, device),
-        _on(corner.reshape(-1, 3).astype(np.int32), device), _on(mesh.texture.astype(np.float32) / 255, device),
+        _on(mesh.vertices, device),
+        _on(mesh.faces, device),
+        _on(places, device),
+        _on(corner.reshape(-1, 3).astype(np.int32), device),
+        _on(mesh.texture.astype(np.float32) / 255, device),
     )
 
 
 def footprint(views: Sequence[View], place: NDArray[np.float64]) -> float:
     """A pixel's width at ``place`` (3,) in metres, the median over the views."""
-    widths = [
-        float(np.linalg.norm(view.camera.centre - place)) / min(view.camera.fx, view.camera.fy) for view in views
-    ]
+    widths = [float(np.linalg.norm(view.camera.centre - place)) / min(view.camera.fx, view.camera.fy) for view in views]
     return float(np.median(widths))
 
 

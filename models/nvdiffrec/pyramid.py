@@ -26,8 +26,12 @@ def resolutions(finest: int) -> tuple[int, ...]:
 
 
 def search_coarse_to_fine(
-    raster: Raster, views: SearchViews, start_at: Callable[[int], StartField], resolution: int,
-    settings: SearchSettings | None = None, report: Callable[[Progress], None] | None = None,
+    raster: Raster,
+    views: SearchViews,
+    start_at: Callable[[int], StartField],
+    resolution: int,
+    settings: SearchSettings | None = None,
+    report: Callable[[Progress], None] | None = None,
     encoding: HashSettings | None = None,
 ) -> SearchResult:
     """Search on lattices up to ``resolution`` cells, each from what the one before found.
@@ -46,8 +50,12 @@ def search_coarse_to_fine(
         done += steps
     last, offset = results[-1], done - results[-1].steps
     return replace(
-        last, steps=total, done=sum(one.done for one in results), best_step=offset + last.best_step,
-        start_psnr=results[0].start_psnr, start_iou=results[0].start_iou,
+        last,
+        steps=total,
+        done=sum(one.done for one in results),
+        best_step=offset + last.best_step,
+        start_psnr=results[0].start_psnr,
+        start_iou=results[0].start_iou,
         rolled_back=tuple(reason for one in results for reason in one.rolled_back),
         history=tuple(entry for one in results for entry in one.history),
     )

@@ -82,8 +82,14 @@ class Refinement:
     """One run of pass 2. ``footprint`` is a pixel's width on the object in metres."""
 
     def __init__(
-        self, raster: Raster, scene: Scene, draft: Draft, table: Connections, footprint: float,
-        weights: Weights, schedule: Schedule,
+        self,
+        raster: Raster,
+        scene: Scene,
+        draft: Draft,
+        table: Connections,
+        footprint: float,
+        weights: Weights,
+        schedule: Schedule,
     ) -> None:
         self._raster, self._scene, self._table = raster, scene, table
         self._footprint, self._weights, self._schedule = footprint, weights, schedule

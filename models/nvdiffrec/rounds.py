@@ -50,7 +50,11 @@ class Outcome:
 
 
 def dressed(
-    capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int,
+    capture: Capture,
+    views: list[RangeView],
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    size: int,
     log: StageLog,
 ) -> ModelResult:
     """A closed surface with charts and the photographs' colours, as fusion makes them; ``size`` texels a side."""
@@ -62,8 +66,14 @@ def dressed(
 
 
 def refine(
-    raster: Raster, capture: Capture, views: list[RangeView], draft: ModelResult, count: int,
-    options: NvdiffrecSettings, log: StageLog, tell: Tell,
+    raster: Raster,
+    capture: Capture,
+    views: list[RangeView],
+    draft: ModelResult,
+    count: int,
+    options: NvdiffrecSettings,
+    log: StageLog,
+    tell: Tell,
 ) -> Outcome:
     """Pass 2 on ``draft``. ``count`` rounds share ``options.iterations``; the best by the photographs is the result.
 
@@ -97,8 +107,14 @@ def refine(
 
 
 def _fitting(
-    presets: list[str], raster: Raster, capture: Capture, views: list[RangeView], draft: ModelResult, steps: int,
-    log: StageLog, report: Callable[[Look], None],
+    presets: list[str],
+    raster: Raster,
+    capture: Capture,
+    views: list[RangeView],
+    draft: ModelResult,
+    steps: int,
+    log: StageLog,
+    report: Callable[[Look], None],
 ) -> Refined:
     """One round with the first of ``presets`` that fits; those that do not are taken off the list."""
     gains = np.array(draft.figures["view_gains"], np.float32)
@@ -144,10 +160,17 @@ def unfolded(vertices: Floats, before: Floats, faces: NDArray[np.int32]) -> Floa
 
 def _told(refined: Refined) -> dict[str, Any]:
     return {
-        "best_step": refined.step, "done": refined.done, "rolled_back": refined.rolled_back, "why": refined.why,
+        "best_step": refined.step,
+        "done": refined.done,
+        "rolled_back": refined.rolled_back,
+        "why": refined.why,
         "looks": [
-            {"step": look.step, "psnr": round(look.psnr, 3), "seconds": round(look.seconds, 3),
-             **{name: round(value, 1) for name, value in look.parts.items()}}
+            {
+                "step": look.step,
+                "psnr": round(look.psnr, 3),
+                "seconds": round(look.seconds, 3),
+                **{name: round(value, 1) for name, value in look.parts.items()},
+            }
             for look in refined.looks
         ],
-    }  # fmt: skip
+    }

@@ -43,13 +43,15 @@ class Samples:
 
     def only(self, views: slice | Tensor) -> Samples:
         """Some of the pictures."""
-        seen = replace(self.seen, **{
-            name: getattr(self.seen, name)[views].contiguous() for name in ("clip", "depth", "fragments", "hit")
-        })  # fmt: skip
+        seen = replace(
+            self.seen,
+            **{name: getattr(self.seen, name)[views].contiguous() for name in ("clip", "depth", "fragments", "hit")},
+        )
         cut = {
             field.name: getattr(self, field.name)[views].contiguous()
-            for field in fields(self) if field.name not in ("seen", "faces")
-        }  # fmt: skip
+            for field in fields(self)
+            if field.name not in ("seen", "faces")
+        }
         return replace(self, seen=seen, **cut)
 
     def groups(self) -> Iterator[tuple[slice, Samples]]:
@@ -80,7 +82,8 @@ def samples_of(raster: Raster, scene: Scene, mesh: TexturedMesh, side: int) -> S
         point = raster.interpolate(vertices, seen.fragments, faces)
         face = (seen.fragments[..., 3].long() - 1).clamp_min(0)
         return Samples(
-            seen, faces,
+            seen,
+            faces,
             raster.interpolate(on(down.astype(np.float32)), seen.fragments, corner_faces),
             raster.interpolate(on(normals), seen.fragments, faces),
             raster.interpolate(on(frames.tangent), seen.fragments, corner_faces),

@@ -55,8 +55,12 @@ class Scene:
 
 
 def build_scene(
-    views: Sequence[View], prepared: Sequence[RangeView], gains: Floats, bounds: NDArray[np.float64],
-    shrink: int, device: torch.device,
+    views: Sequence[View],
+    prepared: Sequence[RangeView],
+    gains: Floats,
+    bounds: NDArray[np.float64],
+    shrink: int,
+    device: torch.device,
 ) -> Scene:
     """Tensors of ``views``, cut to the object, each ``shrink`` times smaller a side (whole blocks of pixels averaged).
 
@@ -81,7 +85,10 @@ def build_scene(
     return Scene(
         clip=_tensor(np.stack([clip for clip, _ in matrices]), device),
         camera=_tensor(np.stack([pose for _, pose in matrices]), device),
-        target=stack("target"), mask=stack("mask"), depth=stack("depth"), inside=stack("inside"),
+        target=stack("target"),
+        mask=stack("mask"),
+        depth=stack("depth"),
+        inside=stack("inside"),
         noise=_tensor(np.array([ready.noise for ready in prepared]), device),
     )
 
@@ -105,8 +112,11 @@ def _window(view: View) -> tuple[slice, slice]:
 def _cut(view: View) -> View:
     y, x = _window(view)
     camera = replace(
-        view.camera, width=x.stop - x.start, height=y.stop - y.start,
-        cx=view.camera.cx - x.start, cy=view.camera.cy - y.start,
+        view.camera,
+        width=x.stop - x.start,
+        height=y.stop - y.start,
+        cx=view.camera.cx - x.start,
+        cy=view.camera.cy - y.start,
     )
     depth = None if view.depth is None else view.depth[y, x]
     return replace(view, camera=camera, rgb=view.rgb[y, x], mask=view.mask[y, x], depth=depth)
@@ -131,8 +141,11 @@ class _Small:
         height, width = whole.shape[:2]
         camera = replace(view.camera.scaled(1 / shrink), width=width, height=height)
         return cls(
-            camera, _blocks(target, shrink).mean(axis=(1, 3)), _blocks(mask, shrink).mean(axis=(1, 3)),
-            _blocks(depth, shrink).mean(axis=(1, 3)) * whole, np.ones((height, width, 1), np.float32),
+            camera,
+            _blocks(target, shrink).mean(axis=(1, 3)),
+            _blocks(mask, shrink).mean(axis=(1, 3)),
+            _blocks(depth, shrink).mean(axis=(1, 3)) * whole,
+            np.ones((height, width, 1), np.float32),
         )
 
 
@@ -162,12 +175,14 @@ def _matrices(
     depths = corners @ pose[2, :3] + pose[2, 3]
     far = max(float(depths.max()), 1e-6) / CLIP_MARGIN
     near = max(float(depths.min()) * CLIP_MARGIN, 1e-3 * far)
-    projection = np.array([
-        [2 * camera.fx / width, 0, 2 * camera.cx / width - 1, 0],
-        [0, 2 * camera.fy / height, 2 * camera.cy / height - 1, 0],
-        [0, 0, (far + near) / (far - near), -2 * far * near / (far - near)],
-        [0, 0, 1, 0],
-    ])
+    projection = np.array(
+        [
+            [2 * camera.fx / width, 0, 2 * camera.cx / width - 1, 0],
+            [0, 2 * camera.fy / height, 2 * camera.cy / height - 1, 0],
+            [0, 0, (far + near) / (far - near), -2 * far * near / (far - near)],
+            [0, 0, 1, 0],
+        ]
+    )
     return projection @ pose, pose
 
 

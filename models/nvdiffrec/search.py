@@ -126,8 +126,13 @@ class TopologySearch:
     """
 
     def __init__(
-        self, raster: Raster, views: SearchViews, start: StartField, settings: SearchSettings | None = None,
-        encoding: HashSettings | None = None, before: TopologySearch | None = None,
+        self,
+        raster: Raster,
+        views: SearchViews,
+        start: StartField,
+        settings: SearchSettings | None = None,
+        encoding: HashSettings | None = None,
+        before: TopologySearch | None = None,
     ) -> None:
         self.raster, self.views, self.settings = raster, views, settings or SearchSettings()
         device = raster.device
@@ -144,8 +149,12 @@ class TopologySearch:
         self.shape: ImplicitShape = ImplicitShape(grid, first)
         self.march = MarchingTets.fitting(grid, first)
         self.plate = ThinPlate(grid)
-        self.field: MaterialField = before.field if before is not None else MaterialField(
-            grid.points.amin(dim=0), grid.points.amax(dim=0), settings=encoding, seed=self.settings.seed
+        self.field: MaterialField = (
+            before.field
+            if before is not None
+            else MaterialField(
+                grid.points.amin(dim=0), grid.points.amax(dim=0), settings=encoding, seed=self.settings.seed
+            )
         )
         rated = [
             ([self.shape.fine], self.settings.value_rate),
@@ -228,9 +237,9 @@ class TopologySearch:
         error, iou = losses.masked_error(shot, self.views, self._backdrop)
         needs = torch.maximum(self._needs, torch.stack([mesh.vertex_count, mesh.tet_count])).double()
         parameters = torch.stack([part.detach().abs().sum() for part in self.shape.parameters()]).sum()
-        measured = torch.stack([
-            self._loss.double(), error.double(), iou.double(), mesh.real_faces.sum().double(), parameters.double(),
-        ])  # fmt: skip
+        measured = torch.stack(
+            [self._loss.double(), error.double(), iou.double(), mesh.real_faces.sum().double(), parameters.double()]
+        )
         loss, error_now, iou_now, faces, size, *room = torch.cat([measured, needs]).tolist()
         trouble = self._trouble(loss + error_now + size, int(faces), int(room[0]), int(room[1]))
         if trouble is not None:
@@ -297,8 +306,18 @@ class TopologySearch:
         first = self.history[0]
         best = next((one for one in self.history if one.trouble is None and one.step == self._best.step), first)
         return SearchResult(
-            whole.vertices, whole.faces, self.field, self.settings.steps, done, self._best.step, best.psnr, best.iou,
-            first.psnr, first.iou, tuple(self.rolled_back), tuple(self.history),
+            whole.vertices,
+            whole.faces,
+            self.field,
+            self.settings.steps,
+            done,
+            self._best.step,
+            best.psnr,
+            best.iou,
+            first.psnr,
+            first.iou,
+            tuple(self.rolled_back),
+            tuple(self.history),
         )
 
 

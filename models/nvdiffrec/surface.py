@@ -61,7 +61,8 @@ def connections(vertices: NDArray[np.floating], faces: NDArray[np.integer], devi
     table[head, slot], cotangent[head, slot] = tail, weight
     area = vertex_areas(points, faces)
     return Connections(
-        torch.from_numpy(table).to(device), torch.from_numpy(cotangent).to(device),
+        torch.from_numpy(table).to(device),
+        torch.from_numpy(cotangent).to(device),
         torch.from_numpy(area.astype(np.float32)).to(device),
     )
 

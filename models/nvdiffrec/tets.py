@@ -99,9 +99,7 @@ class TetGrid:
         ends = tets[:, EDGES].reshape(-1, 2).sort(dim=1).values
         keys, tet_edges = torch.unique(ends[:, 0] * len(number) + ends[:, 1], return_inverse=True)
         edges = torch.stack([keys // max(len(number), 1), keys % max(len(number), 1)], dim=1)
-        return cls(
-            lattice, points, number, tets.int(), edges.int(), tet_edges.reshape(-1, 6).int(), ~wanted[number],
-        )
+        return cls(lattice, points, number, tets.int(), edges.int(), tet_edges.reshape(-1, 6).int(), ~wanted[number])
 
 
 def _renumber(flat: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -149,9 +147,7 @@ def triangle_table() -> NDArray[np.int64]:
         else:
             # neighbours in the ring share a corner; a diagonal joins opposite edges, which share no face of the
             # tetrahedron, so no neighbour can put a triangle along it
-            ring = next(
-                order for rest in permutations(crossed[1:]) if _ring(order := [crossed[0], *rest])
-            )
+            ring = next(order for rest in permutations(crossed[1:]) if _ring(order := [crossed[0], *rest]))
             table[pattern, 0] = _outward(pattern, ring[:3])
             table[pattern, 1] = _outward(pattern, [ring[0], *ring[2:]])
     return table

@@ -122,7 +122,7 @@ def _with_scale(problem: Problem, layout: str) -> Problem:
     if layout != "colmap":
         return problem
     cure = "scale it (colmap model_aligner), or state in capture.json how many of its units are a metre"
-    return replace(problem, fix=f"{problem.fix} If the model's unit is not the metre, {cure}: \"applied_scale\".")
+    return replace(problem, fix=f'{problem.fix} If the model\'s unit is not the metre, {cure}: "applied_scale".')
 
 
 def _facts(view: View) -> ViewFacts:

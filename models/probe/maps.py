@@ -54,11 +54,7 @@ class ViewMap:
         valid = mask & (raw > 0)
         rows, columns = _sample(valid)
         rays = np.stack(
-            [
-                (columns + 0.5 - camera.cx) / camera.fx,
-                (camera.cy - rows - 0.5) / camera.fy,
-                np.full(rows.size, -1.0),
-            ],
+            [(columns + 0.5 - camera.cx) / camera.fx, (camera.cy - rows - 0.5) / camera.fy, np.full(rows.size, -1.0)],
             axis=1,
         )
         cell = max(1, max(camera.width, camera.height) // GRID_SIDE)
@@ -113,9 +109,7 @@ def _noise(raw: Array, valid: NDArray[np.bool_]) -> float:
 
 def pair_counts(maps: Sequence[ViewMap], poses: Sequence[Array], reading: Reading) -> NDArray[np.int64]:
     """(V, V, 3): of view i's points seen from view j, how many are consistent, violating, hidden."""
-    world = np.concatenate(
-        [_world_points(source, pose, reading) for source, pose in zip(maps, poses, strict=True)]
-    )
+    world = np.concatenate([_world_points(source, pose, reading) for source, pose in zip(maps, poses, strict=True)])
     owner = np.repeat(np.arange(len(maps)), [source.counts.size for source in maps])
     counts = np.zeros((len(maps), len(maps), 3), dtype=np.int64)
     for j, target in enumerate(maps):

@@ -56,12 +56,21 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
         raise CaptureError([_unproven()])
     capture, found = read_stated_capture(folder, limits)
     frames = [
-        _entry(found, files, camera.c2w, {
-            "w": camera.width, "h": camera.height, "fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx,
-            "cy": camera.cy,
-        })
+        _entry(
+            found,
+            files,
+            camera.c2w,
+            {
+                "w": camera.width,
+                "h": camera.height,
+                "fl_x": camera.fx,
+                "fl_y": camera.fy,
+                "cx": camera.cx,
+                "cy": camera.cy,
+            },
+        )
         for files, camera in zip(found.views, (view.camera for view in capture.views), strict=True)
-    ]  # fmt: skip
+    ]
     return MadeProfile(_profile(name, frames, found.stated, limits, require_depth), found.layout, inspection)
 
 

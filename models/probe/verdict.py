@@ -38,9 +38,8 @@ def judge(
     rest = max(rivals, default=0.0)
     lead = stated.score - rest
     facts = ProbeResult(
-        "inconclusive", "", stated, best, lead,
-        tuple(sorted(table, key=lambda score: -score.score)), view_scores,
-    )  # fmt: skip
+        "inconclusive", "", stated, best, lead, tuple(sorted(table, key=lambda score: -score.score)), view_scores
+    )
     if not stated.suffices and best is not None and _is_decisive(best):
         return _contradicted(facts, _cure(stated, best, focal_px))
     if not stated.suffices:
@@ -71,9 +70,10 @@ def second_look(first: ProbeResult, apart: Callable[[Reading], float | None]) ->
     if stated is None or ours is None:
         return first
     fitting = [
-        score for score in first.table
+        score
+        for score in first.table
         if score.reading.focal_scale == 1 and score.suffices and score.score > stated.score - CLEAR_LEAD
-    ]  # fmt: skip
+    ]
     rivals = [(apart(score.reading), score) for score in fitting if score.reading != stated.reading]
     told = [(theirs, score) for theirs, score in rivals if theirs is not None]
     if not told or len(told) < len(rivals):

@@ -7,8 +7,6 @@ triangle's pixel. The weight depends on the edge's corners: that is how a pictur
 which edge and which limits are nvdiffrast's, so that both implementations blend the same pixels.
 """
 
-
-
 from __future__ import annotations
 
 import numpy as np

@@ -8,8 +8,6 @@ coordinates (Olano and Greer 1997): with q_k = (x_k - X w_k, y_k - Y w_k) for th
 s = a_0 + a_1 + a_2, they are u = a_0 / s and v = a_1 / s (Laine et al. 2020, section 3.2).
 """
 
-
-
 from __future__ import annotations
 
 import numpy as np
@@ -40,8 +38,21 @@ def draw(clip, faces, scale, top, bottom, fragments):  # type: ignore[no-untyped
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         if inside[a] and inside[b] and inside[c]:
-            _fill(grid[a, 0], grid[a, 1], depth[a], grid[b, 0], grid[b, 1], depth[b], grid[c, 0], grid[c, 1], depth[c],
-                  f + 1, top, nearest, owner)  # fmt: skip
+            _fill(
+                grid[a, 0],
+                grid[a, 1],
+                depth[a],
+                grid[b, 0],
+                grid[b, 1],
+                depth[b],
+                grid[c, 0],
+                grid[c, 1],
+                depth[c],
+                f + 1,
+                top,
+                nearest,
+                owner,
+            )
             continue
         count = _clip(clip[a], clip[b], clip[c], polygons)
         if count < 3:

@@ -70,8 +70,16 @@ def rasterize(
     bary = np.zeros((*shape, 3), np.float32)
     depth = np.zeros(shape, np.float32)
     _scan(
-        corners, triangles, samples * camera.fx, samples * camera.fy, samples * camera.cx,
-        samples * (camera.cy - first), near, face, bary, depth,
+        corners,
+        triangles,
+        samples * camera.fx,
+        samples * camera.fy,
+        samples * camera.cx,
+        samples * (camera.cy - first),
+        near,
+        face,
+        bary,
+        depth,
     )
     return Fragments(face, bary, depth, samples)
 

@@ -35,10 +35,7 @@ class Picture:
 
 
 def render(
-    mesh: TexturedMesh,
-    camera: Camera,
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    samples: int = 4,
+    mesh: TexturedMesh, camera: Camera, background: tuple[float, float, float] = (1.0, 1.0, 1.0), samples: int = 4
 ) -> Picture:
     """The mesh unlit, in its texture's own colours, over ``background`` (sRGB 0..1).
 

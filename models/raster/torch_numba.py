@@ -67,9 +67,9 @@ class _Rasterize(Function):
         corners, triangles = _array(clip), _array(faces)
         scale = np.array([1, size[1] * cpu_rasterize.HALF, size[0] * cpu_rasterize.HALF], corners.dtype)
         fragments = np.empty((len(corners), *size, 4), corners.dtype)
-        _by_rows(fragments, lambda k, top, end: cpu_rasterize.draw(
-            corners[k], triangles, scale, top, end, fragments[k]
-        ))  # fmt: skip
+        _by_rows(
+            fragments, lambda k, top, end: cpu_rasterize.draw(corners[k], triangles, scale, top, end, fragments[k])
+        )
         drawn = torch.from_numpy(fragments)
         ctx.save_for_backward(clip, faces, drawn)
         return drawn
@@ -79,9 +79,10 @@ class _Rasterize(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         corners, triangles, fragments = map(_array, ctx.saved_tensors)
         given, pulled = _array(gradient), np.zeros_like(corners)
-        _for_each(len(corners), lambda k: cpu_rasterize.draw_gradient(
-            corners[k], triangles, fragments[k], given[k], pulled[k]
-        ))  # fmt: skip
+        _for_each(
+            len(corners),
+            lambda k: cpu_rasterize.draw_gradient(corners[k], triangles, fragments[k], given[k], pulled[k]),
+        )
         return torch.from_numpy(pulled), None, None
 
 
@@ -91,9 +92,9 @@ class _Interpolate(Function):
         ctx.save_for_backward(attribute, fragments, faces)
         values, drawn, triangles = _array(attribute), _array(fragments), _array(faces)
         out = np.empty((*drawn.shape[:3], values.shape[-1]), values.dtype)
-        _by_rows(out, lambda k, top, end: cpu_interpolate.interpolate(
-            _of(values, k), drawn[k], triangles, top, end, out[k]
-        ))  # fmt: skip
+        _by_rows(
+            out, lambda k, top, end: cpu_interpolate.interpolate(_of(values, k), drawn[k], triangles, top, end, out[k])
+        )
         return torch.from_numpy(out)
 
     @staticmethod
@@ -103,14 +104,19 @@ class _Interpolate(Function):
         given = _array(gradient)
         to_attribute = to_fragments = None
         if ctx.needs_input_grad[0]:
-            to_attribute = _scattered(values, len(drawn), lambda k, out: (
-                cpu_interpolate.attribute_gradient(drawn[k], triangles, given[k], out)
-            ))  # fmt: skip
+            to_attribute = _scattered(
+                values,
+                len(drawn),
+                lambda k, out: cpu_interpolate.attribute_gradient(drawn[k], triangles, given[k], out),
+            )
         if ctx.needs_input_grad[1]:
             pulled = np.empty_like(drawn)
-            _by_rows(pulled, lambda k, top, end: cpu_interpolate.barycentric_gradient(
-                _of(values, k), drawn[k], triangles, given[k], top, end, pulled[k]
-            ))  # fmt: skip
+            _by_rows(
+                pulled,
+                lambda k, top, end: cpu_interpolate.barycentric_gradient(
+                    _of(values, k), drawn[k], triangles, given[k], top, end, pulled[k]
+                ),
+            )
             to_fragments = torch.from_numpy(pulled)
         return to_attribute, to_fragments, None
 
@@ -131,14 +137,15 @@ class _Texture(Function):
         given = _array(gradient)
         to_image = to_uv = None
         if ctx.needs_input_grad[0]:
-            to_image = _scattered(texels, len(places), lambda k, out: (
-                cpu_texture.image_gradient(places[k], given[k], out)
-            ))  # fmt: skip
+            to_image = _scattered(
+                texels, len(places), lambda k, out: cpu_texture.image_gradient(places[k], given[k], out)
+            )
         if ctx.needs_input_grad[1]:
             pulled = np.empty_like(places)
-            _by_rows(pulled, lambda k, top, end: cpu_texture.uv_gradient(
-                _of(texels, k), places[k], given[k], top, end, pulled[k]
-            ))  # fmt: skip
+            _by_rows(
+                pulled,
+                lambda k, top, end: cpu_texture.uv_gradient(_of(texels, k), places[k], given[k], top, end, pulled[k]),
+            )
             to_uv = torch.from_numpy(pulled)
         return to_image, to_uv
 
@@ -149,9 +156,9 @@ class _Antialias(Function):
         ctx.save_for_backward(colour, fragments, clip, faces)
         plain, drawn, corners, triangles = map(_array, (colour, fragments, clip, faces))
         out = plain.copy()
-        ctx.blends = _for_each(len(plain), lambda k: cpu_antialias.blend(
-            plain[k], drawn[k], corners[k], triangles, opposite, out[k]
-        ))  # fmt: skip
+        ctx.blends = _for_each(
+            len(plain), lambda k: cpu_antialias.blend(plain[k], drawn[k], corners[k], triangles, opposite, out[k])
+        )
         return torch.from_numpy(out)
 
     @staticmethod
@@ -222,9 +229,10 @@ def _by_rows(pictures: Array, work: Callable[[int, int, int], None]) -> None:
     """Call ``work(picture, top, end)`` for bands of rows of ``pictures`` (N, H, ...), one band a thread at least."""
     count, height = pictures.shape[:2]
     bands = min(height, -(-torch.get_num_threads() // count))
-    _for_each(count * bands, lambda job: work(
-        job // bands, job % bands * height // bands, (job % bands + 1) * height // bands
-    ))  # fmt: skip
+    _for_each(
+        count * bands,
+        lambda job: work(job // bands, job % bands * height // bands, (job % bands + 1) * height // bands),
+    )
 
 
 def _for_each(count: int, work: Callable[[int], Any]) -> list[Any]:

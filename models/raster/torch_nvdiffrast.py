@@ -65,9 +65,12 @@ class NvdiffrastRaster:
         if faces not in self._topology:
             self._topology[faces] = self._dr.antialias_construct_topology_hash(faces.contiguous())
         smooth: Tensor = self._dr.antialias(
-            _aligned(colour), _aligned(fragments), _aligned(clip), faces.contiguous(),
+            _aligned(colour),
+            _aligned(fragments),
+            _aligned(clip),
+            faces.contiguous(),
             topology_hash=self._topology[faces],
-        )  # fmt: skip
+        )
         return smooth
 
     def _check_device(self, tensor: Tensor) -> None:

@@ -79,9 +79,7 @@ def fill_from_pth(network: nn.Module, path: Path, device: torch.device) -> None:
     _fill(network, set(tensors), tensors.__getitem__, path, device)
 
 
-def _fill(
-    network: nn.Module, names: set[str], get: Callable[[str], Tensor], path: Path, device: torch.device
-) -> None:
+def _fill(network: nn.Module, names: set[str], get: Callable[[str], Tensor], path: Path, device: torch.device) -> None:
     wanted = network.state_dict()
     missing = sorted(set(wanted) - names)
     if missing:

@@ -52,7 +52,9 @@ def need_surface(stage: str, vertices: Tensor, faces: Tensor, limits: InputLimit
     """Raise ``StageFault`` unless the surface is finite and large enough to be delivered."""
     if len(vertices) <= limits.fewest_vertices or len(faces) == 0:
         raise StageFault(
-            stage, f"{len(vertices):,} vertices and {len(faces):,} faces are no mesh (more than "
-            f"{limits.fewest_vertices:,} vertices)", by_chance=True,
-        )  # fmt: skip
+            stage,
+            f"{len(vertices):,} vertices and {len(faces):,} faces are no mesh (more than "
+            f"{limits.fewest_vertices:,} vertices)",
+            by_chance=True,
+        )
     need_finite(stage, vertices, by_chance=True)

@@ -23,7 +23,7 @@ CALLED: dict[str, dict[str, tuple[str, ...]]] = {
         "ModulatedSLATMultiViewCond.forward": ("self", "aggregated_tokens_list", "image_cond"),
     },
     "trellis.models.structured_latent_vae.decoder_mesh": {
-        "SparseFeatures2Mesh.__init__": ("self", "device", "res", "use_color"),
+        "SparseFeatures2Mesh.__init__": ("self", "device", "res", "use_color")
     },
     "trellis.modules.sparse.basic": {"SparseTensor.replace": ("self", "feats", "coords")},
     "trellis.modules.attention.modules": {"MultiHeadAttention.forward": ("self", "x", "context")},
@@ -74,9 +74,15 @@ def _other_guidance() -> list[str]:
 
     sampler = importlib.import_module("trellis.pipelines.samplers").FlowEulerGuidanceIntervalSampler(sigma_min=0.0)
     answer = sampler._inference_model(
-        lambda x, t, cond: torch.full_like(x, float(cond)), torch.zeros(1, 1), 0.5, cond=1, neg_cond=0,
-        cfg_strength=3.0, cfg_interval=(0.0, 1.0), guidance_rescale=0.0,
-    ).item()  # fmt: skip
+        lambda x, t, cond: torch.full_like(x, float(cond)),
+        torch.zeros(1, 1),
+        0.5,
+        cond=1,
+        neg_cond=0,
+        cfg_strength=3.0,
+        cfg_interval=(0.0, 1.0),
+        guidance_rescale=0.0,
+    ).item()
     if answer == 3:
         return []
     return [f"its guidance of strength 3 between 1 and 0 gives {answer:g}, not w * pos + (1 - w) * neg = 3"]

@@ -19,11 +19,11 @@ FILES = (
     WeightFile("dinov2/hub/classifiers.py", 8_195, "e9a178f9f3be659e4b463885453d2d5f9af0c068ac71fb3890d24796e659fd4b"),
     WeightFile("dinov2/hub/depth/__init__.py", 287, "de8f3fbecabae6552ebb8f3d7dee27987b1dbc11e94143c95137c438e86a9123"),
     WeightFile(
-        "dinov2/hub/depth/decode_heads.py", 29_268,
-        "04eb9639a4441409b80651c3d019a6e850c32b7e709236ceb6dbbaeb9fa17713",
+        "dinov2/hub/depth/decode_heads.py", 29_268, "04eb9639a4441409b80651c3d019a6e850c32b7e709236ceb6dbbaeb9fa17713"
     ),
     WeightFile(
-        "dinov2/hub/depth/encoder_decoder.py", 13_909,
+        "dinov2/hub/depth/encoder_decoder.py",
+        13_909,
         "1baf6f59269fb99faf274900f12910a22e038a3bb6d81c6fc712c0c482041a57",
     ),
     WeightFile("dinov2/hub/depth/ops.py", 1_229, "85d58e303eff9a0a306d97101c8b35c24196bfe55e8da019df1e4817411a4dc7"),
@@ -36,22 +36,20 @@ FILES = (
     WeightFile("dinov2/layers/dino_head.py", 2_007, "9fdb1fa61c0609dc0876f711f9d0d828c33bf9fd972aab3d9c968d44e16b98d1"),
     WeightFile("dinov2/layers/drop_path.py", 1_157, "b9f8236e86054b9d9a71275efcad2a9ecaa1f86b529d4b8d6109ddb5e806f67a"),
     WeightFile(
-        "dinov2/layers/layer_scale.py", 1_097,
-        "dadd5aafe178f1bf72a205a02a6645c7e635cacbad585d4a7369c200c6e89135",
+        "dinov2/layers/layer_scale.py", 1_097, "dadd5aafe178f1bf72a205a02a6645c7e635cacbad585d4a7369c200c6e89135"
     ),
     WeightFile("dinov2/layers/mlp.py", 1_269, "255825c73b60a916dd00eb1e38aacbcdbf316e40d6a005efb46e245b7edb43aa"),
     WeightFile(
-        "dinov2/layers/patch_embed.py", 2_829,
-        "40da6add3d811198ea3e17cb99cdd4e5cda59e369efbbe3d18d89308618cf142",
+        "dinov2/layers/patch_embed.py", 2_829, "40da6add3d811198ea3e17cb99cdd4e5cda59e369efbbe3d18d89308618cf142"
     ),
     WeightFile(
-        "dinov2/layers/swiglu_ffn.py", 3_200,
-        "e46d2948fb97e497cf991ff82ce30cb59b59fdf2e12a19568417113716b4f119",
+        "dinov2/layers/swiglu_ffn.py", 3_200, "e46d2948fb97e497cf991ff82ce30cb59b59fdf2e12a19568417113716b4f119"
     ),
     WeightFile("dinov2/models/__init__.py", 1_486, "87b360c71997314f41be1c497cc42326fc32617d3a2840f2f19d3795ca8b85ee"),
     WeightFile(
-        "dinov2/models/vision_transformer.py", 14_842,
+        "dinov2/models/vision_transformer.py",
+        14_842,
         "495c685c6da47452fd6b2ef0d2e04563e6cfc9a090ff5dec3c5b4386bb7cdf30",
     ),
     WeightFile("hubconf.py", 930, "e8926c8d01f93e27a6a687a39a1d78716690037fa79153c6483141526ef2a7c2"),
-)  # fmt: skip
+)

@@ -81,7 +81,11 @@ class Splats:
 
 
 def placed(
-    capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32], splats: Splats,
+    capture: Capture,
+    views: list[RangeView],
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    splats: Splats,
     size: int,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """The mesh of a closed surface that stands in the capture's frame, in metres: see ``dress``."""

@@ -45,17 +45,16 @@ def sample_latents(
     # made once: what is known of the cells' neighbours is kept with them
     twice = type(noise)(feats=torch.cat([noise.feats] * 2), coords=torch.cat([noise.coords, second]))
     both = _BothAtOnce(
-        flow, lambda x: twice.replace(torch.cat([x.feats, x.feats])),
+        flow,
+        lambda x: twice.replace(torch.cat([x.feats, x.feats])),
         lambda x: tuple(noise.replace(half) for half in x.feats.split(len(second))),
-    )  # fmt: skip
+    )
     pairs = known.standing_views(len(contexts), positive=True), known.standing_views(len(contexts), positive=False)
     with known.known_contexts(flow, known.SparseKnown, contexts, keep=keep):
         return _sample(sampler, both, noise, pairs, sampling, step)
 
 
-def _sample(
-    sampler: Any, flow: _BothAtOnce, x: Any, contexts: tuple[Any, Any], sampling: Sampling, step: Step
-) -> Any:
+def _sample(sampler: Any, flow: _BothAtOnce, x: Any, contexts: tuple[Any, Any], sampling: Sampling, step: Step) -> Any:
     """Upstream's ``sample`` without its lists of every step's tensors, and with a word before each."""
     positive, negative = contexts
     low, high = sampling.interval or (0.0, 1.0)
@@ -63,9 +62,16 @@ def _sample(
         step(done, sampling.steps)
         flow.guided = low <= t <= high and sampling.strength != 1
         x = sampler.sample_once(
-            flow, x, t, t_next, positive, neg_cond=negative, cfg_strength=sampling.strength,
-            cfg_interval=(low, high), guidance_rescale=sampling.rescale,
-        ).pred_x_prev  # fmt: skip
+            flow,
+            x,
+            t,
+            t_next,
+            positive,
+            neg_cond=negative,
+            cfg_strength=sampling.strength,
+            cfg_interval=(low, high),
+            guidance_rescale=sampling.rescale,
+        ).pred_x_prev
     return x
 
 

@@ -76,7 +76,13 @@ class Generated:
     def to_json(self) -> dict[str, Any]:
         """Everything but the geometry, as plain values."""
         return {
-            "voxels": self.voxels, "vertices": len(self.vertices), "faces": len(self.faces),
-            "gaussians": len(self.gaussians.positions), "seed": self.seed, "revision": self.revision,
-            "preset": self.preset, "profile": self.profile, "stages": [stage.to_json() for stage in self.stages],
-        }  # fmt: skip
+            "voxels": self.voxels,
+            "vertices": len(self.vertices),
+            "faces": len(self.faces),
+            "gaussians": len(self.gaussians.positions),
+            "seed": self.seed,
+            "revision": self.revision,
+            "preset": self.preset,
+            "profile": self.profile,
+            "stages": [stage.to_json() for stage in self.stages],
+        }

@@ -53,9 +53,11 @@ def _nothing_to_see(view: View) -> Problem | None:
         return None
     said = "shows no object" if size == 0 else f"shows an object of {size} pixels"
     return Problem(
-        "semantic", view.name, f"View {view.name} {said}; reconviagen needs at least {SMALLEST_PX} in every view.",
+        "semantic",
+        view.name,
+        f"View {view.name} {said}; reconviagen needs at least {SMALLEST_PX} in every view.",
         "Check this view's mask, or leave the view out.",
-    )  # fmt: skip
+    )
 
 
 def _box(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
@@ -68,9 +70,11 @@ def _box(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     half = int((high - low).max() * MARGIN) // 2
     height, width = alpha.shape
     return (
-        max(0, int(column - half)), max(0, int(row - half)),
-        min(width, int(column + half)), min(height, int(row + half)),
-    )  # fmt: skip
+        max(0, int(column - half)),
+        max(0, int(row - half)),
+        min(width, int(column + half)),
+        min(height, int(row + half)),
+    )
 
 
 def _padded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -36,9 +36,19 @@ if TYPE_CHECKING:
 UPRIGHT = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float64)
 #: Percent of the run at which each stage begins.
 AT = {
-    "vggt": 2, "dinov2": 10, "conditioning": 13, "structure": 15, "occupancy": 40, "latents": 42, "gaussians": 70,
-    "mesh": 72, "closing": 78, "registration": 80, "export": 92, "end": 100,
-}  # fmt: skip
+    "vggt": 2,
+    "dinov2": 10,
+    "conditioning": 13,
+    "structure": 15,
+    "occupancy": 40,
+    "latents": 42,
+    "gaussians": 70,
+    "mesh": 72,
+    "closing": 78,
+    "registration": 80,
+    "export": 92,
+    "end": 100,
+}
 
 
 class Reconviagen(ReconstructionModel):
@@ -114,20 +124,28 @@ class Reconviagen(ReconstructionModel):
         with log.stage("export"):
             self.report_progress(AT["export"], "charts and colours")
             result = (
-                (_moved(theirs, found), 1.0, {}) if theirs is not None
+                (_moved(theirs, found), 1.0, {})
+                if theirs is not None
                 else self._exported(capture, views, vertices, faces, splats, found)
-            )  # fmt: skip
+            )
         log.finish()
         return ModelResult(
             result[0],
             {
-                "generation": made.to_json(), "registration": found.to_json(), "stages": log.to_json()["stages"],
-                "settings": asdict(self.options), "peak_vram_mib": _peak(made), "faces": len(faces),
-                "vertices": len(vertices), **result[2],
+                "generation": made.to_json(),
+                "registration": found.to_json(),
+                "stages": log.to_json()["stages"],
+                "settings": asdict(self.options),
+                "peak_vram_mib": _peak(made),
+                "faces": len(faces),
+                "vertices": len(vertices),
+                **result[2],
             },
-            _notes(made, found), result[1], registered=found.status == "registered",
+            _notes(made, found),
+            result[1],
+            registered=found.status == "registered",
             provenance={"code_revision": made.revision, "weights_sha256": weights.digest(self._folder)},
-        )  # fmt: skip
+        )
 
     def cleanup(self) -> None:
         """Give the device's memory back."""
@@ -169,8 +187,13 @@ class Reconviagen(ReconstructionModel):
         return self.options.up == "known" or (self.options.up == "auto" and capture.layout == "canonical")
 
     def _exported(
-        self, capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-        splats: Splats, found: Registration,
+        self,
+        capture: Capture,
+        views: list[RangeView],
+        vertices: NDArray[np.float64],
+        faces: NDArray[np.int32],
+        splats: Splats,
+        found: Registration,
     ) -> tuple[Any, float, dict[str, Any]]:
         """Mesh, unseen share and facts, in the capture's frame where that is known."""
         if found.status != "registered":
@@ -208,7 +231,8 @@ def _peak(made: Generated) -> int | None:
 
 def _notes(made: Generated, found: Registration) -> tuple[str, ...]:
     where = (
-        f"brought into the capture's frame: {found.reason}" if found.status == "registered"
+        f"brought into the capture's frame: {found.reason}"
+        if found.status == "registered"
         else f"not brought into the capture's frame, so not measured; it keeps the generator's own unit: {found.reason}"
     )
     return (

@@ -21,10 +21,14 @@ from meshdrop.models.reconviagen.weights import WeightPaths
 
 #: Our name of a part -> its name in pipeline.json.
 IN_PIPELINE = {
-    "structure_condition": "sparse_structure_vggt_cond", "latents_condition": "slat_vggt_cond",
-    "structure_flow": "sparse_structure_flow_model", "structure_decoder": "sparse_structure_decoder",
-    "latents_flow": "slat_flow_model", "gaussian_decoder": "slat_decoder_gs", "mesh_decoder": "slat_decoder_mesh",
-}  # fmt: skip
+    "structure_condition": "sparse_structure_vggt_cond",
+    "latents_condition": "slat_vggt_cond",
+    "structure_flow": "sparse_structure_flow_model",
+    "structure_decoder": "sparse_structure_decoder",
+    "latents_flow": "slat_flow_model",
+    "gaussian_decoder": "slat_decoder_gs",
+    "mesh_decoder": "slat_decoder_mesh",
+}
 #: Makes one network, ready on its device.
 Builder = Callable[[], nn.Module]
 
@@ -49,9 +53,11 @@ def read_recipe(places: WeightPaths) -> Recipe:
         said = config["args"]
         recipe = Recipe(
             {"structure": said["sparse_structure_sampler"], "latents": said["slat_sampler"]},
-            tuple(said["slat_normalization"]["mean"]), tuple(said["slat_normalization"]["std"]),
-            said["image_cond_model"], {part: root / said["models"][name] for part, name in IN_PIPELINE.items()},
-        )  # fmt: skip
+            tuple(said["slat_normalization"]["mean"]),
+            tuple(said["slat_normalization"]["std"]),
+            said["image_cond_model"],
+            {part: root / said["models"][name] for part, name in IN_PIPELINE.items()},
+        )
     except KeyError as error:
         raise ModelUnavailable(
             f"{root / 'pipeline.json'} has no {error}",
@@ -70,9 +76,7 @@ def read_recipe(places: WeightPaths) -> Recipe:
     return recipe
 
 
-def builders(
-    upstream: Upstream, places: WeightPaths, recipe: Recipe, device: torch.device
-) -> dict[str, Builder]:
+def builders(upstream: Upstream, places: WeightPaths, recipe: Recipe, device: torch.device) -> dict[str, Builder]:
     """How each part is made: "aggregator", "image_model" and those of ``IN_PIPELINE``."""
     made: dict[str, Builder] = {
         part: partial(_trellis_part, upstream, stem, device) for part, stem in recipe.stems.items()

@@ -59,8 +59,15 @@ class Generator:
     """
 
     def __init__(
-        self, upstream: Upstream, folder: Path, preset: Preset, profile: str, device: str | torch.device = "cuda", *,
-        limits: InputLimits | None = None, check: Callable[[], None] = lambda: None,
+        self,
+        upstream: Upstream,
+        folder: Path,
+        preset: Preset,
+        profile: str,
+        device: str | torch.device = "cuda",
+        *,
+        limits: InputLimits | None = None,
+        check: Callable[[], None] = lambda: None,
         builders: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         """``check`` is called between and inside stages and may raise to cancel; ``builders`` replaces single parts."""
@@ -201,9 +208,14 @@ class Generator:
             noise = torch.randn(1, flow.in_channels, *[flow.resolution] * 3, generator=chance).to(self._device)
             sampling = self._preset.structure.over(said["params"])
             found = sample_structure(
-                self._sampler(said), flow, noise, context, sampling, self._step("structure", tell),
+                self._sampler(said),
+                flow,
+                noise,
+                context,
+                sampling,
+                self._step("structure", tell),
                 keep=self.profile.keep_projections,
-            )  # fmt: skip
+            )
             need_finite("structure", found, by_chance=True)
             return found
 
@@ -228,10 +240,14 @@ class Generator:
         def work(flow: Any) -> Any:
             start = torch.randn(len(coords), flow.in_channels, generator=chance).to(self._device)
             found = sample_latents(
-                self._sampler(said), flow, sparse.SparseTensor(feats=start, coords=coords), contexts,
-                self._preset.latents.over(said["params"]), self._step("latents", tell),
+                self._sampler(said),
+                flow,
+                sparse.SparseTensor(feats=start, coords=coords),
+                contexts,
+                self._preset.latents.over(said["params"]),
+                self._step("latents", tell),
                 keep=self.profile.keep_projections,
-            )  # fmt: skip
+            )
             need_finite("latents", found.feats, by_chance=True)
             return found
 
@@ -275,18 +291,29 @@ class Generator:
         return step
 
     def _told(
-        self, found: _Found, conditioning: Conditioning, records: tuple[StageRecord, ...], seed: int,
+        self,
+        found: _Found,
+        conditioning: Conditioning,
+        records: tuple[StageRecord, ...],
+        seed: int,
         faults: list[StageFault],
     ) -> Generated:
         notes = [*self.upstream.notes, *self._notes]
         notes += [f"seed {seed - 1} gave no object ({fault}); seed {seed} was used" for fault in faults]
         surface = found.surface
         return Generated(
-            surface.vertices.float().cpu().numpy(), surface.faces.cpu().numpy().astype(np.int32),
-            None if surface.colours is None else surface.colours.float().cpu().numpy(), found.gaussians, found.voxels,
-            seed, conditioning.records + records, self.upstream.revision, self._preset.name, self.profile.name,
+            surface.vertices.float().cpu().numpy(),
+            surface.faces.cpu().numpy().astype(np.int32),
+            None if surface.colours is None else surface.colours.float().cpu().numpy(),
+            found.gaussians,
+            found.voxels,
+            seed,
+            conditioning.records + records,
+            self.upstream.revision,
+            self._preset.name,
+            self.profile.name,
             tuple(notes),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

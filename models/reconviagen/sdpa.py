@@ -83,9 +83,12 @@ def module() -> ModuleType:
     made = ModuleType("flash_attn", "torch's attention under flash-attn's names")
     made.__spec__ = ModuleSpec("flash_attn", None)  # others ask whether it is installed
     for name, function in {
-        "flash_attn_func": attend, "flash_attn_qkvpacked_func": packed, "flash_attn_kvpacked_func": kv_packed,
-        "flash_attn_varlen_func": attend_each, "flash_attn_varlen_qkvpacked_func": varlen_packed,
+        "flash_attn_func": attend,
+        "flash_attn_qkvpacked_func": packed,
+        "flash_attn_kvpacked_func": kv_packed,
+        "flash_attn_varlen_func": attend_each,
+        "flash_attn_varlen_qkvpacked_func": varlen_packed,
         "flash_attn_varlen_kvpacked_func": varlen_kv_packed,
-    }.items():  # fmt: skip
+    }.items():
         setattr(made, name, function)
     return made

@@ -62,7 +62,10 @@ class StagedRun:
     """
 
     def __init__(
-        self, builders: Mapping[str, Callable[[], nn.Module]], device: torch.device, profile: MemoryProfile,
+        self,
+        builders: Mapping[str, Callable[[], nn.Module]],
+        device: torch.device,
+        profile: MemoryProfile,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._builders = builders

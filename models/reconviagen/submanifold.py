@@ -32,8 +32,15 @@ class SparseConvTensor:
     """Features (N, C) at integer cells ``indices`` (N, 4) int32: batch, x, y, z."""
 
     def __init__(
-        self, features: Tensor, indices: Tensor, spatial_shape: Any, batch_size: int, grid: Any = None,
-        voxel_num: Any = None, indice_dict: dict[str, Any] | None = None, benchmark: bool = False,
+        self,
+        features: Tensor,
+        indices: Tensor,
+        spatial_shape: Any,
+        batch_size: int,
+        grid: Any = None,
+        voxel_num: Any = None,
+        indice_dict: dict[str, Any] | None = None,
+        benchmark: bool = False,
     ) -> None:
         self._features = features
         self.indices = indices
@@ -63,8 +70,14 @@ class SubMConv3d(nn.Module):
     """A submanifold convolution with stride 1. ``indice_key`` and ``algo`` are spconv's and change no result."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, bias: bool = True,
-        indice_key: str | None = None, algo: Any = None,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        dilation: int = 1,
+        bias: bool = True,
+        indice_key: str | None = None,
+        algo: Any = None,
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
@@ -145,9 +158,12 @@ def modules() -> dict[str, ModuleType]:
     for made in (package, inner):
         made.__spec__ = ModuleSpec(made.__name__, None)  # others ask whether it is installed
     for name, value in {
-        "SparseConvTensor": SparseConvTensor, "SubMConv3d": SubMConv3d, "ConvAlgo": ConvAlgo,
-        "SparseConv3d": _Refused, "SparseInverseConv3d": _Refused,
-    }.items():  # fmt: skip
+        "SparseConvTensor": SparseConvTensor,
+        "SubMConv3d": SubMConv3d,
+        "ConvAlgo": ConvAlgo,
+        "SparseConv3d": _Refused,
+        "SparseInverseConv3d": _Refused,
+    }.items():
         setattr(inner, name, value)
     package.pytorch = inner  # type: ignore[attr-defined]
     return {"spconv": package, "spconv.pytorch": inner}

@@ -67,10 +67,16 @@ def extract(upstream: Upstream, layout: Any, coords: Tensor, features: Tensor) -
     grid = upstream.module("trellis.representations.mesh.cube2mesh")
     weights = _at_cells(coords, layout.get_layout(features, "weights"), found.cells, layout.res)
     vertices, faces, _, painted = _flexicubes(upstream, found.cells, layout.res)(
-        voxelgrid_vertices=grid.get_defomed_verts(points, given[:, :3], layout.res), scalar_field=scalar,
-        cube_idx=found.corners, resolution=layout.res, beta=weights[:, :12], alpha=weights[:, 12:20],
-        gamma_f=weights[:, 20], voxelgrid_colors=colours, training=False,
-    )  # fmt: skip
+        voxelgrid_vertices=grid.get_defomed_verts(points, given[:, :3], layout.res),
+        scalar_field=scalar,
+        cube_idx=found.corners,
+        resolution=layout.res,
+        beta=weights[:, :12],
+        alpha=weights[:, 12:20],
+        gamma_f=weights[:, 20],
+        voxelgrid_colors=colours,
+        training=False,
+    )
     return GeneratedSurface(vertices, faces, None if painted is None else painted[:, :3])
 
 

@@ -69,9 +69,14 @@ def as_upstream(upstream: Upstream, generated: Generated, device: str = "cuda") 
     given = generated.gaussians
     # without its usual floor and biases: the scales here have them in already
     cloud = upstream.module("trellis.representations").Gaussian(
-        aabb=_CUBE, sh_degree=0, mininum_kernel_size=0.0, scaling_bias=1.0, opacity_bias=0.5, scaling_activation="exp",
+        aabb=_CUBE,
+        sh_degree=0,
+        mininum_kernel_size=0.0,
+        scaling_bias=1.0,
+        opacity_bias=0.5,
+        scaling_activation="exp",
         device=device,
-    )  # fmt: skip
+    )
     cloud.from_xyz(tensor(given.positions))
     cloud.from_features(((tensor(given.colours) - 0.5) / HARMONIC)[:, None])
     cloud.from_scaling(tensor(given.scales))

@@ -33,28 +33,33 @@ FIX = (
 )
 #: What must be in a checkout for it to be one.
 MARKS = (
-    "trellis/models/structured_latent_flow.py", "trellis/pipelines/samplers", "wheels/vggt/vggt/models/aggregator.py",
-)  # fmt: skip
+    "trellis/models/structured_latent_flow.py",
+    "trellis/pipelines/samplers",
+    "wheels/vggt/vggt/models/aggregator.py",
+)
 #: Imported by upstream's modules and really used on our path.
 NEEDED = ("torch", "safetensors", "easydict", "tqdm", "trimesh", "scipy")
 #: Imported by upstream's modules and never called on our path.
-UNUSED = (
-    "transformers", "torchvision", "rembg", "dreamsim", "lpips", "huggingface_hub", "einops", "plyfile", "open3d",
-)  # fmt: skip
+UNUSED = ("transformers", "torchvision", "rembg", "dreamsim", "lpips", "huggingface_hub", "einops", "plyfile", "open3d")
 #: What upstream's own ``to_glb`` calls; stand-ins too, unless it is asked for.
-FOR_TO_GLB = (
-    "utils3d", "nvdiffrast", "xatlas", "pyvista", "pymeshfix", "igraph", "cv2", "diff_gaussian_rasterization",
-)  # fmt: skip
+FOR_TO_GLB = ("utils3d", "nvdiffrast", "xatlas", "pyvista", "pymeshfix", "igraph", "cv2", "diff_gaussian_rasterization")
 #: Read by upstream when it is imported. spconv's other algorithms tune themselves for minutes, or crash.
 ENVIRONMENT = {
-    "SPCONV_ALGO": "native", "SPARSE_BACKEND": "spconv", "ATTN_BACKEND": "sdpa", "SPARSE_ATTN_BACKEND": "flash_attn",
+    "SPCONV_ALGO": "native",
+    "SPARSE_BACKEND": "spconv",
+    "ATTN_BACKEND": "sdpa",
+    "SPARSE_ATTN_BACKEND": "flash_attn",
     "XFORMERS_DISABLED": "1",
-}  # fmt: skip
+}
 #: Dies of SIGFPE in its first convolution.
 BROKEN_SPCONV = "spconv-cu120"
 _HASHED = (
-    "trellis/models", "trellis/modules", "trellis/representations", "trellis/pipelines/samplers", "wheels/vggt/vggt",
-)  # fmt: skip
+    "trellis/models",
+    "trellis/modules",
+    "trellis/representations",
+    "trellis/pipelines/samplers",
+    "wheels/vggt/vggt",
+)
 _DIGESTS = {"4b12b3c786a18dc10e319cd9d7d3e3c514a950f8bb18c869c58dbd9aa00c8b42": PINNED}
 
 

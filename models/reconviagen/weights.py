@@ -23,9 +23,14 @@ _DINOV2_CHECKPOINT = "dinov2_vitl14_reg4_pretrain.pth"
 
 #: The networks of TRELLIS-VGGT, a .json and a .safetensors each.
 NETWORKS = (
-    "ss_flow_img_dit_L_16l8_fp16", "ss_dec_conv3d_16l8_fp16", "slat_flow_img_dit_L_64l8p2_fp16",
-    "slat_dec_gs_swin8_B_64l8gs32_fp16", "slat_dec_mesh_swin8_B_64l8m256c_fp16", "ss_vggt_cond", "slat_vggt_cond",
-)  # fmt: skip
+    "ss_flow_img_dit_L_16l8_fp16",
+    "ss_dec_conv3d_16l8_fp16",
+    "slat_flow_img_dit_L_64l8p2_fp16",
+    "slat_dec_gs_swin8_B_64l8gs32_fp16",
+    "slat_dec_mesh_swin8_B_64l8m256c_fp16",
+    "ss_vggt_cond",
+    "slat_vggt_cond",
+)
 #: Hashes that are publicly known beforehand. A pinned revision binds the others, if the server is honest.
 _KNOWN = {"slat_vggt_cond.safetensors": "18945872ec1a5fc13b2bfe86f279777c895c015ddff5cabc8f5a6dcd245d862a"}
 
@@ -72,7 +77,8 @@ CATALOGUE = Catalogue(
             f"{_HUB}/checkpoints",
             (
                 WeightFile(
-                    _DINOV2_CHECKPOINT, 1_217_607_321,
+                    _DINOV2_CHECKPOINT,
+                    1_217_607_321,
                     "36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51",
                 ),
             ),
@@ -91,7 +97,7 @@ CATALOGUE = Catalogue(
             "any use",
         ),
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,9 @@ def environment(folder: Path) -> dict[str, str]:
     To be set before any of them is imported: huggingface_hub reads its own at import.
     """
     return {
-        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TORCH_HOME": str(folder / "torch"), "XFORMERS_DISABLED": "1",
-    }  # fmt: skip
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TORCH_HOME": str(folder / "torch"),
+        "XFORMERS_DISABLED": "1",
+    }

@@ -76,7 +76,7 @@ class Matcher:
 
 def _closest(distances: Array) -> NDArray[np.intp]:
     kept = max(3, int(TRIMMED * len(distances)))
-    chosen: NDArray[np.intp] = np.argpartition(distances, kept - 1)[:kept] if kept < len(distances) else np.arange(
-        len(distances)
+    chosen: NDArray[np.intp] = (
+        np.argpartition(distances, kept - 1)[:kept] if kept < len(distances) else np.arange(len(distances))
     )
     return chosen

@@ -84,9 +84,7 @@ def _moved(pose: Similarity, move: Array, centre: Array) -> Similarity:
 def _solve(sights: Sequence[SmallView], drawn: Sequence[Fragments], centre: Array, size_m: float) -> Array | None:
     """The step (7,): turn in radians, shift in sizes, growth; None when too little is seen to tell."""
     surface = [_surface_rows(sight, picture) for sight, picture in zip(sights, drawn, strict=True)]
-    outline = [
-        rows for sight, picture in zip(sights, drawn, strict=True) for rows in _outline_rows(sight, picture)
-    ]
+    outline = [rows for sight, picture in zip(sights, drawn, strict=True) for rows in _outline_rows(sight, picture)]
     A, b, count = np.zeros((7, 7)), np.zeros(7), 0
     for parts in (surface, outline):
         residual = np.concatenate([part.residual for part in parts]) if parts else np.zeros(0)
@@ -152,4 +150,3 @@ def _pulled(
     by_v = -(up[None] + y[:, None] * back)
     gradient = slope[:, :1] * by_u + slope[:, 1:] * by_v * (camera.fy / camera.fx)
     return _Rows(off_px * z / camera.fx, gradient, point)
-

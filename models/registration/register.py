@@ -83,7 +83,11 @@ class Registration:
 
 
 def register(
-    vertices: NDArray[np.floating], faces: NDArray[np.integer], capture: Capture, target: Target, up_known: bool,
+    vertices: NDArray[np.floating],
+    faces: NDArray[np.integer],
+    capture: Capture,
+    target: Target,
+    up_known: bool,
     colours: NDArray[np.floating] | None = None,
 ) -> Registration:
     """Place a mesh of unknown scale, rotation and position in the frame of ``capture``.
@@ -108,9 +112,7 @@ def register(
     return _registration(answers, figures, target.size_m, target.source)
 
 
-def _checked(
-    vertices: NDArray[np.floating], faces: NDArray[np.integer], colours: NDArray[np.floating] | None
-) -> Mesh:
+def _checked(vertices: NDArray[np.floating], faces: NDArray[np.integer], colours: NDArray[np.floating] | None) -> Mesh:
     points, triangles = np.asarray(vertices, np.float64), np.asarray(faces, np.int32)
     if not len(triangles):
         raise ValueError("the mesh to register has no triangles")
@@ -140,7 +142,11 @@ def _matched(mesh: Cloud, target: Target, starts: Array) -> list[Similarity]:
 
 
 def _voted(
-    poses: Sequence[Similarity], effort: tuple[int, int, int], whole: Mesh, capture: Capture, target: Target,
+    poses: Sequence[Similarity],
+    effort: tuple[int, int, int],
+    whole: Mesh,
+    capture: Capture,
+    target: Target,
     which: Sequence[int],
 ) -> list[FittedPose]:
     """The poses refined with one round's pixels, cells and steps, the best first."""

@@ -66,9 +66,18 @@ def _costs(source: Cloud, target: Cloud, rotations: Array) -> Array:
     """Trimmed mean distance both ways for each rotation, (N,), in radii."""
     out = np.empty(len(rotations))
     _score(
-        source.points, source.normals, _nearest(source.points), target.points, target.normals, _nearest(target.points),
-        rotations, REACH, NORMAL_RADII, max(1, int(TRIMMED * len(source.points))),
-        max(1, int(TRIMMED * len(target.points))), out,
+        source.points,
+        source.normals,
+        _nearest(source.points),
+        target.points,
+        target.normals,
+        _nearest(target.points),
+        rotations,
+        REACH,
+        NORMAL_RADII,
+        max(1, int(TRIMMED * len(source.points))),
+        max(1, int(TRIMMED * len(target.points))),
+        out,
     )
     return out
 
@@ -84,8 +93,18 @@ def _nearest(points: Array) -> NDArray[np.int32]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _score(  # type: ignore[no-untyped-def]
-    source, source_normals, source_nearest, target, target_normals, target_nearest, rotations, reach, weight,
-    source_kept, target_kept, out,
+    source,
+    source_normals,
+    source_nearest,
+    target,
+    target_normals,
+    target_nearest,
+    rotations,
+    reach,
+    weight,
+    source_kept,
+    target_kept,
+    out,
 ):
     there, back = np.empty(len(source)), np.empty(len(target))
     for n in range(len(rotations)):

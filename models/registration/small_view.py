@@ -103,9 +103,13 @@ def _window(mask: Floats, side: int) -> tuple[tuple[slice, slice], int]:
 def _cut_camera(camera: Camera, window: tuple[slice, slice], block: int) -> Camera:
     rows, columns = window
     return replace(
-        camera, width=(columns.stop - columns.start) // block, height=(rows.stop - rows.start) // block,
-        fx=camera.fx / block, fy=camera.fy / block,
-        cx=(camera.cx - columns.start) / block, cy=(camera.cy - rows.start) / block,
+        camera,
+        width=(columns.stop - columns.start) // block,
+        height=(rows.stop - rows.start) // block,
+        fx=camera.fx / block,
+        fy=camera.fy / block,
+        cx=(camera.cx - columns.start) / block,
+        cy=(camera.cy - rows.start) / block,
     )
 
 

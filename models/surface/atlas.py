@@ -88,8 +88,11 @@ def _grow(owner):  # type: ignore[no-untyped-def]
                     for dj in range(-1, 2):
                         y, x = i + di, j + dj
                         if (
-                            di * di + dj * dj == reach and out[i, j] < 0
-                            and 0 <= y < size and 0 <= x < size and owner[y, x] >= 0
+                            di * di + dj * dj == reach
+                            and out[i, j] < 0
+                            and 0 <= y < size
+                            and 0 <= x < size
+                            and owner[y, x] >= 0
                         ):
                             out[i, j] = owner[y, x]
     return out

@@ -108,9 +108,7 @@ def _step_distance(surface, slope):  # type: ignore[no-untyped-def]
     return out
 
 
-def blend(
-    sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats
-) -> tuple[Floats, Floats]:
+def blend(sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats) -> tuple[Floats, Floats]:
     """Weighted mean colour 0..255 (N, 3) and total weight (N,) at surface points; weight 0 = no view sees it."""
     total, mass = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
     for view, gain in zip(sights, gains, strict=True):
@@ -179,8 +177,20 @@ def _add(view: SeenSurface, points: Floats, normals: Floats, gain: Floats, total
     """Add one view's weighted colours and weights to ``total`` (N, 3) and ``mass`` (N,), in place."""
     camera = view.camera
     _add_view(
-        camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy,
-        view.rgb, view.surface, view.trust, points, normals, gain, total, mass,
+        camera.w2c,
+        camera.centre.copy(),
+        camera.fx,
+        camera.fy,
+        camera.cx,
+        camera.cy,
+        view.rgb,
+        view.surface,
+        view.trust,
+        points,
+        normals,
+        gain,
+        total,
+        mass,
     )
 
 
@@ -209,8 +219,10 @@ def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, ga
         if abs(behind) > (1.0 + 2.0 / cosine) * footprint:
             continue
         sure = (
-            (1 - a) * (1 - b) * trust[i, j] + a * (1 - b) * trust[i, j + 1]
-            + (1 - a) * b * trust[i + 1, j] + a * b * trust[i + 1, j + 1]
+            (1 - a) * (1 - b) * trust[i, j]
+            + a * (1 - b) * trust[i, j + 1]
+            + (1 - a) * b * trust[i + 1, j]
+            + a * b * trust[i + 1, j + 1]
         )
         if trust[y, x] <= 0:
             continue
@@ -218,7 +230,9 @@ def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, ga
         mass[n] += weight
         for k in range(3):
             colour = (
-                (1 - a) * (1 - b) * rgb[i, j, k] + a * (1 - b) * rgb[i, j + 1, k]
-                + (1 - a) * b * rgb[i + 1, j, k] + a * b * rgb[i + 1, j + 1, k]
+                (1 - a) * (1 - b) * rgb[i, j, k]
+                + a * (1 - b) * rgb[i, j + 1, k]
+                + (1 - a) * b * rgb[i + 1, j, k]
+                + a * b * rgb[i + 1, j + 1, k]
             )
             total[n, k] += weight * gain[k] * colour

@@ -137,9 +137,7 @@ def _flatten(
     return np.stack([u, -v], axis=-1)
 
 
-def _pack(
-    flat: NDArray[np.float64], chart: NDArray[np.int32], size: int
-) -> tuple[NDArray[np.float64], float]:
+def _pack(flat: NDArray[np.float64], chart: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], float]:
     """Place the charts' rectangles on shelves at the largest scale that fits; corners in texels and the scale."""
     count = int(chart.max()) + 1
     low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)

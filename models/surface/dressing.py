@@ -41,8 +41,14 @@ class TimedStages:
 
 
 def dress(
-    capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-    size: int, solve_passes: int, run: TimedStages, paint: Paint = bake.fill_unseen,
+    capture: Capture,
+    views: list[RangeView],
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    size: int,
+    solve_passes: int,
+    run: TimedStages,
+    paint: Paint = bake.fill_unseen,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """A closed surface with charts and a texture baked from the photographs.
 
@@ -63,18 +69,21 @@ def dress(
 
 
 def _bake(
-    capture: Capture, views: list[RangeView], vertices: NDArray[np.float64], faces: NDArray[np.int32],
-    layout: charts.Charts, size: int, solve_passes: int, paint: Paint,
+    capture: Capture,
+    views: list[RangeView],
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    layout: charts.Charts,
+    size: int,
+    solve_passes: int,
+    paint: Paint,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, Floats]:
     """Texture, seen map, unseen share of the surface's area, view gains."""
     spots = atlas.texels(layout.corners, size)
     points = atlas.at_texels(vertices, faces, spots.face, spots.bary)
     normals = atlas.at_texels(vertex_normals(vertices, faces), faces, spots.face, spots.bary)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    sights = [
-        bake.sight(view, prepared, vertices, faces)
-        for view, prepared in zip(capture.views, views, strict=True)
-    ]
+    sights = [bake.sight(view, prepared, vertices, faces) for view, prepared in zip(capture.views, views, strict=True)]
     thin = np.arange(0, len(points), max(1, len(points) // 10_000))
     gains = bake.view_gains(sights, points[thin], normals[thin])
     colours, weight = bake.blend(sights, points, normals, gains)
@@ -105,9 +114,7 @@ def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> N
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-300)  # type: ignore[no-any-return]
 
 
-def _texel_area(
-    vertices: NDArray[np.float64], faces: NDArray[np.int32], layout: charts.Charts
-) -> NDArray[np.float64]:
+def _texel_area(vertices: NDArray[np.float64], faces: NDArray[np.int32], layout: charts.Charts) -> NDArray[np.float64]:
     """Surface area behind one texel of each face, up to a common factor, (F,)."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     p, q, r = (layout.corners[:, k] for k in range(3))

@@ -43,9 +43,7 @@ def extract(field: NDArray[np.float32], max_faces: int) -> Surface:
     """
     vertices, faces = isosurface.extract(field)
     if not len(faces):
-        raise EmptyCapture(
-            "Depth and silhouettes leave no solid space.", "Check the camera poses and the depth unit."
-        )
+        raise EmptyCapture("Depth and silhouettes leave no solid space.", "Check the camera poses and the depth unit.")
     whole = ClosedMesh(vertices, faces, opposite_corners(faces, len(vertices)))
     clean = without_crumbs(whole)
     if len(clean.vertices) <= MIN_VERTICES:

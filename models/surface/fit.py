@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 PASSES = 6
 FURTHEST = 0.5
 #: Barycentric sample points of a face: degree-2 points near the corners, the edge middles and the centre.
-SAMPLES = np.array([
-    [2 / 3, 1 / 6, 1 / 6], [1 / 6, 2 / 3, 1 / 6], [1 / 6, 1 / 6, 2 / 3],
-    [0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [1 / 3, 1 / 3, 1 / 3],
-])
+SAMPLES = np.array(
+    [
+        [2 / 3, 1 / 6, 1 / 6],
+        [1 / 6, 2 / 3, 1 / 6],
+        [1 / 6, 1 / 6, 2 / 3],
+        [0.5, 0.5, 0.0],
+        [0.0, 0.5, 0.5],
+        [0.5, 0.0, 0.5],
+        [1 / 3, 1 / 3, 1 / 3],
+    ]
+)
 
 
 def fit_to_field(
@@ -30,8 +37,16 @@ def fit_to_field(
     """
     fitted = vertices.copy()
     _fit(
-        vertices, faces, field, SAMPLES, PASSES, FURTHEST, fitted, np.zeros_like(vertices),
-        np.zeros(len(vertices)), np.zeros(len(vertices)),
+        vertices,
+        faces,
+        field,
+        SAMPLES,
+        PASSES,
+        FURTHEST,
+        fitted,
+        np.zeros_like(vertices),
+        np.zeros(len(vertices)),
+        np.zeros(len(vertices)),
     )
     return fitted
 
@@ -75,11 +90,12 @@ def _fit(start, faces, field, samples, passes, furthest, here, normal, change, m
                     continue
                 p, q, r = x - i, y - j, z - k
                 value = (
-                    ((field[i, j, k] * (1 - r) + field[i, j, k + 1] * r) * (1 - q)
-                     + (field[i, j + 1, k] * (1 - r) + field[i, j + 1, k + 1] * r) * q) * (1 - p)
-                    + ((field[i + 1, j, k] * (1 - r) + field[i + 1, j, k + 1] * r) * (1 - q)
-                       + (field[i + 1, j + 1, k] * (1 - r) + field[i + 1, j + 1, k + 1] * r) * q) * p
-                )
+                    (field[i, j, k] * (1 - r) + field[i, j, k + 1] * r) * (1 - q)
+                    + (field[i, j + 1, k] * (1 - r) + field[i, j + 1, k + 1] * r) * q
+                ) * (1 - p) + (
+                    (field[i + 1, j, k] * (1 - r) + field[i + 1, j, k + 1] * r) * (1 - q)
+                    + (field[i + 1, j + 1, k] * (1 - r) + field[i + 1, j + 1, k + 1] * r) * q
+                ) * p
                 value = min(max(value, -0.5), 0.5)
                 for m in range(3):
                     w = area * samples[s, m]

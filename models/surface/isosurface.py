@@ -67,9 +67,7 @@ def _bit(axis: int) -> int:
 
 
 #: The cell's edges as corner pairs: four along x, four along y, four along z.
-EDGES = [
-    (corner, corner | _bit(axis)) for axis in range(3) for corner in range(8) if not corner & _bit(axis)
-]
+EDGES = [(corner, corner | _bit(axis)) for axis in range(3) for corner in range(8) if not corner & _bit(axis)]
 
 
 def _faces() -> list[tuple[int, int, int, int]]:

@@ -39,7 +39,8 @@ def without_crumbs(mesh: ClosedMesh) -> ClosedMesh:
     vertex_number = np.cumsum(used, dtype=np.int32) - 1
     corner_number = np.cumsum(corner_kept, dtype=np.int32) - 1
     return ClosedMesh(
-        mesh.vertices[used], vertex_number[mesh.faces[face_kept]].astype(np.int32, copy=False),
+        mesh.vertices[used],
+        vertex_number[mesh.faces[face_kept]].astype(np.int32, copy=False),
         corner_number[mesh.across[corner_kept]].astype(np.int32, copy=False),
     )
 
@@ -90,7 +91,8 @@ def _pieces(vertices, faces, across):  # type: ignore[no-untyped-def]
             count[pieces] += 1
             a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
             volume[pieces] += (
-                a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2])
+                a[0] * (b[1] * c[2] - b[2] * c[1])
+                + a[1] * (b[2] * c[0] - b[0] * c[2])
                 + a[2] * (b[0] * c[1] - b[1] * c[0])
             )
             for k in range(3):

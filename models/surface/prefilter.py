@@ -33,9 +33,7 @@ def depth_noise(depth: Floats, mask: Floats) -> float:
     return float(1.4826 * np.median(np.abs(response)) / 6.0)
 
 
-def smooth_depth(
-    depth: Floats, mask: Floats, camera: Camera, noise: float, radius: int
-) -> tuple[Floats, Floats]:
+def smooth_depth(depth: Floats, mask: Floats, camera: Camera, noise: float, radius: int) -> tuple[Floats, Floats]:
     """Filtered planar depth (0 = none) and, per pixel, what turns a depth difference into a distance; both (H, W).
 
     A plane is a linear function of the pixel in inverse depth, so around each pixel a plane is fitted to 1 / z over
@@ -51,9 +49,7 @@ def smooth_depth(
     offset = np.arange(-radius, radius + 1.0)
     away = np.hypot(offset[:, None], offset).ravel()
     bell = np.exp(-0.5 * (away / (0.75 * max(radius, 1))) ** 2)
-    _fit_planes(
-        inverse, camera.fx, camera.fy, camera.cx, camera.cy, float(noise), radius, away, bell, smooth, factor
-    )
+    _fit_planes(inverse, camera.fx, camera.fy, camera.cx, camera.cy, float(noise), radius, away, bell, smooth, factor)
     return _restore_curvature(clean, smooth, noise, camera), factor
 
 

@@ -44,8 +44,11 @@ def prepare(view: View) -> RangeView:
         window = _object_window(view.mask)
         y, x = window
         camera = replace(
-            view.camera, width=x.stop - x.start, height=y.stop - y.start,
-            cx=view.camera.cx - x.start, cy=view.camera.cy - y.start,
+            view.camera,
+            width=x.stop - x.start,
+            height=y.stop - y.start,
+            cx=view.camera.cx - x.start,
+            cy=view.camera.cy - y.start,
         )
         measured, mask = view.depth[window], view.mask[window]
         noise = depth_noise(measured, mask)

@@ -67,10 +67,16 @@ def _distance(smooth, far, foot, out):  # type: ignore[no-untyped-def]
             # the crossing lies on a straight outline across the gradient: its foot from here
             up, down = max(i - 1, 0), min(i + 1, height - 1)
             left, right = max(j - 1, 0), min(j + 1, width - 1)
-            gx = smooth[i, right] - smooth[i, left] + 0.5 * (
-                smooth[up, right] - smooth[up, left] + smooth[down, right] - smooth[down, left])
-            gy = smooth[down, j] - smooth[up, j] + 0.5 * (
-                smooth[down, left] - smooth[up, left] + smooth[down, right] - smooth[up, right])
+            gx = (
+                smooth[i, right]
+                - smooth[i, left]
+                + 0.5 * (smooth[up, right] - smooth[up, left] + smooth[down, right] - smooth[down, left])
+            )
+            gy = (
+                smooth[down, j]
+                - smooth[up, j]
+                + 0.5 * (smooth[down, left] - smooth[up, left] + smooth[down, right] - smooth[up, right])
+            )
             steep = gx * gx + gy * gy
             if steep > 1e-6:
                 along = (step_x * gx + step_y * gy) / steep

@@ -44,8 +44,18 @@ def simplify(mesh: ClosedMesh, cost: float, most_faces: int) -> tuple[ClosedMesh
     corner = np.full(count, -1, np.int32)
     corner[at] = np.arange(len(at), dtype=np.int32)
     reached = _simplify(
-        place, at, across, corner, quadrics, np.zeros(count), np.full(count, -1, np.int32), np.ones(count, np.bool_),
-        np.zeros(count, np.bool_), np.zeros(count, np.int32), cost, most_faces,
+        place,
+        at,
+        across,
+        corner,
+        quadrics,
+        np.zeros(count),
+        np.full(count, -1, np.int32),
+        np.ones(count, np.bool_),
+        np.zeros(count, np.bool_),
+        np.zeros(count, np.int32),
+        cost,
+        most_faces,
     )
     kept = corner >= 0
     number = np.cumsum(kept, dtype=np.int32) - 1
@@ -91,7 +101,11 @@ def _merge(Q, place, u, v, out):  # type: ignore[no-untyped-def]
     z = -(b0 * m2 + b1 * (a01 * a02 - c00 * a12) + b2 * (c00 * c11 - a01 * a01)) / det
     out[0], out[1], out[2] = mx + x, my + y, mz + z
     cost = (
-        rest + 2 * (b0 * x + b1 * y + b2 * z) + a00 * x * x + a11 * y * y + a22 * z * z
+        rest
+        + 2 * (b0 * x + b1 * y + b2 * z)
+        + a00 * x * x
+        + a11 * y * y
+        + a22 * z * z
         + 2 * (a01 * x * y + a02 * x * z + a12 * y * z)
     )
     return max(cost, 0.0)

@@ -49,8 +49,16 @@ def equations(
     keep = cosine >= LEAST_COSINE
     pixel, face, cosine = pixel[keep], face[keep], cosine[keep]
     place = _places(
-        camera_space(camera, vertices), faces, corners, face, pixel, camera.width,
-        camera.fx, camera.fy, camera.cx, camera.cy,
+        camera_space(camera, vertices),
+        faces,
+        corners,
+        face,
+        pixel,
+        camera.width,
+        camera.fx,
+        camera.fy,
+        camera.cx,
+        camera.cy,
     )
     weight = cosine**COSINE_POWER * view.trust.ravel()[pixel]
     colour = view.rgb.reshape(-1, 3)[pixel].astype(np.float32) * gain

@@ -54,11 +54,21 @@ def fuse(views: Sequence[RangeView], grid: Grid) -> tuple[Floats, int]:
     tiles = [_tiles(facts, *view.depth.shape) for facts, view in zip(pixels, views, strict=True)]
     field, count = np.full(grid.shape, BAND_VOXELS, np.float32), len(views)
     computed = _fuse(
-        field, np.stack([_lattice_camera(view, grid) for view in views]), grid.voxel,
-        np.array([view.open_border for view in views]), sizes,
-        _starts(pixels), np.concatenate(pixels), _starts(tiles), np.concatenate(tiles),
-        np.arange(count), np.empty(count, np.int64), np.empty(count, np.int64),
-        np.empty((count, 2, BLOCK**3)), np.empty((count, 2, BLOCK**3)), np.empty(BLOCK**3),
+        field,
+        np.stack([_lattice_camera(view, grid) for view in views]),
+        grid.voxel,
+        np.array([view.open_border for view in views]),
+        sizes,
+        _starts(pixels),
+        np.concatenate(pixels),
+        _starts(tiles),
+        np.concatenate(tiles),
+        np.arange(count),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+        np.empty((count, 2, BLOCK**3)),
+        np.empty((count, 2, BLOCK**3)),
+        np.empty(BLOCK**3),
     )
     for axis in range(3):
         field[tuple(slice(None) if a != axis else [0, -1] for a in range(3))] = BAND_VOXELS
@@ -154,8 +164,16 @@ def _undecided(bx, by, bz, side, views, count, out, P, voxel, open_border, sizes
     for c in range(count):
         n = views[c]
         said = _verdict(
-            P[n], voxel, open_border[n], sizes[n, 0], sizes[n, 1], bx + half, by + half, bz + half,
-            np.sqrt(3.0) * half, tiles[tile_at[n]:],
+            P[n],
+            voxel,
+            open_border[n],
+            sizes[n, 0],
+            sizes[n, 1],
+            bx + half,
+            by + half,
+            bz + half,
+            np.sqrt(3.0) * half,
+            tiles[tile_at[n] :],
         )
         if said == FREE:
             return -1
@@ -193,8 +211,10 @@ def _bounds(P, voxel, open_border, height, width, bx, by, bz, pixels, best, boun
         p01, p10, p11 = p00 + 1, p00 + width, p00 + width + 1
         w00, w01, w10, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
         edge = (
-            w00 * pixels[p00, OUTLINE] + w01 * pixels[p01, OUTLINE]
-            + w10 * pixels[p10, OUTLINE] + w11 * pixels[p11, OUTLINE]
+            w00 * pixels[p00, OUTLINE]
+            + w01 * pixels[p01, OUTLINE]
+            + w10 * pixels[p10, OUTLINE]
+            + w11 * pixels[p11, OUTLINE]
         )
         bound[1, t], weight[1, t] = edge * w / focal, OUTLINE_WEIGHT
         best[t] = max(best[t], bound[1, t])
@@ -209,16 +229,20 @@ def _bounds(P, voxel, open_border, height, width, bx, by, bz, pixels, best, boun
         if low > 0 and (high - low) * tilt < 2 * voxel:
             d = w00 * d00 + w01 * d01 + w10 * d10 + w11 * d11
             tilt = (
-                w00 * pixels[p00, FACTOR] + w01 * pixels[p01, FACTOR]
-                + w10 * pixels[p10, FACTOR] + w11 * pixels[p11, FACTOR]
+                w00 * pixels[p00, FACTOR]
+                + w01 * pixels[p01, FACTOR]
+                + w10 * pixels[p10, FACTOR]
+                + w11 * pixels[p11, FACTOR]
             )
         tilt = max(tilt, FLATTEST)
         free = (d - w) * tilt
         if free > 0 and pixels[nearest, CLEARANCE] > 0:
             # beside the edge of something nearer, free space ends sideways at that edge
             aside = (
-                w00 * pixels[p00, CLEARANCE] + w01 * pixels[p01, CLEARANCE]
-                + w10 * pixels[p10, CLEARANCE] + w11 * pixels[p11, CLEARANCE]
+                w00 * pixels[p00, CLEARANCE]
+                + w01 * pixels[p01, CLEARANCE]
+                + w10 * pixels[p10, CLEARANCE]
+                + w11 * pixels[p11, CLEARANCE]
             )
             free = min(free, max(aside, 0.0) * w / focal)
         bound[0, t], weight[0, t] = free, (tilt * tilt * tilt) ** 2
@@ -243,8 +267,23 @@ def _combine(best, bound, weight, asked, t, voxel):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _fuse(field, P, voxel, open_border, sizes, pixel_at, pixels, tile_at, tiles,  # type: ignore[no-untyped-def]
-          every, coarse, fine, bound, weight, best):
+def _fuse(
+    field,
+    P,
+    voxel,
+    open_border,
+    sizes,
+    pixel_at,
+    pixels,
+    tile_at,
+    tiles,  # type: ignore[no-untyped-def]
+    every,
+    coarse,
+    fine,
+    bound,
+    weight,
+    best,
+):
     """Fill ``field`` block by block, coarse blocks first; returns how many small ones had to be computed.
 
     ``every`` numbers all views; ``coarse``, ``fine``, ``bound``, ``weight`` and ``best`` are room to work in: arrays
@@ -256,9 +295,7 @@ def _fuse(field, P, voxel, open_border, sizes, pixel_at, pixels, tile_at, tiles,
     rows, columns, layers = (nx + COARSE - 1) // COARSE, (ny + COARSE - 1) // COARSE, (nz + COARSE - 1) // COARSE
     for c in range(rows * columns * layers):
         cx, cy, cz = c // (columns * layers) * COARSE, c // layers % columns * COARSE, c % layers * COARSE
-        candidates = _undecided(
-            cx, cy, cz, COARSE, every, count, coarse, P, voxel, open_border, sizes, tile_at, tiles
-        )
+        candidates = _undecided(cx, cy, cz, COARSE, every, count, coarse, P, voxel, open_border, sizes, tile_at, tiles)
         if candidates < 0:
             continue
         for bx in range(cx, min(cx + COARSE, nx), BLOCK):
@@ -275,8 +312,18 @@ def _fuse(field, P, voxel, open_border, sizes, pixel_at, pixels, tile_at, tiles,
                     for s in range(asked):
                         n = fine[s]
                         _bounds(
-                            P[n], voxel, open_border[n], sizes[n, 0], sizes[n, 1], bx, by, bz, pixels[pixel_at[n]:],
-                            best, bound[s], weight[s],
+                            P[n],
+                            voxel,
+                            open_border[n],
+                            sizes[n, 0],
+                            sizes[n, 1],
+                            bx,
+                            by,
+                            bz,
+                            pixels[pixel_at[n] :],
+                            best,
+                            bound[s],
+                            weight[s],
                         )
                     for t in range(BLOCK**3):
                         i, j, k = bx + t // BLOCK**2, by + t // BLOCK % BLOCK, bz + t % BLOCK

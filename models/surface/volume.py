@@ -62,9 +62,7 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
         high = np.minimum(high, points.max(axis=0) + margin)
     longest = float((high - low).max())
     if not longest > 0:
-        raise EmptyCapture(
-            "Depth and silhouettes do not meet in space.", "Check the camera poses and the depth unit."
-        )
+        raise EmptyCapture("Depth and silhouettes do not meet in space.", "Check the camera poses and the depth unit.")
     smallest = min(_pixel_footprint(views, (low + high) / 2), longest / LEAST_VOXELS)
     voxel = max(longest / resolution, smallest)
     # two samples of air on every side, so that the surface can close
@@ -128,8 +126,18 @@ def _silhouette_box(views: Sequence[RangeView]) -> tuple[Array, Array]:
         for view in views:
             camera = view.camera
             _carve(
-                axes[0], axes[1], axes[2], reach, camera.w2c, camera.fx, camera.fy, camera.cx, camera.cy,
-                view.outline, view.open_border, left,
+                axes[0],
+                axes[1],
+                axes[2],
+                reach,
+                camera.w2c,
+                camera.fx,
+                camera.fy,
+                camera.cx,
+                camera.cy,
+                view.outline,
+                view.open_border,
+                left,
             )
         if not left.any():
             raise EmptyCapture(
@@ -152,9 +160,9 @@ def _starting_box(views: Sequence[RangeView]) -> tuple[Array, Array]:
         if not len(rows):
             continue
         camera = view.camera
-        local = np.array([
-            (columns.mean() + 0.5 - camera.cx) / camera.fx, (camera.cy - rows.mean() - 0.5) / camera.fy, -1.0
-        ])
+        local = np.array(
+            [(columns.mean() + 0.5 - camera.cx) / camera.fx, (camera.cy - rows.mean() - 0.5) / camera.fy, -1.0]
+        )
         ray = camera.c2w[:3, :3] @ (local / np.linalg.norm(local))
         across = np.eye(3) - np.outer(ray, ray)
         A += across

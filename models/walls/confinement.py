@@ -32,12 +32,33 @@ LAYERS = {
 }
 #: Programs and libraries, here and in other builds of Linux (Nix, Guix), and what the C library looks up.
 _SYSTEM = (
-    "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/proc", "/sys",
-    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/alternatives",
-    "/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/OpenCL", "/etc/nvidia",
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/nix/store",
+    "/gnu/store",
+    "/proc",
+    "/sys",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/alternatives",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/nsswitch.conf",
+    "/etc/OpenCL",
+    "/etc/nvidia",
     # Node ends at once where its OpenSSL is there and may not be asked how it is set up.
-    "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies",
-)  # fmt: skip
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/crypto-policies",
+)
 _SMALL_DEVICES = ("null", "zero", "full", "random", "urandom")
 #: Variables that name libraries, or foreign code that a model calls; several paths stand between colons.
 _NAMED_IN = ("LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME", "MESHDROP_TRELLIS")

@@ -17,9 +17,15 @@ def test_no_line_ends_the_service(light_rig: Callable[..., Rig], ball: Path) -> 
     daemon = here.start()
     wait_for(here.places.control.exists)
     for line in (
-        b'{"verb": "cancel", "job": "\\ud800"}\n', b'{"verb": "cancel", "job": "\xc3\xa9"}\n', b'{"verb": "cancel"}\n',
-        b'{"verb": "cancel", "job": {"a": [1]}}\n', b'{"verb": "no such"}\n', b"nonsense\n", b'{"verb": "pi', b"",
-    ):  # fmt: skip
+        b'{"verb": "cancel", "job": "\\ud800"}\n',
+        b'{"verb": "cancel", "job": "\xc3\xa9"}\n',
+        b'{"verb": "cancel"}\n',
+        b'{"verb": "cancel", "job": {"a": [1]}}\n',
+        b'{"verb": "no such"}\n',
+        b"nonsense\n",
+        b'{"verb": "pi',
+        b"",
+    ):
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
             client.connect(str(here.places.control))
             client.sendall(line)

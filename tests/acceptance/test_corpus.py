@@ -55,9 +55,13 @@ class ReadingRig(Rig):
         environment = {**self.environment(**extra), "PYTHONPATH": str(REPOSITORY)}
         with open(self.log_file, "ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.reading", "run", *arguments], env=environment, stdout=log, stderr=log,
-                cwd=self.root.parent, preexec_fn=without_rights_of_root,  # noqa: PLW1509 - nothing else runs here
-            )  # fmt: skip
+                [sys.executable, "-m", "tests.reading", "run", *arguments],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.root.parent,
+                preexec_fn=without_rights_of_root,  # noqa: PLW1509 - nothing else runs here
+            )
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +102,12 @@ class Together:
         awaited = [(case.says, case.name) for case in CASES if case.outcome in outcomes]
         pages: list[str] = []
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: pages.append(self.rig.status_page()) or all(
-                says in line_of(pages[-1], name) for says, name in awaited
-            ))  # fmt: skip
+            wait_for(
+                lambda: (
+                    pages.append(self.rig.status_page())
+                    or all(says in line_of(pages[-1], name) for says, name in awaited)
+                )
+            )
         return pages[-1]
 
     def _missing(self, names: list[bytes]) -> list[bytes]:
@@ -130,6 +137,7 @@ def drop(base: Path, rig: Rig, name: bytes, build: Callable[[Path], object]) -> 
 
 def drop_all(base: Path, rig: ReadingRig, good: Path) -> list[str]:
     """Fill the inbox, with good captures before, among and behind the bad ones; the mutants' names come back."""
+
     def copy(target: Path) -> None:
         shutil.copytree(good, target)
 
@@ -201,10 +209,14 @@ def together(tmp_path_factory: pytest.TempPathFactory, good: Path) -> Iterator[T
     daemon = rig.start()
     wait_for(lambda: not (rig.places.inbox / "48-again").exists() or daemon.poll() is not None)
     drop(base, rig, b"48-again", lambda target: shutil.copytree(good, target))
-    seen.until_at_rest(daemon, [
-        *(case.name for case in CASES if case.outcome in ("accepted", "refused")), b"48-again",
-        *(name.encode() for name in (*GOOD, *TAKEN, "48-again", "49-one", "49-two")),
-    ])  # fmt: skip
+    seen.until_at_rest(
+        daemon,
+        [
+            *(case.name for case in CASES if case.outcome in ("accepted", "refused")),
+            b"48-again",
+            *(name.encode() for name in (*GOOD, *TAKEN, "48-again", "49-one", "49-two")),
+        ],
+    )
     seen.phase["first"] = seen.page("waits", "held")
     assert stop(daemon) == 0
     daemon = rig.start(MESHDROP_INCOMPLETE_AFTER_S="1")

@@ -33,7 +33,11 @@ def test_the_promise_holds(part: str, capsys: pytest.CaptureFixture[str]) -> Non
     """Each part's short form breaks nothing; without a load-bearing flush it does break something."""
     arguments = [sys.executable, "-m", "tests.torture", "--short", part]
     done = subprocess.run(
-        arguments, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+        arguments,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
         check=False,
     )
     with capsys.disabled():

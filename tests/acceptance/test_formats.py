@@ -31,9 +31,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHT_REAL", "inspect")
 
 
-def test_every_format_is_taken_read_and_delivered_as_it_came(
-    light_rig: Callable[..., Rig], tmp_path: Path
-) -> None:
+def test_every_format_is_taken_read_and_delivered_as_it_came(light_rig: Callable[..., Rig], tmp_path: Path) -> None:
     here = light_rig()
     for name, writer in FORMATS.items():
         writer.write(tmp_path / name, odd_rig(plain=writer.plain))
@@ -129,9 +127,12 @@ def test_what_has_no_poses_comes_back_with_the_sentence(light_rig: Callable[...,
 def meshdrop(here: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, on this root."""
     return subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], env=here.environment(PYTHONPATH=str(REPOSITORY)),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments],
+        env=here.environment(PYTHONPATH=str(REPOSITORY)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def pictures_only(folder: Path, target: Path) -> Path:

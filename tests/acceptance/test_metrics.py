@@ -34,7 +34,8 @@ def scrape(port: int, path: str = "/metrics") -> str:
 def samples(text: str) -> Samples:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text) for sample in family.samples
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
     }
 
 
@@ -86,7 +87,7 @@ def test_a_service_that_worked_is_counted_and_a_restart_forgets_nothing(
 def test_names_from_captures_never_become_series(light_rig: Callable[..., Rig], ball: Path) -> None:
     port = free_port()
     here = light_rig(MESHDROP_METRICS_PORT=str(port))
-    names = [f"stranger-{number}-\"}}\\n" for number in range(5)]
+    names = [f'stranger-{number}-"}}\\n' for number in range(5)]
     daemon = here.start()
     wait_for(lambda: is_up(port))
     before = {key for key in samples(scrape(port)) if not key[0].startswith("python")}
@@ -104,7 +105,8 @@ def test_nobody_listens_where_no_port_is_set(light_rig: Callable[..., Rig]) -> N
     daemon = here.start()
     wait_for(here.places.live_status.exists)
     inodes = {
-        match.group(1) for link in Path(f"/proc/{daemon.pid}/fd").iterdir()
+        match.group(1)
+        for link in Path(f"/proc/{daemon.pid}/fd").iterdir()
         if (match := re.match(r"socket:\[(\d+)\]", str(link.readlink())))
     }
     listening = [
@@ -115,7 +117,7 @@ def test_nobody_listens_where_no_port_is_set(light_rig: Callable[..., Rig]) -> N
 
 
 def test_a_client_that_drips_is_let_go_and_holds_up_neither_a_scrape_nor_the_end(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A byte now and then keeps every single read alive: only the limit of the whole ends it."""
     monkeypatch.setattr("meshdrop.daemon.metrics.server._PATIENCE_S", 0.5)

@@ -195,8 +195,11 @@ def test_a_share_that_is_not_ours_holds_everything(
     if word is not None:
         here.places.sentinel.write_bytes(word)
     here.drop(ball, "meanwhile")
-    wait_for(lambda: "HELD" in here.status_page() or "HELD" in here.places.live_status.read_text() or "unavailable" in
-             here.log())  # fmt: skip
+    wait_for(
+        lambda: (
+            "HELD" in here.status_page() or "HELD" in here.places.live_status.read_text() or "unavailable" in here.log()
+        )
+    )
     time.sleep(1)
     assert os.listdir(here.places.inbox) == ["meanwhile"]
     assert os.listdir(here.places.failed) == []
@@ -218,9 +221,13 @@ def test_a_mad_clock_changes_nothing(light_rig: Callable[..., Rig], ball: Path) 
     environment = {**here.environment(), "PYTHONPATH": str(REPOSITORY)}
     with open(here.log_file, "ab") as log:
         ended = subprocess.run(
-            [sys.executable, "-c", MAD_CLOCK, "run", "--once"], env=environment, stdout=log, stderr=log, check=False,
+            [sys.executable, "-c", MAD_CLOCK, "run", "--once"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            check=False,
             timeout=PATIENCE_S,
-        )  # fmt: skip
+        )
     assert ended.returncode == 0, here.log()[-3000:]
     for name in names:
         assert places_of(here, name) == ["outbox"]
@@ -260,16 +267,67 @@ def test_a_model_that_does_not_exist_is_said_to_be_missing(rig: Callable[..., Ri
 _NFC = "caf\u00e9"
 #: Sixty names that other programs fell over; none begins with a dot, which means "still being copied".
 NAMES: tuple[bytes, ...] = (
-    _NFC.encode(), unicodedata.normalize("NFD", _NFC).encode(), b"caf\xe9", b"\xff\xfe", b"\xc3(", b"\xed\xa0\x80",
-    b"n" * 255, "\u00e9".encode() * 127, "\U0001f600".encode() * 63, b"a" * 200, b"x" * 241, b"x" * 242,
-    b"new\nline", b"tab\there", b"return\r", b"bell\x07", b"\x1b[31mred\x1b[0m", b"\x7f", b"\x01\x02\x03",
+    _NFC.encode(),
+    unicodedata.normalize("NFD", _NFC).encode(),
+    b"caf\xe9",
+    b"\xff\xfe",
+    b"\xc3(",
+    b"\xed\xa0\x80",
+    b"n" * 255,
+    "\u00e9".encode() * 127,
+    "\U0001f600".encode() * 63,
+    b"a" * 200,
+    b"x" * 241,
+    b"x" * 242,
+    b"new\nline",
+    b"tab\there",
+    b"return\r",
+    b"bell\x07",
+    b"\x1b[31mred\x1b[0m",
+    b"\x7f",
+    b"\x01\x02\x03",
     b"\x1b]0;t\x07",
-    b"-rf", b"--help", b"-", b"--", b"$(id)", b"`id`", b"$HOME", b"%n%s%x", b"{}", b"{0.__class__}", b"{{7*7}}",
-    b"; rm -rf ~", b"&& id", b"| cat", b"> x", b"*", b"?", b"[a-z]", b"~", b"!rush", b"#", b"'", b'"', b"\\", b"a\\b",
-    b"CON", b"nul", b"LPT1.txt", b"dot.", b"space ", b" space", b"name:stream", b"TWIN", b"twin",
-    "\u202egnp.exe".encode(), "\u200b".encode(), "\ufeffbom".encode(), "\U0001f525".encode(),
-    b"<script>alert(1)<", b"x.done",
-)  # fmt: skip
+    b"-rf",
+    b"--help",
+    b"-",
+    b"--",
+    b"$(id)",
+    b"`id`",
+    b"$HOME",
+    b"%n%s%x",
+    b"{}",
+    b"{0.__class__}",
+    b"{{7*7}}",
+    b"; rm -rf ~",
+    b"&& id",
+    b"| cat",
+    b"> x",
+    b"*",
+    b"?",
+    b"[a-z]",
+    b"~",
+    b"!rush",
+    b"#",
+    b"'",
+    b'"',
+    b"\\",
+    b"a\\b",
+    b"CON",
+    b"nul",
+    b"LPT1.txt",
+    b"dot.",
+    b"space ",
+    b" space",
+    b"name:stream",
+    b"TWIN",
+    b"twin",
+    "\u202egnp.exe".encode(),
+    "\u200b".encode(),
+    "\ufeffbom".encode(),
+    "\U0001f525".encode(),
+    b"<script>alert(1)<",
+    b"x.done",
+)
 
 
 def test_sixty_torture_names_are_each_delivered_once(light_rig: Callable[..., Rig], ball: Path) -> None:

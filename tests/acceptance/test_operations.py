@@ -203,10 +203,17 @@ def test_the_exit_codes_are_the_programs_and_systemds() -> None:
     assert [says for says in said if says not in source] == []
 
 
-@pytest.mark.parametrize("title", [
-    "Backup", "Restore", "Upgrade", "The first hour, with systemd", "Another place, another user, a second service",
-    "Taking it away",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Backup",
+        "Restore",
+        "Upgrade",
+        "The first hour, with systemd",
+        "Another place, another user, a second service",
+        "Taking it away",
+    ],
+)
 def test_the_chapters_that_are_executed_are_there(title: str) -> None:
     lines = commands(title).replace("\\\n", " ").splitlines()
     assert all(_is_known(line.split()) for line in lines), lines
@@ -219,5 +226,3 @@ def _is_known(words: Sequence[str]) -> bool:
 def test_every_link_leads_somewhere() -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", PAGE)
     assert [target for target in targets if not (PROJECT / "docs" / target).exists()] == []
-
-

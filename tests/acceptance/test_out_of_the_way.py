@@ -31,12 +31,24 @@ from tests import light
 light.main()
 """
 ODD = [
-    f"odd-{step}-{how}" for how in ("refused", "defect") for step in (
-        "copy_file-staging", "write_file-staging", "sync_file-staging", "make_dir-staging", "rename-outbox",
-        "write_file-report.json", "make_dir-measure", "remove_tree-work", "rename-kept", "make_dir-work",
-        "make_dir-a1", "sync_dir-ball", "write_file-attempt.json",
+    f"odd-{step}-{how}"
+    for how in ("refused", "defect")
+    for step in (
+        "copy_file-staging",
+        "write_file-staging",
+        "sync_file-staging",
+        "make_dir-staging",
+        "rename-outbox",
+        "write_file-report.json",
+        "make_dir-measure",
+        "remove_tree-work",
+        "rename-kept",
+        "make_dir-work",
+        "make_dir-a1",
+        "sync_dir-ball",
+        "write_file-attempt.json",
     )
-]  # fmt: skip
+]
 
 
 #: What stays where it is while the fault lasts: the capture, and what is said of it.
@@ -50,10 +62,15 @@ STAYING = {
 def start_faulty(here: Rig, *arguments: str) -> subprocess.Popen[bytes]:
     """The service with these faults."""
     log = open(here.log_file, "ab")  # noqa: SIM115 - the child keeps it
-    here.started.append(subprocess.Popen(
-        [sys.executable, "-c", FAULTY, "run", *arguments],
-        env=here.environment(), stdout=log, stderr=log, cwd=here.root.parent,
-    ))  # fmt: skip
+    here.started.append(
+        subprocess.Popen(
+            [sys.executable, "-c", FAULTY, "run", *arguments],
+            env=here.environment(),
+            stdout=log,
+            stderr=log,
+            cwd=here.root.parent,
+        )
+    )
     return here.started[-1]
 
 

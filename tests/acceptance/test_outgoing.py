@@ -68,10 +68,11 @@ def test_both_ends_arrive_signed_and_what_arrived_stands_in_the_record(
     assert {row[0]: (row[1], row[2] is not None, row[3]) for row in rows(here)} == dict.fromkeys(found, (1, True, 200))
     assert {row[5].encode() for row in rows(here)} == {requests[0].body for requests in found.values()}
     shown = subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", "show", "good", "--json"], env=here.environment(),
+        [sys.executable, "-m", "meshdrop.daemon.cli", "show", "good", "--json"],
+        env=here.environment(),
         capture_output=True,
         check=True,
-    ).stdout  # fmt: skip
+    ).stdout
     [message] = json.loads(shown)["messages"]
     assert (message["body"].encode(), message["status"]) == (found[message["about"]][0].body, 200)
     assert [event["detail"] for event in json.loads(shown)["events"] if event["kind"] == "told"] == [
@@ -142,9 +143,12 @@ def test_a_closed_port_is_one_line_in_the_log_and_a_line_of_the_status(
     warnings = [line for line in here.log().splitlines() if "message not delivered" in line]
     assert [json.loads(line)["reason"] for line in warnings] == ["it refuses connections"]
     status = subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", "status"], env=here.environment(), capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "status"],
+        env=here.environment(),
+        capture_output=True,
+        text=True,
         check=True,
-    ).stdout  # fmt: skip
+    ).stdout
     assert "webhook: 2 not delivered yet: it refuses connections" in status
     assert "t0ken" not in here.log() + status
 
@@ -166,9 +170,7 @@ def test_pings_begin_with_the_service_and_say_when_it_fails(
     assert "t0ken" not in here.log()
 
 
-def test_a_stop_in_good_order_is_no_failure(
-    light_rig: Callable[..., Rig], receivers: Callable[..., Receiver]
-) -> None:
+def test_a_stop_in_good_order_is_no_failure(light_rig: Callable[..., Rig], receivers: Callable[..., Receiver]) -> None:
     """Whoever waits for the pings notices by himself when they do not come any more."""
     receiver = receivers()
     daemon = light_rig(MESHDROP_PING_URL=receiver.url).start()

@@ -17,10 +17,13 @@ from tests.rig import Rig, stop, wait_for
 def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``meshdrop`` beside the service."""
     return subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], env=rig.environment(), capture_output=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments],
+        env=rig.environment(),
+        capture_output=True,
         text=True,
-        check=False, timeout=PATIENCE_S,
-    )  # fmt: skip
+        check=False,
+        timeout=PATIENCE_S,
+    )
 
 
 def published(rig: Rig) -> set[str]:

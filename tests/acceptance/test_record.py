@@ -132,17 +132,21 @@ def test_without_damage_the_same_root_needs_nothing_restored(crashed: tuple[Path
 
 def published(rig: Rig) -> list[str]:
     """The folders on both shelves."""
-    return sorted(folder.name for shelf in (rig.places.outbox, rig.places.failed) for folder in shelf.iterdir()
-                  if folder.is_dir())  # fmt: skip
+    return sorted(
+        folder.name for shelf in (rig.places.outbox, rig.places.failed) for folder in shelf.iterdir() if folder.is_dir()
+    )
 
 
 def fill(rig: Rig, jobs: int) -> None:
     """A long history, so that the record is larger than what SQLite keeps in memory."""
     with closing(sqlite3.connect(rig.places.database)) as connection:
-        row = dict(zip(
-            [column[1] for column in connection.execute("PRAGMA table_info(job)")],
-            connection.execute("SELECT * FROM job").fetchone(), strict=True,
-        ))  # fmt: skip
+        row = dict(
+            zip(
+                [column[1] for column in connection.execute("PRAGMA table_info(job)")],
+                connection.execute("SELECT * FROM job").fetchone(),
+                strict=True,
+            )
+        )
         row["state"] = "DONE_CLEAN"
         for number in range(jobs):
             row |= {"id": f"{number:032x}", "name": b"old %d" % number, "reason": "x" * 900}

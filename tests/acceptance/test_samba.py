@@ -36,10 +36,12 @@ SMBD = shutil.which("smbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 PIECE = 1 << 24
 
 pytestmark = [
-    pytest.mark.skipif(SMBD is None or shutil.which("smbclient") is None, reason="needs smbd and smbclient (Debian: "
-                       "apt-get install samba smbclient)"),
+    pytest.mark.skipif(
+        SMBD is None or shutil.which("smbclient") is None,
+        reason="needs smbd and smbclient (Debian: apt-get install samba smbclient)",
+    ),
     pytest.mark.skipif(os.geteuid() != 0, reason="smbd needs root to act as another user"),
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,22 @@ class Server:
     def client(self, share: str, commands: str, who: str = "") -> subprocess.Popen[str]:
         """Start smbclient with these commands, as a guest or as ``who`` (name%password)."""
         return subprocess.Popen(
-            ["smbclient", "-s", str(self.configuration), "-p", str(self.port), *(["-U", who] if who else ["-N"]),
-             f"//127.0.0.1/{share}", "-c", commands],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
+            [
+                "smbclient",
+                "-s",
+                str(self.configuration),
+                "-p",
+                str(self.port),
+                *(["-U", who] if who else ["-N"]),
+                f"//127.0.0.1/{share}",
+                "-c",
+                commands,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
 
     def do(self, share: str, commands: str) -> str:
         """Run smbclient to its end; what it said."""
@@ -101,17 +115,28 @@ def _server(rig: Rig, *, guests: bool = True) -> Iterator[Server]:
         port = free_port()
         folders = ("private dir", "lock directory", "state directory", "cache directory", "pid directory")
         head = [
-            "[global]", "server role = standalone server", "map to guest = Bad User", "interfaces = lo",
-            "bind interfaces only = yes", f"smb ports = {port}", "disable netbios = yes", "disable spoolss = yes",
-            "load printers = no", f"log file = {own / 'log'}", f"ncalrpc dir = {own / 'rpc'}",
+            "[global]",
+            "server role = standalone server",
+            "map to guest = Bad User",
+            "interfaces = lo",
+            "bind interfaces only = yes",
+            f"smb ports = {port}",
+            "disable netbios = yes",
+            "disable spoolss = yes",
+            "load printers = no",
+            f"log file = {own / 'log'}",
+            f"ncalrpc dir = {own / 'rpc'}",
             *(f"{name} = {own}" for name in folders),
-        ]  # fmt: skip
+        ]
         server = Server(own / "smb.conf", port)
         server.configuration.write_text("\n".join([*head, exported(rig, guests=guests)]), encoding="utf-8")
         process = subprocess.Popen(
-            [str(SMBD), "--foreground", "--no-process-group", "-s", str(server.configuration)], start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=(own / "out").open("wb"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [str(SMBD), "--foreground", "--no-process-group", "-s", str(server.configuration)],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=(own / "out").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
         try:
             wait_for(lambda: process.poll() is not None or _answers(port))
             assert process.poll() is None, (own / "out").read_text(errors="replace")
@@ -225,8 +250,10 @@ def test_only_the_four_folders_are_there_and_no_way_leads_beside_them(
     (here.places.inbox / "hard").mkdir()
     listed = subprocess.run(
         ["smbclient", "-s", str(server.configuration), "-p", str(server.port), "-N", "-g", "-L", "127.0.0.1"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     shares = {line.split("|")[1] for line in listed.splitlines() if line.startswith("Disk|")}
     assert shares == {"inbox", "outbox", "failed", "status"}
     for share in (".meshdrop", here.root.name, "C$"):
@@ -277,9 +304,12 @@ def test_strangers_are_turned_away_where_accounts_are_asked_for(
     here = light_rig()
     server = serve(here, guests=False)
     subprocess.run(
-        ["smbpasswd", "-c", str(server.configuration), "-s", "-a", "root"], input="pass-word\npass-word\n", text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
+        ["smbpasswd", "-c", str(server.configuration), "-s", "-a", "root"],
+        input="pass-word\npass-word\n",
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     client = server.client("inbox", "mkdir mine", who="root%pass-word")
     assert client.communicate(timeout=PATIENCE_S)[0].strip() == ""
     assert (here.places.inbox / "mine").is_dir()

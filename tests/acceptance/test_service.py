@@ -26,10 +26,12 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "snail"
 def command(rig: Rig, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``meshdrop`` beside the daemon."""
     return subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], env=rig.environment(), capture_output=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments],
+        env=rig.environment(),
+        capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def runs(rig: Rig, name: str) -> list[tuple[str, int, str, str | None]]:
@@ -151,9 +153,11 @@ def test_a_failed_model_is_tried_again_and_finished_models_are_not_run_twice(
     here.drop(ball)
     assert here.run_once() == 0
     assert runs(here, "ball") == [
-        ("ball", 1, "ok", None), ("fails_once", 1, "failed", "error"),
-        ("ball", 2, "ok", None), ("fails_once", 2, "ok", None),
-    ]  # fmt: skip
+        ("ball", 1, "ok", None),
+        ("fails_once", 1, "failed", "error"),
+        ("ball", 2, "ok", None),
+        ("fails_once", 2, "ok", None),
+    ]
     shown = json.loads(command(here, "show", "ball", "--json").stdout)
     assert shown["runs"][2]["figures"]["carried_over"] is True
     assert (here.places.outbox / "ball" / "fails_once" / "mesh.glb").exists()
@@ -306,8 +310,9 @@ def test_a_folder_that_changes_under_the_reader_is_put_back_once(
     if crash:
         assert here.run_once(MESHDROP_CRASH_AT=crash) == -signal.SIGKILL
     assert here.run_once() == 0
-    (folder,) = [folder for shelf in (here.places.outbox, here.places.failed) for folder in shelf.iterdir()
-                 if folder.is_dir()]  # fmt: skip
+    (folder,) = [
+        folder for shelf in (here.places.outbox, here.places.failed) for folder in shelf.iterdir() if folder.is_dir()
+    ]
     assert (folder / "capture/views/view_00.png").read_bytes() == (late / "views/view_00.png").read_bytes()
     here.assert_at_rest()
 

@@ -68,10 +68,12 @@ def page(rig: Rig, file: str) -> dict[str, Any]:
 def status(rig: Rig) -> dict[str, Any]:
     """What ``meshdrop status --json`` says."""
     done = subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", "status", "--json"], env=rig.environment(),
-        capture_output=True, text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "status", "--json"],
+        env=rig.environment(),
+        capture_output=True,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return dict(json.loads(done.stdout))
 
 
@@ -122,8 +124,8 @@ def _patient(folder: Path) -> dict[str, str]:
     """A model that says how far it is and goes on when the file ``go`` is there."""
     file = folder / "patient.py"
     file.write_text(
-        ENGINES.read_text() +  # a worker sees no other file of ours
-        "\n\nclass Patient(Ball):\n"
+        ENGINES.read_text()  # a worker sees no other file of ours
+        + "\n\nclass Patient(Ball):\n"
         "    name = 'patient'\n\n"
         "    def inference(self, capture, output_dir):\n"
         f"        while not Path({str(folder / 'go')!r}).exists():\n"
@@ -152,9 +154,12 @@ def test_a_refused_capture_says_why_where_it_went_and_what_to_do(rig: Callable[.
     assert "depth/depth_02.png: The depth map is 8-bit" in told["sentence"]
     wait_for(lambda: "chair: it is in failed/chair" in here.status_page())
     wait_for(lambda: told["fix"].split(". ")[0] in here.status_page())
-    wait_for(lambda: ("chair", told["sentence"], told["fix"]) in [
-        (job["name"], job["sentence"], job["fix"]) for job in status(here)["finished"]
-    ])  # fmt: skip
+    wait_for(
+        lambda: (
+            ("chair", told["sentence"], told["fix"])
+            in [(job["name"], job["sentence"], job["fix"]) for job in status(here)["finished"]]
+        )
+    )
 
     folder = here.places.failed / "chair"
     shutil.copyfile(ball / "depth/depth_02.png", folder / "capture/depth/depth_02.png")
@@ -172,12 +177,22 @@ def test_the_queue_a_second_attempt_and_what_is_no_folder_are_told(rig: Callable
     wait_for(lambda: "In the queue (2)" in here.status_page() and "notes.txt" in here.status_page())
     names = ("one", "two", "three")
     told = {}
-    wait_for(lambda: told.update({
-        name: (page(here, f"{name}.json").get("state"), page(here, f"{name}.json").get("position")) for name in names
-    }) or set(told.values()) == {("running", None), ("queued", 1), ("queued", 2)})  # fmt: skip
+    wait_for(
+        lambda: (
+            told.update(
+                {
+                    name: (page(here, f"{name}.json").get("state"), page(here, f"{name}.json").get("position"))
+                    for name in names
+                }
+            )
+            or set(told.values()) == {("running", None), ("queued", 1), ("queued", 2)}
+        )
+    )
     first = next(name for name, (state, _) in told.items() if state == "running")
     subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", "cancel", first], env=here.environment(), check=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", "cancel", first],
+        env=here.environment(),
+        check=True,
         capture_output=True,
     )
     cancelled = f"it is in failed/{first}: The job was cancelled."

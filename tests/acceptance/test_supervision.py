@@ -119,10 +119,12 @@ def test_a_service_that_waits_for_its_share_says_so_and_stays_alive(
     sentinel = here.places.sentinel.read_bytes()
     here.places.sentinel.unlink()
     daemon = here.start(**supervisor.environment)
-    wait_for(lambda: any(
-        message.startswith("READY=1\nSTATUS=waiting: ") and message.endswith("WATCHDOG_USEC=600000000")
-        for message in list(supervisor.messages)
-    ))  # fmt: skip
+    wait_for(
+        lambda: any(
+            message.startswith("READY=1\nSTATUS=waiting: ") and message.endswith("WATCHDOG_USEC=600000000")
+            for message in list(supervisor.messages)
+        )
+    )
     wait_for(lambda: supervisor.hears("WATCHDOG=1"))
     here.places.sentinel.write_bytes(sentinel)
     wait_for(lambda: supervisor.hears("WATCHDOG_USEC=60000000"))
@@ -155,9 +157,12 @@ def test_a_main_thread_that_hangs_pings_no_more_and_the_log_tells_where(
     hang, hangs = tmp_path / "hang", tmp_path / "hangs"
     with here.log_file.open("wb") as log:
         daemon = subprocess.Popen(
-            [sys.executable, "-c", HANGS, str(hang), str(hangs)], cwd=tmp_path, stdout=log, stderr=log,
+            [sys.executable, "-c", HANGS, str(hang), str(hangs)],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
             env=here.environment(**supervisor.environment, PYTHONPATH=str(Path(__file__).parents[2])),
-        )  # fmt: skip
+        )
     here.started.append(daemon)
     wait_for(lambda: supervisor.hears("WATCHDOG=1"))
     heartbeat = here.places.spool / "lock"

@@ -30,9 +30,7 @@ def delivered(rig: Rig, ball: Path, name: str = "ball", **environment: str) -> d
     return report
 
 
-def test_a_sound_file_passes_in_the_delivered_report(
-    light_rig: Callable[..., Rig], ball: Path, tmp_path: Path
-) -> None:
+def test_a_sound_file_passes_in_the_delivered_report(light_rig: Callable[..., Rig], ball: Path, tmp_path: Path) -> None:
     """The real validating process looks at a real GLB; the other processes are stand-ins."""
     sound(tmp_path / "sound.glb")
     report = delivered(light_rig(), ball, LIGHT_REAL="validate", LIGHT_GLB=str(tmp_path / "sound.glb"))
@@ -40,9 +38,18 @@ def test_a_sound_file_passes_in_the_delivered_report(
     validation = report["models"]["ball"]["validation"]
     by = validation.pop("by")
     assert validation == {
-        "status": "passed", "files": ["mesh.glb"], "errors": 0, "warnings": 0, "infos": 0, "hints": 0,
-        "truncated": False, "messages": [], "version": validator_version(), "reason": None, "fix": None,
-    }  # fmt: skip
+        "status": "passed",
+        "files": ["mesh.glb"],
+        "errors": 0,
+        "warnings": 0,
+        "infos": 0,
+        "hints": 0,
+        "truncated": False,
+        "messages": [],
+        "version": validator_version(),
+        "reason": None,
+        "fix": None,
+    }
     assert by.startswith(("mini-racer ", "Node "))
 
 
@@ -76,9 +83,7 @@ def test_the_report_tells_the_stages_and_the_versions(light_rig: Callable[..., R
 @pytest.mark.parametrize(
     ("how", "says"), [("crash", "died"), ("hang", "longer than 0.3 s"), ("garbage", "no valid result")]
 )
-def test_a_validator_that_fails_costs_nothing(
-    light_rig: Callable[..., Rig], ball: Path, how: str, says: str
-) -> None:
+def test_a_validator_that_fails_costs_nothing(light_rig: Callable[..., Rig], ball: Path, how: str, says: str) -> None:
     here = light_rig(MESHDROP_CHECK_LIMIT_S="0.3")
     report = delivered(here, ball, f"poison-validate-{how}")
     assert report["verdict"] == "normal"

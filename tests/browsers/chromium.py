@@ -20,11 +20,20 @@ from tests.patience import PATIENCE_S
 
 #: Nothing but the page itself: no updates, no safe browsing, no first-run pages; OpenGL in software.
 FLAGS = (
-    "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb", "--mute-audio",
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+    "--mute-audio",
     "--password-store=basic",
-)  # fmt: skip
+)
 SOFTWARE_3D = ("--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--ignore-gpu-blocklist")
 NO_3D = ("--disable-3d-apis", "--disable-gpu")
 #: Virtual key codes of the keys that tests press.
@@ -35,8 +44,15 @@ class Chromium(Session):
     """A page in Chromium. ``dark`` asks for the dark scheme; ``width`` and ``height`` are those of the window."""
 
     def __init__(
-        self, address: str, scratch: Path, *, webgl: bool = True, width: int = 1280, height: int = 900,
-        dark: bool = False, script: bool = True,
+        self,
+        address: str,
+        scratch: Path,
+        *,
+        webgl: bool = True,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        script: bool = True,
     ) -> None:
         (program,) = needed("chromium")
         to_child, self._write = os.pipe()
@@ -48,12 +64,17 @@ class Chromium(Session):
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()
         flags = (*FLAGS, *(SOFTWARE_3D if webgl else NO_3D), *root, f"--user-data-dir={scratch}/profile", "about:blank")
         self._pid = os.posix_spawn(
-            program, [program, *flags], {**os.environ, "HOME": str(scratch)}, setsid=True,
+            program,
+            [program, *flags],
+            {**os.environ, "HOME": str(scratch)},
+            setsid=True,
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, high[0], 3), (os.POSIX_SPAWN_DUP2, high[1], 4),
-                (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2),
+                (os.POSIX_SPAWN_DUP2, high[0], 3),
+                (os.POSIX_SPAWN_DUP2, high[1], 4),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
             ],
-        )  # fmt: skip
+        )
         for end in (to_child, from_child, *high, log):
             os.close(end)
         self._numbers = itertools.count(1)

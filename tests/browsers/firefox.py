@@ -57,8 +57,14 @@ return Services.console.getMessageArray().map(one => {
   catch { return ["", String(one.message)]; }
 });
 """
-KEYS = {"ArrowRight": "\ue014", "ArrowLeft": "\ue012", "ArrowUp": "\ue013", "End": "\ue010", "Home": "\ue011",
-        "Tab": "\ue004"}  # fmt: skip
+KEYS = {
+    "ArrowRight": "\ue014",
+    "ArrowLeft": "\ue012",
+    "ArrowUp": "\ue013",
+    "End": "\ue010",
+    "Home": "\ue011",
+    "Tab": "\ue004",
+}
 
 
 @contextlib.contextmanager
@@ -67,13 +73,16 @@ def display() -> Iterator[str]:
     (program,) = needed("Xvfb")
     read, write = os.pipe()
     pid = os.posix_spawn(
-        program, [program, "-displayfd", "9", "-screen", "0", "1400x1100x24", "-nolisten", "tcp"], os.environ,
+        program,
+        [program, "-displayfd", "9", "-screen", "0", "1400x1100x24", "-nolisten", "tcp"],
+        os.environ,
         setsid=True,
         file_actions=[
-            (os.POSIX_SPAWN_DUP2, write, 9), (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, write, 9),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ],
-    )  # fmt: skip
+    )
     os.close(write)
     try:
         if not select.select([read], [], [], PATIENCE_S)[0] or not (number := os.read(read, 16).strip()):
@@ -99,14 +108,33 @@ class Firefox(Session):
         preferences = {**PREFERENCES, "webgl.disabled": not webgl}
         lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items())
         (profile / "user.js").write_text("".join(lines), encoding="utf-8")
-        arguments = [program, "--marionette", "--remote-allow-system-access", "--no-remote", "--profile", str(profile),
-                     "--width", str(width), "--height", str(height), "about:blank"]  # fmt: skip
+        arguments = [
+            program,
+            "--marionette",
+            "--remote-allow-system-access",
+            "--no-remote",
+            "--profile",
+            str(profile),
+            "--width",
+            str(width),
+            "--height",
+            str(height),
+            "about:blank",
+        ]
         log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        environment = {**os.environ, "DISPLAY": screen, "HOME": str(scratch), "LIBGL_ALWAYS_SOFTWARE": "1",
-                       "MOZ_CRASHREPORTER_DISABLE": "1"}  # fmt: skip
+        environment = {
+            **os.environ,
+            "DISPLAY": screen,
+            "HOME": str(scratch),
+            "LIBGL_ALWAYS_SOFTWARE": "1",
+            "MOZ_CRASHREPORTER_DISABLE": "1",
+        }
         environment.pop("WAYLAND_DISPLAY", None)
         self._pid = os.posix_spawn(
-            program, arguments, environment, setsid=True,
+            program,
+            arguments,
+            environment,
+            setsid=True,
             file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
         )
         os.close(log)
@@ -154,10 +182,21 @@ class Firefox(Session):
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         move = {"type": "pointerMove", "duration": 0, "origin": "viewport"}
-        way = [{**move, "x": round(start[0] + (end[0] - start[0]) * k / 8),
-                "y": round(start[1] + (end[1] - start[1]) * k / 8), "duration": 30} for k in range(1, 9)]
-        steps = [{**move, "x": round(start[0]), "y": round(start[1])}, {"type": "pointerDown", "button": 0}, *way,
-                 {"type": "pointerUp", "button": 0}]  # fmt: skip
+        way = [
+            {
+                **move,
+                "x": round(start[0] + (end[0] - start[0]) * k / 8),
+                "y": round(start[1] + (end[1] - start[1]) * k / 8),
+                "duration": 30,
+            }
+            for k in range(1, 9)
+        ]
+        steps = [
+            {**move, "x": round(start[0]), "y": round(start[1])},
+            {"type": "pointerDown", "button": 0},
+            *way,
+            {"type": "pointerUp", "button": 0},
+        ]
         self._call("WebDriver:PerformActions", actions=[{"type": "pointer", "id": "mouse", "actions": steps}])
 
     def press(self, key: str) -> None:

@@ -38,9 +38,13 @@ def ball_mesh(colour: tuple[int, int, int], radius: float = 0.5, rings: int = 40
     polar = np.linspace(0, np.pi, rings + 1)[1:-1]
     turn = np.arange(segments) * 2 * np.pi / segments
     ring = np.stack(
-        [np.outer(np.sin(polar), np.sin(turn)), np.outer(np.cos(polar), np.ones(segments)),
-         np.outer(np.sin(polar), np.cos(turn))], axis=-1,
-    ).reshape(-1, 3)  # fmt: skip
+        [
+            np.outer(np.sin(polar), np.sin(turn)),
+            np.outer(np.cos(polar), np.ones(segments)),
+            np.outer(np.sin(polar), np.cos(turn)),
+        ],
+        axis=-1,
+    ).reshape(-1, 3)
     vertices = np.concatenate([ring, [[0, 1, 0], [0, -1, 0]]]) * radius
     top, bottom = len(ring), len(ring) + 1
     faces = []
@@ -83,10 +87,13 @@ class LitBall(Ball):
         result = super().inference(capture, output_dir)
         orm, normal = (np.full_like(result.mesh.texture, level) for level in ((255, 128, 0), (128, 128, 255)))
         material = Material(result.mesh.texture, orm, normal)
-        return replace(result, extra_files={
-            "pbr.glb": lambda path, extras: write_pbr_glb(result.mesh, material, path, extras),
-            "probe.hdr": lambda path, extras: write_hdr(path, np.ones((4, 8, 3), np.float32)),
-        })  # fmt: skip
+        return replace(
+            result,
+            extra_files={
+                "pbr.glb": lambda path, extras: write_pbr_glb(result.mesh, material, path, extras),
+                "probe.hdr": lambda path, extras: write_hdr(path, np.ones((4, 8, 3), np.float32)),
+            },
+        )
 
 
 class AstrayBall(Ball):
@@ -316,7 +323,8 @@ def _attempts(plan: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "a pair turned round": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].connect(plan["control"]),
         "by a child": lambda: subprocess.run(
             [sys.executable, "-I", "-c", f"import socket; socket.create_connection(('127.0.0.1', {plan['port']}), 5)"],
-            check=True, stderr=subprocess.DEVNULL,
+            check=True,
+            stderr=subprocess.DEVNULL,
         ),
         "trace the service": lambda: call("ptrace", _PTRACE_ATTACH, plan["service"], None, None),
         "stop the service": lambda: os.kill(plan["service"], signal.SIGCONT),
@@ -329,7 +337,7 @@ def _attempts(plan: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "hide from the service": lambda: call("prctl", _SET_DUMPABLE, 0, 0, 0, 0),
         "outlive the service": lambda: call("prctl", _SET_DEATH_SIGNAL, 0, 0, 0, 0),
         "shared memory": lambda: call("shmget", 4711, 4096, 0o1600),
-    }  # fmt: skip
+    }
     for path in plan["read"]:
         found[f"read {path}"] = lambda path=path: Path(path).read_bytes()
         found[f"unpickle {path}"] = lambda path=path: pickle.loads(Path(path).read_bytes())  # noqa: S301

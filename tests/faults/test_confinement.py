@@ -70,17 +70,21 @@ class _Opens:
 
 
 @pytest.fixture(scope="module")
-def raid(
-    ball: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path
-) -> Raid:
+def raid(ball: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Raid:
     """A burglar's run among the folders of a service, beside a sibling and an open port."""
     house = tmp_path_factory.mktemp("house")
     secrets = [
-        house / name for name in (
-            "state/meshdrop.db", "root/.meshdrop/config.toml", "state/work/other/input/view.png", "home/.ssh/id",
-            "root/inbox/chair/view.png", "root/outbox/done/mesh.glb", "state/work/other/evil.pickle",
+        house / name
+        for name in (
+            "state/meshdrop.db",
+            "root/.meshdrop/config.toml",
+            "state/work/other/input/view.png",
+            "home/.ssh/id",
+            "root/inbox/chair/view.png",
+            "root/outbox/done/mesh.glb",
+            "state/work/other/evil.pickle",
         )
-    ]  # fmt: skip
+    ]
     for path in secrets:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"secret")
@@ -93,16 +97,46 @@ def raid(
         control.bind(str(house / "state/control.sock"))
         control.listen()
         plan = house.parent / f"{house.name}.plan.json"
-        plan.write_text(json.dumps({
-            "port": server.getsockname()[1], "control": str(house / "state/control.sock"), "service": os.getpid(),
-            "sibling": sibling.pid, "read": [*map(str, secrets)], "change": [*map(str, secrets)],
-            "list": [str(house / "root/inbox"), str(house / "state"), str(house / "state/work/other"), "/", "/tmp"],
-            "write": [str(house / "root/inbox"), str(house / "root/outbox"), str(house / "state"), str(ball),
-                      str(own.parent), str(kernel_cache), str(kernel_cache.parent), "/dev/shm", "/tmp", "/var/tmp"],
-        }))  # fmt: skip
+        plan.write_text(
+            json.dumps(
+                {
+                    "port": server.getsockname()[1],
+                    "control": str(house / "state/control.sock"),
+                    "service": os.getpid(),
+                    "sibling": sibling.pid,
+                    "read": [*map(str, secrets)],
+                    "change": [*map(str, secrets)],
+                    "list": [
+                        str(house / "root/inbox"),
+                        str(house / "state"),
+                        str(house / "state/work/other"),
+                        "/",
+                        "/tmp",
+                    ],
+                    "write": [
+                        str(house / "root/inbox"),
+                        str(house / "root/outbox"),
+                        str(house / "state"),
+                        str(ball),
+                        str(own.parent),
+                        str(kernel_cache),
+                        str(kernel_cache.parent),
+                        "/dev/shm",
+                        "/tmp",
+                        "/var/tmp",
+                    ],
+                }
+            )
+        )
         request = worker_request(
-            "run", ball, own / "result.json", CaptureLimits(), model="burglar", settings={"plan": str(plan)},
-            custom_models={"burglar": f"{ENGINES}:Burglar"}, output=own,
+            "run",
+            ball,
+            own / "result.json",
+            CaptureLimits(),
+            model="burglar",
+            settings={"plan": str(plan)},
+            custom_models={"burglar": f"{ENGINES}:Burglar"},
+            output=own,
         )
         before = facts_of(house)
         process = WorkerProcess(f"burglar-{os.getpid()}", request, own, Home(house / "state", kernel_cache), LIMITS)
@@ -174,9 +208,15 @@ def test_nothing_outlives_its_worker_by_shedding_environment_session_and_parent(
         pytest.skip("this kernel gives no network of its own")
     own = tmp_path / "a1"
     request = worker_request(
-        "run", ball, own / "result.json", CaptureLimits(), model=engine, settings={},
-        custom_models={engine: f"{ENGINES}:{engine}"}, output=own,
-    )  # fmt: skip
+        "run",
+        ball,
+        own / "result.json",
+        CaptureLimits(),
+        model=engine,
+        settings={},
+        custom_models={engine: f"{ENGINES}:{engine}"},
+        output=own,
+    )
     process = WorkerProcess(f"{engine}-{os.getpid()}", request, own, Home(tmp_path, kernel_cache), LIMITS)
     ended = run_to_end(process, lambda: False)
     assert "it is gone" in ended.reason

@@ -111,7 +111,12 @@ def test_a_job_compiles_nothing_after_the_warming(
         capture = ball if name == "with" else without_depth(ball, tmp_path / "bare")
         monkeypatch.setattr(kernels, "forget", lambda copy, kept=kept: copy.rename(kept))
         request = worker_request(
-            "run", capture, folder / "result.json", CaptureLimits(), output=folder, model="fusion",
+            "run",
+            capture,
+            folder / "result.json",
+            CaptureLimits(),
+            output=folder,
+            model="fusion",
             settings={"resolution": 64, **settings},
         )
         folder.mkdir()

@@ -42,8 +42,14 @@ def start(ball: Path, tmp_path: Path, kernel_cache: Path) -> Callable[..., Worke
     def begin(engine: str, limits: TimeLimits = PATIENT) -> WorkerProcess:
         folder = tmp_path / "a1" / engine
         request = worker_request(
-            "run", ball, folder / "result.json", CaptureLimits(),
-            model=engine, settings={}, custom_models={engine: f"{ENGINES}:{engine}"}, output=folder,
+            "run",
+            ball,
+            folder / "result.json",
+            CaptureLimits(),
+            model=engine,
+            settings={},
+            custom_models={engine: f"{ENGINES}:{engine}"},
+            output=folder,
         )
         return WorkerProcess(f"test-{os.getpid()}-{engine}", request, folder, Home(tmp_path, kernel_cache), limits)
 
@@ -81,7 +87,11 @@ def test_a_material_and_its_light_are_vouched_for_and_read_back(
     def measured(name: str) -> dict[str, Any]:
         output = tmp_path / "measured" / name
         request = worker_request(
-            "measure", ball, output / "measurement.json", CaptureLimits(), models={"LitBall": str(folder)},
+            "measure",
+            ball,
+            output / "measurement.json",
+            CaptureLimits(),
+            models={"LitBall": str(folder)},
             output=output,
         )
         home = Home(tmp_path, kernel_cache)
@@ -131,9 +141,7 @@ def test_each_way_to_fail_has_its_class_and_its_sentence(
     assert ended.answer is None
 
 
-def test_a_hanging_model_is_stopped_with_everything_it_started(
-    start: Callable[..., WorkerProcess]
-) -> None:
+def test_a_hanging_model_is_stopped_with_everything_it_started(start: Callable[..., WorkerProcess]) -> None:
     """It ignores SIGTERM and its grandchild has left the process group."""
     process = start("Hang", TimeLimits(run_s=PATIENCE_S, stall_s=3, grace_s=0.5))
     ended = end(process)
@@ -143,9 +151,7 @@ def test_a_hanging_model_is_stopped_with_everything_it_started(
         os.kill(process.pid, 0)
 
 
-def test_a_model_that_takes_too_long_is_stopped_although_it_makes_progress(
-    start: Callable[..., WorkerProcess]
-) -> None:
+def test_a_model_that_takes_too_long_is_stopped_although_it_makes_progress(start: Callable[..., WorkerProcess]) -> None:
     ended = end(start("Slow", TimeLimits(run_s=3, stall_s=PATIENCE_S, grace_s=5)))
     assert ended.error_class == "timeout"
 
@@ -204,8 +210,14 @@ def test_a_run_that_takes_too_much_memory_is_ended_and_told(
     """By itself, and through a child; it would go on to 8 GiB."""
     folder = tmp_path / "a1" / engine
     request = worker_request(
-        "run", ball, folder / "result.json", CaptureLimits(), model=engine, settings={},
-        custom_models={engine: f"{ENGINES}:{engine}"}, output=folder,
+        "run",
+        ball,
+        folder / "result.json",
+        CaptureLimits(),
+        model=engine,
+        settings={},
+        custom_models={engine: f"{ENGINES}:{engine}"},
+        output=folder,
     )
     home = Home(tmp_path, kernel_cache, memory_mib=700)
     ended = end(WorkerProcess(f"test-{os.getpid()}-{engine}", request, folder, home, PATIENT))

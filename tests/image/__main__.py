@@ -106,8 +106,11 @@ def _options() -> argparse.Namespace:
 def _outside(options: argparse.Namespace) -> Outside:
     passed = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith("_proxy")}
     pairs = [_pair(pair) for pair in options.git]
-    passed |= {"GIT_CONFIG_COUNT": str(2 * len(pairs) + 1), f"GIT_CONFIG_KEY_{2 * len(pairs)}": "protocol.file.allow",
-               f"GIT_CONFIG_VALUE_{2 * len(pairs)}": "always"}  # fmt: skip
+    passed |= {
+        "GIT_CONFIG_COUNT": str(2 * len(pairs) + 1),
+        f"GIT_CONFIG_KEY_{2 * len(pairs)}": "protocol.file.allow",
+        f"GIT_CONFIG_VALUE_{2 * len(pairs)}": "always",
+    }
     for number, (url, folder) in enumerate(pairs):
         passed[f"GIT_CONFIG_KEY_{2 * number}"] = f"url.file://{folder}.insteadOf"
         passed[f"GIT_CONFIG_VALUE_{2 * number}"] = url

@@ -41,9 +41,14 @@ class Builder:
     """Builds stages below ``work``; each is built once. Those in ``kept`` are taken as they were built earlier."""
 
     def __init__(
-        self, stages: Mapping[str, Stage], context: Path, base: Path, work: Path, outside: Outside,
+        self,
+        stages: Mapping[str, Stage],
+        context: Path,
+        base: Path,
+        work: Path,
+        outside: Outside,
         kept: Collection[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._stages, self._context, self._base, self._work = stages, context, base, work
         self._outside, self._kept = outside, kept
         self._built: dict[str, Built] = {}
@@ -82,11 +87,24 @@ class Builder:
             for path in (Path("/etc/resolv.conf"), *self._outside.shown):
                 until_then.enter_context(shown(path, root))
             subprocess.run(
-                [_UNSHARE, "--mount", "--pid", "--fork", "--root", str(root), "--mount-proc", "--wd", str(folder),
-                 "/bin/sh", "-c", line],
+                [
+                    _UNSHARE,
+                    "--mount",
+                    "--pid",
+                    "--fork",
+                    "--root",
+                    str(root),
+                    "--mount-proc",
+                    "--wd",
+                    str(folder),
+                    "/bin/sh",
+                    "-c",
+                    line,
+                ],
                 env={"HOME": "/root", "DEBIAN_FRONTEND": "noninteractive", **self._outside.variables, **variables},
-                check=True, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                check=True,
+                stdin=subprocess.DEVNULL,
+            )
 
     def _copy(self, words: Sequence[str], origin: str | None, root: Path, folder: Path) -> None:
         *sources, target = words
@@ -116,18 +134,42 @@ def container(
     words = [*(stage.entrypoint if entrypoint else ()), *(command or stage.command)]
     user, group = stage.user.split(":")
     with mounted(built.layers, work) as root:
-        steps = ["set -e", "mount --make-rprivate /", f"mount --bind {root} {root}",
-                 f"mount -t proc proc {root}/proc", f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp",
-                 f"mount -t tmpfs -o mode=1777 tmpfs {root}/dev/shm"]  # fmt: skip
+        steps = [
+            "set -e",
+            "mount --make-rprivate /",
+            f"mount --bind {root} {root}",
+            f"mount -t proc proc {root}/proc",
+            f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp",
+            f"mount -t tmpfs -o mode=1777 tmpfs {root}/dev/shm",
+        ]
         steps += [f"mount --bind {path} {root}{place}" for place, path in mounts.items()]
-        steps += [f"mount -o remount,ro,bind {root}", "exec \"$@\""]
+        steps += [f"mount -o remount,ro,bind {root}", 'exec "$@"']
         process = subprocess.Popen(
-            [_UNSHARE, "--mount", "--net", "--ipc", "/bin/sh", "-c", "\n".join(steps), "sh",
-             "chroot", str(root), "setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups",
-             "--bounding-set=-all", "--no-new-privs", *words],
-            env=stage.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [
+                _UNSHARE,
+                "--mount",
+                "--net",
+                "--ipc",
+                "/bin/sh",
+                "-c",
+                "\n".join(steps),
+                "sh",
+                "chroot",
+                str(root),
+                "setpriv",
+                f"--reuid={user}",
+                f"--regid={group}",
+                "--clear-groups",
+                "--bounding-set=-all",
+                "--no-new-privs",
+                *words,
+            ],
+            env=stage.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-        )  # fmt: skip
+        )
         try:
             yield process
         finally:

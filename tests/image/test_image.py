@@ -40,8 +40,9 @@ def test_the_reader_follows_arguments_variables_and_stages() -> None:
     """Build arguments end with their stage's line of descent, ENV goes on, and comments inside RUN are left out."""
     read = stages(
         "ARG BASE=debian:1\nFROM ${BASE} AS a\nARG X='1 2'\nENV P=/a:$PATH Q=$X\nRUN one \\\n# not this\n  && two\n"
-        "USER 5:6\nFROM a AS b\nCOPY --from=a /x /y/\nENTRYPOINT [\"m\"]\nCMD [\"run\"]\n", {"BASE": "other"},
-    )  # fmt: skip
+        'USER 5:6\nFROM a AS b\nCOPY --from=a /x /y/\nENTRYPOINT ["m"]\nCMD ["run"]\n',
+        {"BASE": "other"},
+    )
     assert (read["a"].base, read["b"].base, read["b"].user) == ("other", "a", "5:6")
     assert read["a"].environment["Q"] == read["b"].environment["Q"] == "1 2"
     assert read["a"].environment["P"].startswith("/a:/usr/local/sbin")
@@ -51,7 +52,7 @@ def test_the_reader_follows_arguments_variables_and_stages() -> None:
     assert expanded("$A-${B}-$C", {"A": "1", "B": "2"}) == "1-2-"
 
 
-@pytest.mark.parametrize("line", ["ADD x /", "COPY --chown=1 x /", "SHELL [\"sh\"]"])
+@pytest.mark.parametrize("line", ["ADD x /", "COPY --chown=1 x /", 'SHELL ["sh"]'])
 def test_what_the_reader_does_not_know_it_does_not_pass_over(line: str) -> None:
     with pytest.raises(ValueError, match="does not know"):
         stages(f"FROM x AS y\n{line}\n")
@@ -64,9 +65,12 @@ def test_everything_that_the_image_copies_is_there_and_sent_to_the_builder() -> 
     words = (PROJECT / ".dockerignore").read_text(encoding="utf-8").split()
     allowed = {line[1:] for line in words if line.startswith("!")}
     copied = {
-        source.rstrip("/") for stage in STAGES.values() for step in stage.steps
-        if step.kind == "COPY" and step.origin is None for source in step.words[:-1]
-    }  # fmt: skip
+        source.rstrip("/")
+        for stage in STAGES.values()
+        for step in stage.steps
+        if step.kind == "COPY" and step.origin is None
+        for source in step.words[:-1]
+    }
     assert copied == allowed
     assert [source for source in copied if not (PROJECT / source).exists()] == []
 
@@ -111,8 +115,9 @@ def test_sources_are_pinned_by_commit_and_are_those_that_the_models_know() -> No
     assert set(fetched) == set(pins)
     homes = set(re.findall(r"https://\S+", "\n".join(line for line in TEXT.splitlines() if line[0:1] != "#")))
     assert {home.rpartition("/")[0] for home in homes} == {
-        "https://github.com/NVlabs", "https://github.com/GAP-LAB-CUHK-SZ",
-    }  # fmt: skip
+        "https://github.com/NVlabs",
+        "https://github.com/GAP-LAB-CUHK-SZ",
+    }
     assert f"git checkout {pins['RECONVIAGEN_COMMIT']}" in upstream.FIX
     assert STAGES["gpu"].environment[upstream.PLACE_VARIABLE] == lines_of(STAGES["reconviagen"], "WORKDIR")[0][0]
     kept = re.search(r"checkout --quiet FETCH_HEAD -- (.+?)  ", lines_of(STAGES["reconviagen"], "RUN")[0][0])
@@ -147,9 +152,12 @@ def test_the_health_check_asks_a_running_service() -> None:
         program, *arguments = STAGES[name].healthcheck
         assert program == "python3"
         done = subprocess.run(
-            [sys.executable, *arguments], env={"MESHDROP_STATE_DIR": "/nonexistent"}, capture_output=True, text=True,
+            [sys.executable, *arguments],
+            env={"MESHDROP_STATE_DIR": "/nonexistent"},
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
         assert done.returncode == 1
         assert "no running service answers" in done.stderr
 
@@ -198,8 +206,10 @@ def test_the_share_is_mounted_once_and_nothing_else_of_the_host() -> None:
     assert share["bind"] == {"create_host_path": False}, "a missing folder must not become an empty inbox"
     assert (state["type"], state["target"]) == ("volume", environment["MESHDROP_STATE_DIR"])
     assert (weights["type"], weights["target"], weights["read_only"]) == (
-        "volume", environment["MESHDROP_WEIGHTS_DIR"], True,
-    )  # fmt: skip
+        "volume",
+        environment["MESHDROP_WEIGHTS_DIR"],
+        True,
+    )
     assert services["weights"]["volumes"] == [{"type": "volume", "source": "weights", "target": weights["target"]}]
     assert {state["target"], weights["target"]} == set(STAGES["cpu"].volumes) == set(STAGES["gpu"].volumes)
 
@@ -236,9 +246,12 @@ def test_compose_itself_accepts_the_files(tmp_path: Path, files: tuple[Path, ...
         pytest.skip("Docker Compose 2 is not installed here; MESHDROP_COMPOSE may name its program")
     arguments = [word for file in files for word in ("-f", str(file))]
     done = subprocess.run(
-        [*compose, *arguments, "--profile", "by-hand", "config", "--format", "json"], capture_output=True, text=True,
-        check=False, env={**os.environ, "MESHDROP_SCANS": str(tmp_path), "MESHDROP_GPU": "GPU-1"},
-    )  # fmt: skip
+        [*compose, *arguments, "--profile", "by-hand", "config", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MESHDROP_SCANS": str(tmp_path), "MESHDROP_GPU": "GPU-1"},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a warning"
     assert json.loads(done.stdout)["volumes"]["state"]["name"] == "meshdrop_state", "wherever the checkout lies"
@@ -266,6 +279,18 @@ def test_the_cpu_image_is_built_and_works() -> None:
 
 
 def test_every_instruction_is_one_that_docker_knows() -> None:
-    known = {"FROM", "ARG", "ENV", "RUN", "COPY", "WORKDIR", "USER", "VOLUME", "STOPSIGNAL", "HEALTHCHECK",
-             "ENTRYPOINT", "CMD"}  # fmt: skip
+    known = {
+        "FROM",
+        "ARG",
+        "ENV",
+        "RUN",
+        "COPY",
+        "WORKDIR",
+        "USER",
+        "VOLUME",
+        "STOPSIGNAL",
+        "HEALTHCHECK",
+        "ENTRYPOINT",
+        "CMD",
+    }
     assert {kind for kind, _ in instructions(TEXT)} == known

@@ -16,9 +16,12 @@ from meshdrop.daemon.cli.main import CONFIG_TEMPLATE
 def check(folder: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", "check", str(folder), *arguments], capture_output=True, text=True,
-        check=False, cwd=cwd,
-    )  # fmt: skip
+        [sys.executable, "-m", "meshdrop.daemon.cli", "check", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
 
 
 def codes(result: subprocess.CompletedProcess[str]) -> set[str]:

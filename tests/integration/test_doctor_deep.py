@@ -23,8 +23,12 @@ def doctor(rig: Rig, *arguments: str, **settings: str) -> subprocess.CompletedPr
     """The command, as somebody would give it who stands in front of this root."""
     return subprocess.run(
         [sys.executable, "-m", "meshdrop.daemon.cli", "doctor", "--json", *arguments],
-        env=rig.environment(**settings), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
+        env=rig.environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 def trial(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:

@@ -114,7 +114,9 @@ def test_a_share_that_goes_away_at_any_step_is_waited_for(
 
 #: Where the service must be able to write for a job to come out at all.
 NEEDED = (
-    "state/work/JOB", "state/work/JOB/DELIVERING", "scans/.meshdrop/spool/staging/JOB",
+    "state/work/JOB",
+    "state/work/JOB/DELIVERING",
+    "scans/.meshdrop/spool/staging/JOB",
     *(f"scans/.meshdrop/spool/staging/JOB/{name}" for name in ("WHY.txt", "failure.json", "log.txt", "receipt.json")),
 )
 

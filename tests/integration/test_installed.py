@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: Nobody of ours may import them by accident.
-FOREIGN = "raise RuntimeError('this is somebody else\'s')\n"
+FOREIGN = "raise RuntimeError('this is somebody else's')\n"
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,12 @@ def test_everything_lies_below_one_name(installed: Path) -> None:
 
 def test_the_demo_runs_beside_foreign_packages_of_the_same_names(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [installed / "bin/meshdrop", "demo", str(tmp_path / "demo")], capture_output=True, text=True, check=False,
-        cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-    )  # fmt: skip
+        [installed / "bin/meshdrop", "demo", str(tmp_path / "demo")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "demo/outbox/snail/report.html").is_file()

@@ -23,8 +23,12 @@ def documented_codes() -> set[str]:
     """The first column of the table of refusals."""
     text = (ROOT / "docs/capture-format.md").read_text(encoding="utf-8")
     table = text[text.index("## What is refused") :].split("\n## ")[0]
-    return {code.strip(" `") for line in table.splitlines() if line.startswith("| `")
-            for code in line.split("|")[1].split(",")}  # fmt: skip
+    return {
+        code.strip(" `")
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for code in line.split("|")[1].split(",")
+    }
 
 
 def test_ten_thousand_mutants_end_no_process(tmp_path: Path) -> None:
@@ -33,8 +37,11 @@ def test_ten_thousand_mutants_end_no_process(tmp_path: Path) -> None:
     print(f"MESHDROP_SEED={seed}")
     ended = subprocess.run(
         [sys.executable, "-m", "tests.mutants", seed, str(COUNT), str(tmp_path), str(_READER_MEMORY_MIB)],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert ended.returncode == 0, ended.stderr[-4000:]
     tally = json.loads(ended.stdout)
     print(tally)

@@ -55,11 +55,13 @@ def make_page(
     ok = {"state": "ok", "verdict": "normal", "seconds": 1.0, "notes": [name], "settings": {name: name}}
     lost = {"registered": False, "figures": {"registration": {"status": "unregistered", "reason": name}}}
     facts = {
-        "job": {"id": "a1", "name": name, "attempt": 1}, "verdict": "normal", "best": next(iter(models)),
+        "job": {"id": "a1", "name": name, "attempt": 1},
+        "verdict": "normal",
+        "best": next(iter(models)),
         "capture": {"layout": "canonical", "views": [], "warnings": [name], "options": {"labels": {name: name}}},
         "models": {model: {**ok, **(lost if model in elsewhere else {})} for model in models},
         "measurement": json.loads(json.dumps(measured)),
-    }  # fmt: skip
+    }
     page = folder / "report.html"
     fsops.write_pieces(page, render_html(build_report(facts), folder))
     return page

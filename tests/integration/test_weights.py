@@ -43,13 +43,21 @@ def hub() -> Iterator[Hub]:
 def begin(hub: Hub, folder: Path, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """Start `meshdrop weights WORDS`; nothing of this machine's settings reaches it."""
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "HF_ENDPOINT": hub.url, "MESHDROP_WEIGHTS_DIR": str(folder),
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "HF_ENDPOINT": hub.url,
+        "MESHDROP_WEIGHTS_DIR": str(folder),
         "COLUMNS": "200",
-    }  # fmt: skip
+    }
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, hub.url, hub.elsewhere, "weights", *words], cwd=PROJECT, env=environment,
-        stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM, hub.url, hub.elsewhere, "weights", *words],
+        cwd=PROJECT,
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def call(hub: Hub, folder: Path, *words: str) -> tuple[int, str, str]:
@@ -149,8 +157,11 @@ def test_the_library_that_is_not_installed_is_named(hub: Hub, tmp_path: Path) ->
     program = f"import sys; sys.modules['huggingface_hub'] = None\n{PROGRAM}"
     done = subprocess.run(
         [sys.executable, "-c", program, hub.url, hub.elsewhere, "weights", "fetch", MODEL, "--folder", str(tmp_path)],
-        cwd=PROJECT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "huggingface_hub, which is not installed" in done.stderr
     assert "fix: make weights" in done.stderr

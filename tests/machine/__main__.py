@@ -70,15 +70,20 @@ def the_first_hour(machine: Machine) -> None:
     assert {"report.html", "report.json", "receipt.json", "fusion", "previews"} <= files
     rights = machine.says("cd /srv/scans && stat -c '%a %U:%G' inbox status /var/lib/meshdrop .meshdrop")
     assert rights.splitlines() == [
-        "2770 meshdrop:meshdrop", "2750 meshdrop:meshdrop", "700 meshdrop:meshdrop", "700 meshdrop:meshdrop",
-    ]  # fmt: skip
+        "2770 meshdrop:meshdrop",
+        "2750 meshdrop:meshdrop",
+        "700 meshdrop:meshdrop",
+        "700 meshdrop:meshdrop",
+    ]
 
 
 @step
 def the_readme(machine: Machine) -> None:
     """`make demo`, as a newcomer who is not root gives it in a fresh copy; what it needs first, the page says."""
-    machine.do("apt-get install -y make >/dev/null; useradd --create-home newcomer; "
-               f"cp -r {SOURCE} /home/newcomer/here; chown -R newcomer: /home/newcomer/here")
+    machine.do(
+        "apt-get install -y make >/dev/null; useradd --create-home newcomer; "
+        f"cp -r {SOURCE} /home/newcomer/here; chown -R newcomer: /home/newcomer/here"
+    )
     done = machine.do("sudo --preserve-env -u newcomer HOME=/home/newcomer make demo", folder="/home/newcomer/here")
     assert "Good mesh: take fusion" in done.stdout
     machine.do("rm -r /home/newcomer/here")
@@ -94,8 +99,10 @@ def the_sandbox(machine: Machine) -> None:
     inside = f"nsenter --target {unit(machine, 'MainPID')} --mount --net --setuid $(id -u meshdrop)"
     for path in ("/etc/x", "/usr/x", "/opt/meshdrop/x", "/srv/x", "/var/lib/x", "/root/x"):
         assert machine.do(f"{inside} touch {path}", check=False).returncode != 0, path
-    machine.do(f"{inside} sh -c 'touch /srv/scans/inbox/.x && mv /srv/scans/inbox/.x /srv/scans/.meshdrop/spool/.x "
-               "&& rm /srv/scans/.meshdrop/spool/.x && touch /var/lib/meshdrop/.x && rm /var/lib/meshdrop/.x'")
+    machine.do(
+        f"{inside} sh -c 'touch /srv/scans/inbox/.x && mv /srv/scans/inbox/.x /srv/scans/.meshdrop/spool/.x "
+        "&& rm /srv/scans/.meshdrop/spool/.x && touch /var/lib/meshdrop/.x && rm /var/lib/meshdrop/.x'"
+    )
     assert machine.do(f"{inside} ls /home", check=False).returncode != 0
     links = machine.says(f"{inside} cat /proc/net/dev").splitlines()[2:]
     assert [line.split(":")[0].strip() for line in links] == ["lo"]
@@ -105,8 +112,10 @@ def the_sandbox(machine: Machine) -> None:
 @step
 def the_share(machine: Machine) -> None:
     """A person with an account sees four folders, drops a capture and takes the result away; a stranger sees none."""
-    machine.do("id visitor >/dev/null || useradd --create-home visitor; usermod -aG meshdrop visitor; "
-               "apt-get install -y smbclient >/dev/null")
+    machine.do(
+        "id visitor >/dev/null || useradd --create-home visitor; usermod -aG meshdrop visitor; "
+        "apt-get install -y smbclient >/dev/null"
+    )
     machine.do("printf 'pass-word\\npass-word\\n' | smbpasswd -s -a visitor")
     smb = "smbclient -U visitor%pass-word //127.0.0.1"
     listed = machine.says("smbclient -g -L 127.0.0.1 -U visitor%pass-word")
@@ -125,8 +134,10 @@ def the_share(machine: Machine) -> None:
 def a_hang(machine: Machine) -> None:
     """A stopped process is silent; systemd ends and restarts it, and the capture that was in hand arrives once."""
     drop_in = "/run/systemd/system/meshdrop.service.d"
-    machine.do(f"mkdir -p {drop_in}; printf '[Service]\\nWatchdogSec=5\\nRestartSec=1\\n' >{drop_in}/quick.conf; "
-               "systemctl daemon-reload; systemctl restart meshdrop")
+    machine.do(
+        f"mkdir -p {drop_in}; printf '[Service]\\nWatchdogSec=5\\nRestartSec=1\\n' >{drop_in}/quick.conf; "
+        "systemctl daemon-reload; systemctl restart meshdrop"
+    )
     wait_for(lambda: unit(machine, "ActiveState") == "active")
     assert unit(machine, "WatchdogUSec") == "5s"
     before = unit(machine, "MainPID")
@@ -155,24 +166,32 @@ def a_disk_that_comes_late(machine: Machine) -> None:
 @step
 def settings_that_do_not_fit(machine: Machine) -> None:
     """The service ends at once, is not tried again, and the journal says why."""
-    machine.do("systemctl stop meshdrop; cp /srv/scans/.meshdrop/config.toml /root/; "
-               "echo 'settle_s = -1' >>/srv/scans/.meshdrop/config.toml; systemctl start meshdrop || true")
+    machine.do(
+        "systemctl stop meshdrop; cp /srv/scans/.meshdrop/config.toml /root/; "
+        "echo 'settle_s = -1' >>/srv/scans/.meshdrop/config.toml; systemctl start meshdrop || true"
+    )
     wait_for(lambda: unit(machine, "ActiveState") == "failed")
     assert unit(machine, "ExecMainStatus") == "78"
     assert "settle_s" in machine.says("journalctl --unit=meshdrop --no-pager --lines=20")
-    machine.do("cat /root/config.toml >/srv/scans/.meshdrop/config.toml; systemctl reset-failed meshdrop; "
-               "systemctl start meshdrop")
+    machine.do(
+        "cat /root/config.toml >/srv/scans/.meshdrop/config.toml; systemctl reset-failed meshdrop; "
+        "systemctl start meshdrop"
+    )
 
 
 @step
 def messages_from_behind_the_wall(machine: Machine) -> None:
     """With addresses in the settings the next installation opens the unit just so far that webhook and mail arrive."""
     settings = "/srv/scans/.meshdrop/config.toml"
-    machine.do("/opt/meshdrop/venv/bin/pip install --quiet --require-hashes -r requirements-notify.lock; "
-               "systemd-run --quiet --unit=sink -p StandardOutput=file:/root/heard python3 $PWD/tests/machine/sink.py",
-               folder=SOURCE)
-    added = ('webhook_url = "http://127.0.0.1:8780/hook"\n'
-             'notify_urls = ["mailto://127.0.0.1:8725?from=a@site.example&to=b@site.example&mode=insecure"]\n')
+    machine.do(
+        "/opt/meshdrop/venv/bin/pip install --quiet --require-hashes -r requirements-notify.lock; "
+        "systemd-run --quiet --unit=sink -p StandardOutput=file:/root/heard python3 $PWD/tests/machine/sink.py",
+        folder=SOURCE,
+    )
+    added = (
+        'webhook_url = "http://127.0.0.1:8780/hook"\n'
+        'notify_urls = ["mailto://127.0.0.1:8725?from=a@site.example&to=b@site.example&mode=insecure"]\n'
+    )
     machine.do(f"cp -p {settings} /root/before.toml")
     kept = (machine.top / settings[1:]).read_text(encoding="utf-8")
     (machine.top / settings[1:]).write_text(added + kept, encoding="utf-8")
@@ -180,13 +199,16 @@ def messages_from_behind_the_wall(machine: Machine) -> None:
     assert (unit(machine, "PrivateNetwork"), unit(machine, "PrivateUsers")) == ("no", "yes")
     machine.do("systemd-analyze security --no-pager --threshold=15 meshdrop")
     # Somebody else's folder, as the people of this machine copy it: from inside it looks like nobody's.
-    machine.do(f"useradd guest; usermod -aG meshdrop guest; cd /srv/scans; cp -r {SOURCE}/samples/snail .told; "
-               "cp .told/views/view_00.png .told/depth/depth_01.png; chown -R guest:meshdrop .told; "
-               "chmod -R g+w .told; mv .told inbox/told")
+    machine.do(
+        f"useradd guest; usermod -aG meshdrop guest; cd /srv/scans; cp -r {SOURCE}/samples/snail .told; "
+        "cp .told/views/view_00.png .told/depth/depth_01.png; chown -R guest:meshdrop .told; "
+        "chmod -R g+w .told; mv .told inbox/told"
+    )
     wait_for(lambda: "MAIL Subject: Meshdrop: told failed" in machine.says("cat heard"))
     wait_for(lambda: '"event": "failed"' in machine.says("grep 'POST /hook' heard || true"))
-    machine.do(f"systemctl stop sink; cp -p /root/before.toml {settings}; "
-               "meshdrop service install --root /srv/scans --yes")
+    machine.do(
+        f"systemctl stop sink; cp -p /root/before.toml {settings}; meshdrop service install --root /srv/scans --yes"
+    )
     assert unit(machine, "PrivateNetwork") == "yes"
 
 
@@ -202,9 +224,11 @@ def another_place_and_a_second_service(machine: Machine) -> None:
     assert machine.says("systemctl is-active meshdrop second").split() == ["active", "active"]
     machine.do(f"cp -r {SOURCE}/samples/snail /srv/second/inbox/two; chmod -R g+w /srv/second/inbox/two")
     wait_for((machine.top / "srv/second/outbox/two.done").exists)
-    machine.do("systemctl disable --now second; rm -r /etc/systemd/system/second.service /etc/tmpfiles.d/second.conf "
-               "/srv/second /var/lib/second; meshdrop service uninstall --yes; mv /srv/moved /srv/scans; "
-               "meshdrop service install --root /srv/scans --yes")
+    machine.do(
+        "systemctl disable --now second; rm -r /etc/systemd/system/second.service /etc/tmpfiles.d/second.conf "
+        "/srv/second /var/lib/second; meshdrop service uninstall --yes; mv /srv/moved /srv/scans; "
+        "meshdrop service install --root /srv/scans --yes"
+    )
 
 
 @step
@@ -300,9 +324,11 @@ def _copy_source(target: Path) -> None:
     """The files of the checkout, changed ones as they are now."""
     target.mkdir(parents=True)
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True,
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
         check=True,
-    ).stdout.split(b"\0")  # fmt: skip
+    ).stdout.split(b"\0")
     there = b"\0".join(name for name in listed if name and (PROJECT / name.decode()).is_file())
     packed = subprocess.run(
         ["tar", "--create", "--null", "--files-from=-"], cwd=PROJECT, input=there, capture_output=True, check=True

@@ -45,10 +45,21 @@ class Machine:
     def switch_on(self) -> None:
         """Boot, and wait until systemd has started everything."""
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--directory", str(self.top), "--boot", "--register=no", "--keep-unit",
-             "--console=pipe", "--resolv-conf=copy-host"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                "systemd-nspawn",
+                "--quiet",
+                "--directory",
+                str(self.top),
+                "--boot",
+                "--register=no",
+                "--keep-unit",
+                "--console=pipe",
+                "--resolv-conf=copy-host",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         wait_for(self._has_booted)
 
     def _has_booted(self) -> bool:
@@ -83,8 +94,11 @@ class Machine:
         done = subprocess.run(
             ["nsenter", "--target", str(self._init), "--all", "/bin/bash", "-e", "-c", f"cd {folder}\n{script}"],
             env={"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if check and done.returncode:
             raise RuntimeError(f"{script.strip()}\nexit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done

@@ -26,18 +26,48 @@ from tests.torture.promise import Sight, all_out, check_after_power_up, check_at
 How = Literal["kill", "cut", "cut+log", "error"]
 #: Calls that change something on disk, or that a full or failing disk makes fail.
 CHANGES = (
-    "openat", "write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir",
-    "fsync", "fdatasync", "ftruncate", "utimensat", "sendfile", "copy_file_range",
-)  # fmt: skip
+    "openat",
+    "write",
+    "pwrite64",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "utimensat",
+    "sendfile",
+    "copy_file_range",
+)
 #: What a disk, or a machine at its limits, really answers to these.
 ERRORS: dict[str, tuple[str, ...]] = {
-    "openat": ("ENOSPC", "EIO", "EMFILE"), "write": ("ENOSPC", "EIO"), "pwrite64": ("ENOSPC", "EIO"),
-    "rename": ("ENOSPC", "EIO"), "renameat2": ("ENOSPC", "EIO"), "unlink": ("EIO",), "unlinkat": ("EIO",),
-    "mkdir": ("ENOSPC", "EIO"), "rmdir": ("EIO",), "fsync": ("EIO", "ENOSPC"), "fdatasync": ("EIO", "ENOSPC"),
-    "ftruncate": ("EIO",), "utimensat": ("EIO",), "read": ("EIO",), "pread64": ("EIO",), "getdents64": ("EIO",),
-    "newfstatat": ("EIO",), "flock": ("EIO",), "socket": ("EMFILE",), "inotify_init1": ("EMFILE",),
+    "openat": ("ENOSPC", "EIO", "EMFILE"),
+    "write": ("ENOSPC", "EIO"),
+    "pwrite64": ("ENOSPC", "EIO"),
+    "rename": ("ENOSPC", "EIO"),
+    "renameat2": ("ENOSPC", "EIO"),
+    "unlink": ("EIO",),
+    "unlinkat": ("EIO",),
+    "mkdir": ("ENOSPC", "EIO"),
+    "rmdir": ("EIO",),
+    "fsync": ("EIO", "ENOSPC"),
+    "fdatasync": ("EIO", "ENOSPC"),
+    "ftruncate": ("EIO",),
+    "utimensat": ("EIO",),
+    "read": ("EIO",),
+    "pread64": ("EIO",),
+    "getdents64": ("EIO",),
+    "newfstatat": ("EIO",),
+    "flock": ("EIO",),
+    "socket": ("EMFILE",),
+    "inotify_init1": ("EMFILE",),
     "pipe2": ("EMFILE",),
-}  # fmt: skip
+}
 _CALL = re.compile(r"^(\d+) +(\w+)\(")
 _INJECTED = "(INJECTED)"
 _CURED_AFTER_S = 1.0

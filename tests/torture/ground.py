@@ -80,8 +80,12 @@ class Ground:
         self._roots += 1
         name = f"root{self._roots}"
         rig = RootRig(
-            share / name, self.folder.parent / "cache", {"MESHDROP_SETTLE_S": "0.1"}, light=light,
-            log_folder=self.folder, state=state and state / f"{name}-state",
+            share / name,
+            self.folder.parent / "cache",
+            {"MESHDROP_SETTLE_S": "0.1"},
+            light=light,
+            log_folder=self.folder,
+            state=state and state / f"{name}-state",
         )
         try:
             yield rig

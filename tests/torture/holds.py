@@ -27,14 +27,29 @@ Trouble = Literal["full", "read-only", "broken", "away", "unmounted"]
 Where = Literal["share", "state", "both"]
 #: Which disk what can happen to. ``both``: share and state are one disk.
 POSSIBLE: dict[Trouble, tuple[Where, ...]] = {
-    "full": ("share", "state", "both"), "read-only": ("both",), "broken": ("share", "state", "both"),
-    "away": ("share",), "unmounted": ("share",),
-}  # fmt: skip
+    "full": ("share", "state", "both"),
+    "read-only": ("both",),
+    "broken": ("share", "state", "both"),
+    "away": ("share",),
+    "unmounted": ("share",),
+}
 _DISK_MB = 24
 _WRITES = (
-    "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "pwrite64", "ftruncate",
-    "fdatasync", "utimensat", "link", "symlink",
-)  # fmt: skip
+    "mkdir",
+    "mkdirat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "pwrite64",
+    "ftruncate",
+    "fdatasync",
+    "utimensat",
+    "link",
+    "symlink",
+)
 #: Longer than any number of tries that a job has, with the pauses between them.
 _LASTS_S = 30.0
 
@@ -164,8 +179,12 @@ def unmount(_: RootRig, disk: Disk, __: Subject) -> Callable[[], None]:
 
 
 TROUBLES: dict[Trouble, Callable[[RootRig, Disk, Subject], Callable[[], None]]] = {
-    "full": fill, "read-only": refuse_writes, "broken": give_up, "away": rename_away, "unmounted": unmount,
-}  # fmt: skip
+    "full": fill,
+    "read-only": refuse_writes,
+    "broken": give_up,
+    "away": rename_away,
+    "unmounted": unmount,
+}
 
 
 def holds(count: int, chance: random.Random, troubles: Sequence[Trouble] = tuple(POSSIBLE)) -> list[Hold]:

@@ -31,16 +31,21 @@ SECRET = b"a secret that lies outside of the share"
 #: Relative to the root; ``*`` is whatever job's folder is there.
 PUBLIC = ("inbox", "outbox", "failed", "status")
 PLACES = (
-    *PUBLIC, "inbox/outbox", "inbox/outbox/views", "outbox/outbox", "failed/failed",
-    ".meshdrop/spool/claimed/*/views", ".meshdrop/spool/claimed/*/depth", ".meshdrop/spool/kept/*/views",
-)  # fmt: skip
+    *PUBLIC,
+    "inbox/outbox",
+    "inbox/outbox/views",
+    "outbox/outbox",
+    "failed/failed",
+    ".meshdrop/spool/claimed/*/views",
+    ".meshdrop/spool/claimed/*/depth",
+    ".meshdrop/spool/kept/*/views",
+)
 _GOES_ON = ("held", "published", "cannot be", "put back")
 
 
 @dataclass(frozen=True)
 class Link(Case):
-    """Put a link in ``place`` while the service stands at ``point``; take it away when it has been met, or at the end.
-    """
+    """Put a link in ``place`` while the service stands at ``point``; take it away when it was met, or at the end."""
 
     place: str
     point: str

@@ -16,15 +16,20 @@ from sqlalchemy.pool import Pool
 
 #: What is no longer flushed, by name: a pattern over the path relative to the root.
 FLUSHES: dict[str, str] = {
-    "I2": r"inbox/.+",                                     # the rig's own files, before the claim
-    "I4": r"inbox|spool/claimed",                          # both directories of the claim's rename
+    "I2": r"inbox/.+",  # the rig's own files, before the claim
+    "I4": r"inbox|spool/claimed",  # both directories of the claim's rename
     "I5": r"state/work(/[0-9a-f]{32}(/input.*|/[.a-z0-9]*tmp|/job.json)?)?",  # our copy of the capture
-    "D1": r"spool/staging/.+",                             # the staged result
-    "D3": r"outbox|failed|spool/staging",                  # both directories of the publishing rename
-    "D5": r"spool/kept|spool/claimed|state/work",          # the directories of the cleaning up
-    "inbox/": r"inbox", "claimed/": r"spool/claimed", "outbox/": r"outbox", "failed/": r"failed",
-    "staging/": r"spool/staging", "kept/": r"spool/kept", "work/": r"state/work",
-}  # fmt: skip
+    "D1": r"spool/staging/.+",  # the staged result
+    "D3": r"outbox|failed|spool/staging",  # both directories of the publishing rename
+    "D5": r"spool/kept|spool/claimed|state/work",  # the directories of the cleaning up
+    "inbox/": r"inbox",
+    "claimed/": r"spool/claimed",
+    "outbox/": r"outbox",
+    "failed/": r"failed",
+    "staging/": r"spool/staging",
+    "kept/": r"spool/kept",
+    "work/": r"state/work",
+}
 #: SQLite's own promise, lowered.
 PRAGMAS = {"synchronous=NORMAL": "NORMAL", "synchronous=OFF": "OFF"}
 NAMES = (*FLUSHES, *PRAGMAS)
@@ -59,7 +64,7 @@ def _unless(pattern: re.Pattern[str], flush: Callable[[int], None]) -> Callable[
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         for top, prefix in private:
             if path.startswith(f"{top}/"):
-                path = f"{prefix}/{path[len(top) + 1:]}".lstrip("/")
+                path = f"{prefix}/{path[len(top) + 1 :]}".lstrip("/")
                 break
         if not pattern.fullmatch(path):
             flush(descriptor)

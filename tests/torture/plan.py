@@ -135,7 +135,18 @@ def _kinds(wanted: Sequence[FileSystem]) -> list[FileSystem]:
 
 
 PARTS: dict[str, Callable[[Ground, random.Random, bool], list[Case]]] = {
-    "kills": _kills, "cuts": _cuts, "doubles": _doubles, "taken": _taken, "occupied": _occupied,
-    "calls": _calls, "call-cuts": _call_cuts, "errors": _errors, "holds": _holds, "links": _links, "moments": _moments,
-    "model": _model, "sensitivity": _sensitivity, "model-sensitivity": _model_sensitivity,
-}  # fmt: skip
+    "kills": _kills,
+    "cuts": _cuts,
+    "doubles": _doubles,
+    "taken": _taken,
+    "occupied": _occupied,
+    "calls": _calls,
+    "call-cuts": _call_cuts,
+    "errors": _errors,
+    "holds": _holds,
+    "links": _links,
+    "moments": _moments,
+    "model": _model,
+    "sensitivity": _sensitivity,
+    "model-sensitivity": _model_sensitivity,
+}

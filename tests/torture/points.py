@@ -136,8 +136,11 @@ def taken_at_once(passed: Counter[str], kinds: Sequence[FileSystem], *, every: b
     ways: tuple[How, ...] = ("cut", "cut+log")
     return here + [
         Crash("taken", how, (point,), kind, split, taken=True)
-        for kind in kinds for how in ways for split in (False, True) for point in around
-    ]  # fmt: skip
+        for kind in kinds
+        for how in ways
+        for split in (False, True)
+        for point in around
+    ]
 
 
 def occupied(passed: Counter[str], kinds: Sequence[FileSystem]) -> list[Crash]:
@@ -147,8 +150,11 @@ def occupied(passed: Counter[str], kinds: Sequence[FileSystem]) -> list[Crash]:
     ways: tuple[How, ...] = ("cut", "cut+log")
     return here + [
         Crash("occupied", how, (point,), kind, split, occupied=True)
-        for kind in kinds for how in ways for split in (False, True) for point in late
-    ]  # fmt: skip
+        for kind in kinds
+        for how in ways
+        for split in (False, True)
+        for point in late
+    ]
 
 
 def doubles(passed: Counter[str], count: int, kinds: Sequence[FileSystem | None], chance: random.Random) -> list[Crash]:
@@ -170,9 +176,11 @@ def sensitivity(names: Sequence[str], points: Sequence[str], kind: FileSystem = 
     ways: tuple[How, ...] = ("cut", "cut+log")
     return [
         Crash("sensitivity", how, (point,), kind, split, name, alone=alone)
-        for name in names for split, alone in ((False, False), (True, False), (True, True)) for how in ways
+        for name in names
+        for split, alone in ((False, False), (True, False), (True, True))
+        for how in ways
         for point in points
-    ]  # fmt: skip
+    ]
 
 
 def short_sensitivity() -> list[Crash]:

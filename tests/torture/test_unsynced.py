@@ -37,9 +37,12 @@ def outcomes(tmp_path: Path, *operations: dict[str, Any]) -> set[frozenset[tuple
 
 
 TREE = [
-    operation("make_dir", "a"), operation("make_dir", "b"), operation("write_file", "a/x", content=b"12"),
-    operation("sync_dir", "a"), operation("sync_dir", "."),
-]  # fmt: skip
+    operation("make_dir", "a"),
+    operation("make_dir", "b"),
+    operation("write_file", "a/x", content=b"12"),
+    operation("sync_dir", "a"),
+    operation("sync_dir", "."),
+]
 
 
 def test_what_was_flushed_stays(tmp_path: Path) -> None:
@@ -68,8 +71,9 @@ def test_content_that_was_not_flushed_may_be_short_empty_or_zero(tmp_path: Path)
 def test_an_entry_may_be_lost_until_its_folder_is_flushed(tmp_path: Path) -> None:
     copied = operation("copy_file", "a/x", "b/z", content=b"12")
     assert outcomes(tmp_path, *TREE, copied) == {
-        frozenset({("a/x", b"12")}), frozenset({("a/x", b"12"), ("b/z", b"12")})
-    }  # fmt: skip
+        frozenset({("a/x", b"12")}),
+        frozenset({("a/x", b"12"), ("b/z", b"12")}),
+    }
 
 
 def test_a_removal_may_stop_half_way(tmp_path: Path) -> None:

@@ -36,9 +36,12 @@ from tests.torture.recorder import OPERATIONS
 #: working copy that is gone is made again from the claimed folder. Not kept/: an original that stands in claimed/ again
 #: is put away by the next start, as tests/acceptance/test_crash.py shows.)
 SINGLE_FLUSHES = {
-    "inbox/": "inbox", "claimed/": ".meshdrop/spool/claimed", "staging/": ".meshdrop/spool/staging",
-    "outbox/": "outbox", "failed/": "failed",
-}  # fmt: skip
+    "inbox/": "inbox",
+    "claimed/": ".meshdrop/spool/claimed",
+    "staging/": ".meshdrop/spool/staging",
+    "outbox/": "outbox",
+    "failed/": "failed",
+}
 #: Operations after a flush among which its absence shows.
 _SOON = 25
 _DATABASE = re.compile(r"\.meshdrop/state/(meshdrop\.db.*|lock|control\.sock|status\.json)|.*\.probe-.*")
@@ -364,5 +367,6 @@ def without_one_flush(ground: Ground, each: int, chance: random.Random) -> list[
     recording = record(ground)
     return [
         Lossy("model-sensitivity", recording, chance.randrange(10**9), name)
-        for name in SINGLE_FLUSHES for _ in range(each)
+        for name in SINGLE_FLUSHES
+        for _ in range(each)
     ]

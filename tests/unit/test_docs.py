@@ -46,8 +46,9 @@ PAGES = {name: (PROJECT / name).read_text(encoding="utf-8") for name in NAMES}
 README, ARCHITECTURE = PAGES["README.md"], PAGES["docs/architecture.md"]
 SOURCES = {
     file: file.read_text(encoding="utf-8")
-    for room in ("daemon", "db", "models") for file in (PROJECT / room).rglob("*.py")
-}  # fmt: skip
+    for room in ("daemon", "db", "models")
+    for file in (PROJECT / room).rglob("*.py")
+}
 #: What the examples call a capture and its job; not files of anybody's.
 EXAMPLES = ("my-object", "ROOT", "NAME", "JOB")
 
@@ -134,9 +135,10 @@ def test_every_test_that_security_md_names_exists_and_every_wall_has_one() -> No
     text = PAGES["docs/security.md"]
     named = set(re.findall(r"`(test_\w+)`", text))
     there = {
-        name for file in (PROJECT / "tests").rglob("test_*.py")
+        name
+        for file in (PROJECT / "tests").rglob("test_*.py")
         for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-    }  # fmt: skip
+    }
     assert named
     assert named - there == set()
     rows = table(section(text, "The walls around a worker"))
@@ -187,10 +189,21 @@ def tree(drawing: str) -> set[str]:
 def test_the_drawing_of_the_folders_has_every_place() -> None:
     places = Settings(root=Path("/ROOT"), cache_dir=Path("/ROOT/.meshdrop/state/cache")).places
     wanted = [
-        *places.public(), *places.private(), places.sentinel, places.database, places.lock, places.control,
-        places.live_status, places.work("JOB"), places.capture("JOB"), places.attempt("JOB", 1),
-        places.work("JOB") / "job.json", places.claimed / "JOB", places.staging / "JOB", places.kept / "JOB",
-    ]  # fmt: skip
+        *places.public(),
+        *places.private(),
+        places.sentinel,
+        places.database,
+        places.lock,
+        places.control,
+        places.live_status,
+        places.work("JOB"),
+        places.capture("JOB"),
+        places.attempt("JOB", 1),
+        places.work("JOB") / "job.json",
+        places.claimed / "JOB",
+        places.staging / "JOB",
+        places.kept / "JOB",
+    ]
     drawn = tree(blocks(section(ARCHITECTURE, "Folders"), "")[0])
     assert [str(path) for path in wanted if str(path)[1:] not in drawn] == []
     assert f"ROOT/{SENTINEL}" in drawn
@@ -334,10 +347,12 @@ def test_every_step_that_the_code_names_is_in_the_tables() -> None:
     """Docstrings such as "I2 to I4" or "D3, D4 (F3, F4)"."""
     steps = {row.split(",")[0] for row in re.findall(r"^\| ([IRDF]\d[^|]*?) \|", ARCHITECTURE, re.MULTILINE)}
     named = {
-        step for file, text in SOURCES.items() if file.is_relative_to(PROJECT / "daemon")
+        step
+        for file, text in SOURCES.items()
+        if file.is_relative_to(PROJECT / "daemon")
         for docstring in re.findall(r'"""(.*?)"""', text, re.DOTALL)
         for step in re.findall(r"\b([IRDF]\d)\b(?=[\s,:.)-])", docstring)
-    }  # fmt: skip
+    }
     assert {"I2", "R1", "D3", "F3"} <= named <= steps
 
 
@@ -362,8 +377,13 @@ def test_the_threads_and_processes_are_those_of_the_program() -> None:
     named = {
         name
         for file in (
-            "daemon/service/main.py", "daemon/base/control.py", "daemon/base/lock.py", "daemon/base/record.py",
-            "daemon/service/periodic.py", "daemon/service/retention.py", "db/engine.py",
+            "daemon/service/main.py",
+            "daemon/base/control.py",
+            "daemon/base/lock.py",
+            "daemon/base/record.py",
+            "daemon/service/periodic.py",
+            "daemon/service/retention.py",
+            "db/engine.py",
         )
         for line in SOURCES[PROJECT / file].splitlines()
         for name in re.findall(r'\("(\w+)", self\._|\bname="(\w+)"|thread_name_prefix="(\w+)"', line)

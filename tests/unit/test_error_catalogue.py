@@ -31,11 +31,31 @@ SOURCES = [file for room in ("daemon", "models") for file in sorted((ROOT / room
 def failed(code: str, inspection: dict[str, object] | None = None) -> Job:
     """A job that failed for this reason."""
     return Job(
-        id="0" * 32, name=b"chair", state=State.FAILED_CLEAN, priority=0, fingerprint="", digest=None, ingest_tries=1,
-        put_back=0, attempt=1, refunds=0, finish_tries=0, boot_id=None, models=None, not_before=0, dest=b"chair",
-        reason_code=code, reason="the reason", verdict=None, best_model=None, inspection=inspection, created_at=0.0,
-        queued_at=None, started_at=None, finished_at=None,
-    )  # fmt: skip
+        id="0" * 32,
+        name=b"chair",
+        state=State.FAILED_CLEAN,
+        priority=0,
+        fingerprint="",
+        digest=None,
+        ingest_tries=1,
+        put_back=0,
+        attempt=1,
+        refunds=0,
+        finish_tries=0,
+        boot_id=None,
+        models=None,
+        not_before=0,
+        dest=b"chair",
+        reason_code=code,
+        reason="the reason",
+        verdict=None,
+        best_model=None,
+        inspection=inspection,
+        created_at=0.0,
+        queued_at=None,
+        started_at=None,
+        finished_at=None,
+    )
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
@@ -218,17 +238,20 @@ class Source:
 
     def _fault_of_callers(self, function: ast.FunctionDef | ast.AsyncFunctionDef, place: int) -> str | None:
         given = [
-            (call.args[place], around) for around, call in calls(self.tree)
+            (call.args[place], around)
+            for around, call in calls(self.tree)
             if getattr(call.func, "id", "") == function.name and len(call.args) > place
-        ]  # fmt: skip
+        ]
         return self._first_fault(given, function.name)
 
     def _fault_of_answers(self, name: str) -> str | None:
         answers = [
-            (node.value, function) for function in ast.walk(self.tree)
+            (node.value, function)
+            for function in ast.walk(self.tree)
             if isinstance(function, ast.FunctionDef) and function.name == name
-            for node in ast.walk(function) if isinstance(node, ast.Return) and node.value is not None
-        ]  # fmt: skip
+            for node in ast.walk(function)
+            if isinstance(node, ast.Return) and node.value is not None
+        ]
         return self._first_fault(answers, name)
 
     def _first_fault(self, given: Sequence[tuple[ast.expr, ast.AST]], name: str) -> str | None:
@@ -264,21 +287,21 @@ FAULTY = [
     'Problem("set", None, "is missing.", "Copy it." if complete else "")',
     'Problem("set", None, "is missing.", CURE)',
     'Problem("set", None, "is missing.", elsewhere.cure())',
-    'Problem(*found())',
+    "Problem(*found())",
     'complain("set", "")',
     'Stop("no disk")',
-]  # fmt: skip
+]
 SOUND = [
     'Problem("set", None, "is missing.", "Copy it.")',
     'Problem("set", None, "is missing.", f"Copy {name}.")',
     'Problem("set", None, "is missing.", flaw.fix)',
     'Problem("set", None, "is missing.", GOOD)',
-    'Problem(**fields)',
-    'Problem(*sound())',
+    "Problem(**fields)",
+    "Problem(*sound())",
     'complain("set", "Copy it.")',
     'Stop("no disk", "make room")',
     'namesake.complain("x")',
-]  # fmt: skip
+]
 FRAME = """
 @dataclass
 class Problem:

@@ -79,9 +79,12 @@ def test_every_command_tells_its_exit_codes(name: str) -> None:
 
 def test_the_help_as_it_is_printed_has_all_of_it() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", "service", "install", "--help"], capture_output=True, text=True,
-        check=True, env={"PATH": "/usr/bin", "COLUMNS": "200", "TERM": "dumb"},
-    )  # fmt: skip
+        [sys.executable, "-m", "meshdrop.daemon.cli", "service", "install", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin", "COLUMNS": "200", "TERM": "dumb"},
+    )
     text = re.sub(r"\s+", " ", done.stdout)
     for words in (*EXAMPLES["service install"], "--dry-run", "Only show the steps.", "Exit codes: 0 done"):
         assert words in text

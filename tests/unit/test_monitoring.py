@@ -38,8 +38,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Job]:
     database = Database(path)
     database.migrate(path.parent)
     jobs = Jobs(database, lambda: 1795269750.0)
-    bad = jobs.queue(jobs.claim(b"cup", "f").id, "d", {"layout": "canonical", "probe": {"stated": {"score": 0.9}}},
-                     None, 0)  # fmt: skip
+    bad = jobs.queue(
+        jobs.claim(b"cup", "f").id, "d", {"layout": "canonical", "probe": {"stated": {"score": 0.9}}}, None, 0
+    )
     jobs.record_run(bad.id, ModelRun("fusion", 1, "failed", error_class="crash"))
     jobs.published(jobs.failing(jobs.reject(bad.id, "quality", "r").id, b"cup").id)
     good = jobs.start(jobs.queue(jobs.claim(b"my-object", "f").id, "d", {}, None, 0).id, "boot")

@@ -68,8 +68,13 @@ def cycle(sources: Mapping[str, str]) -> tuple[str, ...] | None:
     return next((found for name in sources if (found := visit(name, ())) is not None), None)
 
 
-ROOMS = sorted({file.parent.relative_to(ROOT) for file in SOURCES if len(file.relative_to(ROOT).parts) > 2
-                and "migrations" not in file.parts})  # fmt: skip
+ROOMS = sorted(
+    {
+        file.parent.relative_to(ROOT)
+        for file in SOURCES
+        if len(file.relative_to(ROOT).parts) > 2 and "migrations" not in file.parts
+    }
+)
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in SOURCES if file.name != "__init__.py"
 }
@@ -122,7 +127,7 @@ def test_the_page_draws_the_house_as_it_is(house: str) -> None:
             words = ast.get_docstring(ast.parse((ROOT / rooms[name] / "__init__.py").read_text("utf-8"))) or ""
             assert says == words.split("\n")[0]
     for place, name in enumerate(drawn):
-        assert rooms_of(rooms[name]) <= {other.replace("/", ".") for other in drawn[place + 1:]}
+        assert rooms_of(rooms[name]) <= {other.replace("/", ".") for other in drawn[place + 1 :]}
 
 
 def test_no_module_has_import_cycles() -> None:
@@ -142,9 +147,10 @@ def test_the_service_imports_no_numerical_library() -> None:
     """The whole daemon, every file of it, in a fresh interpreter."""
     modules = [
         ".".join(("meshdrop", *file.relative_to(ROOT).with_suffix("").parts))
-        for room in ("daemon", "db") for file in sorted((ROOT / room).rglob("*.py"))
+        for room in ("daemon", "db")
+        for file in sorted((ROOT / room).rglob("*.py"))
         if "migrations" not in file.parts and file.stem not in ("__init__", "__main__")
-    ]  # fmt: skip
+    ]
     program = f"import sys\nfor name in {modules}: __import__(name)\nprint([n for n in {HEAVY} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
@@ -158,10 +164,24 @@ def test_help_imports_neither_the_service_nor_the_record() -> None:
 
 
 #: Modules that run what they load, and calls that do.
-RUNS_WHAT_IT_LOADS = frozenset({
-    "pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml", "ruamel", "code",
-    "codeop", "runpy", "jsonpickle",
-})  # fmt: skip
+RUNS_WHAT_IT_LOADS = frozenset(
+    {
+        "pickle",
+        "_pickle",
+        "cPickle",
+        "cloudpickle",
+        "dill",
+        "joblib",
+        "shelve",
+        "marshal",
+        "yaml",
+        "ruamel",
+        "code",
+        "codeop",
+        "runpy",
+        "jsonpickle",
+    }
+)
 RUNS_ITS_ARGUMENT = frozenset({"eval", "exec", "compile", "__import__"})
 
 
@@ -170,10 +190,11 @@ def hazards(source: str) -> list[str]:
     tree = ast.parse(source)
     found = [
         f"{getattr(node, 'lineno', 0)}: {name}"
-        for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
         if name.split(".")[0] in RUNS_WHAT_IT_LOADS
-    ]  # fmt: skip
+    ]
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     return found + [f"{call.lineno}: {ast.unparse(call.func)}" for call in calls if _runs(call)]
 
@@ -203,16 +224,30 @@ def test_nothing_on_the_input_path_can_run_what_it_reads(file: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import pickle", "import pickle as p", "from pickle import loads", "import yaml",
-        "from ruamel.yaml import YAML", "import marshal", "def f():\n    import dill", "import os, shelve",
+        "import pickle",
+        "import pickle as p",
+        "from pickle import loads",
+        "import yaml",
+        "from ruamel.yaml import YAML",
+        "import marshal",
+        "def f():\n    import dill",
+        "import os, shelve",
         "from joblib import load",
-        "importlib.import_module('pickle')", "eval(text)", "exec(text)", "compile(text, '', 'exec')",
+        "importlib.import_module('pickle')",
+        "eval(text)",
+        "exec(text)",
+        "compile(text, '', 'exec')",
         "__import__(name)",
-        "builtins.eval(text)", "np.load(file, allow_pickle=True)", "np.load(file, None, True)",
-        "numpy.load(file, allow_pickle=trusted)", "torch.load(file)", "torch.load(file, weights_only=False)",
-        "pandas.read_pickle(file)", "x = [eval(t) for t in texts]",
+        "builtins.eval(text)",
+        "np.load(file, allow_pickle=True)",
+        "np.load(file, None, True)",
+        "numpy.load(file, allow_pickle=trusted)",
+        "torch.load(file)",
+        "torch.load(file, weights_only=False)",
+        "pandas.read_pickle(file)",
+        "x = [eval(t) for t in texts]",
     ],
-)  # fmt: skip
+)
 def test_the_check_would_notice(source: str) -> None:
     assert len(hazards(source)) == 1
 
@@ -220,10 +255,16 @@ def test_the_check_would_notice(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import json\njson.loads(text)", "re.compile(text)", "np.load(file)", "np.load(file, allow_pickle=False)",
-        "model.eval()", "torch.load(file, weights_only=True)", "importlib.import_module(module)", "evaluate(text)",
+        "import json\njson.loads(text)",
+        "re.compile(text)",
+        "np.load(file)",
+        "np.load(file, allow_pickle=False)",
+        "model.eval()",
+        "torch.load(file, weights_only=True)",
+        "importlib.import_module(module)",
+        "evaluate(text)",
     ],
-)  # fmt: skip
+)
 def test_the_check_lets_harmless_programs_be(source: str) -> None:
     assert hazards(source) == []
 

@@ -62,7 +62,7 @@ def test_the_unit_and_the_program_agree(tmp_path: Path, monkeypatch: pytest.Monk
     assert unit_values("RestartPreventExitStatus") == [str(ExitCode.CONFIGURATION)]
     for name, value in environment_of_unit().items():
         monkeypatch.setenv(name, value)
-    places = Settings().places      # type: ignore[call-arg]  # the root comes from the environment
+    places = Settings().places  # type: ignore[call-arg]  # the root comes from the environment
     share, state = map(Path, unit_values("ReadWritePaths"))
     assert share == places.root
     assert state == Site().places.state
@@ -121,8 +121,10 @@ def test_an_old_python_is_refused_with_the_reason(tmp_path: Path) -> None:
     old.chmod(0o755)
     done = subprocess.run(
         ["make", "-C", str(PROJECT), f"PYTHON={old}", f"VENV={tmp_path}/venv", "install"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode != 0
     assert "Python 3.10.14, and Meshdrop needs 3.11 or newer" in done.stdout
     assert not (tmp_path / "venv").exists()

@@ -33,10 +33,25 @@ def run(folder: Path, *arguments: str, torch: bool) -> tuple[int, str]:
     """The exit code and what was printed."""
     path = os.pathsep.join([str(ROOT), str(folder / ("with" if torch else "without"))])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-p", "tests.conftest", f"--rootdir={folder}",
-         *([] if torch else ["-p", "hidden"]), *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-ra",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "tests.conftest",
+            f"--rootdir={folder}",
+            *([] if torch else ["-p", "hidden"]),
+            *arguments,
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout
 
 

@@ -31,14 +31,17 @@ _HARMFUL = (
     ("softerr", "a server that is slow for a moment makes writes fail, and files may be cut off", "hard"),
     ("nolock", "a second service on another host would not be noticed", "lock"),
     ("local_lock=all", "a second service on another host would not be noticed", "local_lock=none"),
-    ("cache=loose", "files of other clients are seen late, and a capture may be taken before it is whole",
-     "cache=strict"),
+    (
+        "cache=loose",
+        "files of other clients are seen late, and a capture may be taken before it is whole",
+        "cache=strict",
+    ),
     ("nobrl", "a second service on another host would not be noticed", "brl"),
     ("noserverino", "folders cannot be told apart by number, and a renamed one is not recognised", "serverino"),
     ("nobarrier", "what was promised to be on disk may be lost by a power cut", "barrier"),
     ("barrier=0", "what was promised to be on disk may be lost by a power cut", "barrier=1"),
     ("volatile", "what was promised to be on disk may be lost by a power cut", "no `volatile`"),
-)  # fmt: skip
+)
 
 
 def share_mount(places: Places, machine: Machine) -> Finding:
@@ -47,11 +50,13 @@ def share_mount(places: Places, machine: Machine) -> Finding:
     if kind is None:
         return Finding("share", "ok", "on a local file system")
     return Finding(
-        "share", "warn", f"{places.root} is on {kind}",
+        "share",
+        "warn",
+        f"{places.root} is on {kind}",
         "folders must be quiet for longer before they are taken (settle_network_s), and what was published survives a "
         "power cut of the server only if it writes through",
         "on the server, export with `sync` (NFS) or set `strict sync = yes` (Samba), or run Meshdrop there",
-    )  # fmt: skip
+    )
 
 
 def mounts(places: Places, machine: Machine) -> Finding:
@@ -67,9 +72,12 @@ def mounts(places: Places, machine: Machine) -> Finding:
             return trouble
     if "eatmydata" in machine.environ.get("LD_PRELOAD", ""):
         return Finding(
-            "mounts", "fail", "LD_PRELOAD loads libeatmydata",
-            "nothing is flushed: a power cut loses accepted captures", "unset LD_PRELOAD",
-        )  # fmt: skip
+            "mounts",
+            "fail",
+            "LD_PRELOAD loads libeatmydata",
+            "nothing is flushed: a power cut loses accepted captures",
+            "unset LD_PRELOAD",
+        )
     return Finding("mounts", "ok", "keep what is written to them")
 
 
@@ -77,29 +85,38 @@ def _trouble_with(mount: Mount, what: str, machine: Machine) -> Finding | None:
     point = shlex.quote(str(mount.point))
     if "ro" in mount.options:
         return Finding(
-            "mounts", "fail", f"{mount.point}, which holds {what}, is mounted read-only",
+            "mounts",
+            "fail",
+            f"{mount.point}, which holds {what}, is mounted read-only",
             "nothing can be taken or published; disks with errors are turned read-only by the kernel",
             f"look at `dmesg | tail` first; then: sudo mount -o remount,rw {point}",
-        )  # fmt: skip
+        )
     private = what in ("the spool", "the record")
     if private and mount.kind in _IN_MEMORY:
         return Finding(
-            "mounts", "fail", f"{mount.point}, which holds {what}, is {mount.kind}: it lies in memory",
+            "mounts",
+            "fail",
+            f"{mount.point}, which holds {what}, is {mount.kind}: it lies in memory",
             "accepted captures and the record are gone when the machine restarts",
             "set state_dir and spool_dir to folders on a disk",
-        )  # fmt: skip
+        )
     if private and mount.kind == "overlay" and machine.in_container and mount.point == Path("/"):
         return Finding(
-            "mounts", "fail", f"{what} lies in the container's own layer",
+            "mounts",
+            "fail",
+            f"{what} lies in the container's own layer",
             "accepted captures and the record are gone when the container is replaced",
             "mount a volume there, as docker-compose.yml does for /var/lib/meshdrop",
-        )  # fmt: skip
+        )
     for option, why, better in _HARMFUL:
         if option in mount.options:
             return Finding(
-                "mounts", "warn", f"{mount.point}, which holds {what}, is mounted with `{option}`", why,
+                "mounts",
+                "warn",
+                f"{mount.point}, which holds {what}, is mounted with `{option}`",
+                why,
                 f"mount it with `{better}` instead (in /etc/fstab), then: sudo mount -o remount {point}",
-            )  # fmt: skip
+            )
     return None
 
 
@@ -109,9 +126,12 @@ def state_disk(places: Places, machine: Machine) -> Finding:
     kind = machine.network_type(folder)
     if kind is not None:
         return Finding(
-            "state", "fail", f"{places.state} is on {kind}", "SQLite cannot keep its promises there",
-            f"set state_dir = \"/var/lib/meshdrop\" (or another local folder) in {places.root}/.meshdrop/config.toml",
-        )  # fmt: skip
+            "state",
+            "fail",
+            f"{places.state} is on {kind}",
+            "SQLite cannot keep its promises there",
+            f'set state_dir = "/var/lib/meshdrop" (or another local folder) in {places.root}/.meshdrop/config.toml',
+        )
     return _writable("state", places.state, "the record could not be written")
 
 
@@ -132,10 +152,14 @@ def _writable(name: str, wanted: Path, why: str) -> Finding:
     if folder != wanted:
         says = f"there is no {wanted}, and {says}"
     return Finding(
-        name, "fail", says, why,
-        f"sudo chown -R {user_name()} {shlex.quote(str(folder))}" if folder == wanted
+        name,
+        "fail",
+        says,
+        why,
+        f"sudo chown -R {user_name()} {shlex.quote(str(folder))}"
+        if folder == wanted
         else f"sudo install -d -m 700 -o {user_name()} {shlex.quote(str(wanted))}",
-    )  # fmt: skip
+    )
 
 
 def free_space(settings: Settings, machine: Machine) -> Finding:
@@ -150,13 +174,15 @@ def free_space(settings: Settings, machine: Machine) -> Finding:
         more = f", room for about {free / each:,.0f} more results like the last {len(sizes)}" if each else ""
         return Finding("free space", "ok", f"{free / 1e3:.1f} GB{more}")
     return Finding(
-        "free space", "fail" if free < settings.min_free_mb else "warn", f"{free:.0f} MB, less than {wanted:.0f} MB",
+        "free space",
+        "fail" if free < settings.min_free_mb else "warn",
+        f"{free:.0f} MB, less than {wanted:.0f} MB",
         "nothing new is taken from the inbox" if free < settings.min_free_mb else "large captures have to wait",
         f"take results out of {places.outbox} and {places.failed}, or lower retain_days; "
         f"du -x -d2 {shlex.quote(str(places.root))} | sort -n shows where the space is"
         if os.stat(nearest(tight)).st_dev == os.stat(nearest(places.root)).st_dev
         else f"make room on the disk of {tight}: du -x -d2 $(df --output=target {shlex.quote(str(tight))} | tail -1)",
-    )  # fmt: skip
+    )
 
 
 def _last_results(places: Places) -> Iterator[int]:
@@ -180,8 +206,10 @@ def free_inodes(settings: Settings, machine: Machine) -> Finding:
     if left is None or left >= INODES_GOOD:
         return Finding("free inodes", "ok", "no limit" if left is None else str(left))
     return Finding(
-        "free inodes", "fail" if left < INODES_LEAST else "warn", f"room for {left} more files",
+        "free inodes",
+        "fail" if left < INODES_LEAST else "warn",
+        f"room for {left} more files",
         "one capture with its results needs about a hundred",
         f"take results out of {places.outbox} and {places.failed}; "
         f"du -x --inodes -s {shlex.quote(str(places.root))}/* shows where the many files are",
-    )  # fmt: skip
+    )

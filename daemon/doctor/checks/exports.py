@@ -27,10 +27,12 @@ def exports(places: Places, machine: Machine) -> Finding:
         for exported in (next(filter(None, found.groups())).strip('"') for found in pattern.finditer(text)):
             if (shown := _shown_by(Path(exported), places)) is not None:
                 return Finding(
-                    "exports", "warn", f"/{name} exports {printable(exported)}, and {shown} lies in it",
+                    "exports",
+                    "warn",
+                    f"/{name} exports {printable(exported)}, and {shown} lies in it",
                     "whoever mounts it can delete captures that were accepted and are nowhere else",
                     f"export {', '.join(folder.name for folder in places.public())} of {places.root}, each by itself",
-                )  # fmt: skip
+                )
     return Finding("exports", "ok", "no file server here shows the private folders")
 
 

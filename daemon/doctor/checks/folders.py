@@ -35,24 +35,32 @@ def root_folder(places: Places) -> Finding:
         places.sentinel.read_bytes()
     except IsADirectoryError:
         return Finding(
-            "root", "fail", f"{places.sentinel} is a folder", "the service refuses to start on this root",
+            "root",
+            "fail",
+            f"{places.sentinel} is a folder",
+            "the service refuses to start on this root",
             f"mv {quoted} {quoted}.old, then meshdrop init {shlex.quote(str(root))}",
-        )  # fmt: skip
+        )
     except PermissionError:
         return Finding(
-            "root", "fail", f"{user_name()} may not read {places.sentinel}",
+            "root",
+            "fail",
+            f"{user_name()} may not read {places.sentinel}",
             "the service refuses to start on this root",
             f"sudo chown {user_name()} {shlex.quote(str(root))} {quoted} && sudo chmod u+r {quoted}",
-        )  # fmt: skip
+        )
     except OSError:
         pass  # it is not there, or the root is not
     else:
         return Finding("root", "ok", str(root))
     says = f"{root} has no {SENTINEL}" if root.is_dir() else f"there is no folder {root}"
     return Finding(
-        "root", "fail", says, "it was never set up, or it is not mounted; the service refuses to start on it",
+        "root",
+        "fail",
+        says,
+        "it was never set up, or it is not mounted; the service refuses to start on it",
         f"mount it, or set it up: meshdrop init {shlex.quote(str(root))}",
-    )  # fmt: skip
+    )
 
 
 def public_folders(places: Places) -> Finding:
@@ -62,13 +70,19 @@ def public_folders(places: Places) -> Finding:
         return Finding("folders", "ok", ", ".join(folder.name for folder in places.public()))
     if blocked := [folder for folder in places.public() if folder.name in missing and os.path.lexists(folder)]:
         return Finding(
-            "folders", "fail", f"{blocked[0]} is there and is no folder", "the service refuses to start without it",
+            "folders",
+            "fail",
+            f"{blocked[0]} is there and is no folder",
+            "the service refuses to start without it",
             f"mv {shlex.quote(str(blocked[0]))} {shlex.quote(str(blocked[0]) + '.old')}, then meshdrop doctor --fix",
-        )  # fmt: skip
+        )
     return Finding(
-        "folders", "fail", f"{places.root} lacks {', '.join(missing)}", "the service refuses to start without them",
+        "folders",
+        "fail",
+        f"{places.root} lacks {', '.join(missing)}",
+        "the service refuses to start without them",
         f"meshdrop init {shlex.quote(str(places.root))}",
-    )  # fmt: skip
+    )
 
 
 def user(places: Places, machine: Machine) -> Finding:
@@ -77,10 +91,12 @@ def user(places: Places, machine: Machine) -> Finding:
         return Finding("user", "ok", f"{user_name()}, to whom the private folders belong")
     owner = account_of(places.state)
     return Finding(
-        "user", "warn", f"{places.state} belongs to {owner}, and this is {user_name()}",
+        "user",
+        "warn",
+        f"{places.state} belongs to {owner}, and this is {user_name()}",
         "what the service may do in the folders, and how it is, cannot be found out as somebody else",
         f"sudo -u {owner} meshdrop doctor --root {shlex.quote(str(places.root))}",
-    )  # fmt: skip
+    )
 
 
 def permissions(places: Places) -> Finding:
@@ -89,24 +105,29 @@ def permissions(places: Places) -> Finding:
         mode = folder.stat().st_mode
         if mode & stat.S_ISVTX and folder != places.status:
             return Finding(
-                "permissions", "warn", f"{folder} has the sticky bit",
+                "permissions",
+                "warn",
+                f"{folder} has the sticky bit",
                 "the kernel then lets only its owner move a folder out of it: captures of other users are never taken",
                 f"chmod -t {shlex.quote(str(folder))}",
-            )  # fmt: skip
+            )
     if not _may(places.status, os.W_OK | os.X_OK):
         return Finding(
-            "permissions", "warn", f"{user_name()} may not write to {places.status}",
+            "permissions",
+            "warn",
+            f"{user_name()} may not write to {places.status}",
             "the people at the share see nothing of what happens to their captures",
             f"sudo chown {user_name()} {shlex.quote(str(places.status))} && chmod u+rwx "
             f"{shlex.quote(str(places.status))}",
-        )  # fmt: skip
+        )
     if loose := [folder for folder in places.public() if _is_loose(folder.stat().st_mode)]:
         return Finding(
-            "permissions", "warn",
+            "permissions",
+            "warn",
             f"the group may write to {', '.join(folder.name for folder in loose)}, without setgid",
             "what one person puts there belongs to his own group, and neither the others nor the service may move it",
             f"chmod g+s {' '.join(shlex.quote(str(folder)) for folder in loose)}",
-        )  # fmt: skip
+        )
     return Finding("permissions", "ok", "as they should be")
 
 
@@ -142,27 +163,30 @@ def _obstacle(places: Places) -> tuple[Path, str] | None:
 def private_folders(places: Places) -> Finding:
     """Are spool and state out of reach of the people at the share?"""
     if (found := clash(places)) is not None:
-        return Finding(
-            "private folders", "fail", found.says, f"{found.why}; the service refuses to start", found.fix
-        )
+        return Finding("private folders", "fail", found.says, f"{found.why}; the service refuses to start", found.fix)
     if (obstacle := _obstacle(places)) is not None:
         path, says = obstacle
         quoted = shlex.quote(str(path))
         cure = f"sudo chown -R {user_name()} {quoted} && sudo chmod -R u+rwX {quoted}"
         return Finding(
-            "private folders", "fail", f"{path} {says}", "the service cannot be started, or stops when it comes there",
+            "private folders",
+            "fail",
+            f"{path} {says}",
+            "the service cannot be started, or stops when it comes there",
             cure if "may not" in says else f"mv {quoted} {quoted}.old (a start makes what it needs)",
-        )  # fmt: skip
+        )
     open_ones = [
         folder for folder in (places.spool, places.state) if folder.is_dir() and folder.stat().st_mode & _OTHERS
     ]
     if open_ones:
         told = " and ".join(f"{folder} ({folder.stat().st_mode & 0o777:o})" for folder in open_ones)
         return Finding(
-            "private folders", "warn", f"open to other users: {told}",
+            "private folders",
+            "warn",
+            f"open to other users: {told}",
             "they could read captures, or change what was accepted",
             f"chmod 700 {' '.join(shlex.quote(str(folder)) for folder in open_ones)}",
-        )  # fmt: skip
+        )
     return Finding("private folders", "ok", "nobody else may enter")
 
 
@@ -232,9 +256,12 @@ def names(places: Places, machine: Machine) -> Finding:
         if isinstance(error, OSError) and (line := _of_a_full_disk(error, folder, machine)) is not None:
             return line("names")
         return Finding(
-            "names", "warn", f"{folder} takes no folder with an accent in its name ({error})",
-            "captures with such names cannot be taken", "mount the share with UTF-8 names (CIFS: iocharset=utf8)",
-        )  # fmt: skip
+            "names",
+            "warn",
+            f"{folder} takes no folder with an accent in its name ({error})",
+            "captures with such names cannot be taken",
+            "mount the share with UTF-8 names (CIFS: iocharset=utf8)",
+        )
     try:
         blind, kept = other.exists(), given.name in os.listdir(folder)
     finally:
@@ -242,16 +269,20 @@ def names(places: Places, machine: Machine) -> Finding:
             given.rmdir()
     if blind:
         return Finding(
-            "names", "warn", f"{folder} does not tell large letters from small ones",
+            "names",
+            "warn",
+            f"{folder} does not tell large letters from small ones",
             "results of `Chair` and `chair` cannot lie side by side: the second gets a longer name",
             "nothing, if no rig relies on it; else mount with case-sensitive names (CIFS: without nocase)",
-        )  # fmt: skip
+        )
     if not kept:
         return Finding(
-            "names", "warn", f"{folder} changes the form of accents in names",
+            "names",
+            "warn",
+            f"{folder} changes the form of accents in names",
             "a folder may come back under another spelling than it was dropped with",
             "mount the share so that it keeps names (ZFS: normalization=none for a new file system)",
-        )  # fmt: skip
+        )
     return Finding("names", "ok", "are kept as they are given")
 
 

@@ -16,17 +16,17 @@ def formats(settings: Settings) -> Finding:
     if "usdz" not in settings.extra_formats or importlib.util.find_spec("pxr") is not None:
         return Finding("formats", "ok", written)
     return Finding(
-        "formats", "warn", "extra_formats asks for USDZ, and usd-core is not installed",
+        "formats",
+        "warn",
+        "extra_formats asks for USDZ, and usd-core is not installed",
         "meshes are delivered without mesh.usdz, with a note in the report",
         "make usd (a service: install requirements-usd.lock, see docs/operations.md), or take it out of extra_formats",
-    )  # fmt: skip
+    )
 
 
 def validator() -> Finding:
     """The doctor's line: which engine validates here. Starts none."""
     found = engine()
     if found is None:
-        return Finding(
-            "glTF validator", "warn", MISSING, "GLBs are delivered without Khronos' word on them", CURE
-        )
+        return Finding("glTF validator", "warn", MISSING, "GLBs are delivered without Khronos' word on them", CURE)
     return Finding("glTF validator", "ok", f"{found.name} runs the Khronos validator {validator_version()}")

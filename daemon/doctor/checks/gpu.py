@@ -92,21 +92,30 @@ def gpu(machine: Machine, wanted: Wanted, cards: Cards) -> Finding:
     result, why = wanted.loss_of(wanted.cuda)
     if seen.driver is None and not seen.cards:
         return Finding(
-            "gpu", result, f"no NVIDIA driver, but the settings name {', '.join(wanted.cuda)}", why,
+            "gpu",
+            result,
+            f"no NVIDIA driver, but the settings name {', '.join(wanted.cuda)}",
+            why,
             "install the NVIDIA driver (in a container: start it with `--gpus all`), or take them out of `models`",
-        )  # fmt: skip
+        )
     if not seen.cards or not seen.unified_memory:
         missing = "card" if not seen.cards else "nvidia-uvm"
         return Finding(
-            "gpu", result, f"driver {seen.driver or 'unknown'}, but no device node for the {missing} in {machine.dev}",
-            why, "sudo nvidia-modprobe -u -c 0 (in a container: start it with `--gpus all`)",
-        )  # fmt: skip
+            "gpu",
+            result,
+            f"driver {seen.driver or 'unknown'}, but no device node for the {missing} in {machine.dev}",
+            why,
+            "sudo nvidia-modprobe -u -c 0 (in a container: start it with `--gpus all`)",
+        )
     locked = [str(card) for card in seen.cards if not machine.may_use(card)]
     if locked:
         return Finding(
-            "gpu", result, f"{', '.join(locked)} may not be opened by {user_name()}", why,
+            "gpu",
+            result,
+            f"{', '.join(locked)} may not be opened by {user_name()}",
+            why,
             f"sudo usermod -aG video,render {user_name()}, then log in again (a service: systemctl restart meshdrop)",
-        )  # fmt: skip
+        )
     return _driver_answers(cards, result, why, f"{len(seen.cards)} NVIDIA GPU(s), driver {seen.driver or 'unknown'}")
 
 
@@ -115,16 +124,22 @@ def _driver_answers(cards: Cards, result: Result, why: str, seen: str) -> Findin
         found = cards.read()
     except NoAnswer:
         return Finding(
-            "gpu", result, "the driver does not answer nvidia-smi", f"{why}; a run would hang until its limit",
+            "gpu",
+            result,
+            "the driver does not answer nvidia-smi",
+            f"{why}; a run would hang until its limit",
             "sudo dmesg | grep -i xid (names the card and the fault), then restart the machine",
-        )  # fmt: skip
+        )
     except Refused as error:
         says = printable(str(error))[:200]
         if "mismatch" in says:
             return Finding(
-                "gpu", result, f"nvidia-smi says: {says}", f"{why}; the driver was updated under the running kernel",
+                "gpu",
+                result,
+                f"nvidia-smi says: {says}",
+                f"{why}; the driver was updated under the running kernel",
                 "sudo reboot",
-            )  # fmt: skip
+            )
         cure = "sudo modprobe nvidia; if that fails, install the driver again for this kernel"
         if "lost" in says or "reboot" in says.lower():
             cure = "sudo reboot; if it is lost again, look at its power, seat and cooling: sudo dmesg | grep -i xid"
@@ -135,14 +150,20 @@ def _driver_answers(cards: Cards, result: Result, why: str, seen: str) -> Findin
         if (chosen := cards.chosen()) is None:
             return Finding("gpu", result, "nvidia-smi tells of no GPU", why, "sudo modprobe nvidia, or restart")
         return Finding(
-            "gpu", result, f"CUDA_VISIBLE_DEVICES={chosen!r} hides every GPU", why,
+            "gpu",
+            result,
+            f"CUDA_VISIBLE_DEVICES={chosen!r} hides every GPU",
+            why,
             "unset CUDA_VISIBLE_DEVICES, or name a card that `nvidia-smi -L` lists",
-        )  # fmt: skip
+        )
     if shut := [card for card in found[:1] if card.compute_mode.lower() == "prohibited"]:
         return Finding(
-            "gpu", result, f"GPU {shut[0].index} is in compute mode Prohibited", why,
+            "gpu",
+            result,
+            f"GPU {shut[0].index} is in compute mode Prohibited",
+            why,
             f"sudo nvidia-smi -i {shut[0].index} -c DEFAULT",
-        )  # fmt: skip
+        )
     named = ", ".join(
         card.name + (f" ({card.total_mib:,} MiB)" if card.total_mib is not None else "") for card in found
     )
@@ -157,9 +178,12 @@ def torch(machine: Machine, wanted: Wanted, cards: tuple[Card, ...]) -> Finding:
     if found is None:
         result, why = wanted.loss_of(wanted.torch)
         return Finding(
-            "torch", result, "torch is not installed", why,
+            "torch",
+            result,
+            "torch is not installed",
+            why,
             "make torch (or pip install the build of torch that fits your driver)",
-        )  # fmt: skip
+        )
     if not wanted.cuda or (trouble := _unfit(found, machine, cards)) is None:
         return Finding("torch", "ok", f"torch {found.version}" + (f", CUDA {found.cuda}" if found.cuda else ""))
     result, why = wanted.loss_of(wanted.cuda)
@@ -179,7 +203,7 @@ def _unfit(found: Torch, machine: Machine, cards: tuple[Card, ...]) -> tuple[str
             f"torch {found.version} is made for CUDA {found.cuda}, which needs driver {least[0]}.{least[1]} or newer; "
             f"this is {driver}",
             "update the NVIDIA driver, or install a torch for an older CUDA (`nvidia-smi` names the newest that runs)",
-        )  # fmt: skip
+        )
     for card in cards[:1]:  # the one that models compute on
         if card.capability is None:
             continue
@@ -188,13 +212,13 @@ def _unfit(found: Torch, machine: Machine, cards: tuple[Card, ...]) -> tuple[str
             return (
                 f"{card.name} has compute capability {shown}, which CUDA {found.cuda} no longer serves",
                 f"install a torch for CUDA {cuda[0] - 1}, or use another card (CUDA_VISIBLE_DEVICES)",
-            )  # fmt: skip
+            )
         first = next((version for capability, version in _NEWEST if card.capability >= capability), (0, 0))
         if cuda < first:
             return (
                 f"{card.name} has compute capability {shown}, and CUDA {found.cuda} does not know it yet",
                 f"install a torch for CUDA {first[0]}.{first[1]} or newer",
-            )  # fmt: skip
+            )
     return None
 
 
@@ -214,28 +238,32 @@ def memory(wanted: Wanted, cards: tuple[Card, ...], service: ProcessFacts) -> Fi
     if total < need:
         result, why = wanted.loss_of([name for name, mib in needs.items() if mib > total])
         return Finding(
-            "gpu memory", result, f"{card.name} has {total:,} MiB, and {model} takes {need:,}", why,
+            "gpu memory",
+            result,
+            f"{card.name} has {total:,} MiB, and {model} takes {need:,}",
+            why,
             f"take {model} out of `models`, choose a smaller profile or preset in [model_settings.{model}], or use a "
             "larger card",
-        )  # fmt: skip
+        )
     others = [user for user in card.users if service.pid not in ProcessFacts(service.proc, user.pid).ancestors()]
     if others and card.compute_mode.lower() == "exclusive_process":
         return Finding(
-            "gpu memory", "warn",
+            "gpu memory",
+            "warn",
             f"GPU {card.index} is in compute mode Exclusive_Process, and process {others[0].pid} has it",
-            f"runs of {model} cannot begin while that one lives", f"sudo nvidia-smi -i {card.index} -c DEFAULT",
-        )  # fmt: skip
+            f"runs of {model} cannot begin while that one lives",
+            f"sudo nvidia-smi -i {card.index} -c DEFAULT",
+        )
     if free >= need or not others:
         return Finding("gpu memory", "ok", f"{free:,} of {total:,} MiB are free")
-    told = ", ".join(
-        f"{printable(user.name)} (process {user.pid}, {user.mib or 0:,} MiB)" for user in others[:_TOLD]
-    )
+    told = ", ".join(f"{printable(user.name)} (process {user.pid}, {user.mib or 0:,} MiB)" for user in others[:_TOLD])
     return Finding(
-        "gpu memory", "warn",
+        "gpu memory",
+        "warn",
         f"{free:,} of {total:,} MiB are free, {model} takes {need:,}, and the card is used by {told}",
         f"runs of {model} end with gpu_memory, and are tried again once",
         f"end it or move it to another card: ps -fp {others[0].pid}",
-    )  # fmt: skip
+    )
 
 
 def _need(model: str, options: Mapping[str, Any]) -> int:
@@ -252,14 +280,18 @@ def health(wanted: Wanted, cards: tuple[Card, ...]) -> Finding:
         return Finding("gpu health", "ok", "not needed" if not wanted.cuda else "not known")
     if ill := [card for card in cards[:1] if card.uncorrected_errors]:
         return Finding(
-            "gpu health", "warn", f"GPU {ill[0].index} counts {ill[0].uncorrected_errors} uncorrected memory errors",
+            "gpu health",
+            "warn",
+            f"GPU {ill[0].index} counts {ill[0].uncorrected_errors} uncorrected memory errors",
             "results may be wrong, and runs may die",
             f"sudo nvidia-smi --gpu-reset -i {ill[0].index} while nobody uses it; if it counts again, replace the card",
-        )  # fmt: skip
+        )
     if asleep := [card for card in cards[:1] if card.persistent is False and not card.display]:
         return Finding(
-            "gpu health", "warn", f"persistence mode of GPU {asleep[0].index} is off",
+            "gpu health",
+            "warn",
+            f"persistence mode of GPU {asleep[0].index} is off",
             "the driver sleeps between runs, and every run waits for it to wake: one to several seconds",
             "sudo nvidia-smi -pm 1 (for good: sudo systemctl enable --now nvidia-persistenced)",
-        )  # fmt: skip
+        )
     return Finding("gpu health", "ok", "no memory errors, and the driver stays awake")

@@ -46,28 +46,35 @@ def rigs(places: Places) -> Finding:
         stored = sorted(shelf.texts())
     except OSError as error:
         return Finding(
-            "rigs", "fail", f"{error.filename or places.rigs} cannot be read ({error.strerror})",
+            "rigs",
+            "fail",
+            f"{error.filename or places.rigs} cannot be read ({error.strerror})",
             "the service takes nothing from the inbox while it cannot know its rigs",
             f"sudo chown -R {user_name()} {shlex.quote(str(places.rigs))} && "
             f"chmod -R u+rX {shlex.quote(str(places.rigs))}",
-        )  # fmt: skip
+        )
     for name in stored:
         try:
             shelf.profile(name)
         except MeshdropError as error:
             return Finding(
-                "rigs", "warn", str(error), "captures of this rig are refused",
+                "rigs",
+                "warn",
+                str(error),
+                "captures of this rig are refused",
                 error.fix or f"meshdrop rig add {name} --from FILE",
-            )  # fmt: skip
+            )
     with os.scandir(places.inbox) as entries:
         named = [entry for entry in entries if rig_of(entry.name) and entry.is_dir(follow_symlinks=False)]
     asked = {rig_of(entry.name) for entry in named if _holds_folders_only(Path(entry.path))}
     if strange := sorted(asked - set(stored)):
         return Finding(
-            "rigs", "warn", f"{places.inbox}/@{strange[0]} stands for a rig that is not stored",
+            "rigs",
+            "warn",
+            f"{places.inbox}/@{strange[0]} stands for a rig that is not stored",
             "the folder is taken for a capture, and what lies in it is not looked at",
             f"meshdrop rig add {shlex.quote(strange[0])} --from FILE, or give the folder another name",
-        )  # fmt: skip
+        )
     told = ", ".join(stored[:_TOLD]) + " ..." * (len(stored) > _TOLD)
     return Finding("rigs", "ok", told or "none stored")
 
@@ -98,12 +105,13 @@ def waiting(places: Places, machine: Machine) -> Finding:
     if not locked:
         return Finding("inbox", "ok", f"{len(folders)} waiting" if folders else "empty")
     return Finding(
-        "inbox", "warn",
+        "inbox",
+        "warn",
         f"{what} by {user_name()}, for example {shown(os.fsencode(locked[0].relative_to(places.inbox)))!r}",
         "they stay in the inbox until their permissions are changed; with Samba, `force user` keeps it from happening",
         f"sudo chown -R {user_name()} {shlex.quote(str(places.inbox))}/* (if that does not help: "
         "lsattr -d shows a mark `i`, which chattr -i takes away)",
-    )  # fmt: skip
+    )
 
 
 def _closed(entry: os.DirEntry[str]) -> os.DirEntry[str] | None:

@@ -42,9 +42,11 @@ def _public_in_public(places: Places) -> Clash | None:
 
 def _private_in_public(places: Places) -> Clash | None:
     settings = (
-        (places.spool, "spool_dir"), (places.state, "state_dir"), (places.cache, "cache_dir"),
+        (places.spool, "spool_dir"),
+        (places.state, "state_dir"),
+        (places.cache, "cache_dir"),
         (places.weights, "weights_dir"),
-    )  # fmt: skip
+    )
     for private, setting in settings:
         for public in places.public():
             if _lies_in(private, public):

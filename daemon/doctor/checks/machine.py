@@ -38,10 +38,12 @@ def open_files(service: ProcessFacts) -> Finding:
     if limit is None or limit >= OPEN_FILES_GOOD:
         return Finding("open files", "ok", "no limit" if limit is None else f"up to {limit}")
     return Finding(
-        "open files", "warn", f"only {limit} may be open at once",
+        "open files",
+        "warn",
+        f"only {limit} may be open at once",
         "large captures may fail with `Too many open files`",
         f"ulimit -n {OPEN_FILES_GOOD} (or LimitNOFILE={OPEN_FILES_GOOD} in the systemd unit)",
-    )  # fmt: skip
+    )
 
 
 def process_limits(machine: Machine, service: ProcessFacts) -> Finding:
@@ -51,9 +53,12 @@ def process_limits(machine: Machine, service: ProcessFacts) -> Finding:
         limit = limits.get(name)
         if limit is not None and not (name == "Max file size" and limit >= _FILE_SIZE_GOOD):
             return Finding(
-                "process limits", "warn", f"{name.lower()} is limited to {limit}", why,
+                "process limits",
+                "warn",
+                f"{name.lower()} is limited to {limit}",
+                why,
                 f"{shell} unlimited (or {unit}=infinity in the systemd unit)",
-            )  # fmt: skip
+            )
     threads = min(
         (limit for limit in (limits.get("Max processes"), least_limit(machine, service, "pids", "pids.max")) if limit),
         default=None,
@@ -61,10 +66,12 @@ def process_limits(machine: Machine, service: ProcessFacts) -> Finding:
     if threads is None or threads >= PROCESSES_GOOD:
         return Finding("process limits", "ok", "none that matters")
     return Finding(
-        "process limits", "warn", f"only {threads} processes and threads are allowed",
+        "process limits",
+        "warn",
+        f"only {threads} processes and threads are allowed",
         "numerical libraries start one for each core; workers then die with `can't start new thread`",
         f"ulimit -u {PROCESSES_GOOD} (or TasksMax={PROCESSES_GOOD} in the systemd unit, pids_limit in Docker)",
-    )  # fmt: skip
+    )
 
 
 def inotify(machine: Machine, inbox: Path | None) -> Finding:
@@ -74,18 +81,24 @@ def inotify(machine: Machine, inbox: Path | None) -> Finding:
     why = "new captures are then noticed by the regular scan only, some seconds later"
     if low:
         return Finding(
-            "inotify", "warn", ", ".join(f"fs.inotify.{name} is {limits[name]}" for name in low), why,
+            "inotify",
+            "warn",
+            ", ".join(f"fs.inotify.{name} is {limits[name]}" for name in low),
+            why,
             "sudo sysctl -w " + " ".join(f"fs.inotify.{name}={INOTIFY_GOOD[name]}" for name in low),
-        )  # fmt: skip
+        )
     refused = machine.inotify_refused(inbox if inbox is not None and inbox.is_dir() else None)
     if refused is None:
         says = f"{limits['max_user_instances']} instances, {limits['max_user_watches']} watches"
         return Finding("inotify", "ok", says)
     name = "max_user_instances" if "instance" in refused else "max_user_watches"
     return Finding(
-        "inotify", "warn", f"the kernel gives this user {refused}: fs.inotify.{name}={limits[name]} is used up", why,
+        "inotify",
+        "warn",
+        f"the kernel gives this user {refused}: fs.inotify.{name}={limits[name]} is used up",
+        why,
         f"sudo sysctl -w fs.inotify.{name}={2 * limits[name]}",
-    )  # fmt: skip
+    )
 
 
 def memory(machine: Machine, service: ProcessFacts, largest_run_mib: int) -> Finding:
@@ -99,10 +112,12 @@ def memory(machine: Machine, service: ProcessFacts, largest_run_mib: int) -> Fin
         return Finding("memory", "ok", f"{least} MiB")
     because = f"a run here took {largest_run_mib} MiB" if wanted > MEMORY_GOOD_MIB else f"fusion needs {wanted} MiB"
     return Finding(
-        "memory", "warn", f"{who} {least} MiB, and {because}",
+        "memory",
+        "warn",
+        f"{who} {least} MiB, and {because}",
         "model runs may be killed for memory (host_memory, crash)",
         f"add memory, or allow more (MemoryMax={wanted}M in the unit, mem_limit in Docker), or lower `resolution`",
-    )  # fmt: skip
+    )
 
 
 def shared_memory(machine: Machine, needed: bool) -> Finding:
@@ -114,10 +129,12 @@ def shared_memory(machine: Machine, needed: bool) -> Finding:
     if size > SHARED_MEMORY_LEAST:
         return Finding("shared memory", "ok", f"{size >> 20} MiB")
     return Finding(
-        "shared memory", "warn", f"/dev/shm of this container has {size >> 20} MiB",
+        "shared memory",
+        "warn",
+        f"/dev/shm of this container has {size >> 20} MiB",
         "torch and the GPU libraries share memory between processes there and stop with `Bus error` when it is full",
         "shm_size: 1g in docker-compose.yml (or docker run --shm-size=1g)",
-    )  # fmt: skip
+    )
 
 
 def clock(machine: Machine) -> Finding:
@@ -126,24 +143,30 @@ def clock(machine: Machine) -> Finding:
     newest = max((file.stat().st_mtime for file in machine.program.glob("daemon/**/*.py")), default=0.0)
     if now < newest - 86_400.0:
         return Finding(
-            "clock", "fail", "the clock stands before the day on which this program was installed",
+            "clock",
+            "fail",
+            "the clock stands before the day on which this program was installed",
             "every page, receipt and log shows a wrong time. Nothing is deleted by it: ages are counted by the record",
             "sudo timedatectl set-ntp true (or: sudo date -s 'YYYY-MM-DD HH:MM:SS')",
-        )  # fmt: skip
+        )
     zone = machine.environ.get("TZ", "").lstrip(":")
     if zone and not _is_zone(zone, machine):
         return Finding(
-            "clock", "warn", f"TZ names {zone}, which this machine does not know",
+            "clock",
+            "warn",
+            f"TZ names {zone}, which this machine does not know",
             "times on the terminal are shown as if they were local, and are UTC",
             "correct TZ, or install the package tzdata",
-        )  # fmt: skip
+        )
     if machine.clock_is_steered() is False:
         return Finding(
-            "clock", "warn", "nothing keeps this machine's clock right (no NTP)",
+            "clock",
+            "warn",
+            "nothing keeps this machine's clock right (no NTP)",
             "times in pages, receipts and logs drift away from those of the rig. Nothing is lost by it: ages are "
             "counted by the record, and then without the time for which the machine is switched off",
             "sudo timedatectl set-ntp true (in a container: on the machine that runs it)",
-        )  # fmt: skip
+        )
     return Finding("clock", "ok", "is kept right")
 
 

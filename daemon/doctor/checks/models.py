@@ -134,9 +134,13 @@ def _asked(model: str, options: Mapping[str, Any], custom: Mapping[str, str], ho
     out, err = os.memfd_create("out"), os.memfd_create("err")
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _ASK, text], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            env=worker_environment(f"doctor-{os.getpid()}", home.state, home), start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-I", "-c", _ASK, text],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=worker_environment(f"doctor-{os.getpid()}", home.state, home),
+            start_new_session=True,
+        )
     except OSError as error:
         os.close(out)
         os.close(err)

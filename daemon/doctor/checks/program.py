@@ -39,9 +39,12 @@ def python_version(machine: Machine) -> Finding:
     if SpecifierSet(wanted).contains(machine.python, prereleases=True):
         return Finding("python", "ok", f"Python {machine.python}")
     return Finding(
-        "python", "fail", f"Python {machine.python}, but Meshdrop needs {wanted}",
-        "it was not tested with this version and may stop anywhere", f"make a new environment with Python {wanted}",
-    )  # fmt: skip
+        "python",
+        "fail",
+        f"Python {machine.python}, but Meshdrop needs {wanted}",
+        "it was not tested with this version and may stop anywhere",
+        f"make a new environment with Python {wanted}",
+    )
 
 
 def packages(machine: Machine) -> Finding:
@@ -52,25 +55,33 @@ def packages(machine: Machine) -> Finding:
         asked = machine.metadata(DISTRIBUTION).get_all("Requires-Dist") or []
     except importlib.metadata.PackageNotFoundError:
         return Finding(
-            "packages", "fail", "Meshdrop itself is not installed in this environment",
-            "model processes start isolated and find only installed packages", "pip install --no-deps -e .",
-        )  # fmt: skip
+            "packages",
+            "fail",
+            "Meshdrop itself is not installed in this environment",
+            "model processes start isolated and find only installed packages",
+            "pip install --no-deps -e .",
+        )
     requirements = [Requirement(line) for line in asked]
     wrong = [trouble for each in requirements if (trouble := _wrong_with(each, machine))]
     if wrong:
         return Finding(
-            "packages", "fail", "; ".join(wrong), "results may differ from what was tested, or models may not start",
+            "packages",
+            "fail",
+            "; ".join(wrong),
+            "results may differ from what was tested, or models may not start",
             _REINSTALL,
-        )  # fmt: skip
+        )
     drifted = list(_drifted(machine))
     if not drifted:
         return Finding("packages", "ok", f"{len(requirements)} packages have the versions that were asked for")
     told = "; ".join(islice(drifted, _TOLD)) + (f" and {len(drifted) - _TOLD} more" if len(drifted) > _TOLD else "")
     return Finding(
-        "packages", "warn", f"not as {LOCK} has them: {told}",
+        "packages",
+        "warn",
+        f"not as {LOCK} has them: {told}",
         "these versions together were never tested; figures may differ a little from those of other machines",
         _REINSTALL,
-    )  # fmt: skip
+    )
 
 
 def _wrong_with(asked: Requirement, machine: Machine) -> str | None:
@@ -115,12 +126,14 @@ def sqlite_version(machine: Machine) -> Finding:
     if machine.sqlite >= SQLITE_GOOD:
         return Finding("sqlite", "ok", f"SQLite {version}")
     return Finding(
-        "sqlite", "warn", f"SQLite {version}, older than {good}",
+        "sqlite",
+        "warn",
+        f"SQLite {version}, older than {good}",
         "a rare race in its write-ahead log can damage the record while other programs write to it; the service is the "
         "only writer and checks the record at each start",
         f"install into a Python that brings SQLite {good} or newer, for example the newest of "
         "`uv venv --managed-python`",
-    )  # fmt: skip
+    )
 
 
 def locale(machine: Machine) -> Finding:
@@ -128,7 +141,9 @@ def locale(machine: Machine) -> Finding:
     if machine.encoding.lower().replace("-", "") == "utf8":
         return Finding("locale", "ok", "names of files are UTF-8")
     return Finding(
-        "locale", "warn", f"names of files are read as {machine.encoding}",
+        "locale",
+        "warn",
+        f"names of files are read as {machine.encoding}",
         "captures with accents in their names are shown and published under garbled ones",
         "set LC_ALL=C.UTF-8 (in the systemd unit: Environment=LC_ALL=C.UTF-8)",
-    )  # fmt: skip
+    )

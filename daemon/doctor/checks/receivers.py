@@ -24,11 +24,14 @@ def notifications(settings: Settings) -> Finding:
     except ConfigurationError as error:
         return Finding("notifications", "fail", str(error), "the service refuses to start", error.fix)
     told = [
-        name for name, there in (
-            ("a webhook", targets.webhook), (f"{len(targets.notify)} notifications", targets.notify),
+        name
+        for name, there in (
+            ("a webhook", targets.webhook),
+            (f"{len(targets.notify)} notifications", targets.notify),
             ("a ping", targets.ping),
-        ) if there
-    ]  # fmt: skip
+        )
+        if there
+    ]
     return Finding("notifications", "ok", ", ".join(told) or "nobody is told anything")
 
 
@@ -46,9 +49,12 @@ def metrics(settings: Settings) -> Finding:
             probe.bind((address, port))
         except OSError as error:
             return Finding(
-                "metrics", "fail", f"port {port} of {address} cannot be used: {error.strerror}",
-                "metrics are not served", f"set another metrics_port, or end what has it: ss -ltnp 'sport = :{port}'",
-            )  # fmt: skip
+                "metrics",
+                "fail",
+                f"port {port} of {address} cannot be used: {error.strerror}",
+                "metrics are not served",
+                f"set another metrics_port, or end what has it: ss -ltnp 'sport = :{port}'",
+            )
     return Finding("metrics", "ok", f"port {port} of {address} is free")
 
 
@@ -72,8 +78,11 @@ def _reach(name: str, url: str) -> Finding:
         socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_S).close()
     except OSError as error:
         return Finding(
-            f"reach {name}", "warn", f"the host of {name}_url cannot be reached: {error.strerror or error}",
+            f"reach {name}",
+            "warn",
+            f"the host of {name}_url cannot be reached: {error.strerror or error}",
             "messages wait and are tried again; the service itself goes on",
-            f"check {name}_url, the firewall, and that the unit allows a network (docs/monitoring.md)", GROUP,
-        )  # fmt: skip
+            f"check {name}_url, the firewall, and that the unit allows a network (docs/monitoring.md)",
+            GROUP,
+        )
     return Finding(f"reach {name}", "ok", f"the host of {name}_url answers", group=GROUP)

@@ -50,10 +50,12 @@ def record(places: Places, machine: Machine) -> Finding:
         return _damaged(places, "it is not a plain file")
     if (closed := next(_closed(places), None)) is not None:
         return Finding(
-            "record", "fail", f"{user_name()} may not read and write {closed}",
-            "the service cannot be started", f"sudo chown {user_name()} {_quoted(places.database)}* && "
-            f"sudo chmod u+rw {_quoted(places.database)}*",
-        )  # fmt: skip
+            "record",
+            "fail",
+            f"{user_name()} may not read and write {closed}",
+            "the service cannot be started",
+            f"sudo chown {user_name()} {_quoted(places.database)}* && sudo chmod u+rw {_quoted(places.database)}*",
+        )
     size = places.database.stat().st_size
     try:
         with closing(read_only(places.database)) as connection:
@@ -82,10 +84,12 @@ def _closed(places: Places) -> Iterator[Path]:
 def _unavailable(places: Places, error: sqlite3.OperationalError) -> Finding:
     """That the record cannot be looked into now, which says nothing about what is in it."""
     return Finding(
-        "record", "fail", f"{places.database} cannot be used now: {error}",
+        "record",
+        "fail",
+        f"{places.database} cannot be used now: {error}",
         "while this lasts the service waits, and takes and delivers nothing",
         f"end whatever else has it open (a backup, a browser of databases): sudo fuser -v {_quoted(places.database)}*",
-    )  # fmt: skip
+    )
 
 
 def _quoted(path: Path) -> str:
@@ -111,14 +115,19 @@ def _schema(places: Places, machine: Machine, revision: str | None, whole: str) 
         return _restored(places, machine) or Finding("record", "ok", f"{whole}, schema {revision}")
     if revision is None or revision in REVISIONS:
         return Finding(
-            "record", "warn", f"{whole}, schema {revision or 'empty'}; this version has {HEAD}",
+            "record",
+            "warn",
+            f"{whole}, schema {revision or 'empty'}; this version has {HEAD}",
             "the service saves a copy and brings it up to date at the next start",
             f"meshdrop run --once --root {_quoted(places.root)}",
-        )  # fmt: skip
+        )
     return Finding(
-        "record", "fail", f"schema {revision} is unknown to this version: a newer Meshdrop wrote it",
-        "the service refuses to start", "install that version again, or put back a backup from " + str(places.backups),
-    )  # fmt: skip
+        "record",
+        "fail",
+        f"schema {revision} is unknown to this version: a newer Meshdrop wrote it",
+        "the service refuses to start",
+        "install that version again, or put back a backup from " + str(places.backups),
+    )
 
 
 def _restored(places: Places, machine: Machine) -> Finding | None:
@@ -129,20 +138,25 @@ def _restored(places: Places, machine: Machine) -> Finding | None:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(restored.at))
     source = f"from {restored.source}" if restored.source else "from the captures in the spool alone"
     return Finding(
-        "record", "warn", f"whole, schema {HEAD}; it was put back {source} on {when}", restored.why,
+        "record",
+        "warn",
+        f"whole, schema {HEAD}; it was put back {source} on {when}",
+        restored.why,
         f"nothing more is needed; should it happen again, have the disk checked. {restored.aside} holds what was found",
-    )  # fmt: skip
+    )
 
 
 def _damaged(places: Places, trouble: str) -> Finding:
     copy = newest_sound(places)
     back = f"puts {copy} in its place" if copy else "begins a new one"
     return Finding(
-        "record", "fail", f"{places.database} is damaged: {trouble}",
+        "record",
+        "fail",
+        f"{places.database} is damaged: {trouble}",
         f"the next start of the service sets it aside and {back}; captures it had accepted are safe in the spool and "
         "are taken up again",
         "start the service again: systemctl restart meshdrop",
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -169,18 +183,23 @@ def backups(places: Places, machine: Machine) -> Finding:
     fix = "systemctl restart meshdrop; journalctl -u meshdrop | grep 'could not be copied' tells why it was not done"
     if newest is not None and not os.access(newest, os.R_OK):
         return Finding(
-            "backups", "warn", f"{user_name()} may not read {newest}",
+            "backups",
+            "warn",
+            f"{user_name()} may not read {newest}",
             "it could not be put back if the record is damaged",
             f"sudo chown -R {user_name()} {_quoted(places.backups)} && sudo chmod -R u+rwX {_quoted(places.backups)}",
-        )  # fmt: skip
+        )
     if age > _COPY_LATE_S:
         told = f"the newest copy is {age / 3600:.0f} hours older than the record" if newest else "there is no copy"
         return Finding("backups", "warn", told, "the history of these hours is lost if the record is damaged", fix)
     if newest is not None and newest.stat().st_size <= _READ_WHOLE and (trouble := copies.trouble_with(newest)):
         return Finding(
-            "backups", "warn", f"the newest copy, {newest.name}, cannot be used: {trouble}",
-            "an older one would be put back, and the history since then be lost", fix,
-        )  # fmt: skip
+            "backups",
+            "warn",
+            f"the newest copy, {newest.name}, cannot be used: {trouble}",
+            "an older one would be put back, and the history since then be lost",
+            fix,
+        )
     return Finding("backups", "ok", f"newest {newest.name}" if newest else "none")
 
 
@@ -190,7 +209,7 @@ def clock(places: Places, machine: Machine) -> Finding:
     with _opened(places) as connection:
         if connection is None:
             return Finding("clock and record", "ok", "no record yet")
-        last, = connection.execute("SELECT max(max(created_at), max(coalesce(finished_at, 0))) FROM job").fetchone()
+        (last,) = connection.execute("SELECT max(max(created_at), max(coalesce(finished_at, 0))) FROM job").fetchone()
         with suppress(sqlite3.OperationalError):  # a record that the next start brings to this version's schema
             counted = connection.execute("SELECT boot_id, since_boot_s, wall FROM service_clock").fetchone()
     now = machine.clocks()
@@ -206,11 +225,13 @@ def clock(places: Places, machine: Machine) -> Finding:
 
 def _disagrees(how: str) -> Finding:
     return Finding(
-        "clock and record", "warn", how,
+        "clock and record",
+        "warn",
+        how,
         "times in pages, receipts and logs do not follow each other. Nothing is deleted by it: the age of results and "
         "originals is counted by the record itself",
         "sudo timedatectl set-ntp true (in a container: on the machine that runs it); timedatectl shows what it says",
-    )  # fmt: skip
+    )
 
 
 def _date(seconds: float) -> str:
@@ -225,22 +246,27 @@ def queue(places: Places, machine: Machine, *, running: bool, paused: bool) -> F
         counts = dict(connection.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
         oldest = connection.execute(
             "SELECT name, coalesce(queued_at, created_at) FROM job WHERE state = ? AND not_before < ? "
-            "ORDER BY coalesce(queued_at, created_at) LIMIT 1", (State.QUEUED, machine.now()),
+            "ORDER BY coalesce(queued_at, created_at) LIMIT 1",
+            (State.QUEUED, machine.now()),
         ).fetchone()
     waiting = sum(count for state, count in counts.items() if state in (State.CLAIMING, State.QUEUED, State.RUNNING))
     if waiting and not running:
         return Finding(
-            "queue", "warn", f"{waiting} accepted captures wait, and no service runs",
+            "queue",
+            "warn",
+            f"{waiting} accepted captures wait, and no service runs",
             "nothing happens to them until it is started; they are safe",
             f"systemctl start meshdrop (or: meshdrop run --root {_quoted(places.root)})",
-        )  # fmt: skip
+        )
     busy = counts.get(State.RUNNING, 0)
     if oldest is not None and not busy and not paused and (age := machine.now() - oldest[1]) > STUCK_S:
         return Finding(
-            "queue", "warn", f"{shown(oldest[0])} waits for {age / 3600:.0f} hours, and nothing is being worked on",
+            "queue",
+            "warn",
+            f"{shown(oldest[0])} waits for {age / 3600:.0f} hours, and nothing is being worked on",
             "the service holds back for a reason that STATUS.txt names, or it is stuck",
             f"cat {_quoted(places.overview)}; then: systemctl restart meshdrop",
-        )  # fmt: skip
+        )
     return Finding("queue", "ok", f"{waiting} accepted captures" if waiting else "empty")
 
 
@@ -251,7 +277,8 @@ def failures(places: Places, machine: Machine) -> Finding:
             return Finding("failures", "ok", "no job yet")
         ended = connection.execute(
             "SELECT id, name, state, reason_code, finished_at FROM job WHERE finished_at IS NOT NULL AND state <> ? "
-            "ORDER BY finished_at DESC LIMIT ?", (State.ABANDONED, _LAST),
+            "ORDER BY finished_at DESC LIMIT ?",
+            (State.ABANDONED, _LAST),
         ).fetchall()
         runs = connection.execute(
             "SELECT model, state, error_class FROM model_run WHERE state <> 'skipped' ORDER BY id DESC LIMIT ?",
@@ -260,10 +287,12 @@ def failures(places: Places, machine: Machine) -> Finding:
     for job_id, name, _, code, at in ended:
         if code in ("poison", "unreadable") and machine.now() - at < _TOLD_S:
             return Finding(
-                "failures", "warn", f"{shown(name)} was given up: {FAILURES[code].says}",
+                "failures",
+                "warn",
+                f"{shown(name)} was given up: {FAILURES[code].says}",
                 "a capture that brings the service down may be meant to, or show a defect of this machine",
                 f"meshdrop show {job_id[:8]}; the capture lies in failed/",
-            )  # fmt: skip
+            )
     return _often(runs) or _many(ended) or Finding("failures", "ok", f"{len(ended)} jobs looked at")
 
 
@@ -276,9 +305,12 @@ def _often(runs: list[tuple[str, str, str | None]]) -> Finding | None:
         if len(own) >= _LEAST and 2 * count >= len(own):
             row = RUN_FAILURES.get(code, RUN_FAILURES["error"])
             return Finding(
-                "failures", "warn", f"{count} of the last {len(own)} runs of {model} ended with {code}: {row.says}",
-                "captures are delivered without this model, or not at all", row.fix,
-            )  # fmt: skip
+                "failures",
+                "warn",
+                f"{count} of the last {len(own)} runs of {model} ended with {code}: {row.says}",
+                "captures are delivered without this model, or not at all",
+                row.fix,
+            )
     return None
 
 
@@ -289,19 +321,25 @@ def _many(ended: list[tuple[str, bytes, str, str | None, float]]) -> Finding | N
     [(code, count)] = Counter(row[3] or "models" for row in failed).most_common(1)
     row = FAILURES.get(code, FAILURES["models"])
     return Finding(
-        "failures", "warn", f"{len(failed)} of the last {len(ended)} captures failed, {count} of them: {row.says}",
+        "failures",
+        "warn",
+        f"{len(failed)} of the last {len(ended)} captures failed, {count} of them: {row.says}",
         "half of what is dropped gives no mesh; usually one thing about the rig has changed",
         f"meshdrop show {failed[0][0][:8]} tells of the newest; {row.fix}",
-    )  # fmt: skip
+    )
 
 
 def largest_run_mib(places: Places) -> int:
     """Most memory that a model run took so far; 0 where nothing is known."""
     try:
         with _opened(places) as connection:
-            rows = [] if connection is None else connection.execute(
-                "SELECT figures FROM model_run WHERE state = 'ok' ORDER BY id DESC LIMIT 200"
-            ).fetchall()
+            rows = (
+                []
+                if connection is None
+                else connection.execute(
+                    "SELECT figures FROM model_run WHERE state = 'ok' ORDER BY id DESC LIMIT 200"
+                ).fetchall()
+            )
         figures = [json.loads(row[0]) for row in rows if row[0]]
     except (sqlite3.Error, ValueError, OSError):
         return 0

@@ -97,10 +97,12 @@ def in_time(look: Callable[[], T], limit_s: float) -> T:
 def late(name: str, limit_s: float) -> Finding:
     """That a question was not answered in time."""
     return Finding(
-        name, "fail", f"no answer within {limit_s:.0f} seconds",
+        name,
+        "fail",
+        f"no answer within {limit_s:.0f} seconds",
         "something below it hangs (a mount whose server is away, a disk, a driver), and the service would hang too",
         "look at `dmesg | tail` and at what this line is about; a network mount: sudo umount -l PLACE, then mount it",
-    )  # fmt: skip
+    )
 
 
 def _safely(check: Check) -> Finding:
@@ -114,10 +116,12 @@ def _safely(check: Check) -> Finding:
         return Finding(check.name, "fail", str(error), "this could not be checked", cure_of(error))
     except Exception as error:
         return Finding(
-            check.name, "fail", f"the check itself went wrong ({type(error).__name__}: {error})",
+            check.name,
+            "fail",
+            f"the check itself went wrong ({type(error).__name__}: {error})",
             "nothing is known about what it looks at",
             "meshdrop doctor --bundle . and send the file to whoever looks after Meshdrop",
-        )  # fmt: skip
+        )
 
 
 def cure_of(error: OSError) -> str:

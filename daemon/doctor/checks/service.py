@@ -76,10 +76,12 @@ def instance(places: Places, machine: Machine) -> Finding:
         ask(places.control, "ping")
     except MeshdropError as error:
         return Finding(
-            "service", "fail", f"process {pid or 'unknown'} holds the lock and does not answer: {error}",
+            "service",
+            "fail",
+            f"process {pid or 'unknown'} holds the lock and does not answer: {error}",
             "nothing is taken, run or delivered, and no other service can start",
             f"systemctl restart meshdrop (who else has the lock: sudo fuser -v {shlex.quote(str(places.lock))})",
-        )  # fmt: skip
+        )
     since = Pause(places.pause).since
     paused = "" if since is None else time.strftime(", paused since %Y-%m-%d %H:%M UTC", time.gmtime(since))
     return Finding("service", "ok", f"running as process {pid or 'unknown'}{paused}")
@@ -99,19 +101,23 @@ def _of_another_root(places: Places, machine: Machine) -> Finding | None:
 
 def _shared(places: Places, who: str, served: str, setting: str) -> Finding:
     return Finding(
-        "service", "fail", f"{printable(who)} works with these private folders for {printable(served)}",
+        "service",
+        "fail",
+        f"{printable(who)} works with these private folders for {printable(served)}",
         f"no service can start on {places.root}: two roots share one {setting}",
         f"set {setting} to a folder of its own in {shlex.quote(str(config_file(places.root)))}",
-    )  # fmt: skip
+    )
 
 
 def silent() -> Finding:
     """What is found when there is no answer at all."""
     return Finding(
-        "service", "fail", "a service holds the lock, and its main loop does not answer",
+        "service",
+        "fail",
+        "a service holds the lock, and its main loop does not answer",
         "nothing is taken, run or delivered, and no other service can start; systemd ends it after a minute",
         "systemctl restart meshdrop (docker compose restart meshdrop)",
-    )  # fmt: skip
+    )
 
 
 def _not_running(places: Places, machine: Machine) -> str:
@@ -147,10 +153,12 @@ def same_program(places: Places, machine: Machine) -> Finding:
     if newest is None or newest.stat().st_mtime <= started + 1.0:
         return Finding("running version", "ok", "what is installed")
     return Finding(
-        "running version", "warn", f"the program was changed after the service was started ({newest.name})",
+        "running version",
+        "warn",
+        f"the program was changed after the service was started ({newest.name})",
         "the service still runs the old one, while its workers and this command run the new one",
         "systemctl restart meshdrop (it ends the running model, takes nothing from it, and begins it again)",
-    )  # fmt: skip
+    )
 
 
 def held(places: Places, machine: Machine) -> Finding:
@@ -164,10 +172,12 @@ def held(places: Places, machine: Machine) -> Finding:
     if not reasons or stopped or running(places) is None:
         return Finding("held", "ok", "nothing holds the service back")
     return Finding(
-        "held", "warn", "; ".join(printable(reason) for reason in reasons[:3]),
+        "held",
+        "warn",
+        "; ".join(printable(reason) for reason in reasons[:3]),
         "the service waits until this is over, and goes on by itself",
         f"cure what it names; {shlex.quote(str(places.overview))} shows when it is over",
-    )  # fmt: skip
+    )
 
 
 def unit(settings: Settings, machine: Machine) -> Finding:
@@ -179,9 +189,12 @@ def unit(settings: Settings, machine: Machine) -> Finding:
         return Finding("unit", "ok", "none is installed")
     if file.is_symlink() and os.readlink(file) == os.devnull:
         return Finding(
-            "unit", "warn", "the unit is masked", "systemd does not start the service, not even when it is asked to",
+            "unit",
+            "warn",
+            "the unit is masked",
+            "systemd does not start the service, not even when it is asked to",
             f"sudo systemctl unmask meshdrop && sudo meshdrop service install --root {shlex.quote(str(settings.root))}",
-        )  # fmt: skip
+        )
     own = _drop_ins(file)
     root = _value(own, r"Environment=\"?MESHDROP_ROOT").strip('"') or _value(text, r"Environment=MESHDROP_ROOT")
     if root != str(settings.root):
@@ -211,11 +224,13 @@ def _other_user(own: str, settings: Settings, file: Path) -> Finding | None:
     if not user or not state.is_dir() or user in (account_of(state), str(state.stat().st_uid)):
         return None
     return Finding(
-        "unit", "fail", f"{file.name}.d lets the service work as {printable(user)}; {state} is {account_of(state)}'s",
+        "unit",
+        "fail",
+        f"{file.name}.d lets the service work as {printable(user)}; {state} is {account_of(state)}'s",
         "the service cannot be started: its folders are closed to that user",
         "take User= out of it (systemctl edit meshdrop), or give the folders to that user: "
         f"sudo chown -R {shlex.quote(user)} {shlex.quote(str(settings.places.spool))} {shlex.quote(str(state))}",
-    )  # fmt: skip
+    )
 
 
 def _changed(text: str, settings: Settings) -> Finding | None:
@@ -228,12 +243,14 @@ def _changed(text: str, settings: Settings) -> Finding | None:
     different = [line for line in ours if line not in here] or [line for line in here if line not in ours]
     install = f"sudo meshdrop service install --root {shlex.quote(str(settings.root))} --user {user}"
     return Finding(
-        "unit", "warn",
+        "unit",
+        "warn",
         f"/{UNIT.relative_to('/')} is not the one of this version, for example: {printable(different[0])[:120]}"
-        if different else f"/{UNIT.relative_to('/')} has the lines of this version in another order",
+        if different
+        else f"/{UNIT.relative_to('/')} has the lines of this version in another order",
         "what an update changed about limits, folders or hardening does not take effect",
         f"{install} (your own changes belong into a drop-in: systemctl edit meshdrop)",
-    )  # fmt: skip
+    )
 
 
 def _lines(text: str) -> list[str]:
@@ -252,22 +269,34 @@ def _systemd_says(machine: Machine) -> Finding | None:
     restarts = int(told.get("NRestarts", "0")) if told.get("NRestarts", "0").isdigit() else 0
     if told.get("NeedDaemonReload") == "yes":
         return Finding(
-            "unit", "warn", "the unit was changed, and systemd has not read it again",
-            "the service runs under the old one", "sudo systemctl daemon-reload && sudo systemctl restart meshdrop",
-        )  # fmt: skip
+            "unit",
+            "warn",
+            "the unit was changed, and systemd has not read it again",
+            "the service runs under the old one",
+            "sudo systemctl daemon-reload && sudo systemctl restart meshdrop",
+        )
     if told.get("ActiveState") == "failed":
         return Finding(
-            "unit", "fail", f"systemd gave the service up (result {printable(told.get('Result', 'unknown'))})",
-            "nothing is taken until it is started again", "journalctl -u meshdrop -n 50 names the cause and the cure",
-        )  # fmt: skip
+            "unit",
+            "fail",
+            f"systemd gave the service up (result {printable(told.get('Result', 'unknown'))})",
+            "nothing is taken until it is started again",
+            "journalctl -u meshdrop -n 50 names the cause and the cure",
+        )
     if told.get("UnitFileState") == "disabled":
         return Finding(
-            "unit", "warn", "the unit is installed and not enabled", "the service does not start with the machine",
+            "unit",
+            "warn",
+            "the unit is installed and not enabled",
+            "the service does not start with the machine",
             "sudo systemctl enable meshdrop",
-        )  # fmt: skip
+        )
     if restarts >= _RESTARTS_MANY:
         return Finding(
-            "unit", "warn", f"systemd started the service again {restarts} times",
-            "each time a model run was lost and begun again", "journalctl -u meshdrop -p warning tells why it ended",
-        )  # fmt: skip
+            "unit",
+            "warn",
+            f"systemd started the service again {restarts} times",
+            "each time a model run was lost and begun again",
+            "journalctl -u meshdrop -p warning tells why it ended",
+        )
     return None

@@ -48,11 +48,13 @@ def open_settings(root: Path) -> Finding | None:
         with suppress(FileNotFoundError):
             if (who := others_who_write(os.lstat(place))) is not None:
                 return Finding(
-                    "settings", "fail", f"{who} may write to {place}",
+                    "settings",
+                    "fail",
+                    f"{who} may write to {place}",
                     f"whoever can put another {file.name} in its place has any program run as this service",
                     f"chmod go-w {shlex.quote(str(place))}, and look whether {file} is still yours; "
                     "people at the share need to write to the folders in it only",
-                )  # fmt: skip
+                )
     return None
 
 
@@ -102,15 +104,21 @@ def environment(machine: Machine, service: ProcessFacts) -> Finding:
                 continue
             if name in _CRASH:
                 return Finding(
-                    "environment", "fail", f"{name} is set in {whose}",
-                    "it kills the service on purpose in the middle of a step; it is for tests", _unset(name, whose),
-                )  # fmt: skip
+                    "environment",
+                    "fail",
+                    f"{name} is set in {whose}",
+                    "it kills the service on purpose in the middle of a step; it is for tests",
+                    _unset(name, whose),
+                )
             if is_stray(name):
                 meant = f" (did you mean {near}?)" if (near := meant_by(name)) else ""
                 return Finding(
-                    "environment", "warn", f"{printable(name)} is set in {whose}, and is no setting{meant}",
-                    "what it was meant to change keeps its default", _unset(name, whose) + meant,
-                )  # fmt: skip
+                    "environment",
+                    "warn",
+                    f"{printable(name)} is set in {whose}, and is no setting{meant}",
+                    "what it was meant to change keeps its default",
+                    _unset(name, whose) + meant,
+                )
     count = sum(name.upper().startswith(PREFIX) for name in here)
     return Finding("environment", "ok", f"{count} {PREFIX} variables, all known" if count else "sets nothing")
 
@@ -127,9 +135,12 @@ def config_mode(settings: Settings, config: Path | None) -> Finding:
     named = [getattr(settings, name) for name in type(settings).model_fields if name.endswith("_file")]
     if shown := [path for path in named if path is not None and _is_open(path)]:
         return Finding(
-            "secrets", "warn", f"{shown[0]} holds an address or a key, and every user of this machine may read it",
-            "whoever reads it can send messages in your name", f"chmod o-rwx {shlex.quote(str(shown[0]))}",
-        )  # fmt: skip
+            "secrets",
+            "warn",
+            f"{shown[0]} holds an address or a key, and every user of this machine may read it",
+            "whoever reads it can send messages in your name",
+            f"chmod o-rwx {shlex.quote(str(shown[0]))}",
+        )
     given = [name for name in type(settings).model_fields if _is_secret(getattr(settings, name))]
     if not given or not file.is_file():
         return Finding("secrets", "ok", "none in the settings file")
@@ -137,9 +148,12 @@ def config_mode(settings: Settings, config: Path | None) -> Finding:
     if not _is_open(file) or not any(name in text for name in given):
         return Finding("secrets", "ok", "the settings file is closed to other users")
     return Finding(
-        "secrets", "warn", f"{file} holds {', '.join(given)}, and every user of this machine may read it",
-        "whoever reads them can send messages in your name", f"chmod o-rwx {shlex.quote(str(file))}",
-    )  # fmt: skip
+        "secrets",
+        "warn",
+        f"{file} holds {', '.join(given)}, and every user of this machine may read it",
+        "whoever reads them can send messages in your name",
+        f"chmod o-rwx {shlex.quote(str(file))}",
+    )
 
 
 def _is_open(path: Path) -> bool:

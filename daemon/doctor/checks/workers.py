@@ -27,9 +27,12 @@ def workers(settings: Settings) -> Finding:
     wanted = settings.worker_confinement
     if wanted == "off":
         return Finding(
-            "workers", "warn", "worker_confinement is off: they may do whatever the service's user may", _OPEN,
+            "workers",
+            "warn",
+            "worker_confinement is off: they may do whatever the service's user may",
+            _OPEN,
             'set worker_confinement = "best", or take it out of the settings',
-        )  # fmt: skip
+        )
     try:
         stand, missing = _asked()
     except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
@@ -38,16 +41,22 @@ def workers(settings: Settings) -> Finding:
         return Finding("workers", "ok", "; ".join(f"{layer}: {made}" for layer, made in stand.items()))
     layer, why = next(iter(missing.items()))
     return Finding(
-        "workers", "fail" if wanted == "strict" else "warn", f"nothing keeps a worker from {LAYERS[layer]} ({why})",
+        "workers",
+        "fail" if wanted == "strict" else "warn",
+        f"nothing keeps a worker from {LAYERS[layer]} ({why})",
         'worker_confinement = "strict" lets no service start like that' if wanted == "strict" else _OPEN,
         _CURES[layer],
-    )  # fmt: skip
+    )
 
 
 def _asked() -> tuple[dict[str, str], dict[str, str]]:
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "meshdrop.models.walls.confinement"], stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=_LIMIT_S, check=True,
-    )  # fmt: skip
+        [sys.executable, "-I", "-m", "meshdrop.models.walls.confinement"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=True,
+    )
     told = json.loads(done.stdout)
     return dict(told["stand"]), dict(told["missing"])

@@ -59,8 +59,14 @@ def test_the_way_of_a_good_job_is_recorded_step_by_step(jobs: Jobs, database: Da
     job = jobs.cleaned(jobs.published(job.id).id)
     assert (job.state, job.verdict, job.best_model) == (State.DONE_CLEAN, "normal", "fusion")
     assert [event.kind for event in database.read(lambda session: events_of(session, job.id))] == [
-        "claiming", "queued", "started", "model run", "delivering", "published", "cleaned"
-    ]  # fmt: skip
+        "claiming",
+        "queued",
+        "started",
+        "model run",
+        "delivering",
+        "published",
+        "cleaned",
+    ]
 
 
 def test_a_failing_job_ends_in_failed_and_keeps_its_reason(jobs: Jobs) -> None:

@@ -73,9 +73,14 @@ def test_no_more_is_read_than_is_looked_at(jobs: Jobs, tmp_path: Path) -> None:
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     record = sqlite3.connect(tmp_path / "meshdrop.db")
-    plans = [row[3] for question in asked if "SELECT" in question[0]
-             for row in record.execute(f"EXPLAIN QUERY PLAN {question[0]}", question[1])]  # fmt: skip
+    plans = [
+        row[3]
+        for question in asked
+        if "SELECT" in question[0]
+        for row in record.execute(f"EXPLAIN QUERY PLAN {question[0]}", question[1])
+    ]
     record.close()
     assert [plan.partition(" (")[0] for plan in plans] == [
-        "SEARCH job USING INDEX job_by_end", "SEARCH model_run USING INDEX model_run_by_job"
-    ]  # fmt: skip
+        "SEARCH job USING INDEX job_by_end",
+        "SEARCH model_run USING INDEX model_run_by_job",
+    ]

@@ -23,7 +23,7 @@ from meshdrop.db.schema import HEAD, REVISIONS, create, current_revision, downgr
 PROJECT = Path(__file__).parents[3]
 
 #: A migration as the next one will be: a new table, a new column with a rule, and data that move.
-NEXT = '''
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -43,7 +43,7 @@ def downgrade() -> None:
     with op.batch_alter_table("model_run") as table:
         table.drop_column("host")
     op.drop_table("label")
-'''
+"""
 
 
 def populate(path: Path) -> None:
@@ -62,9 +62,12 @@ def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        tables = [row[0] for row in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
-        )]  # fmt: skip
+        tables = [
+            row[0]
+            for row in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+            )
+        ]
         return {name: connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in tables}
 
 

@@ -17,10 +17,18 @@ from meshdrop.db.soundness import trouble_of
 @pytest.mark.parametrize(
     ("name", "sound"),
     [
-        (b"chair", True), (b"caf\xe9", True), (b"@chair", True), (b"@rig1/chair", True), (b"rig1/chair", False),
-        (b"@rig1/a/b", False), (b"@rig1/", False), (b"/etc", False), (b"../x", False), (b"a\0b", False),
+        (b"chair", True),
+        (b"caf\xe9", True),
+        (b"@chair", True),
+        (b"@rig1/chair", True),
+        (b"rig1/chair", False),
+        (b"@rig1/a/b", False),
+        (b"@rig1/", False),
+        (b"/etc", False),
+        (b"../x", False),
+        (b"a\0b", False),
     ],
-)  # fmt: skip
+)
 def test_only_names_that_could_be_written_are_sound(tmp_path: Path, name: bytes, sound: bool) -> None:
     places = load(tmp_path).places
     create_root(places)

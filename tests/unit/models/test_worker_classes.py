@@ -28,24 +28,32 @@ def chained(error: Exception, cause: Exception) -> Exception:
     [
         (CaptureError([Problem("mask", None, "There is no object.", "Send masks.")]), "bad_input"),
         (WrongSettings("fusion", ["resolution = 1 is outside 48..512"]), "settings"),
-        (ModelUnavailable("no GPU", "buy one"), "unavailable"), (NoResult("two seeds gave nothing"), "no_result"),
-        (MemoryError(), "host_memory"), (OutOfMemoryError("CUDA out of memory"), "gpu_memory"),
+        (ModelUnavailable("no GPU", "buy one"), "unavailable"),
+        (NoResult("two seeds gave nothing"), "no_result"),
+        (MemoryError(), "host_memory"),
+        (OutOfMemoryError("CUDA out of memory"), "gpu_memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk"),
         # the machine had a part in these
-        (OSError(errno.ETIMEDOUT, "timed out"), "error"), (EOFError("a half file of the cache"), "error"),
+        (OSError(errno.ETIMEDOUT, "timed out"), "error"),
+        (EOFError("a half file of the cache"), "error"),
         (subprocess.CalledProcessError(1, "nvcc"), "error"),
         (RuntimeError("CUDA error: unspecified launch failure"), "error"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "error"),
         (RuntimeError("can't start new thread"), "error"),
         (chained(ValueError("no picture"), OSError(errno.EAGAIN, "try again")), "error"),
         # these come out of sums alone
-        (ValueError("43560 charts do not fit"), "defect"), (TypeError("not a number"), "defect"),
-        (KeyError("w"), "defect"), (IndexError("9 is out of bounds"), "defect"), (ZeroDivisionError(), "defect"),
-        (RecursionError(), "defect"), (NotImplementedError(), "defect"),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "defect"), (AssertionError(), "defect"),
+        (ValueError("43560 charts do not fit"), "defect"),
+        (TypeError("not a number"), "defect"),
+        (KeyError("w"), "defect"),
+        (IndexError("9 is out of bounds"), "defect"),
+        (ZeroDivisionError(), "defect"),
+        (RecursionError(), "defect"),
+        (NotImplementedError(), "defect"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "defect"),
+        (AssertionError(), "defect"),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_only_what_the_machine_had_a_part_in_is_worth_another_try(error: Exception, kind: str) -> None:
     found, message, fix = classify(error)
     assert found == kind

@@ -92,11 +92,21 @@ def test_a_silent_client_is_sent_away_in_time(path: Path, clients: contextlib.Ex
 @pytest.mark.parametrize(
     "line",
     [
-        b'{"verb": "\\ud800"}\n', b'{"verb": "cancel", "job": "\\udfff"}\n', b'{"verb": "cancel", "\\ud800": 1}\n',
-        b"\xff\xfe\n", b"null\n", b"[]\n", b"7\n", b'"ping"\n', b"{}\n", b'{"verb": 1}\n', b"{\n",
-        b"[" * 50_000 + b"\n", b"1" * 50_000 + b"\n",
+        b'{"verb": "\\ud800"}\n',
+        b'{"verb": "cancel", "job": "\\udfff"}\n',
+        b'{"verb": "cancel", "\\ud800": 1}\n',
+        b"\xff\xfe\n",
+        b"null\n",
+        b"[]\n",
+        b"7\n",
+        b'"ping"\n',
+        b"{}\n",
+        b'{"verb": 1}\n',
+        b"{\n",
+        b"[" * 50_000 + b"\n",
+        b"1" * 50_000 + b"\n",
     ],
-)  # fmt: skip
+)
 def test_nonsense_is_refused_with_a_sentence(path: Path, clients: contextlib.ExitStack, line: bytes) -> None:
     client = connect(path, clients)
     client.sendall(line)

@@ -172,7 +172,7 @@ _OPERATIONS = {
     "rights": lambda at: fsops.is_writable(at / "inner"),
     "emptying": lambda at: fsops.may_be_emptied(at.parent, [f"{at.name}/inner"]),
     "hash": lambda at: fsops.sha256_of(at / "file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", _OPERATIONS)
@@ -227,9 +227,12 @@ def test_the_recorder_hears_of_what_has_taken_effect_and_of_nothing_else(tmp_pat
     finally:
         fsops.recorder = None
     assert heard == [
-        ("write_file", ["a"]), ("sync_dir", ["a"]), ("rename", ["b"]), ("copy_file", ["b", "c"]),
+        ("write_file", ["a"]),
+        ("sync_dir", ["a"]),
+        ("rename", ["b"]),
+        ("copy_file", ["b", "c"]),
         ("remove_tree", ["c"]),
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -73,8 +73,11 @@ def test_a_second_service_on_the_same_machine_is_refused_at_once(tmp_path: Path)
 
 def test_after_a_kill_the_same_machine_starts_at_once_even_after_a_restart(tmp_path: Path) -> None:
     """Machine and name are the same with another boot id; in a container it is the other way round."""
-    for left in (replace(HERE, token="x"), replace(HERE, token="x", boot="boot-0"),
-                 replace(HERE, token="x", host="", name="container-1")):  # fmt: skip
+    for left in (
+        replace(HERE, token="x"),
+        replace(HERE, token="x", boot="boot-0"),
+        replace(HERE, token="x", host="", name="container-1"),
+    ):
         waiting = Waiting()
         write(tmp_path / "lock", left)
         mine = lock_for(tmp_path / "lock", waiting=waiting)

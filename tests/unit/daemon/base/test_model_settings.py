@@ -29,20 +29,20 @@ def refused(tmp_path: Path, toml: str) -> str:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ('fusion = {resolutoin = 384}', "fusion: there is no 'resolutoin'; is resolution meant?"),
-        ('fusion = {speed = 3}', "fusion: there is no 'speed'; there are resolution, max_faces, texture_size"),
-        ('fusion = {resolution = 1000}', "fusion: resolution = 1000 is outside 48..512 (default: 256)"),
+        ("fusion = {resolutoin = 384}", "fusion: there is no 'resolutoin'; is resolution meant?"),
+        ("fusion = {speed = 3}", "fusion: there is no 'speed'; there are resolution, max_faces, texture_size"),
+        ("fusion = {resolution = 1000}", "fusion: resolution = 1000 is outside 48..512 (default: 256)"),
         ('fusion = {resolution = "fine"}', "fusion: resolution must be a whole number from 48 to 512, not 'fine'"),
-        ('fusion = {resolution = 99.5}', "must be a whole number from 48 to 512, not 99.5"),
-        ('fusion = {resolution = true}', "must be a whole number from 48 to 512, not True"),
-        ('fusion = {resolution = inf}', "fusion: only texts, whole and finite numbers"),
-        ('fusion = {resolution = 2024-01-01}', "fusion: only texts, whole and finite numbers"),
+        ("fusion = {resolution = 99.5}", "must be a whole number from 48 to 512, not 99.5"),
+        ("fusion = {resolution = true}", "must be a whole number from 48 to 512, not True"),
+        ("fusion = {resolution = inf}", "fusion: only texts, whole and finite numbers"),
+        ("fusion = {resolution = 2024-01-01}", "fusion: only texts, whole and finite numbers"),
         ('nvdiffrec = {preset = "best"}', "nvdiffrec: preset must be one of fine, normal, small, not 'best'"),
-        ('nvdiffrec = {iterations = 0}', "nvdiffrec: iterations = 0 is outside 1..100000 (default: 500)"),
+        ("nvdiffrec = {iterations = 0}", "nvdiffrec: iterations = 0 is outside 1..100000 (default: 500)"),
         ('reconviagen = {preset = ["seeds"]}', "reconviagen: preset must be one of gap-main, seeds"),
-        ('reconviagen = {code = 7}', "reconviagen: code must be a text, not 7"),
+        ("reconviagen = {code = 7}", "reconviagen: code must be a text, not 7"),
     ],
-)  # fmt: skip
+)
 def test_each_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, settings: str, told: str) -> None:
     said = refused(tmp_path, f"[model_settings]\n{settings}")
     assert told in said
@@ -66,8 +66,9 @@ def test_brackets_by_the_thousand_are_refused_too(tmp_path: Path) -> None:
 
 def test_settings_of_ones_own_model_are_its_own_affair(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text('[custom_models]\nmine = "/m.py:Mine"\nfusion = "/f.py:F"\n[model_settings]\nmine = {a = 1}\n'
-                    'fusion = {b = "c"}')  # fmt: skip
+    file.write_text(
+        '[custom_models]\nmine = "/m.py:Mine"\nfusion = "/f.py:F"\n[model_settings]\nmine = {a = 1}\nfusion = {b = "c"}'
+    )
     assert load(tmp_path, file).model_settings == {"mine": {"a": 1}, "fusion": {"b": "c"}}
 
 
@@ -98,10 +99,12 @@ def test_the_commands_refuse_and_nothing_starts(tmp_path: Path, arguments: list[
     create_root(load(tmp_path).places)
     values = json.dumps({"fusion": {"resolution": 9999}})
     done = subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments, "--root", str(tmp_path)], text=True,
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments, "--root", str(tmp_path)],
+        text=True,
         capture_output=True,
-        env={"PATH": "/usr/bin:/bin", "MESHDROP_MODEL_SETTINGS": values}, check=False,
-    )  # fmt: skip
+        env={"PATH": "/usr/bin:/bin", "MESHDROP_MODEL_SETTINGS": values},
+        check=False,
+    )
     assert done.returncode == ExitCode.CONFIGURATION
     assert "resolution = 9999 is outside 48..512" in " ".join(done.stderr.split())
     assert not load(tmp_path).places.database.exists()

@@ -77,10 +77,18 @@ def test_addresses_that_are_no_list_are_not_told(root: Path) -> None:
 def test_lines_are_those_on_which_a_value_begins(root: Path) -> None:
     lines = {".".join(key): line for key, line in lines_of(config_file(root)).items()}
     assert lines == {
-        "settle_s": 2, "models": 3, "webhook_url": 7, "ready_marker": 8, "custom_models": 10, "custom_models.mine": 11,
-        "custom_models.settle": 14, "model_settings.fusion": 16, "model_settings.fusion.resolution": 17,
-        "model_settings.mine.texture_size": 19, "model_settings.mine.odd key": 19,
-    }  # fmt: skip
+        "settle_s": 2,
+        "models": 3,
+        "webhook_url": 7,
+        "ready_marker": 8,
+        "custom_models": 10,
+        "custom_models.mine": 11,
+        "custom_models.settle": 14,
+        "model_settings.fusion": 16,
+        "model_settings.fusion.resolution": 17,
+        "model_settings.mine.texture_size": 19,
+        "model_settings.mine.odd key": 19,
+    }
 
 
 def test_every_setting_is_told_with_its_value_and_origin(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,9 +116,21 @@ def gone(path: Path) -> None:
 
 
 DAMAGES = (
-    overwritten, headless, cut_short, empty, a_folder, a_foreign_log, no_json, no_text, no_time,
-    another_column, no_version, odd_version, another_program, gone,
-)  # fmt: skip
+    overwritten,
+    headless,
+    cut_short,
+    empty,
+    a_folder,
+    a_foreign_log,
+    no_json,
+    no_text,
+    no_time,
+    another_column,
+    no_version,
+    odd_version,
+    another_program,
+    gone,
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

@@ -98,9 +98,7 @@ def test_a_rigs_folder_is_no_capture_and_what_lies_in_it_is(inbox: Inbox, bare: 
     assert inbox.states(48) == {}
 
 
-def test_an_unknown_rigs_folder_is_refused_whole_until_the_rig_is_stored(
-    inbox: Inbox, shot: Path, bare: Path
-) -> None:
+def test_an_unknown_rigs_folder_is_refused_whole_until_the_rig_is_stored(inbox: Inbox, shot: Path, bare: Path) -> None:
     shutil.copytree(bare, inbox.path / "@rig1/chair")
     assert inbox.states(0) == {"@rig1": "settling"}
     assert "No rig called rig1 is stored; none is stored yet" in inbox.sentence("@rig1")

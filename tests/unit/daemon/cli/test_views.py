@@ -66,15 +66,26 @@ def test_a_running_service_is_shown_with_everything_in_hand(places: Places) -> N
     facts = live_facts(places)
     assert facts["running"]
     assert {job["name"]: job["state"] for job in facts["open"]} == {
-        "chair": "RUNNING", "sofa": "QUEUED", "bench": "QUEUED", "stool": "CLAIMING",
-    }  # fmt: skip
+        "chair": "RUNNING",
+        "sofa": "QUEUED",
+        "bench": "QUEUED",
+        "stool": "CLAIMING",
+    }
     text = shown(facts)
     for sentence in (
-        "running", "held: less than 2048 MB are free on the disk", "chair  fusion 40 %: integrating depth",
-        "number 1 in the queue", "after: the GPU ran out of memory (attempt 2 of 3)",
-        "taken out of the inbox, waiting to be read and checked", "5 of 12 files, waiting for depth/depth_03.png",
-        "notes.txt: a single file", "outbox/lamp__2", "warning (fusion)", "failed/cup", "The job was cancelled.",
-    ):  # fmt: skip
+        "running",
+        "held: less than 2048 MB are free on the disk",
+        "chair  fusion 40 %: integrating depth",
+        "number 1 in the queue",
+        "after: the GPU ran out of memory (attempt 2 of 3)",
+        "taken out of the inbox, waiting to be read and checked",
+        "5 of 12 files, waiting for depth/depth_03.png",
+        "notes.txt: a single file",
+        "outbox/lamp__2",
+        "warning (fusion)",
+        "failed/cup",
+        "The job was cancelled.",
+    ):
         assert sentence in text, sentence
 
 

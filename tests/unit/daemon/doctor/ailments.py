@@ -22,10 +22,18 @@ from meshdrop.models.capture.rig_profile import SCHEMA
 
 GB = 10**9
 CARD = {
-    "index": "0", "uuid": "GPU-aaaa", "name": "NVIDIA L4", "driver_version": "580.95.05", "memory.total": "23034",
-    "memory.free": "22000", "persistence_mode": "Enabled", "compute_mode": "Default", "display_active": "Disabled",
-    "ecc.errors.uncorrected.volatile.total": "0", "compute_cap": "8.9",
-}  # fmt: skip
+    "index": "0",
+    "uuid": "GPU-aaaa",
+    "name": "NVIDIA L4",
+    "driver_version": "580.95.05",
+    "memory.total": "23034",
+    "memory.free": "22000",
+    "persistence_mode": "Enabled",
+    "compute_mode": "Default",
+    "display_active": "Disabled",
+    "ecc.errors.uncorrected.volatile.total": "0",
+    "compute_cap": "8.9",
+}
 
 
 def by_name(findings: Sequence[Finding]) -> dict[str, Finding]:
@@ -69,21 +77,32 @@ def write_smi(machine: Machine, *cards: dict[str, str], users: Sequence[str] = (
     rows = [", ".join({**CARD, **card}.values()) for card in cards or ({},)]
     (folder / "cards.csv").write_text("\n".join(rows) + "\n")
     (folder / "users.csv").write_text("".join(f"{line}\n" for line in users))
-    script(machine, "nvidia-smi", f"""
+    script(
+        machine,
+        "nvidia-smi",
+        f"""
 case "$1" in
   --query-gpu=*) while read -r line; do echo "$line"; done <{folder}/cards.csv;;
   --query-compute-apps=*) while read -r line; do echo "$line"; done <{folder}/users.csv;;
 esac
-""")
+""",
+    )
 
 
 def store_rig(root: Path, name: str) -> None:
     """A rig of three cameras on the shelf of this root."""
     frames = [
-        {"file_path": f"views/view_{number}.png", "w": 64, "h": 64, "fl_x": 80.0, "cx": 32.0, "cy": 32.0,
-         "transform_matrix": [[1, 0, 0, number], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]}
+        {
+            "file_path": f"views/view_{number}.png",
+            "w": 64,
+            "h": 64,
+            "fl_x": 80.0,
+            "cx": 32.0,
+            "cy": 32.0,
+            "transform_matrix": [[1, 0, 0, number], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]],
+        }
         for number in range(3)
-    ]  # fmt: skip
+    ]
     rigs = load(root).places.rigs
     rigs.mkdir(parents=True, exist_ok=True)
     (rigs / f"{name}.json").write_text(json.dumps({"schema": SCHEMA, "rig": name, "frames": frames}))
@@ -93,17 +112,34 @@ def add_job(root: Path, state: str, **values: Any) -> str:
     """A job as the record has it; its id."""
     now = time.time()
     row = {
-        "id": uuid.uuid4().hex, "name": b"chair", "state": state, "priority": 0, "fingerprint": "", "ingest_tries": 1,
-        "put_back": 0, "attempt": 1, "refunds": 0, "finish_tries": 0, "not_before": 0.0, "created_at": now, **values,
-    }  # fmt: skip
+        "id": uuid.uuid4().hex,
+        "name": b"chair",
+        "state": state,
+        "priority": 0,
+        "fingerprint": "",
+        "ingest_tries": 1,
+        "put_back": 0,
+        "attempt": 1,
+        "refunds": 0,
+        "finish_tries": 0,
+        "not_before": 0.0,
+        "created_at": now,
+        **values,
+    }
     insert(root, "job", row)
     return str(row["id"])
 
 
 def add_run(root: Path, job: str, model: str, state: str, error_class: str | None = None, **figures: Any) -> None:
     """A model run of a job."""
-    row = {"job_id": job, "attempt": 1, "model": model, "state": state, "error_class": error_class,
-           "figures": json.dumps(figures)}  # fmt: skip
+    row = {
+        "job_id": job,
+        "attempt": 1,
+        "model": model,
+        "state": state,
+        "error_class": error_class,
+        "figures": json.dumps(figures),
+    }
     insert(root, "model_run", row)
 
 

@@ -53,8 +53,12 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(check, limit_s=max(check.limit_s, PATIENCE_S) if check.limit_s > 1 else check.limit_s)
 
     monkeypatch.setattr(doctor, "Check", patient)
-    for room, limit in ((check_models, "LIMIT_S"), (check_service, "_SYSTEMCTL_S"), (check_settings, "_READ_S"),
-                        (gpus, "LIMIT_S")):  # fmt: skip
+    for room, limit in (
+        (check_models, "LIMIT_S"),
+        (check_service, "_SYSTEMCTL_S"),
+        (check_settings, "_READ_S"),
+        (gpus, "LIMIT_S"),
+    ):
         monkeypatch.setattr(room, limit, PATIENCE_S)
 
 
@@ -63,12 +67,16 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine without a GPU, with files of its own in place of /proc, /dev, /etc and the program's folder."""
     proc, dev, fs, program = (tmp_path / name for name in ("proc", "dev", "fs", "program"))
     files = {
-        proc / "sys/fs/inotify/max_user_instances": "128\n", proc / "sys/fs/inotify/max_user_watches": "65536\n",
-        proc / "self/limits": LIMITS, proc / "self/mountinfo": MOUNTS, proc / "self/cgroup": "0::/system.slice/x\n",
+        proc / "sys/fs/inotify/max_user_instances": "128\n",
+        proc / "sys/fs/inotify/max_user_watches": "65536\n",
+        proc / "self/limits": LIMITS,
+        proc / "self/mountinfo": MOUNTS,
+        proc / "self/cgroup": "0::/system.slice/x\n",
         proc / "meminfo": "MemTotal:       65000000 kB\nMemFree:        1000000 kB\n",
         proc / "stat": "cpu 1 2 3\nbtime 1700000000\n",
-        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n", program / "daemon/cli/main.py": "",
-    }  # fmt: skip
+        fs / "sys/fs/cgroup/system.slice/x/memory.max": "max\n",
+        program / "daemon/cli/main.py": "",
+    }
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -78,10 +86,20 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(check_formats, "validator", lambda: Finding("glTF validator", "ok", "here"))
     monkeypatch.setattr(check_workers, "_asked", lambda: (dict.fromkeys(LAYERS, "stands"), {}))
     return Machine(
-        proc=proc, dev=dev, fs=fs, program=program, path=str(tmp_path / "bin"), sqlite=(3, 51, 3), encoding="utf-8",
-        environ={}, torch=lambda: None, network_type=lambda path: None, clock_is_steered=lambda: True,
-        inotify_refused=lambda folder: None, room=lambda path: Room(100 * GB, 1_000_000, 100 * GB),
-    )  # fmt: skip
+        proc=proc,
+        dev=dev,
+        fs=fs,
+        program=program,
+        path=str(tmp_path / "bin"),
+        sqlite=(3, 51, 3),
+        encoding="utf-8",
+        environ={},
+        torch=lambda: None,
+        network_type=lambda path: None,
+        clock_is_steered=lambda: True,
+        inotify_refused=lambda folder: None,
+        room=lambda path: Room(100 * GB, 1_000_000, 100 * GB),
+    )
 
 
 @pytest.fixture

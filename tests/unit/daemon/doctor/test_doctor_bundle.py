@@ -26,9 +26,11 @@ from meshdrop.daemon.host.machine import Machine
 from tests.unit.daemon.doctor.ailments import add_job, add_run, insert, script
 
 SECRETS = {
-    "webhook_url": "https://hooks.example.org/T000/B111/xyzzy-token", "webhook_secret": "hunter2hunter2",
-    "ping_url": "https://hc.example.org/5f1e-uuid", "notify": "tgram://123456:ABCDEF/998877",
-}  # fmt: skip
+    "webhook_url": "https://hooks.example.org/T000/B111/xyzzy-token",
+    "webhook_secret": "hunter2hunter2",
+    "ping_url": "https://hc.example.org/5f1e-uuid",
+    "notify": "tgram://123456:ABCDEF/998877",
+}
 PICTURE = b"\x89PNG\r\n\x1a\n" + b"pixels" * 100
 
 
@@ -178,13 +180,20 @@ def test_it_is_made_where_everything_is_broken(root: Path, healthy: Machine, tmp
 
 @pytest.mark.parametrize(
     ("text", "rest"),
-    [("GET https://user:pw@host/x ok", f"GET {REMOVED} ok"), ('{"api_key": "k-1"}', f'{{"api_key": {REMOVED}}}'),
-     ("Authorization: Bearer abc.def rest", f"Authorization: {REMOVED} rest"), ("see file:///srv/x", "see file:///srv/x"),
-     ("http://127.0.0.1:9464/metrics", "http://127.0.0.1:9464/metrics"),
-     ("https://127.0.0.1.evil.org/x", REMOVED), ("a plain sentence: nothing", "a plain sentence: nothing"),
-     ("my-own-secret-word", f"my-{REMOVED}-word"), ("rw,user=joe,pass=pw1,uid=0", f"rw,user=joe,pass={REMOVED},uid=0"),
-     ("smbclient //nas/x -U joe%pw1 -c ls", f"smbclient //nas/x -U joe%{REMOVED} -c ls"),
-     ("curl -u joe:pw1 host", f"curl -u joe:{REMOVED} host"), ("pass 2 of 3: bypass=1", "pass 2 of 3: bypass=1")],
-)  # fmt: skip
+    [
+        ("GET https://user:pw@host/x ok", f"GET {REMOVED} ok"),
+        ('{"api_key": "k-1"}', f'{{"api_key": {REMOVED}}}'),
+        ("Authorization: Bearer abc.def rest", f"Authorization: {REMOVED} rest"),
+        ("see file:///srv/x", "see file:///srv/x"),
+        ("http://127.0.0.1:9464/metrics", "http://127.0.0.1:9464/metrics"),
+        ("https://127.0.0.1.evil.org/x", REMOVED),
+        ("a plain sentence: nothing", "a plain sentence: nothing"),
+        ("my-own-secret-word", f"my-{REMOVED}-word"),
+        ("rw,user=joe,pass=pw1,uid=0", f"rw,user=joe,pass={REMOVED},uid=0"),
+        ("smbclient //nas/x -U joe%pw1 -c ls", f"smbclient //nas/x -U joe%{REMOVED} -c ls"),
+        ("curl -u joe:pw1 host", f"curl -u joe:{REMOVED} host"),
+        ("pass 2 of 3: bypass=1", "pass 2 of 3: bypass=1"),
+    ],
+)
 def test_what_looks_like_a_secret_is_one(text: str, rest: str) -> None:
     assert scrubbed(text, ("own-secret",)) == rest

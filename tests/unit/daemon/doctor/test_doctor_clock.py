@@ -28,12 +28,13 @@ def counted(root: Path, wall: float) -> None:
 @pytest.mark.parametrize(
     ("boot", "jump", "result", "told"),
     [
-        ("this start", 0.0, "ok", "agree"), ("this start", 20.0, "ok", "agree"),
+        ("this start", 0.0, "ok", "agree"),
+        ("this start", 20.0, "ok", "agree"),
         ("this start", 30 * DAY, "warn", "set forward by 720.0 hours"),
         ("this start", -2 * 3600.0, "warn", "set back by 2.0 hours"),
         ("another start", 30 * DAY, "ok", "agree"),
     ],
-)  # fmt: skip
+)
 def test_a_clock_that_was_set_while_the_machine_ran_is_told(
     root: Path, healthy: Machine, boot: str, jump: float, result: str, told: str
 ) -> None:

@@ -121,11 +121,14 @@ def test_a_spool_inside_the_inbox_fails(root: Path, healthy: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("file", "text"),
-    [("etc/samba/smb.conf", "[global]\n  workgroup = X\n[scans]\n  path = {root}\n"),
-     ("etc/samba/smb.conf", "[all]\n\tPath={root}/..\n"),
-     ("etc/exports", "# comment\n{root} 192.168.1.0/24(rw,sync)\n"),
-     ("etc/exports", '"{root}" *(rw)\n'), ("etc/exports.d/scans.exports", "{root} *(rw)\n")],
-)  # fmt: skip
+    [
+        ("etc/samba/smb.conf", "[global]\n  workgroup = X\n[scans]\n  path = {root}\n"),
+        ("etc/samba/smb.conf", "[all]\n\tPath={root}/..\n"),
+        ("etc/exports", "# comment\n{root} 192.168.1.0/24(rw,sync)\n"),
+        ("etc/exports", '"{root}" *(rw)\n'),
+        ("etc/exports.d/scans.exports", "{root} *(rw)\n"),
+    ],
+)
 def test_a_file_server_that_shows_the_private_folders_is_a_warning(
     root: Path, healthy: Machine, file: str, text: str
 ) -> None:
@@ -173,15 +176,19 @@ def test_names_that_come_back_otherwise_are_a_warning(
 
 
 CLOSED = {
-    "the inbox": ("inbox", 0o000, "moving"), "the outbox": ("outbox", 0o555, "moving"),
-    "the failed ones": ("failed", 0o555, "moving"), "the status pages": ("status", 0o555, "permissions"),
+    "the inbox": ("inbox", 0o000, "moving"),
+    "the outbox": ("outbox", 0o555, "moving"),
+    "the failed ones": ("failed", 0o555, "moving"),
+    "the status pages": ("status", 0o555, "permissions"),
     "the spool": (".meshdrop/spool", 0o500, "private folders"),
     "what was claimed": (".meshdrop/spool/claimed", 0o000, "private folders"),
     "the copies": (".meshdrop/state/backup", 0o500, "private folders"),
-    "the state": (".meshdrop/state", 0o500, "state"), "the record": (".meshdrop/state/meshdrop.db", 0o400, "record"),
+    "the state": (".meshdrop/state", 0o500, "state"),
+    "the record": (".meshdrop/state/meshdrop.db", 0o400, "record"),
     "the cache": ("../user/meshdrop", 0o500, "kernel cache"),
-    "the settings": (".meshdrop/config.toml", 0o000, "settings"), "everything": ("", 0o000, "settings"),
-}  # fmt: skip
+    "the settings": (".meshdrop/config.toml", 0o000, "settings"),
+    "everything": ("", 0o000, "settings"),
+}
 
 
 @pytest.mark.parametrize("case", CLOSED)
@@ -327,7 +334,6 @@ def test_a_disk_that_hangs_costs_its_own_line_and_no_more_than_its_time(
     def hangs(path: Path) -> Room:
         released.wait(PATIENCE_S)
         raise AssertionError
-
 
     def impatient(*args: Any, **more: Any) -> checkup.Check:
         check = checkup.Check(*args, **more)

@@ -52,11 +52,13 @@ FAULTS: dict[str, tuple[Callable[[Machine], object], str, str]] = {
     "not openable": (lambda m: replace(m, may_use=lambda path: False), "gpu", "may not be opened"),
     "updated under the kernel": (
         lambda m: script(m, "nvidia-smi", "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18"),
-        "gpu", "version mismatch",
+        "gpu",
+        "version mismatch",
     ),
     "driver not loaded": (
-        lambda m: script(m, "nvidia-smi", "echo \"couldn't communicate with the NVIDIA driver\"; exit 9"),
-        "gpu", "communicate",
+        lambda m: script(m, "nvidia-smi", 'echo "couldn\'t communicate with the NVIDIA driver"; exit 9'),
+        "gpu",
+        "communicate",
     ),
     "compute forbidden": (lambda m: write_smi(m, {"compute_mode": "Prohibited"}), "gpu", "compute mode Prohibited"),
     "hidden": (lambda m: replace(m, environ={"CUDA_VISIBLE_DEVICES": ""}), "gpu", "hides every GPU"),
@@ -65,27 +67,32 @@ FAULTS: dict[str, tuple[Callable[[Machine], object], str, str]] = {
     "no torch": (lambda m: replace(m, torch=lambda: None), "torch", "torch is not installed"),
     "torch for the CPU": (lambda m: replace(m, torch=lambda: Torch("2.13.0+cpu", None)), "torch", "on the CPU only"),
     "driver too old": (lambda m: write_smi(m, {"driver_version": "570.1.2"}), "torch", "needs driver 580.65 or newer"),
-    "card too old": (
-        lambda m: write_smi(m, {"name": "Tesla V100", "compute_cap": "7.0"}), "torch", "no longer serves",
-    ),
+    "card too old": (lambda m: write_smi(m, {"name": "Tesla V100", "compute_cap": "7.0"}), "torch", "no longer serves"),
     "card too new": (
-        lambda m: (write_smi(m, {"name": "RTX 5090", "compute_cap": "12.0"}),
-                   replace(m, torch=lambda: Torch("2.6.0+cu124", "12.4")))[1],
-        "torch", "does not know it yet",
+        lambda m: (
+            write_smi(m, {"name": "RTX 5090", "compute_cap": "12.0"}),
+            replace(m, torch=lambda: Torch("2.6.0+cu124", "12.4")),
+        )[1],
+        "torch",
+        "does not know it yet",
     ),
     "card too small": (
-        lambda m: write_smi(m, {"memory.total": "2048", "memory.free": "2048"}), "gpu memory",
+        lambda m: write_smi(m, {"memory.total": "2048", "memory.free": "2048"}),
+        "gpu memory",
         "has 2,048 MiB, and nvdiffrec takes 3,000",
     ),
     "card in use": (
         lambda m: write_smi(m, {"memory.free": "500"}, users=["GPU-aaaa, 4711, /usr/bin/python3, 22500"]),
-        "gpu memory", "python3 (process 4711, 22,500 MiB)",
+        "gpu memory",
+        "python3 (process 4711, 22,500 MiB)",
     ),
     "memory errors": (
-        lambda m: write_smi(m, {"ecc.errors.uncorrected.volatile.total": "7"}), "gpu health", "counts 7 uncorrected",
+        lambda m: write_smi(m, {"ecc.errors.uncorrected.volatile.total": "7"}),
+        "gpu health",
+        "counts 7 uncorrected",
     ),
     "falls asleep": (lambda m: write_smi(m, {"persistence_mode": "Disabled"}), "gpu health", "persistence mode of"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FAULTS)
@@ -158,13 +165,19 @@ def test_the_services_own_run_is_no_stranger_on_the_card(root: Path, with_gpu: M
 
 @pytest.mark.parametrize(
     ("chosen", "names"),
-    [(None, ["A", "B"]), ("0", ["A"]), ("1,0", ["B", "A"]), ("GPU-bb", ["B"]), ("1,7,0", ["B"]), ("-1", []), ("", []),
-     ("GPU-", [])],
-)  # fmt: skip
+    [
+        (None, ["A", "B"]),
+        ("0", ["A"]),
+        ("1,0", ["B", "A"]),
+        ("GPU-bb", ["B"]),
+        ("1,7,0", ["B"]),
+        ("-1", []),
+        ("", []),
+        ("GPU-", []),
+    ],
+)
 def test_cards_are_shown_as_cuda_shows_them(with_gpu: Machine, chosen: str | None, names: list[str]) -> None:
-    write_smi(
-        with_gpu, {"name": "A", "uuid": "GPU-aa1"}, {"name": "B", "uuid": "GPU-bb1", "index": "1"}
-    )
+    write_smi(with_gpu, {"name": "A", "uuid": "GPU-aa1"}, {"name": "B", "uuid": "GPU-bb1", "index": "1"})
     cards = gpus.SmiQuery(with_gpu.path).cards()
     assert cards is not None
     assert [card.name for card in gpus.visible(cards, chosen)] == names
@@ -172,9 +185,14 @@ def test_cards_are_shown_as_cuda_shows_them(with_gpu: Machine, chosen: str | Non
 
 @pytest.mark.parametrize(
     ("profile", "total", "result"),
-    [("auto", 8000, "ok"), ("auto", 6000, "warn"), ("resident", 16_000, "warn"), ("staged", 8000, "ok"),
-     ("tiny", 2000, "ok")],
-)  # fmt: skip
+    [
+        ("auto", 8000, "ok"),
+        ("auto", 6000, "warn"),
+        ("resident", 16_000, "warn"),
+        ("staged", 8000, "ok"),
+        ("tiny", 2000, "ok"),
+    ],
+)
 def test_reconviagen_needs_what_its_profile_needs(with_gpu: Machine, profile: str, total: int, result: str) -> None:
     write_smi(with_gpu, {"memory.total": str(total), "memory.free": str(total)})
     wanted = check_gpu.Wanted({"fusion": {}, "reconviagen": {"profile": profile}})
@@ -201,6 +219,6 @@ def test_torch_is_told_without_being_imported(tmp_path: Path, monkeypatch: pytes
         ("__version__ = '2.11.0+cu130'\ncuda: Optional[str] = '13.0'\nhip = None\n", "2.11.0+cu130", "13.0"),
         ("__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\n", "2.13.0+cpu", None),
         ("__version__ = '1.9'\ncuda = '11.1'\n", "1.9", "11.1"),
-    ):  # fmt: skip
+    ):
         (package / "version.py").write_text(text)
         assert torch_installed() == Torch(version, cuda)

@@ -70,7 +70,7 @@ OWNED = {
     "a picture that waits": ("inbox/chair/views/view_00.png", "inbox"),
     "a folder of pictures that wait": ("inbox/chair/views/", "inbox"),
     "the mark of the root": (".meshdrop-id", "root"),
-}  # fmt: skip
+}
 
 
 @as_root
@@ -114,23 +114,21 @@ def link(place: Path, target: Path) -> None:
 
 CLASHES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the inbox is the outbox": (lambda root: link(root / "inbox", root / "outbox"), "are the same folder"),
-    "the inbox is the spool": (
-        lambda root: link(root / "inbox", root / ".meshdrop/spool/claimed"), "which is private",
-    ),
-    "the state is the root": (
-        lambda root: config_file(root).write_text(f'state_dir = "{root}"\n'), "which is private",
-    ),
+    "the inbox is the spool": (lambda root: link(root / "inbox", root / ".meshdrop/spool/claimed"), "which is private"),
+    "the state is the root": (lambda root: config_file(root).write_text(f'state_dir = "{root}"\n'), "which is private"),
     "spool and state are one": (
         lambda root: config_file(root).write_text(f'spool_dir = "{root}/.meshdrop/state"\n'),
         "spool and state are both",
     ),
     "the state lies in the spool": (
-        lambda root: config_file(root).write_text(f'state_dir = "{root}/.meshdrop/spool/claimed"\n'), "lies inside",
+        lambda root: config_file(root).write_text(f'state_dir = "{root}/.meshdrop/spool/claimed"\n'),
+        "lies inside",
     ),
     "the weights are captures": (
-        lambda root: config_file(root).write_text(f'weights_dir = "{root}/inbox"\n'), "weights_dir is",
+        lambda root: config_file(root).write_text(f'weights_dir = "{root}/inbox"\n'),
+        "weights_dir is",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.usefixtures("quick_models")
@@ -153,12 +151,15 @@ def test_folders_that_are_in_each_others_way_fail_end_a_start_and_are_not_mended
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b'setle_s = 2.0\n', "setle_s: there is no such setting; is settle_s meant?"),
-     (b'models = "fusion"\n', 'models: a list is wanted, for example ["fusion"]'),
-     (b'state_dir = "state"\n', "state_dir: a path from / is wanted"),
-     (b'state_dir = "~/state"\n', "state_dir: a path from / is wanted"),
-     (b'# f\xfcr uns\n', "is not UTF-8 text (line 1)"), ("settle_s = 2.0".encode("utf-16"), "is not UTF-8 text")],
-)  # fmt: skip
+    [
+        (b"setle_s = 2.0\n", "setle_s: there is no such setting; is settle_s meant?"),
+        (b'models = "fusion"\n', 'models: a list is wanted, for example ["fusion"]'),
+        (b'state_dir = "state"\n', "state_dir: a path from / is wanted"),
+        (b'state_dir = "~/state"\n', "state_dir: a path from / is wanted"),
+        (b"# f\xfcr uns\n", "is not UTF-8 text (line 1)"),
+        ("settle_s = 2.0".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)
 def test_what_is_wrong_in_a_settings_file_is_said_in_its_own_words(
     root: Path, healthy: Machine, quick_models: None, content: bytes, says: str
 ) -> None:
@@ -210,9 +211,8 @@ def test_without_a_thread_to_be_had_every_check_is_made_all_the_same(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("code", "cure"),
-    [(13, "chown"), (30, "remount,rw"), (28, "df -i"), (122, "quota"), (24, "ulimit"), (5, "dmesg")],
-)  # fmt: skip
+    ("code", "cure"), [(13, "chown"), (30, "remount,rw"), (28, "df -i"), (122, "quota"), (24, "ulimit"), (5, "dmesg")]
+)
 def test_a_refusal_of_the_kernel_has_the_cure_of_its_kind(code: int, cure: str) -> None:
     assert cure in checkup.cure_of(OSError(code, os.strerror(code), "/srv/my scans/inbox"))
     assert "'/srv/my scans/inbox'" in checkup.cure_of(OSError(13, "Permission denied", "/srv/my scans/inbox"))
@@ -247,9 +247,7 @@ def test_a_model_that_ends_its_process_while_it_is_loaded_is_told_with_its_file(
 # -- machine and disks -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("room", "line"), [(Room(0, 1_000_000), "free space"), (Room(10**12, 0), "free inodes")]
-)
+@pytest.mark.parametrize(("room", "line"), [(Room(0, 1_000_000), "free space"), (Room(10**12, 0), "free inodes")])
 def test_a_full_disk_is_the_line_about_the_disk_alone(
     root: Path, healthy: Machine, quick_models: None, monkeypatch: pytest.MonkeyPatch, room: Room, line: str
 ) -> None:
@@ -321,9 +319,7 @@ def test_a_time_zone_without_a_file_is_told_unless_it_is_a_rule(healthy: Machine
     assert clock(replace(healthy, environ={"TZ": zone})).result == result
 
 
-def test_a_clock_of_1970_is_told_and_brings_nothing_else_down(
-    root: Path, healthy: Machine, quick_models: None
-) -> None:
+def test_a_clock_of_1970_is_told_and_brings_nothing_else_down(root: Path, healthy: Machine, quick_models: None) -> None:
     found = changed(root, healthy, lambda: replace(healthy, now=lambda: 3600.0))
     assert (found.name, found.result) == ("clock", "fail")
 
@@ -353,9 +349,13 @@ def test_an_answer_that_nobody_can_read_is_told(with_gpu: Machine, root: Path) -
 
 
 def test_a_card_that_somebody_else_has_alone_is_told(with_gpu: Machine, root: Path) -> None:
-    found = changed(root, with_gpu, lambda: write_smi(
-        with_gpu, {"compute_mode": "Exclusive_Process"}, users=["GPU-aaaa, 4711, /usr/bin/python3, 700"]
-    ))  # fmt: skip
+    found = changed(
+        root,
+        with_gpu,
+        lambda: write_smi(
+            with_gpu, {"compute_mode": "Exclusive_Process"}, users=["GPU-aaaa, 4711, /usr/bin/python3, 700"]
+        ),
+    )
     assert (found.name, "Exclusive_Process" in found.says) == ("gpu memory", True)
 
 

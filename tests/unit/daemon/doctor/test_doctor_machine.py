@@ -129,9 +129,14 @@ def test_limits_are_read_as_the_kernel_writes_them() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("Max address space", "4294967296"), ("Max file size", "1048576"), ("Max cpu time", "3600"),
-     ("Max data size", "1000000"), ("Max processes", "100")],
-)  # fmt: skip
+    [
+        ("Max address space", "4294967296"),
+        ("Max file size", "1048576"),
+        ("Max cpu time", "3600"),
+        ("Max data size", "1000000"),
+        ("Max processes", "100"),
+    ],
+)
 def test_limits_that_a_model_run_meets_are_a_warning(root: Path, healthy: Machine, name: str, value: str) -> None:
     found = changed(root, healthy, lambda: limit(healthy, name, value))
     assert (found.name, found.result) == ("process limits", "warn")
@@ -185,11 +190,13 @@ def test_a_machine_with_little_memory_is_a_warning(root: Path, healthy: Machine)
 
 @pytest.mark.parametrize(
     ("cgroup", "file"),
-    [("0::/system.slice/x", "system.slice/x/memory.max"),       # the group itself
-     ("0::/system.slice/x", "system.slice/memory.max"),         # one around it
-     ("0::/not/visible/in/a/container", "memory.max"),
-     ("5:memory:/docker/1\n0::/", "memory/docker/1/memory.limit_in_bytes")],
-)  # fmt: skip
+    [
+        ("0::/system.slice/x", "system.slice/x/memory.max"),  # the group itself
+        ("0::/system.slice/x", "system.slice/memory.max"),  # one around it
+        ("0::/not/visible/in/a/container", "memory.max"),
+        ("5:memory:/docker/1\n0::/", "memory/docker/1/memory.limit_in_bytes"),
+    ],
+)
 def test_a_tight_control_group_is_a_warning(root: Path, healthy: Machine, cgroup: str, file: str) -> None:
     (healthy.proc / "self/cgroup").write_text(cgroup + "\n")
     limits = healthy.fs / "sys/fs/cgroup" / file

@@ -129,13 +129,25 @@ def aged(path: Path) -> Path:
 
 def test_leftovers_are_taken_away_and_nothing_else(root: Path, healthy: Machine) -> None:
     places = load(root).places
-    going = [places.status / ".0123abcd.tmp", places.inbox / ".probe-1", places.state / ".doctor-1",
-             places.spool / ".doctor-2", places.cache / "numba-000000000000"]  # fmt: skip
+    going = [
+        places.status / ".0123abcd.tmp",
+        places.inbox / ".probe-1",
+        places.state / ".doctor-1",
+        places.spool / ".doctor-2",
+        places.cache / "numba-000000000000",
+    ]
     staying = [
-        places.status / ".mine.tmp", places.status / "chair.json", places.inbox / ".chair.part", places.inbox / "chair",
-        places.cache / f"numba-{kernel_digest()}", places.cache / "torch", places.claimed / ("0" * 32),
-        places.staging / ("1" * 32), places.state / "corrupt", places.kept / ("2" * 32),
-    ]  # fmt: skip
+        places.status / ".mine.tmp",
+        places.status / "chair.json",
+        places.inbox / ".chair.part",
+        places.inbox / "chair",
+        places.cache / f"numba-{kernel_digest()}",
+        places.cache / "torch",
+        places.claimed / ("0" * 32),
+        places.staging / ("1" * 32),
+        places.state / "corrupt",
+        places.kept / ("2" * 32),
+    ]
     for path in (*going, *staying):
         if path.suffix in (".tmp", ".json"):
             path.touch()
@@ -182,8 +194,11 @@ def test_somebody_at_a_terminal_is_asked(ailing: Path, answer: bytes, mode: int)
     person, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "meshdrop.daemon.cli", "doctor", "--root", str(ailing), "--fix"],
-        stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     os.write(person, answer)
     out, asked = process.communicate(timeout=PATIENCE_S)
     os.close(person)

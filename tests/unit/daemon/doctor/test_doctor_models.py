@@ -69,9 +69,13 @@ def test_without_any_root_the_machine_is_still_examined(
 
 @pytest.mark.parametrize(
     ("name", "says", "result"),
-    [("MESHDROP_SETLE_S", "did you mean MESHDROP_SETTLE_S?", "warn"), ("MESHDROP_FOO", "is no setting", "warn"),
-     ("meshdrop_setle_s", "is no setting", "warn"), ("MESHDROP_CRASH_AT", "is set in this shell", "fail")],
-)  # fmt: skip
+    [
+        ("MESHDROP_SETLE_S", "did you mean MESHDROP_SETTLE_S?", "warn"),
+        ("MESHDROP_FOO", "is no setting", "warn"),
+        ("meshdrop_setle_s", "is no setting", "warn"),
+        ("MESHDROP_CRASH_AT", "is set in this shell", "fail"),
+    ],
+)
 def test_a_variable_that_nobody_reads_is_told(
     root: Path, healthy: Machine, quick_models: None, name: str, says: str, result: str
 ) -> None:
@@ -130,9 +134,7 @@ def test_a_port_for_metrics_that_is_taken_fails(root: Path, healthy: Machine, qu
 
 
 def test_a_model_that_cannot_run_is_a_warning_beside_one_that_can(root: Path, healthy: Machine) -> None:
-    config_file(root).write_text(
-        'models = ["fusion", "mine"]\n[custom_models]\nmine = "no_such_package.model:Mine"\n'
-    )
+    config_file(root).write_text('models = ["fusion", "mine"]\n[custom_models]\nmine = "no_such_package.model:Mine"\n')
     findings = by_name(examine(root, None, healthy))
     assert findings["model fusion"].result == "ok"
     assert findings["model mine"].result == "warn"
@@ -140,13 +142,17 @@ def test_a_model_that_cannot_run_is_a_warning_beside_one_that_can(root: Path, he
 
 
 BROKEN_MODELS = {
-    "it says so itself": ("@classmethod\n    def probe(cls):\n        raise ModelUnavailable('no luck', 'try again')",
-                          "no luck"),
-    "it refuses its settings": ("def __init__(self, settings, progress):\n        raise ValueError('odd size')",
-                                "odd size"),
+    "it says so itself": (
+        "@classmethod\n    def probe(cls):\n        raise ModelUnavailable('no luck', 'try again')",
+        "no luck",
+    ),
+    "it refuses its settings": (
+        "def __init__(self, settings, progress):\n        raise ValueError('odd size')",
+        "odd size",
+    ),
     "its process dies": ("@classmethod\n    def probe(cls):\n        import os; os._exit(9)", "code 9"),
     "it raises anything": ("@classmethod\n    def probe(cls):\n        raise RuntimeError('boom')", "boom"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BROKEN_MODELS)
@@ -219,12 +225,16 @@ MISSING_PARTS: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
     "the manifest is gone": (lambda root, _: manifest(root).unlink(), "weights reconviagen", "not in"),
     "the manifest is torn": (lambda root, _: manifest(root).write_text("{"), "weights reconviagen", "not a manifest"),
     "the checkout is gone": (
-        lambda _, tmp: (tmp / "checkout").rename(tmp / "elsewhere"), "code reconviagen", "is no checkout",
+        lambda _, tmp: (tmp / "checkout").rename(tmp / "elsewhere"),
+        "code reconviagen",
+        "is no checkout",
     ),
     "the checkout is another program's": (
-        lambda _, tmp: (tmp / "checkout" / upstream.MARKS[0]).unlink(), "code reconviagen", upstream.MARKS[0],
+        lambda _, tmp: (tmp / "checkout" / upstream.MARKS[0]).unlink(),
+        "code reconviagen",
+        upstream.MARKS[0],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MISSING_PARTS)

@@ -35,9 +35,10 @@ def test_a_host_is_reached_by_a_connection_that_says_nothing(root: Path) -> None
 def test_a_trial_tells_nobody(root: Path) -> None:
     """Every setting that holds an address, a key, or the file of one is left out, those of later versions too."""
     telling = {
-        name for name, field in Settings.model_fields.items()
+        name
+        for name, field in Settings.model_fields.items()
         if SecretStr.__name__ in str(field.annotation) or name.endswith(("_file", "_port"))
-    }  # fmt: skip
+    }
     assert len(telling) > 5
     quiet = {name: trial._QUIET.get(name, "missing") for name in telling}
     assert [name for name, value in quiet.items() if value not in (None, ())] == []

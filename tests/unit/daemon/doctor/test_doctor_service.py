@@ -186,8 +186,14 @@ def installed(root: Path, healthy: Machine) -> Path:
 
 def systemd_says(machine: Machine, **facts: str) -> None:
     """A systemctl that answers with these properties."""
-    told = {"ActiveState": "active", "Result": "success", "NRestarts": "0", "UnitFileState": "enabled",
-            "NeedDaemonReload": "no", **facts}  # fmt: skip
+    told = {
+        "ActiveState": "active",
+        "Result": "success",
+        "NRestarts": "0",
+        "UnitFileState": "enabled",
+        "NeedDaemonReload": "no",
+        **facts,
+    }
     script(machine, "systemctl", "".join(f"echo {name}={value}\n" for name, value in told.items()))
 
 
@@ -202,10 +208,13 @@ def test_a_unit_that_is_not_this_versions_is_a_warning(root: Path, healthy: Mach
 
 @pytest.mark.parametrize(
     ("facts", "result", "says"),
-    [({"NeedDaemonReload": "yes"}, "warn", "has not read it again"),
-     ({"ActiveState": "failed", "Result": "exit-code"}, "fail", "result exit-code"),
-     ({"UnitFileState": "disabled"}, "warn", "not enabled"), ({"NRestarts": "12"}, "warn", "12 times")],
-)  # fmt: skip
+    [
+        ({"NeedDaemonReload": "yes"}, "warn", "has not read it again"),
+        ({"ActiveState": "failed", "Result": "exit-code"}, "fail", "result exit-code"),
+        ({"UnitFileState": "disabled"}, "warn", "not enabled"),
+        ({"NRestarts": "12"}, "warn", "12 times"),
+    ],
+)
 def test_what_systemd_complains_of_is_told(
     root: Path, healthy: Machine, installed: Path, facts: dict[str, str], result: str, says: str
 ) -> None:
@@ -231,7 +240,7 @@ def test_a_damaged_record_fails_and_the_copy_is_named_that_a_start_puts_back(roo
 
     def fault() -> None:
         content = bytearray(places.database.read_bytes())
-        content[4096:8192] = b"\xaa" * 4096     # the second page: some table's or index's root
+        content[4096:8192] = b"\xaa" * 4096  # the second page: some table's or index's root
         places.database.write_bytes(content)
 
     found = changed(root, healthy, fault)
@@ -394,9 +403,11 @@ def test_half_of_the_last_captures_failing_is_a_warning_that_names_the_commonest
     add_job(root, "FAILED_CLEAN", reason_code="cancelled", finished_at=time.time())
     for _ in range(3):
         add_job(root, "FAILED_CLEAN", reason_code="capture", finished_at=time.time())
-    found = changed(root, healthy, lambda: [
-        add_job(root, "FAILED_CLEAN", reason_code="quality", finished_at=time.time()) for _ in range(2)
-    ])  # fmt: skip
+    found = changed(
+        root,
+        healthy,
+        lambda: [add_job(root, "FAILED_CLEAN", reason_code="quality", finished_at=time.time()) for _ in range(2)],
+    )
     assert (found.name, found.result) == ("failures", "warn")
     assert "5 of the last 10 captures failed, 3 of them: The capture has a problem" in found.says
 

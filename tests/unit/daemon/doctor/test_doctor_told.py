@@ -37,13 +37,25 @@ LINES = {
     "machine": ["open files", "process limits", "inotify", "memory", "shared memory", "clock"],
     "GPU": ["gpu", "torch", "gpu memory", "gpu health"],
     "settings": ["settings", "environment", "secrets", "notifications", "metrics", "formats", "workers", "licences"],
-    "folders": ["root", "user", "share", "mounts", "folders", "permissions", "private folders", "exports", "moving",
-                "names", "rigs", "inbox"],
+    "folders": [
+        "root",
+        "user",
+        "share",
+        "mounts",
+        "folders",
+        "permissions",
+        "private folders",
+        "exports",
+        "moving",
+        "names",
+        "rigs",
+        "inbox",
+    ],
     "disks": ["state", "kernel cache", "free space", "free inodes", "leftovers"],
     "service": ["service", "running version", "held", "unit"],
     "record": ["record", "backups", "clock and record", "queue", "failures"],
     "models": ["model fusion"],
-}  # fmt: skip
+}
 
 
 def shown(findings: list[Finding], *, verbose: bool = False) -> str:
@@ -72,9 +84,7 @@ def test_nothing_to_tell_is_one_green_sentence() -> None:
     assert "Everything is in order." in shown([FINDINGS[0]])
 
 
-def test_the_object_for_programs_has_every_line_in_its_place(
-    root: Path, healthy: Machine, quick_models: None
-) -> None:
+def test_the_object_for_programs_has_every_line_in_its_place(root: Path, healthy: Machine, quick_models: None) -> None:
     told = json.loads(json.dumps(facts(examine(root, None, healthy))))
     assert told["schema"] == "meshdrop.doctor/1"
     assert told["result"] == "ok"
@@ -110,11 +120,12 @@ def test_a_line_without_consequence_or_cure_cannot_be_made(result: str, why: str
 def test_no_line_in_the_source_can_lack_its_consequence_or_its_cure() -> None:
     """Every call that makes a finding which is not ok gives four texts, none of them an empty one."""
     calls = [
-        (file.name, node) for file in sorted((PROJECT / "daemon").rglob("*.py"))
+        (file.name, node)
+        for file in sorted((PROJECT / "daemon").rglob("*.py"))
         if "from meshdrop.daemon.doctor.checks.finding import Finding" in file.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and len(node.args) > 1
-    ]  # fmt: skip
+    ]
     assert len(calls) > 100
     for file, call in calls:
         result = call.args[1].value if isinstance(call.args[1], ast.Constant) else None
@@ -136,12 +147,17 @@ def test_a_check_that_breaks_is_a_line_of_its_own_and_hides_no_other() -> None:
     def forbidden() -> Finding:
         raise PermissionError(13, "Permission denied", "/etc/shadow")
 
-    found = by_name(carry_out([
-        Check("machine", "one", broken), Check("machine", "two", forbidden),
-        Check("machine", "three", lambda: Finding("three", "ok", "fine")),
-        Check("machine", "four", lambda: Finding("four", "ok", "fine"), needs=("two",)),
-        Check("machine", "five", lambda: Finding("five", "ok", "fine"), needs=("four",)),
-    ]))  # fmt: skip
+    found = by_name(
+        carry_out(
+            [
+                Check("machine", "one", broken),
+                Check("machine", "two", forbidden),
+                Check("machine", "three", lambda: Finding("three", "ok", "fine")),
+                Check("machine", "four", lambda: Finding("four", "ok", "fine"), needs=("two",)),
+                Check("machine", "five", lambda: Finding("five", "ok", "fine"), needs=("four",)),
+            ]
+        )
+    )
     assert [finding.result for finding in found.values()] == ["fail", "fail", "ok", "skip", "skip"]
     assert "ZeroDivisionError: oops" in found["one"].says
     assert "/etc/shadow" in found["two"].says

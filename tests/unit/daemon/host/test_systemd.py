@@ -55,12 +55,15 @@ def test_a_start_that_waits_is_ready_with_a_longer_watchdog_until_it_is_really_r
     systemd.ready()
     systemd.stopping()
     assert supervisor.heard() == [
-        {"READY": "1", "STATUS": "waiting: /srv/scans has no readable .meshdrop-id\\nREADY=0",
-         "WATCHDOG_USEC": "600000000"},
+        {
+            "READY": "1",
+            "STATUS": "waiting: /srv/scans has no readable .meshdrop-id\\nREADY=0",
+            "WATCHDOG_USEC": "600000000",
+        },
         {"WATCHDOG": "1"},
         {"READY": "1", "WATCHDOG_USEC": "60000000"},
         {"STOPPING": "1", "STATUS": "stopping"},
-    ]  # fmt: skip
+    ]
 
 
 def test_the_unit_gives_a_start_as_long_as_one_after_waiting() -> None:
@@ -118,16 +121,22 @@ def facts(**changes: Any) -> dict[str, Any]:
     ("changes", "line"),
     [
         ({}, "idle, 0 waiting, 0 in the inbox"),
-        ({"inbox_total": 2, "inbox_unseen": 10, "queue_total": 1, "reading_total": 1, "later_total": 1},
-         "idle, 3 waiting, 12 in the inbox"),
-        ({"working": {"name": "chair", "note": "fusion 40 %", "progress": 0.4}},
-         "chair: fusion 40 % (40 %); 0 waiting, 0 in the inbox"),
+        (
+            {"inbox_total": 2, "inbox_unseen": 10, "queue_total": 1, "reading_total": 1, "later_total": 1},
+            "idle, 3 waiting, 12 in the inbox",
+        ),
+        (
+            {"working": {"name": "chair", "note": "fusion 40 %", "progress": 0.4}},
+            "chair: fusion 40 % (40 %); 0 waiting, 0 in the inbox",
+        ),
         ({"finishing": [{"name": "sofa"}]}, "finishing sofa; 0 waiting, 0 in the inbox"),
-        ({"held": ["less than 2048 MB are free", "and more"]},
-         "held: less than 2048 MB are free; 0 waiting, 0 in the inbox"),
+        (
+            {"held": ["less than 2048 MB are free", "and more"]},
+            "held: less than 2048 MB are free; 0 waiting, 0 in the inbox",
+        ),
         ({"stopped": True}, "stopped"),
     ],
-)  # fmt: skip
+)
 def test_the_line_tells_what_matters_most_first(changes: dict[str, Any], line: str) -> None:
     assert systemd.summary(facts(**changes)) == line
 

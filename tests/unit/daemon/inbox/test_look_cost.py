@@ -75,13 +75,24 @@ def assert_linear(work: Callable[[int], Callable[[], object]], small: int) -> No
 
 #: Beginnings and what is repeated behind them.
 TEXTS = {
-    "escaped quotes": (b'{"a": "', b'\\"'), "quotes": (b'{"a": ', b'"'), "backslashes": (b'{"a": "', b"\\"),
-    "open brackets": (b"[", b"["), "objects": (b"", b'{"a":'), "empty strings": (b"[", b'"",'),
-    "digits": (b'{"a": ', b"9"), "a fraction": (b'{"a": 0.', b"7"), "an exponent": (b'{"a": 1e', b"9"),
-    "overflows": (b'{"frames": [', b"1e999,"), "half surrogates": (b'{"a": "', b"\\ud800"), "zeros": (b"{", b"\0"),
-    "one long line": (b'{"a": "', b"x"), "line ends": (b"{", b"\n"), "lists": (b'{"frames": [', b"[],"),
-    "one key again": (b"{", b'"a":1,'), "nothing finite": (b'{"w": [', b"NaN,"),
-}  # fmt: skip
+    "escaped quotes": (b'{"a": "', b'\\"'),
+    "quotes": (b'{"a": ', b'"'),
+    "backslashes": (b'{"a": "', b"\\"),
+    "open brackets": (b"[", b"["),
+    "objects": (b"", b'{"a":'),
+    "empty strings": (b"[", b'"",'),
+    "digits": (b'{"a": ', b"9"),
+    "a fraction": (b'{"a": 0.', b"7"),
+    "an exponent": (b'{"a": 1e', b"9"),
+    "overflows": (b'{"frames": [', b"1e999,"),
+    "half surrogates": (b'{"a": "', b"\\ud800"),
+    "zeros": (b"{", b"\0"),
+    "one long line": (b'{"a": "', b"x"),
+    "line ends": (b"{", b"\n"),
+    "lists": (b'{"frames": [', b"[],"),
+    "one key again": (b"{", b'"a":1,'),
+    "nothing finite": (b'{"w": [', b"NaN,"),
+}
 
 
 def text(family: str, size: int) -> bytes:
@@ -112,11 +123,36 @@ def test_any_text_is_refused_in_one_pass(family: str, file: str) -> None:
 
 
 _TOKENS = (
-    b'"', b"\\", b'\\"', b"{", b"[", b"}", b"]", b":", b",", b"0", b"9" * 40, b"-", b".", b"1e999", b"NaN", b"\\u",
-    b"\\ud800", b"\xff", b"\0", b"\n", b"#", b" ", b"a" * 90,
-    b'"frames":', b'"labels":', b"null", b'"w":1,', b"\xff\xd0",
+    b'"',
+    b"\\",
+    b'\\"',
+    b"{",
+    b"[",
+    b"}",
+    b"]",
+    b":",
+    b",",
+    b"0",
+    b"9" * 40,
+    b"-",
+    b".",
+    b"1e999",
+    b"NaN",
+    b"\\u",
+    b"\\ud800",
+    b"\xff",
+    b"\0",
+    b"\n",
+    b"#",
+    b" ",
+    b"a" * 90,
+    b'"frames":',
+    b'"labels":',
+    b"null",
+    b'"w":1,',
+    b"\xff\xd0",
     b"\xff\xff",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -126,6 +162,7 @@ def test_no_mixture_takes_longer_than_its_length(seed: int) -> None:
     begin = b"".join(chance.choices(_TOKENS, k=3))
     again = b"".join(chance.choices(_TOKENS, k=chance.randint(1, 5)))
     for head in (b"{", b'{"a": "', b"[", b'{"frames": ['):
+
         def work(size: int, head: bytes = head) -> Callable[[], object]:
             content = head + begin + again * (size // len(again))
             files = colmap(content) | {"capture.json": content}
@@ -144,6 +181,7 @@ def test_no_mixture_takes_longer_than_its_length(seed: int) -> None:
 @pytest.mark.parametrize("inner", [[0] * 1000, {f"{number}": 0 for number in range(1000)}], ids=["list", "object"])
 def test_a_long_key_is_not_written_down_for_each_value_below_it(inner: object) -> None:
     """A key of a megabyte over half a million numbers would be half a terabyte."""
+
     def work(size: int) -> Callable[[], object]:
         values = list(inner) * (size // 1000) if isinstance(inner, list) else dict.fromkeys(map(str, range(size)), 0)
         content = json.dumps({"k" * size: values}).encode()
@@ -176,9 +214,14 @@ def colmap(images: bytes, cameras: bytes = b"1 PINHOLE 64 64 50 50 32 32\n") -> 
 @pytest.mark.parametrize(
     "files",
     [
-        colmap(b"#\n" * 4_000_000), colmap(b"\n" * 8_000_000), colmap(b"1 " * 4_000_000), colmap(b"1" * 8_000_000),
-        colmap(b"1 1 0 0 0 0 0 0 1 " + b"a" * 8_000_000 + b"\n\n"), colmap(b"", b"1 " * 1_000_000 + b"\n"),
-        colmap(b"", b"#\n" * 1_000_000), colmap(b"1 " + b"9" * 4_000_000 + b" 0 0 0 0 0 0 1 a.png\n\n"),
+        colmap(b"#\n" * 4_000_000),
+        colmap(b"\n" * 8_000_000),
+        colmap(b"1 " * 4_000_000),
+        colmap(b"1" * 8_000_000),
+        colmap(b"1 1 0 0 0 0 0 0 1 " + b"a" * 8_000_000 + b"\n\n"),
+        colmap(b"", b"1 " * 1_000_000 + b"\n"),
+        colmap(b"", b"#\n" * 1_000_000),
+        colmap(b"1 " + b"9" * 4_000_000 + b" 0 0 0 0 0 0 1 a.png\n\n"),
     ],
     ids=["comments", "empty lines", "words", "digits", "a name", "a camera of words", "comments on cameras", "number"],
 )
@@ -221,14 +264,18 @@ NAMES: dict[str, Callable[[int], tuple[dict[str, bytes], str]]] = {
     "views in every folder": lambda count: ({f"{n}/views/view_00.png": b"" for n in range(count)}, ""),
     "everything is missing": lambda count: ({"transforms.json": _frames(count)}, ""),
     "JPEG for PNG": lambda count: (
-        {"transforms.json": _frames(count)} | {f"images/f{n}.jpg": b"" for n in range(count)}, ""),
+        {"transforms.json": _frames(count)} | {f"images/f{n}.jpg": b"" for n in range(count)},
+        "",
+    ),
     "objects of a scene": lambda count: (
         {"scene_camera.json": json.dumps({str(n): {} for n in range(count)}).encode()}
-        | {f"mask/{n:06d}_000000.png": b"" for n in range(count)}, ""),
+        | {f"mask/{n:06d}_000000.png": b"" for n in range(count)},
+        "",
+    ),
     "a scan": lambda count: ({f"keyframes/cameras/{n}.json": b"{}" for n in range(count)}, ""),
     "locks": lambda count: ({"-" * 200 + f"{n}.lock/a": b"" for n in range(count)}, ""),
     "dots": lambda count: ({"." * 200 + f"{n}": b"" for n in range(count)}, ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("family", NAMES)
@@ -251,11 +298,15 @@ def test_names_are_gone_through_and_not_compared_with_each_other(family: str) ->
 _HEAD = b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", 64, 64) + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
 _SCAN = b"\xff\xda\x00\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0"
 JPEGS = {
-    "fill bytes": (b"\xff\xd8", b"\xff"), "fill bytes in the pixels": (_HEAD + _SCAN, b"\xff"),
-    "stuffed bytes": (_HEAD + _SCAN, b"\xff\x00"), "restart markers": (_HEAD + _SCAN, b"\xff\xd0"),
-    "tiny segments": (_HEAD, b"\xff\xe1\x00\x02"), "bare markers": (_HEAD, b"\xff\x01"), "scans": (_HEAD, _SCAN),
+    "fill bytes": (b"\xff\xd8", b"\xff"),
+    "fill bytes in the pixels": (_HEAD + _SCAN, b"\xff"),
+    "stuffed bytes": (_HEAD + _SCAN, b"\xff\x00"),
+    "restart markers": (_HEAD + _SCAN, b"\xff\xd0"),
+    "tiny segments": (_HEAD, b"\xff\xe1\x00\x02"),
+    "bare markers": (_HEAD, b"\xff\x01"),
+    "scans": (_HEAD, _SCAN),
     "zeros": (_HEAD + _SCAN, b"\0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("family", JPEGS)
@@ -302,7 +353,7 @@ def test_what_was_looked_through_is_not_looked_through_again(filled: Path, monke
         return False
 
     monkeypatch.setattr(jpeg, "ends_early", search)
-    monkeypatch.setattr(looking.time, "time_ns", lambda: (1 << 62))  # long after the files were written
+    monkeypatch.setattr(looking.time, "time_ns", lambda: 1 << 62)  # long after the files were written
     ends = Ends()
     for _ in range(20):
         assert len(look(filled, LIMITS, ends=ends).unfinished) == 12

@@ -181,8 +181,10 @@ def test_a_jpeg_with_a_hole_or_without_its_end_is_awaited(scanner: Scanner, inbo
     whole = picture.read_bytes()
     notes = b"\xff\xe1\x08\x02" + bytes(0x800)
     for content, waits in (
-        (whole[:-300], True), (whole[:400] + bytes(600) + whole[-2:], True), (whole[:2] + notes + whole[2:], False),
-    ):  # fmt: skip
+        (whole[:-300], True),
+        (whole[:400] + bytes(600) + whole[-2:], True),
+        (whole[:2] + notes + whole[2:], False),
+    ):
         picture.write_bytes(content)
         states(scanner)
         hands.seconds += 20
@@ -583,5 +585,6 @@ def test_a_kernel_without_a_free_watch_is_told_once_and_its_return_too(
         watcher.ensure()
     watcher.stop()
     assert [line["event"] for line in said] == [
-        "no wake-ups from the file system; scanning on schedule", "the file system wakes the service again",
-    ]  # fmt: skip
+        "no wake-ups from the file system; scanning on schedule",
+        "the file system wakes the service again",
+    ]

@@ -28,9 +28,14 @@ def meshdrop(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
     """Run the command without any of this process's own settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MESHDROP_")}
     return subprocess.run(
-        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments], capture_output=True, text=True, check=False,
-        env={**clean, **variables}, cwd=PROJECT, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "meshdrop.daemon.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**clean, **variables},
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def values(unit: str, name: str) -> list[str]:
@@ -73,7 +78,7 @@ def test_the_settings_of_a_root_decide_about_its_unit(tmp_path: Path) -> None:
         ('notify_urls = ["json://hooks.example"]', "any", "AF_UNIX AF_INET AF_INET6"),
         ('ping_url_file = "/etc/meshdrop/ping"\nmetrics_port = 9464', "any", "AF_UNIX AF_INET AF_INET6"),
     ],
-)  # fmt: skip
+)
 def test_the_unit_opens_as_much_network_as_the_settings_need(
     tmp_path: Path, settings: str, network: str, families: str
 ) -> None:
@@ -186,9 +191,12 @@ def test_the_files_are_staged_and_systemds_own_tools_accept_them(machine: Path) 
         for folder in [machine / name]
     }
     assert modes == {
-        "srv/scans": (0o755, number), "srv/scans/inbox": (0o2770, number), "srv/scans/status": (0o2750, number),
-        "srv/scans/.meshdrop": (0o700, number), "var/lib/meshdrop": (0o700, number),
-    }  # fmt: skip
+        "srv/scans": (0o755, number),
+        "srv/scans/inbox": (0o2770, number),
+        "srv/scans/status": (0o2750, number),
+        "srv/scans/.meshdrop": (0o700, number),
+        "var/lib/meshdrop": (0o700, number),
+    }
 
 
 def test_an_inbox_of_an_unmounted_disk_is_not_made(machine: Path) -> None:
@@ -248,9 +256,18 @@ def test_only_what_is_meshdrops_changes_hands(tmp_path: Path) -> None:
     assert made == [("-m", "0755", f"{root}"), ("-m", "0700", f"{spool}"), ("-m", "0700", f"{state}")]
     [given] = [step for step in words if step[0] == "chown"]
     assert given == (
-        "chown", "-hR", "scans:scans", f"{root}/inbox", f"{root}/outbox", f"{root}/failed", f"{root}/status",
-        f"{root}/.meshdrop", f"{root}/.meshdrop-id", f"{spool}", f"{state}",
-    )  # fmt: skip
+        "chown",
+        "-hR",
+        "scans:scans",
+        f"{root}/inbox",
+        f"{root}/outbox",
+        f"{root}/failed",
+        f"{root}/status",
+        f"{root}/.meshdrop",
+        f"{root}/.meshdrop-id",
+        f"{spool}",
+        f"{state}",
+    )
 
 
 @pytest.mark.parametrize("taken", ["root", "spool", "state", "cache"])

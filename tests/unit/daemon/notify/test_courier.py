@@ -90,8 +90,9 @@ def test_who_never_comes_to_an_end_is_left_at_the_limit(
 def test_a_closed_port_and_a_name_that_is_none(courier: Courier) -> None:
     assert courier.call(f"http://127.0.0.1:{free_port()}/") == Outcome(None, "it refuses connections")
     assert courier.call("http://no-such-name.invalid/").trouble in (
-        "its name is not known here", "it did not answer within 10 s",
-    )  # fmt: skip
+        "its name is not known here",
+        "it did not answer within 10 s",
+    )
 
 
 def test_certificates_are_looked_at(
@@ -121,10 +122,20 @@ def test_a_receiver_that_is_overloaded_is_not_sent_the_rest_and_says_how_long_to
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(None, 0), ("", 0), ("120", 120), ("soon", 0), ("-5", 0), ("1e9", 0), ("9" * 400, 999_999_999),
-     ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Wed, 99 Oct 2015", 0), ("\u0664", 0),
-     ("Thu, 01 Jan 1970 01:00:00 GMT", 3600)],
-)  # fmt: skip
+    [
+        (None, 0),
+        ("", 0),
+        ("120", 120),
+        ("soon", 0),
+        ("-5", 0),
+        ("1e9", 0),
+        ("9" * 400, 999_999_999),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 99 Oct 2015", 0),
+        ("\u0664", 0),
+        ("Thu, 01 Jan 1970 01:00:00 GMT", 3600),
+    ],
+)
 def test_how_long_a_receiver_wants_to_be_left_alone(
     text: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

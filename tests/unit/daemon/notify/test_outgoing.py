@@ -142,7 +142,7 @@ def test_the_message_and_the_end_are_one_transaction(office: Callable[..., Offic
 
 
 def test_a_refused_message_is_tried_again_ever_more_seldom_and_is_always_the_same(
-    office: Callable[..., Office]
+    office: Callable[..., Office],
 ) -> None:
     here = office(webhook=URL)
     job = here.ended()
@@ -178,9 +178,7 @@ def test_one_message_that_never_gets_through_does_not_stop_the_others(
     assert here.told(poison)[-1] == "published"
 
 
-def test_a_receiver_that_is_away_is_left_alone_and_then_gets_everything_in_order(
-    office: Callable[..., Office]
-) -> None:
+def test_a_receiver_that_is_away_is_left_alone_and_then_gets_everything_in_order(office: Callable[..., Office]) -> None:
     here = office(webhook=URL)
     here.courier.answer = lambda _: AWAY
     jobs = [here.ended(f"chair{number}") for number in range(25)]
@@ -197,7 +195,7 @@ def test_a_receiver_that_is_away_is_left_alone_and_then_gets_everything_in_order
 
 
 def test_one_that_is_overloaded_is_left_alone_as_a_whole_for_as_long_as_it_wishes(
-    office: Callable[..., Office]
+    office: Callable[..., Office],
 ) -> None:
     here = office(webhook=URL)
     here.courier.answer = lambda _: BUSY
@@ -220,7 +218,7 @@ def test_one_that_is_overloaded_is_left_alone_as_a_whole_for_as_long_as_it_wishe
 
 
 def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_one(
-    office: Callable[..., Office]
+    office: Callable[..., Office],
 ) -> None:
     """Two hundred messages for a receiver that takes nine seconds for each: half an hour."""
     people = {"notify": {"notify.a": "slack://a"}, "digest_at": "12:10"}
@@ -244,7 +242,7 @@ def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_
 
 
 def test_what_waited_while_the_service_rested_for_a_week_is_sent_and_not_given_up(
-    office: Callable[..., Office]
+    office: Callable[..., Office],
 ) -> None:
     here = office(webhook=URL)
     jobs = [here.ended(f"chair{number}") for number in range(25)]
@@ -320,8 +318,9 @@ def test_a_failure_is_told_to_everybody_once_and_success_to_nobody(office: Calla
     here.turn()
     here.turn(1000)
     assert [(url, title) for url, title, _ in here.courier.notes] == [
-        ("slack://a", "Meshdrop: bad failed"), ("mailto://b", "Meshdrop: bad failed"),
-    ]  # fmt: skip
+        ("slack://a", "Meshdrop: bad failed"),
+        ("mailto://b", "Meshdrop: bad failed"),
+    ]
     assert "does not look like the photographs" in here.courier.notes[0][2]
 
 
@@ -371,9 +370,11 @@ def test_the_digest_comes_at_once_and_then_once_a_day_at_its_time(office: Callab
     [(_, title, text)] = here.courier.notes
     assert title == "Meshdrop: 2 done, 1 failed"
     assert text.splitlines() == [
-        "Meshdrop on /scans, the last 24 hours.", "done: 2 (2 normal)", "failed: 1 (1 quality)",
+        "Meshdrop on /scans, the last 24 hours.",
+        "done: 2 (2 normal)",
+        "failed: 1 (1 quality)",
         "waiting now: 3, the oldest for 2.0 hours",
-    ]  # fmt: skip
+    ]
     here.turn(3600)
     here.restart(Targets(**targets))  # type: ignore[arg-type]
     here.turn(3600)
@@ -405,10 +406,12 @@ def test_the_ping_comes_while_all_is_well_and_tells_when_it_is_not(office: Calla
 @pytest.mark.parametrize(
     ("start", "at", "first"),
     [
-        ((2026, 3, 28), "02:30", 27), ((2026, 10, 24), "02:30", 23), ((2026, 10, 24), "23:59", 23),
+        ((2026, 3, 28), "02:30", 27),
+        ((2026, 10, 24), "02:30", 23),
+        ((2026, 10, 24), "23:59", 23),
         ((2026, 3, 28), "00:00", 28),
     ],
-)  # fmt: skip
+)
 def test_the_digest_comes_once_for_each_day_also_when_the_clocks_change(
     office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch, start: tuple[int, int, int], at: str, first: int
 ) -> None:

@@ -11,10 +11,16 @@ from meshdrop.daemon.reporting.grades import GRADES, grade, least
 @pytest.mark.parametrize(
     ("psnr", "ssim", "verdict"),
     [
-        (25.0, 0.85, "normal"), (24.99, 0.99, "warning"), (60.0, 0.8499, "warning"), (20.0, 0.75, "warning"),
-        (19.99, 1.0, "failure"), (60.0, 0.7499, "failure"), (None, 0.9, "failure"), (30.0, None, "failure"),
+        (25.0, 0.85, "normal"),
+        (24.99, 0.99, "warning"),
+        (60.0, 0.8499, "warning"),
+        (20.0, 0.75, "warning"),
+        (19.99, 1.0, "failure"),
+        (60.0, 0.7499, "failure"),
+        (None, 0.9, "failure"),
+        (30.0, None, "failure"),
     ],
-)  # fmt: skip
+)
 def test_both_figures_must_hold(psnr: float | None, ssim: float | None, verdict: str) -> None:
     assert grade(psnr, ssim) == verdict
 

@@ -21,11 +21,31 @@ from meshdrop.models.files import walk
 from tests.rig import assert_whole, contents
 
 JOB = Job(
-    id="0" * 32, name=b"chair", state=State.FAIL_PENDING, priority=0, fingerprint="", digest=None, ingest_tries=1,
-    put_back=0, attempt=1, refunds=0, finish_tries=0, boot_id=None, models=None, not_before=0, dest=None,
-    reason_code="capture", reason="the reason", verdict=None, best_model=None, inspection=None, created_at=0.0,
-    queued_at=None, started_at=None, finished_at=None,
-)  # fmt: skip
+    id="0" * 32,
+    name=b"chair",
+    state=State.FAIL_PENDING,
+    priority=0,
+    fingerprint="",
+    digest=None,
+    ingest_tries=1,
+    put_back=0,
+    attempt=1,
+    refunds=0,
+    finish_tries=0,
+    boot_id=None,
+    models=None,
+    not_before=0,
+    dest=None,
+    reason_code="capture",
+    reason="the reason",
+    verdict=None,
+    best_model=None,
+    inspection=None,
+    created_at=0.0,
+    queued_at=None,
+    started_at=None,
+    finished_at=None,
+)
 
 
 @pytest.fixture
@@ -65,12 +85,12 @@ def needs_rights() -> bool:
 
 
 RETURNED = [
-    ("capture/a", "a/b"),                     # a file beside a folder of its name
-    ("capture/a/b", "a"),                     # and the other way round
+    ("capture/a", "a/b"),  # a file beside a folder of its name
+    ("capture/a/b", "a"),  # and the other way round
     ("capture/a/b/c", "a/b"),
     ("capture/a", "a/b", "capture/capture/a"),
     ("capture/x", "capture/a/b", "a"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("results", [True, False])

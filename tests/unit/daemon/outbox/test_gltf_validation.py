@@ -26,9 +26,7 @@ def model(verdict: str, psnr: float | None = 30.0, validation: dict[str, Any] | 
     return with_validation(facts, validation)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [("normal", "warning"), ("warning", "warning"), ("failure", "failure")]
-)
+@pytest.mark.parametrize(("before", "after"), [("normal", "warning"), ("warning", "warning"), ("failure", "failure")])
 def test_a_broken_file_is_a_warning_at_best(before: str, after: str) -> None:
     told = model(before, validation=broken())
     assert told["verdict"] == after

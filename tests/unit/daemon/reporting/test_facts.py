@@ -46,45 +46,99 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 MEAN = {
-    "views": 2, "psnr_masked_db": 31.24, "ssim_masked": 0.9314, "psnr_whole_db": 38.0, "ssim_whole": 0.98,
-    "silhouette_iou": 0.991, "unseen_share": 0.01, "depth_median_mm": 0.731, "depth_p95_mm": 2.1,
-    "depth_bias_mm": -0.02, "depth_within_1mm": 0.66, "depth_within_2mm": 0.95, "depth_within_5mm": 1.0,
+    "views": 2,
+    "psnr_masked_db": 31.24,
+    "ssim_masked": 0.9314,
+    "psnr_whole_db": 38.0,
+    "ssim_whole": 0.98,
+    "silhouette_iou": 0.991,
+    "unseen_share": 0.01,
+    "depth_median_mm": 0.731,
+    "depth_p95_mm": 2.1,
+    "depth_bias_mm": -0.02,
+    "depth_within_1mm": 0.66,
+    "depth_within_2mm": 0.95,
+    "depth_within_5mm": 1.0,
     "depth_median_share_of_size": 0.0007,
-}  # fmt: skip
+}
 DEPTH = {
-    "pixels": 100, "compared_share": 0.99, "median_mm": 0.731, "p95_mm": 2.1, "bias_mm": -0.02, "within_1mm": 0.66,
-    "within_2mm": 0.95, "within_5mm": 1.0, "median_share_of_size": 0.0007,
-}  # fmt: skip
+    "pixels": 100,
+    "compared_share": 0.99,
+    "median_mm": 0.731,
+    "p95_mm": 2.1,
+    "bias_mm": -0.02,
+    "within_1mm": 0.66,
+    "within_2mm": 0.95,
+    "within_5mm": 1.0,
+    "median_share_of_size": 0.0007,
+}
 VIEW = {
-    "name": "front", "held_out": False, "psnr_masked_db": 31.2, "ssim_masked": 0.93, "psnr_whole_db": 38.0,
-    "ssim_whole": 0.98, "silhouette_iou": 0.99, "unseen_share": 0.01, "depth": DEPTH,
-}  # fmt: skip
+    "name": "front",
+    "held_out": False,
+    "psnr_masked_db": 31.2,
+    "ssim_masked": 0.93,
+    "psnr_whole_db": 38.0,
+    "ssim_whole": 0.98,
+    "silhouette_iou": 0.99,
+    "unseen_share": 0.01,
+    "depth": DEPTH,
+}
 BOX = [[-0.1, -0.2, -0.3], [0.1, 0.2, 0.3]]
 MEASURED = {
     "error": None,
     "files": {
-        "file_bytes": {"mesh.glb": 1_536_000, "mesh.obj": 900}, "vertices": 2930, "glb_vertices": 3500, "faces": 5856,
-        "texture_size": [1024, 1024], "textured_share": 1.0, "unseen_share": 0.019, "overlap_share": 0.0,
-        "bounds_m": BOX, "asset": {},
+        "file_bytes": {"mesh.glb": 1_536_000, "mesh.obj": 900},
+        "vertices": 2930,
+        "glb_vertices": 3500,
+        "faces": 5856,
+        "texture_size": [1024, 1024],
+        "textured_share": 1.0,
+        "unseen_share": 0.019,
+        "overlap_share": 0.0,
+        "bounds_m": BOX,
+        "asset": {},
     },
     "topology": {
-        "vertices": 2930, "faces": 5856, "watertight": True, "consistent_winding": True, "components": 1,
-        "largest_component_share": 1.0, "boundary_edges": 0, "non_manifold_edges": 0, "non_manifold_vertices": 0,
-        "degenerate_faces": 0, "genus": 0, "area_m2": 1.2, "volume_m3": 0.07, "bounds_m": BOX,
+        "vertices": 2930,
+        "faces": 5856,
+        "watertight": True,
+        "consistent_winding": True,
+        "components": 1,
+        "largest_component_share": 1.0,
+        "boundary_edges": 0,
+        "non_manifold_edges": 0,
+        "non_manifold_vertices": 0,
+        "degenerate_faces": 0,
+        "genus": 0,
+        "area_m2": 1.2,
+        "volume_m3": 0.07,
+        "bounds_m": BOX,
         "size_m": [0.2, 0.4, 0.6],
     },
     "quality": {
-        "mean": MEAN, "held_out": None,
+        "mean": MEAN,
+        "held_out": None,
         "views": [VIEW, {**VIEW, "name": "back", "held_out": True, "depth": None}],
     },
     "pictures": ["fusion/turntable_00.png", "fusion/clay.png"],
-}  # fmt: skip
+}
 OK = {
-    "state": "ok", "verdict": "normal", "reason": None, "fix": None, "seconds": 14.2, "cpu_seconds": 20.1,
-    "peak_rss_mib": 800, "peak_vram_mib": None, "unseen_fraction": 0.02, "figures": {"grid": 256}, "files": {},
+    "state": "ok",
+    "verdict": "normal",
+    "reason": None,
+    "fix": None,
+    "seconds": 14.2,
+    "cpu_seconds": 20.1,
+    "peak_rss_mib": 800,
+    "peak_vram_mib": None,
+    "unseen_fraction": 0.02,
+    "figures": {"grid": 256},
+    "files": {},
     "made_by": "fusion",
-    "settings": {"preset": "fast"}, "versions": {"python": "3.11.9"}, "notes": ["Ran on the CPU."],
-}  # fmt: skip
+    "settings": {"preset": "fast"},
+    "versions": {"python": "3.11.9"},
+    "notes": ["Ran on the CPU."],
+}
 SKIPPED = {"state": "skipped", "reason": "No CUDA device.", "fix": "Run it on a machine with an NVIDIA GPU."}
 
 
@@ -92,15 +146,33 @@ def facts(**changes: Any) -> dict[str, Any]:
     """A job with one good model and one that was skipped."""
     return {
         "job": {
-            "id": "a1", "name": "spot", "attempt": 1, "created": "2026-03-01T12:00:00+00:00",
-            "started": "2026-03-01T12:00:05+00:00", "finished": "2026-03-01T12:01:20+00:00",
+            "id": "a1",
+            "name": "spot",
+            "attempt": 1,
+            "created": "2026-03-01T12:00:00+00:00",
+            "started": "2026-03-01T12:00:05+00:00",
+            "finished": "2026-03-01T12:01:20+00:00",
         },
         "capture": {
-            "layout": "canonical", "depth_unit_m": 0.001, "problems": [], "warnings": ["Masks come from depth."],
-            "views": [{"name": "front", "width": 512, "height": 512, "mask_source": "depth", "mask_coverage": 0.2,
-                       "depth_coverage": 0.19}],
-            "probe": {"verdict": "verified", "reason": "Views agree.",
-                      "table": [{"camera_axes": "opengl", "score": 0.98}]},
+            "layout": "canonical",
+            "depth_unit_m": 0.001,
+            "problems": [],
+            "warnings": ["Masks come from depth."],
+            "views": [
+                {
+                    "name": "front",
+                    "width": 512,
+                    "height": 512,
+                    "mask_source": "depth",
+                    "mask_coverage": 0.2,
+                    "depth_coverage": 0.19,
+                }
+            ],
+            "probe": {
+                "verdict": "verified",
+                "reason": "Views agree.",
+                "table": [{"camera_axes": "opengl", "score": 0.98}],
+            },
         },
         "models": {"fusion": OK, "reconviagen": SKIPPED},
         "measurement": {"models": {"fusion": MEASURED}, "pictures": ["contact.png"]},
@@ -112,7 +184,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "settings": {"models": ["fusion"]},
         "notes": ["A note."],
         **changes,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -152,8 +224,12 @@ def without_viewer(page: str) -> str:
 
 FAILED = facts(
     models={"fusion": {"state": "failed", "verdict": None, "reason": "It ran out of memory.", "fix": "Add memory."}},
-    measurement=None, best=None, verdict="failure", capture={}, error={"code": "models", "message": "x", "fix": "y"},
-)  # fmt: skip
+    measurement=None,
+    best=None,
+    verdict="failure",
+    capture={},
+    error={"code": "models", "message": "x", "fix": "y"},
+)
 BARE = {"verdict": "failure", "models": {}}
 UNMEASURED = facts(measurement={"models": {"fusion": {"error": {"code": "crash", "message": "a", "fix": "b"}}}})
 ALL = {"good": facts(), "failed": FAILED, "bare": BARE, "not measured": UNMEASURED}
@@ -162,9 +238,21 @@ ALL = {"good": facts(), "failed": FAILED, "bare": BARE, "not measured": UNMEASUR
 def breaks(schema: Mapping[str, Any], value: Any, where: str = "report") -> list[str]:
     """What of ``value`` breaks ``schema``: the part of JSON Schema that ours uses, and nothing else."""
     known = {
-        "$schema", "title", "description", "type", "properties", "required", "additionalProperties", "items", "enum",
-        "const", "minimum", "maximum", "minItems", "maxItems",
-    }  # fmt: skip
+        "$schema",
+        "title",
+        "description",
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+    }
     assert set(schema) <= known, set(schema) - known
     kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -262,10 +350,13 @@ ASTRAY = {**WARNED, "registered": False}
     [
         (WARNED, LOW, "mm); a good mesh has 25 dB and SSIM 0.85 or more."),
         ({**WARNED, "validation": {"status": "failed"}}, MEASURED, "mm); its GLB breaks the glTF standard."),
-        (ASTRAY, {**MEASURED, "quality": None},
-         "fusion; it has no place in the capture's frame and was not compared: look at it, but do not measure it."),
+        (
+            ASTRAY,
+            {**MEASURED, "quality": None},
+            "fusion; it has no place in the capture's frame and was not compared: look at it, but do not measure it.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_headline_of_a_warning_says_what_keeps_the_mesh_from_being_good(
     model: dict[str, Any], measured: dict[str, Any], why: str
 ) -> None:
@@ -524,10 +615,20 @@ def test_the_viewer_s_licence_travels_with_it(attempt: Path) -> None:
 def placed(**changes: Any) -> str:
     """The words of the page about the place of a generated mesh."""
     found = {
-        "matrix": [], "status": "registered", "reason": "r", "iou": 0.9731, "depth_median_m": 0.00123,
-        "depth_median_share": 0.0011, "runner_up_iou": None, "runner_up_degrees": None, "margin": None,
-        "likeness": None, "runner_up_likeness": None, "target": "depth", **changes,
-    }  # fmt: skip
+        "matrix": [],
+        "status": "registered",
+        "reason": "r",
+        "iou": 0.9731,
+        "depth_median_m": 0.00123,
+        "depth_median_share": 0.0011,
+        "runner_up_iou": None,
+        "runner_up_degrees": None,
+        "margin": None,
+        "likeness": None,
+        "runner_up_likeness": None,
+        "target": "depth",
+        **changes,
+    }
     told = placement({"registered": found["status"] == "registered", "figures": {"registration": found}})
     assert told is not None
     return " ".join((told.word, *told.sentences))
@@ -580,11 +681,27 @@ def test_the_bounds_of_a_placement_are_those_of_registration() -> None:
 
 def test_what_the_validator_said_is_shown(attempt: Path) -> None:
     said = {
-        "status": "failed", "files": ["mesh.glb"], "errors": 1, "warnings": 0, "infos": 0, "hints": 2,
-        "truncated": False, "by": "node 20", "version": "2.0.0", "reason": None, "fix": None,
-        "messages": [{"file": "mesh.glb", "severity": "error", "code": "ACCESSOR_MIN", "message": "Too <small>.",
-                      "pointer": "/accessors/0"}],
-    }  # fmt: skip
+        "status": "failed",
+        "files": ["mesh.glb"],
+        "errors": 1,
+        "warnings": 0,
+        "infos": 0,
+        "hints": 2,
+        "truncated": False,
+        "by": "node 20",
+        "version": "2.0.0",
+        "reason": None,
+        "fix": None,
+        "messages": [
+            {
+                "file": "mesh.glb",
+                "severity": "error",
+                "code": "ACCESSOR_MIN",
+                "message": "Too <small>.",
+                "pointer": "/accessors/0",
+            }
+        ],
+    }
     text = " ".join(html(build_report(facts(models={"fusion": {**OK, "validation": said}})), attempt).split())
     assert "glTF validator 2.0.0: failed, 1 errors, 0 warnings, 0 infos, 2 hints" in text
     assert "Too &lt;small&gt;." in text
@@ -698,20 +815,31 @@ def test_a_figure_that_was_not_taken_is_a_dash() -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (duration(4.26), "4.3 s"), (duration(59.96), "60.0 s"), (duration(75.2), "1 min 15 s"),
-        (duration(7260), "2 h 1 min"), (size(83), "83 B"), (size(1536), "1.5 kB"), (size(999_600), "1.0 MB"),
-        (size(123_456_789), "123 MB"), (size(5.4e9), "5.4 GB"), (number(1234567), "1,234,567"),
-        (number(0.0001, 1000), "0.1"), (number(0.98491), "0.9849"),
+        (duration(4.26), "4.3 s"),
+        (duration(59.96), "60.0 s"),
+        (duration(75.2), "1 min 15 s"),
+        (duration(7260), "2 h 1 min"),
+        (size(83), "83 B"),
+        (size(1536), "1.5 kB"),
+        (size(999_600), "1.0 MB"),
+        (size(123_456_789), "123 MB"),
+        (size(5.4e9), "5.4 GB"),
+        (number(1234567), "1,234,567"),
+        (number(0.0001, 1000), "0.1"),
+        (number(0.98491), "0.9849"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_written_for_people(written: str, expected: str) -> None:
     assert written == expected
 
 
 def test_the_fine_print_is_flat() -> None:
     assert flat({"a": {"b": 1.5, "c": [1, 2]}, "d": True, "e": [{"f": None}]}) == [
-        ("a.b", "1.5"), ("a.c", "1, 2"), ("d", "yes"), ("e[0].f", NOT_TAKEN),
-    ]  # fmt: skip
+        ("a.b", "1.5"),
+        ("a.c", "1, 2"),
+        ("d", "yes"),
+        ("e[0].f", NOT_TAKEN),
+    ]
 
 
 def test_reporting_loads_nothing_heavy() -> None:

@@ -118,8 +118,9 @@ def test_the_recipe_names_the_models_in_order_with_their_settings(
     queued(jobs, settings, b"chair")
     loop.turn(accept=True)
     assert json.loads(executor.started[0].recipe)["steps"] == [
-        {"model": "fusion", "settings": {"resolution": 64}}, {"model": "nvdiffrec", "settings": {}}
-    ]  # fmt: skip
+        {"model": "fusion", "settings": {"resolution": 64}},
+        {"model": "nvdiffrec", "settings": {}},
+    ]
 
 
 def test_a_capture_may_choose_its_own_models(
@@ -196,9 +197,7 @@ def test_what_fails_for_one_attempt_alone_is_tried_three_times_and_the_next_job_
             loop.turn(accept=True)
         assert handed_on == []
     loop.turn(accept=True)
-    assert [(job.id, job.state, job.reason_code) for job in handed_on] == [
-        (first.id, State.FAIL_PENDING, "unfinished")
-    ]
+    assert [(job.id, job.state, job.reason_code) for job in handed_on] == [(first.id, State.FAIL_PENDING, "unfinished")]
     assert [attempt.key for attempt in executor.started] == [f"{first.id}.1", f"{second.id}.1"]
 
 
@@ -232,7 +231,11 @@ def test_an_attempt_that_the_machine_holds_up_waits_for_it(
 
 
 def test_a_stopped_attempt_whose_end_cannot_be_written_down_is_not_handed_on(
-    loop: Loop, jobs: Jobs, settings: Settings, executor: ScriptedExecutor, handed_on: list[Job],
+    loop: Loop,
+    jobs: Jobs,
+    settings: Settings,
+    executor: ScriptedExecutor,
+    handed_on: list[Job],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = queued(jobs, settings, b"chair")
@@ -256,12 +259,21 @@ def outcome(kind: str | None, state: str = "failed") -> Mapping[str, Any]:
     ("kind", "failures", "again"),
     # the table of docs/architecture.md: further attempts after the first
     [
-        ("error", 0, True), ("error", 1, True), ("error", 2, False),
-        ("crash", 1, True), ("timeout", 0, True), ("timeout", 1, False), ("stalled", 1, False),
-        ("gpu_memory", 0, True), ("gpu_memory", 1, False), ("bad_input", 0, False), ("unavailable", 0, False),
-        ("settings", 0, False), ("defect", 0, False),
+        ("error", 0, True),
+        ("error", 1, True),
+        ("error", 2, False),
+        ("crash", 1, True),
+        ("timeout", 0, True),
+        ("timeout", 1, False),
+        ("stalled", 1, False),
+        ("gpu_memory", 0, True),
+        ("gpu_memory", 1, False),
+        ("bad_input", 0, False),
+        ("unavailable", 0, False),
+        ("settings", 0, False),
+        ("defect", 0, False),
     ],
-)  # fmt: skip
+)
 def test_each_class_of_failure_has_its_number_of_retries(
     jobs: Jobs, settings: Settings, kind: str, failures: int, again: bool
 ) -> None:

@@ -386,8 +386,13 @@ def test_a_cut_at_any_operation_leaves_the_folder_whole_or_gone_and_publishes_no
 def test_the_pass_has_the_operations_that_the_cuts_are_made_at(house: House) -> None:
     house.bring("good", "cleaned")
     assert operations(house, outbox_days=1.0) == [
-        "remove_tree", "remove_tree", "rename", "sync_dir", "sync_dir", "remove_tree",
-    ]  # fmt: skip
+        "remove_tree",
+        "remove_tree",
+        "rename",
+        "sync_dir",
+        "sync_dir",
+        "remove_tree",
+    ]
 
 
 def test_the_settings_are_off_by_default() -> None:

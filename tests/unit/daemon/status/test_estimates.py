@@ -79,7 +79,8 @@ def test_without_history_nothing_is_said(desk: Desk, estimates: Estimates) -> No
 @pytest.mark.parametrize(
     "rest",
     [
-        lambda activity: activity.pause(START), Activity.drain,
+        lambda activity: activity.pause(START),
+        Activity.drain,
         lambda activity: activity.hold({"space": "the disk is full"}),
     ],
     ids=["paused", "draining", "held"],

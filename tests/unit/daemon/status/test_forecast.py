@@ -48,8 +48,10 @@ def test_one_that_is_being_measured_is_in_nobodys_way() -> None:
     before = turn("before", State.RUNNING, started_at=20.0)
     # 5 s left of its models, whatever the one before took
     assert forecast([before, running(95.0), turn("next")], USUAL, ["fusion"], 100.0, ("now", 0.01)) == {
-        "before": 4.0, "now": 9.0, "next": 19.0,
-    }  # fmt: skip
+        "before": 4.0,
+        "now": 9.0,
+        "next": 19.0,
+    }
 
 
 def test_a_pause_that_a_clock_set_back_has_left_is_over() -> None:
@@ -74,10 +76,18 @@ def test_a_job_whose_pause_is_not_over_takes_no_turn() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "less than a minute"), (44, "less than a minute"), (60, "about a minute"), (95, "about 2 minutes"),
-     (570, "about 10 minutes"), (760, "about 15 minutes"),
-     (3599, "about 60 minutes"), (7200, "about 2 hours"), (300_000, "about 3 days")],
-)  # fmt: skip
+    [
+        (0, "less than a minute"),
+        (44, "less than a minute"),
+        (60, "about a minute"),
+        (95, "about 2 minutes"),
+        (570, "about 10 minutes"),
+        (760, "about 15 minutes"),
+        (3599, "about 60 minutes"),
+        (7200, "about 2 hours"),
+        (300_000, "about 3 days"),
+    ],
+)
 def test_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
 

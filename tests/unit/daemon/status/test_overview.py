@@ -114,7 +114,9 @@ def test_status_txt_of_a_busy_service(desk: Desk) -> None:
     )
     desk.activity.see_litter(["notes.txt: a single file; a capture is a folder with all its files in it"])
     desk.look()
-    assert desk.places.overview.read_text() == """\
+    assert (
+        desk.places.overview.read_text()
+        == """\
 Meshdrop, 2026-11-21 14:02:32 UTC.
 This page is rewritten every few seconds. If the time above is old, the service is not running.
 
@@ -144,12 +146,15 @@ Waiting in the inbox (2)
 In the inbox, but no capture folders
   notes.txt: a single file; a capture is a folder with all its files in it
 """
+    )
 
 
 def test_status_txt_of_an_idle_service(desk: Desk) -> None:
     desk.activity.see_inbox([])
     desk.look()
-    assert desk.text == """\
+    assert (
+        desk.text
+        == """\
 Nothing is being worked on and the queue is empty.
 
 Finished last
@@ -158,6 +163,7 @@ Finished last
 Waiting in the inbox
   nothing
 """
+    )
 
 
 def test_what_is_held_comes_first(desk: Desk) -> None:

@@ -28,10 +28,21 @@ AT = 1795269750.0
 def in_line(state: State, **values: Any) -> InLine:
     """A live job called chair."""
     usual: dict[str, Any] = {
-        "id": ID, "name": b"chair", "state": state, "priority": 0, "attempt": 0, "ingest_tries": 1, "not_before": 0.0,
-        "created_at": AT, "dest": None, "verdict": None, "best_model": None, "reason_code": None, "reason": None,
+        "id": ID,
+        "name": b"chair",
+        "state": state,
+        "priority": 0,
+        "attempt": 0,
+        "ingest_tries": 1,
+        "not_before": 0.0,
+        "created_at": AT,
+        "dest": None,
+        "verdict": None,
+        "best_model": None,
+        "reason_code": None,
+        "reason": None,
         "failed_as": None,
-    }  # fmt: skip
+    }
     return InLine(**{**usual, **values})
 
 
@@ -43,38 +54,77 @@ def working(progress: float = 0.375, attempt: int = 1) -> Working:
 # -- what a page says ----------------------------------------------------------------------------------------------
 
 STATES = [
-    (in_line(State.CLAIMING, ingest_tries=0), {}, "reading",
-     "taken out of the inbox, waiting to be read and checked"),
+    (in_line(State.CLAIMING, ingest_tries=0), {}, "reading", "taken out of the inbox, waiting to be read and checked"),
     (in_line(State.CLAIMING), {}, "reading", "taken out of the inbox, being read and checked"),
-    (in_line(State.CLAIMING, reason_code="cancelled"), {}, "reading",
-     "taken out of the inbox, being read and checked; cancelled, it goes to failed/ after that"),
+    (
+        in_line(State.CLAIMING, reason_code="cancelled"),
+        {},
+        "reading",
+        "taken out of the inbox, being read and checked; cancelled, it goes to failed/ after that",
+    ),
     (in_line(State.QUEUED), {"place": 3}, "queued", "number 3 in the queue"),
     (in_line(State.QUEUED), {"place": 1300}, "queued", "about number 1300 in the queue"),
     (in_line(State.QUEUED, attempt=1), {"place": 1}, "queued", "number 1 in the queue (attempt 2 of 3)"),
-    (in_line(State.QUEUED, attempt=1, not_before=AT, failed_as="error"), {"later": True}, "queued",
-     "will be tried again at 14:02:30 UTC after: the model stopped with an error (attempt 2 of 3)"),
-    (in_line(State.QUEUED, attempt=2, not_before=AT), {"later": True}, "queued",
-     "will be tried again at 14:02:30 UTC after: its last attempt ended early (attempt 3 of 3)"),
+    (
+        in_line(State.QUEUED, attempt=1, not_before=AT, failed_as="error"),
+        {"later": True},
+        "queued",
+        "will be tried again at 14:02:30 UTC after: the model stopped with an error (attempt 2 of 3)",
+    ),
+    (
+        in_line(State.QUEUED, attempt=2, not_before=AT),
+        {"later": True},
+        "queued",
+        "will be tried again at 14:02:30 UTC after: its last attempt ended early (attempt 3 of 3)",
+    ),
     (in_line(State.RUNNING), {"working": working()}, "running", "fusion 38 %: integrating depth (37 % of the job)"),
-    (in_line(State.RUNNING), {"working": working(attempt=2)}, "running",
-     "fusion 38 %: integrating depth (37 % of the job, attempt 2 of 3)"),
-    (in_line(State.RUNNING, reason_code="cancelled"), {"working": working()}, "running",
-     "cancelled; what runs is being stopped, then the folder goes to failed/"),
+    (
+        in_line(State.RUNNING),
+        {"working": working(attempt=2)},
+        "running",
+        "fusion 38 %: integrating depth (37 % of the job, attempt 2 of 3)",
+    ),
+    (
+        in_line(State.RUNNING, reason_code="cancelled"),
+        {"working": working()},
+        "running",
+        "cancelled; what runs is being stopped, then the folder goes to failed/",
+    ),
     (in_line(State.RUNNING), {"stopped": True}, "running", "goes on when the service is started again"),
     (in_line(State.RUNNING), {"finishing": True}, "finishing", "its models are through; being measured and published"),
     (in_line(State.RUNNING), {}, "finishing", "its models are through; waiting to be measured"),
     (in_line(State.DELIVERING, verdict="normal"), {}, "finishing", "the result is complete and is being published"),
-    (in_line(State.FAIL_PENDING, reason_code="cancelled"), {}, "finishing",
-     "it is being put into failed/: The job was cancelled."),
-    (in_line(State.FAILING, reason_code="models", reason="fusion: it died"), {}, "finishing",
-     "it is being put into failed/: No model produced a mesh. fusion: it died"),
-    (in_line(State.QUEUED), {"place": 2, "hold": "No space left on device"}, "queued",
-     "held: No space left on device; it goes on by itself once that is cured"),
-    (in_line(State.DONE, dest=b"chair", verdict="normal", best_model="fusion"), {}, "done",
-     "the result is in outbox/chair (normal, best model fusion)"),
-    (in_line(State.FAILED, dest=b"chair", reason_code="cancelled"), {}, "failed",
-     "it is in failed/chair: The job was cancelled."),
-]  # fmt: skip
+    (
+        in_line(State.FAIL_PENDING, reason_code="cancelled"),
+        {},
+        "finishing",
+        "it is being put into failed/: The job was cancelled.",
+    ),
+    (
+        in_line(State.FAILING, reason_code="models", reason="fusion: it died"),
+        {},
+        "finishing",
+        "it is being put into failed/: No model produced a mesh. fusion: it died",
+    ),
+    (
+        in_line(State.QUEUED),
+        {"place": 2, "hold": "No space left on device"},
+        "queued",
+        "held: No space left on device; it goes on by itself once that is cured",
+    ),
+    (
+        in_line(State.DONE, dest=b"chair", verdict="normal", best_model="fusion"),
+        {},
+        "done",
+        "the result is in outbox/chair (normal, best model fusion)",
+    ),
+    (
+        in_line(State.FAILED, dest=b"chair", reason_code="cancelled"),
+        {},
+        "failed",
+        "it is in failed/chair: The job was cancelled.",
+    ),
+]
 
 
 @pytest.mark.parametrize(("job", "facts", "state", "sentence"), STATES, ids=[row[3][:40] for row in STATES])
@@ -150,9 +200,16 @@ def test_places_far_behind_are_told_in_hundreds(place: int, told: int) -> None:
 CAFE = unicodedata.normalize("NFC", "café")
 TWINS = [
     (os.fsencode(CAFE), os.fsencode(unicodedata.normalize("NFD", CAFE))),
-    (b"a:b", b"a_b"), (b"a:b", b"a?b"), (b"CON", b"CON_"), (b"x.", b"x"), (b"caf\xe9", b"caf_"),
-    (b"x" * 255, b"x" * 254), (b"x" * 250, b"x" * 239), (b"a\nb", b"a_b"), (b"x.done", b"x.done_"),
-]  # fmt: skip
+    (b"a:b", b"a_b"),
+    (b"a:b", b"a?b"),
+    (b"CON", b"CON_"),
+    (b"x.", b"x"),
+    (b"caf\xe9", b"caf_"),
+    (b"x" * 255, b"x" * 254),
+    (b"x" * 250, b"x" * 239),
+    (b"a\nb", b"a_b"),
+    (b"x.done", b"x.done_"),
+]
 
 
 @pytest.mark.parametrize(("first", "second"), TWINS)
@@ -232,10 +289,21 @@ def test_a_page_is_one_json_object_of_the_schema(shelf: Shelf) -> None:
     shelf.write()
     (file,) = shelf.folder.iterdir()
     assert json.loads(file.read_text()) == {
-        "schema": "meshdrop.folder/1", "name": "chair\\n", "state": "waiting", "sentence": "5 of 12 files", "fix": None,
-        "job": None, "position": None, "stage": None, "percent": None, "left": None, "folder": None, "verdict": None,
-        "earlier": [], "updated": "2026-11-21T14:02:30Z",
-    }  # fmt: skip
+        "schema": "meshdrop.folder/1",
+        "name": "chair\\n",
+        "state": "waiting",
+        "sentence": "5 of 12 files",
+        "fix": None,
+        "job": None,
+        "position": None,
+        "stage": None,
+        "percent": None,
+        "left": None,
+        "folder": None,
+        "verdict": None,
+        "earlier": [],
+        "updated": "2026-11-21T14:02:30Z",
+    }
 
 
 def test_a_page_is_written_when_it_changes_and_only_then(shelf: Shelf) -> None:

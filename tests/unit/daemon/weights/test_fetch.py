@@ -92,8 +92,10 @@ def test_sizes_licences_and_free_space_are_shown_before_a_byte_is_sent(hub: Hub,
     assert plan.left == sum(map(len, FILES.values()))
     assert plan.free == 7 * 10**9
     assert [(step.offer.target, step.pinned is not None) for step in plan.steps] == [
-        (SMALL, False), (BIG, False), (PINNED, True)
-    ]  # fmt: skip
+        (SMALL, False),
+        (BIG, False),
+        (PINNED, True),
+    ]
     assert [answer.path for answer in hub.sent] == ["api"]
     assert not (tmp_path / MANIFEST).exists()
 
@@ -118,8 +120,12 @@ def test_the_token_is_for_the_hub_only(hub: Hub, tmp_path: Path) -> None:
     shown = {(answer.path, answer.authorization) for answer in hub.sent}
     hub_only = "Bearer hf_secret"
     assert shown == {
-        ("api", hub_only), (CONFIG, hub_only), (f"resolve/{NETWORK}", hub_only), (NETWORK, None), (CODE, None)
-    }  # fmt: skip
+        ("api", hub_only),
+        (CONFIG, hub_only),
+        (f"resolve/{NETWORK}", hub_only),
+        (NETWORK, None),
+        (CODE, None),
+    }
 
 
 # -- interrupted -----------------------------------------------------------------------------------------------------
@@ -381,10 +387,12 @@ def test_a_disk_with_swapped_bytes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("do", "says"),
     [
-        ("nothing", "holds no weights of tiny"), ("torn", "is not a manifest"), ("gone", "is missing or not whole"),
+        ("nothing", "holds no weights of tiny"),
+        ("torn", "is not a manifest"),
+        ("gone", "is missing or not whole"),
         ("old", "this release uses"),
     ],
-)  # fmt: skip
+)
 def test_a_folder_that_cannot_be_copied_is_refused(tmp_path: Path, do: str, says: str) -> None:
     disk = tmp_path / "disk"
     fill(disk)

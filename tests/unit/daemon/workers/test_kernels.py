@@ -128,7 +128,8 @@ def spoil_entry(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_mode, spoil_group, spoil_way, spoil_owner, spoil_link, spoil_list, spoil_entry],
+    "spoil",
+    [spoil_mode, spoil_group, spoil_way, spoil_owner, spoil_link, spoil_list, spoil_entry],
     ids=lambda spoil: spoil.__name__,
 )
 def test_a_cache_that_others_may_write_to_is_refused(tmp_path: Path, spoil: object) -> None:

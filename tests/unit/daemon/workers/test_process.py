@@ -110,9 +110,7 @@ def test_the_first_and_the_last_of_much_are_kept(
 
 def test_an_end_that_cannot_be_told_at_once_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says once how a process ended; what follows may fail and be done again."""
-    request = worker_request(
-        "no such task", tmp_path, tmp_path / "run/answer.json", CaptureLimits()
-    )
+    request = worker_request("no such task", tmp_path, tmp_path / "run/answer.json", CaptureLimits())
     worker = WorkerProcess(
         f"test-{os.getpid()}-end", request, tmp_path / "run", Home(tmp_path, tmp_path), TimeLimits(60, 60, 1)
     )

@@ -34,10 +34,13 @@ def huge(path: Path) -> None:
 
 
 LEFT: dict[str, Callable[[Path], object]] = {
-    "pipe": os.mkfifo, "huge": huge, "endless": lambda path: path.symlink_to("/dev/zero"),
-    "folder": lambda path: path.mkdir(), "deep": lambda path: path.write_text("[" * 100_000, encoding="ascii"),
+    "pipe": os.mkfifo,
+    "huge": huge,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "folder": lambda path: path.mkdir(),
+    "deep": lambda path: path.write_text("[" * 100_000, encoding="ascii"),
     "list": lambda path: path.write_text("[]", encoding="ascii"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("left", LEFT)

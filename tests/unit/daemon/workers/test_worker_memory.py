@@ -27,8 +27,7 @@ def test_what_is_held_counts_with_the_children_and_not_what_is_reserved() -> Non
     """A reservation of 64 GiB is what CUDA makes; it holds nothing."""
     reserve = f"import mmap, sys; far = mmap.mmap(-1, 64 << 30, prot=0, flags=0x4022); {HOLDER}"
     with subprocess.Popen(
-        [sys.executable, "-c", f"{reserve}; {FAMILY}; sys.stdin.read()"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-c", f"{reserve}; {FAMILY}; sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -58,8 +58,11 @@ def test_a_canonical_folder_becomes_a_capture(tmp_path: Path) -> None:
     sidecar = {"labels": {"part": "A7"}, "depth_unit_m": 0.001}
     capture = read_capture(write_canonical(tmp_path / "thing", size=SIZE, sidecar=sidecar))
     assert (capture.name, capture.layout, capture.depth_unit_m, capture.labels) == (
-        "thing", "canonical", 0.001, {"part": "A7"},
-    )  # fmt: skip
+        "thing",
+        "canonical",
+        0.001,
+        {"part": "A7"},
+    )
     for view, (name, camera) in zip(capture.views, canonical_rig(SIZE), strict=True):
         true = ANIMAL.depth(camera)
         assert view.name == name

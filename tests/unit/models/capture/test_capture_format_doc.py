@@ -53,15 +53,33 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
 def test_every_problem_code_is_documented_and_every_documented_code_is_used() -> None:
     rooms = {
         "models": (
-            "entries", "layout", "expectation", "view_files", "canonical", "sidecar", "json_table", "png", "jpeg",
-            "folder", "capture", "stated_camera", "verdict", "bop", "colmap", "polycam", "poseless", "rig_claims",
+            "entries",
+            "layout",
+            "expectation",
+            "view_files",
+            "canonical",
+            "sidecar",
+            "json_table",
+            "png",
+            "jpeg",
+            "folder",
+            "capture",
+            "stated_camera",
+            "verdict",
+            "bop",
+            "colmap",
+            "polycam",
+            "poseless",
+            "rig_claims",
             "rig_profile",
         ),
         "daemon": ("settle", "intake"),
     }
     sources = [
         file.read_text(encoding="utf-8")
-        for room, names in rooms.items() for name in names for file in (ROOT / room).rglob(f"{name}.py")
+        for room, names in rooms.items()
+        for name in names
+        for file in (ROOT / room).rglob(f"{name}.py")
     ]
     calls = r"(?:Problem|_FlawError|_report|\.add|_refused)\(\s*\"([a-z_]+)\""
     used = {code for source in sources for code in re.findall(calls, source)}
@@ -73,9 +91,12 @@ def test_every_problem_code_is_documented_and_every_documented_code_is_used() ->
 def test_the_limits_are_the_defaults() -> None:
     text = section("Limits")
     for number in (
-        LIMITS.max_file_bytes, LIMITS.max_capture_bytes, LIMITS.max_sidecar_bytes, LIMITS.max_ancillary_bytes,
+        LIMITS.max_file_bytes,
+        LIMITS.max_capture_bytes,
+        LIMITS.max_sidecar_bytes,
+        LIMITS.max_ancillary_bytes,
         LIMITS.max_cameras_bytes,
-    ):  # fmt: skip
+    ):
         assert f"{number:,} bytes" in text
     assert f"{LIMITS.max_entries} files, {LIMITS.max_depth} folders deep" in text
     assert f"{LIMITS.min_views} or more" in text

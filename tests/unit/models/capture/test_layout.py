@@ -377,10 +377,18 @@ def test_a_folder_of_five_thousand_files_is_not_called_one_of_a_thousand_and_one
 @pytest.mark.parametrize(
     "name",
     [
-        "views/view_05.png.part", "views/.view_05.png.Ab12Cd", "x.filepart", "a.tmp", "a.crdownload",
-        ".syncthing.view.png.tmp", "~syncthing~view.png.tmp", "XEROX-LOCK/x", ".~tmp~/view_00.png", "views/a.lock",
+        "views/view_05.png.part",
+        "views/.view_05.png.Ab12Cd",
+        "x.filepart",
+        "a.tmp",
+        "a.crdownload",
+        ".syncthing.view.png.tmp",
+        "~syncthing~view.png.tmp",
+        "XEROX-LOCK/x",
+        ".~tmp~/view_00.png",
+        "views/a.lock",
     ],
-)  # fmt: skip
+)
 def test_copy_programs_names_block(name: str) -> None:
     assert is_blocker(name)
     found = look((*VIEWS, name))
@@ -392,10 +400,18 @@ def test_copy_programs_names_block(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        ".DS_Store", "views/._view_00.png", "Thumbs.db", "views/Thumbs.db", "desktop.ini", "@eaDir/view_00.png/x",
-        "__MACOSX/views/._a.png", "view.png:Zone.Identifier", ".hidden", "views/.stfolder",
+        ".DS_Store",
+        "views/._view_00.png",
+        "Thumbs.db",
+        "views/Thumbs.db",
+        "desktop.ini",
+        "@eaDir/view_00.png/x",
+        "__MACOSX/views/._a.png",
+        "view.png:Zone.Identifier",
+        ".hidden",
+        "views/.stfolder",
     ],
-)  # fmt: skip
+)
 def test_litter_does_not_count(name: str) -> None:
     assert is_litter(name)
     assert not is_blocker(name)
@@ -415,8 +431,10 @@ def test_undecodable_names_are_carried_as_they_are() -> None:
 ALPHABET = st.sampled_from(
     ["views", "depth", "masks", "images", "capture", "front", "view_00", "00", "..", "a", ".", "*", "capture.json"]
 )
-NAME = st.lists(ALPHABET, min_size=1, max_size=4).map("/".join).flatmap(
-    lambda stem: st.sampled_from(["", ".png", ".PNG", ".tmp", ".json"]).map(lambda suffix: stem + suffix)
+NAME = (
+    st.lists(ALPHABET, min_size=1, max_size=4)
+    .map("/".join)
+    .flatmap(lambda stem: st.sampled_from(["", ".png", ".PNG", ".tmp", ".json"]).map(lambda suffix: stem + suffix))
 )
 
 

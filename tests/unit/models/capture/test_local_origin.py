@@ -48,7 +48,7 @@ def test_worlds_that_begin_nearby_keep_their_origin() -> None:
         [moved(camera, (20.0, -30.0, 40.0)) for camera in canonical_rig()],
         # far from their object, close to each other, and the object at the origin
         [Camera(64, 64, 9e3, 9e3, 32, 32, look_at((0.001 * n, 0.0, 1.0), (0, 1, 0), 500.0)) for n in range(6)],
-    ]  # fmt: skip
+    ]
     for rig in rigs:
         assert local_origin(rig) is None
     same = capture(ball(), canonical_rig())

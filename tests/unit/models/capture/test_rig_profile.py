@@ -27,11 +27,15 @@ RIG = odd_rig()
 def profile_text(**changes: object) -> bytes:
     frames = [
         {
-            "file_path": f"images/{name}.png", "depth_file_path": f"depth/{name}.png", "fl_x": camera.fx,
-            "w": camera.width, "h": camera.height, "transform_matrix": camera.c2w.tolist(),
+            "file_path": f"images/{name}.png",
+            "depth_file_path": f"depth/{name}.png",
+            "fl_x": camera.fx,
+            "w": camera.width,
+            "h": camera.height,
+            "transform_matrix": camera.c2w.tolist(),
         }
         for name, camera in RIG
-    ]  # fmt: skip
+    ]
     return json.dumps({"schema": "meshdrop.rig/1", "rig": "rig1", "frames": frames, **changes}).encode()
 
 
@@ -171,10 +175,12 @@ IMAGES = pictures("images/{name}.png")
 def test_the_rig_is_named_by_the_file_the_folder_or_a_reference() -> None:
     reference = {"schema": "meshdrop.rig/1", "rig": "rig2"}
     for found in (
-        look(*IMAGES, capture={"rig": "rig2", "priority": 3}), look(*IMAGES, dropped_for="rig2"),
-        look(*IMAGES, rig=reference), look(*IMAGES, rig=reference, dropped_for="rig2"),
+        look(*IMAGES, capture={"rig": "rig2", "priority": 3}),
+        look(*IMAGES, dropped_for="rig2"),
+        look(*IMAGES, rig=reference),
+        look(*IMAGES, rig=reference, dropped_for="rig2"),
         look(*(f"capture/{name}" for name in IMAGES), rig=reference),
-    ):  # fmt: skip
+    ):
         assert found.complete, found.problems
         assert found.rig is not None
         assert found.rig.name == "rig2"
@@ -194,20 +200,22 @@ FRAMES = json.loads(profile_text())["frames"]
 QUARRELS = {
     "two rigs": {"capture": {"rig": "rig1"}, "dropped_for": "rig2"},
     "a rig and a file of cameras": {"transforms": {"frames": []}, "dropped_for": "rig1"},
-    "a rig and the file's own frames": {
-        "capture": {"frames": FRAMES}, "dropped_for": "rig1"},
+    "a rig and the file's own frames": {"capture": {"frames": FRAMES}, "dropped_for": "rig1"},
     "an unknown rig": {"capture": {"rig": "rig9"}},
     "an unknown folder": {"dropped_for": "rig9"},
     "a folder whose name no rig can have": {"dropped_for": "my rig"},
     "a damaged rig.json": {"rig": b"{"},
     "another's rig.json": {"rig": {"robot": "arm"}},
     "a rig.json with a path that leaves": {
-        "rig": profile_text(frames=[{**frame, "file_path": "../x.png"} for frame in FRAMES])},
+        "rig": profile_text(frames=[{**frame, "file_path": "../x.png"} for frame in FRAMES])
+    },
     "a damaged profile": {"dropped_for": "rig1", "stored": {"rig1": b"[" * 5000}},
     "a profile without cameras": {
-        "dropped_for": "rig1", "stored": {"rig1": b'{"schema": "meshdrop.rig/1", "rig": "rig1"}'}},
+        "dropped_for": "rig1",
+        "stored": {"rig1": b'{"schema": "meshdrop.rig/1", "rig": "rig1"}'},
+    },
     "a profile of NaN": {"dropped_for": "rig1", "stored": {"rig1": profile_text(depth_unit_m=float("nan"))}},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", QUARRELS)

@@ -90,7 +90,9 @@ def test_a_swapped_byte_is_found_by_reading_it_only(folder: Path) -> None:
         (lambda at: edit(at, lambda told: told["files"][BIG].update(source="x@old")), BIG, "source", "is from x@old"),
         (
             lambda at: edit(at, lambda told: told["files"][f"torch/code/{CODE}"].update(sha256="0" * 64)),
-            f"torch/code/{CODE}", "source", "is another file than the one this release uses",
+            f"torch/code/{CODE}",
+            "source",
+            "is another file than the one this release uses",
         ),
         (lambda at: (at / MANIFEST).write_text("{"), MANIFEST, "manifest", "is not a manifest"),
         (lambda at: (at / MANIFEST).write_text("[]"), MANIFEST, "manifest", "is not a manifest"),
@@ -99,7 +101,7 @@ def test_a_swapped_byte_is_found_by_reading_it_only(folder: Path) -> None:
         (lambda at: edit(at, lambda told: told.update(model="other")), MANIFEST, "manifest", "is of other"),
     ],
     ids=["gone", "cut", "folder", "unlisted", "old", "repinned", "torn", "list", "binary", "newer", "another model"],
-)  # fmt: skip
+)
 def test_each_kind_of_damage_is_named(
     folder: Path, do: Callable[[Path], object], file: str, kind: str, says: str
 ) -> None:
@@ -143,14 +145,18 @@ def test_files_outside_the_hub_must_be_pinned() -> None:
 
 
 def test_every_path_given_to_the_model_is_in_the_catalogue(tmp_path: Path) -> None:
-    paths, targets = reconviagen.paths(tmp_path), {
-        resource.target(file) for resource, file in reconviagen.CATALOGUE.files()
-    }  # fmt: skip
+    paths, targets = (
+        reconviagen.paths(tmp_path),
+        {resource.target(file) for resource, file in reconviagen.CATALOGUE.files()},
+    )
     given = [
-        paths.trellis / "pipeline.json", paths.vggt / "config.json", paths.vggt / "model.safetensors",
-        paths.dinov2_source / "hubconf.py", paths.dinov2_checkpoint,
+        paths.trellis / "pipeline.json",
+        paths.vggt / "config.json",
+        paths.vggt / "model.safetensors",
+        paths.dinov2_source / "hubconf.py",
+        paths.dinov2_checkpoint,
         *(file for name in reconviagen.NETWORKS for file in paths.network(name)),
-    ]  # fmt: skip
+    ]
     assert {str(path.relative_to(tmp_path)) for path in given} <= targets
     assert len(targets) == len(list(reconviagen.CATALOGUE.files())), "no two files share a place"
     left = targets - {str(path.relative_to(tmp_path)) for path in given}

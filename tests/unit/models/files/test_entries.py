@@ -61,10 +61,16 @@ def test_everything_that_is_no_plain_file_is_odd(tmp_path: Path) -> None:
         os.close(here)
         found = {(problem.file, problem.code) for problem in odd_entries(take_facts(tmp_path, LIMITS))}
     assert found == {
-        ("one.png", "nlink"), ("two.png", "nlink"), ("pipe.png", "not_regular"), ("socket.png", "not_regular"),
-        ("link.png", "symlink"), ("dangling", "symlink"), ("loop", "symlink"), ("folder", "symlink"),
+        ("one.png", "nlink"),
+        ("two.png", "nlink"),
+        ("pipe.png", "not_regular"),
+        ("socket.png", "not_regular"),
+        ("link.png", "symlink"),
+        ("dangling", "symlink"),
+        ("loop", "symlink"),
+        ("folder", "symlink"),
         ("x/x/x/x/x", "depth"),
-    }  # fmt: skip
+    }
 
 
 def test_hundreds_of_links_are_counted_and_a_few_told(tmp_path: Path) -> None:

@@ -29,9 +29,7 @@ def chunk(name: bytes, body: bytes = b"", crc: int | None = None) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
 
-def header(
-    width: int = SIDE, height: int = SIDE, bits: int = 8, colour: int = 2, interlace: int = 0
-) -> bytes:
+def header(width: int = SIDE, height: int = SIDE, bits: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
     return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlace))
 
 
@@ -144,8 +142,7 @@ def test_small_metadata_and_split_pixels_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd",
-    [b"", b"a", b"a\0", b"a\0\0", b"a\0\0no zlib", b"a\0\1\0en", b"a\0\1\0en\0a\0" + zlib.compress(b"hi")[:-5]],
+    "odd", [b"", b"a", b"a\0", b"a\0\0", b"a\0\0no zlib", b"a\0\1\0en", b"a\0\1\0en\0a\0" + zlib.compress(b"hi")[:-5]]
 )
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
 def test_odd_metadata_is_nobodys_business(name: bytes, odd: bytes) -> None:

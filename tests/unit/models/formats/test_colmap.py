@@ -33,9 +33,12 @@ def test_a_model_that_colmap_wrote_is_read_as_colmap_reads_it(tmp_path: Path, fo
     model = pycolmap.Reconstruction()
     for index, (name, camera) in enumerate(RIG):
         lens = pycolmap.Camera(
-            model="PINHOLE", width=camera.width, height=camera.height,
-            params=[camera.fx, camera.fy, camera.cx, camera.cy], camera_id=index + 1,
-        )  # fmt: skip
+            model="PINHOLE",
+            width=camera.width,
+            height=camera.height,
+            params=[camera.fx, camera.fy, camera.cx, camera.cy],
+            camera_id=index + 1,
+        )
         model.add_camera_with_trivial_rig(lens)
         w2c = np.linalg.inv(camera.c2w @ formats.FLIP)
         pose = pycolmap.Rigid3d(pycolmap.Rotation3d(w2c[:3, :3]), w2c[:3, 3])
@@ -82,8 +85,9 @@ def turned(quaternion: tuple[float, ...], translation: tuple[float, ...] = (0.0,
 
 
 def one_lens(model: int, *numbers: float, width: int = 96, height: int = 88) -> bytes:
-    packed = [struct.pack("<iiQQ", n + 1, model, width, height) + struct.pack(f"<{len(numbers)}d", *numbers)
-              for n in range(6)]  # fmt: skip
+    packed = [
+        struct.pack("<iiQQ", n + 1, model, width, height) + struct.pack(f"<{len(numbers)}d", *numbers) for n in range(6)
+    ]
     return struct.pack("<Q", 6) + b"".join(packed)
 
 
@@ -99,16 +103,21 @@ REFUSED = {
     "a name that is no picture": (changed(images=renamed("passwd")), "sidecar"),
     "no name at all": (changed(images=renamed("")), "sidecar"),
     "a name that is not text": (
-        changed(images=images_bin(colmap_images(RIG)).replace(b"v003.png", b"v\xff\xfe3.png")), "sidecar"),
+        changed(images=images_bin(colmap_images(RIG)).replace(b"v003.png", b"v\xff\xfe3.png")),
+        "sidecar",
+    ),
     "two pictures of one number": (
         changed(images=rows(lambda row: ColmapImage(7, row.quaternion, row.translation, row.camera, row.name))),
-        "sidecar"),
+        "sidecar",
+    ),
     "two pictures of one name": (
         changed(images=rows(lambda row: ColmapImage(row.number, row.quaternion, row.translation, row.camera, "v.png"))),
-        "set"),
+        "set",
+    ),
     "no such camera": (
         changed(images=rows(lambda row: ColmapImage(row.number, row.quaternion, row.translation, 99, row.name))),
-        "calib"),
+        "calib",
+    ),
     "a pose of NaN": (changed(images=turned((NAN, 0, 0, 0))), "calib"),
     "a position of infinity": (changed(images=turned((1, 0, 0, 0), (math.inf, 0, 0))), "calib"),
     "a quaternion of zeros": (changed(images=turned((0, 0, 0, 0))), "calib"),
@@ -122,7 +131,7 @@ REFUSED = {
     "a focal length of NaN": (changed(cameras=one_lens(0, NAN, 48, 44)), "calib"),
     "a width of 2^63": (changed(cameras=one_lens(0, 160, 48, 44, width=1 << 63)), "calib"),
     "an ELF program": (changed(cameras=b"\x7fELF" + bytes(4) + b"\x01" * 200), "set"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -43,7 +43,7 @@ def framed(**changes: Any) -> dict[str, Any]:
         b'{"depth": true, "depth": false}',
         b"\xef\xbb\xbf{}",
         b"\xff\xfe{\x00}\x00",
-        b"{\"labels\": {\"a\": \"\\ud800\"}}",
+        b'{"labels": {"a": "\\ud800"}}',
         b"not json",
         b'{"a": ',
         b"[]",

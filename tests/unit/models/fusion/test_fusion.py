@@ -213,7 +213,13 @@ def test_what_no_camera_saw_is_solid_filled_and_marked() -> None:
 def test_an_odd_rig_works() -> None:
     """Views of different, non-square sizes, a principal point off centre, and one view that the object leaves."""
     directions = [
-        (1, 0.3, 0.2), (-1, 0.2, 0.4), (0.1, 1, 0.2), (0.2, -1, 0.1), (0.1, 0.1, 1), (0.3, 0.2, -1), (1, 1, 1)
+        (1, 0.3, 0.2),
+        (-1, 0.2, 0.4),
+        (0.1, 1, 0.2),
+        (0.2, -1, 0.1),
+        (0.1, 0.1, 1),
+        (0.3, 0.2, -1),
+        (1, 1, 1),
     ]
     cameras = []
     for n, direction in enumerate(directions):

@@ -33,7 +33,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "STILL_PX", 60)  # the turntable itself is tested elsewhere
         facts = measure(
-            capture, folders, root / "out", lambda percent, step: reported.append((percent, step)), {"exact": ["top"]},
+            capture,
+            folders,
+            root / "out",
+            lambda percent, step: reported.append((percent, step)),
+            {"exact": ["top"]},
             elsewhere=["astray"],
         )
     return root / "out", facts.to_json(), reported
@@ -107,8 +111,12 @@ def test_each_view_is_drawn_for_the_page(measured: tuple[Path, dict, object]) ->
     """Photograph, render and difference, square and of one size; of models in the capture's frame only."""
     page = measured[0] / "page"
     drawn = {str(file.relative_to(page)) for file in page.rglob("*.jpg")}
-    kinds = {f"{model}/{index:02d}_{kind}.jpg" for model in ("exact", "large") for index in range(6)
-             for kind in ("render", "difference")}  # fmt: skip
+    kinds = {
+        f"{model}/{index:02d}_{kind}.jpg"
+        for model in ("exact", "large")
+        for index in range(6)
+        for kind in ("render", "difference")
+    }
     assert drawn == kinds | {f"{index:02d}_photo.jpg" for index in range(6)}
     sizes = set()
     for name in ("00_photo.jpg", "exact/00_render.jpg", "exact/00_difference.jpg"):
@@ -131,14 +139,22 @@ def test_a_mesh_too_large_for_the_page_gets_a_lighter_copy(tmp_path: Path, monke
     write_all(mesh, tmp_path / "fusion", {})
     delivered = (tmp_path / "fusion" / "mesh.glb").stat().st_size
     monkeypatch.setattr("meshdrop.models.measure.measure.VIEWER_BYTES", delivered - 1)
-    facts = measure(photographed(mesh, ["front", "top", "right"]), {"fusion": tmp_path / "fusion"}, tmp_path / "out",
-                    lambda *_: None).to_json()["models"]["fusion"]  # fmt: skip
+    facts = measure(
+        photographed(mesh, ["front", "top", "right"]),
+        {"fusion": tmp_path / "fusion"},
+        tmp_path / "out",
+        lambda *_: None,
+    ).to_json()["models"]["fusion"]
     copy = tmp_path / "out" / "page" / "fusion" / "mesh.glb"
     assert facts["viewer"]["bytes"] == copy.stat().st_size < delivered
     assert facts["viewer"]["faces"] <= facts["files"]["faces"] == 12_288
     assert (tmp_path / "fusion" / "mesh.glb").stat().st_size == delivered  # what is delivered stays as it is
     monkeypatch.setattr("meshdrop.models.measure.measure.VIEWER_BYTES", 500)
-    facts = measure(photographed(mesh, ["front", "top", "right"]), {"fusion": tmp_path / "fusion"}, tmp_path / "two",
-                    lambda *_: None).to_json()["models"]["fusion"]  # fmt: skip
+    facts = measure(
+        photographed(mesh, ["front", "top", "right"]),
+        {"fusion": tmp_path / "fusion"},
+        tmp_path / "two",
+        lambda *_: None,
+    ).to_json()["models"]["fusion"]
     assert facts["viewer"] is None
     assert facts["error"] is None

@@ -20,11 +20,18 @@ def test_it_names_program_model_settings_capture_and_licences() -> None:
     result = ModelResult(MESH, provenance={"weights_sha256": "ab" * 32, "code_revision": "main of May"})
     told = provenance("reconviagen", {"seed": 7, "up": "auto"}, "cd" * 32, result, VERSIONS)
     assert told == {
-        "generator": "meshdrop 1.2.3", "units": "metre", "up_axis": "+Y", "frame": "capture", "model": "reconviagen",
-        "settings": {"seed": 7, "up": "auto"}, "versions": VERSIONS, "capture_sha256": "cd" * 32,
-        "licences": list(BUILT_IN["reconviagen"].licences), "weights_sha256": "ab" * 32,
+        "generator": "meshdrop 1.2.3",
+        "units": "metre",
+        "up_axis": "+Y",
+        "frame": "capture",
+        "model": "reconviagen",
+        "settings": {"seed": 7, "up": "auto"},
+        "versions": VERSIONS,
+        "capture_sha256": "cd" * 32,
+        "licences": list(BUILT_IN["reconviagen"].licences),
+        "weights_sha256": "ab" * 32,
         "code_revision": "main of May",
-    }  # fmt: skip
+    }
     assert json.loads(json.dumps(told)) == told, "plain JSON values"
 
 

@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from meshdrop.models.capture.capture import View
 from meshdrop.models.formats.cameras import canonical_camera
 from meshdrop.models.measure.frame import MARGIN_PX, Frame
-from meshdrop.models.measure.quality import (
-    MAX_PSNR_DB,
-    compare,
-    depth_quality,
-    iou,
-    over_white,
-    psnr,
-    summarise,
-)
+from meshdrop.models.measure.quality import MAX_PSNR_DB, compare, depth_quality, iou, over_white, psnr, summarise
 from meshdrop.models.raster.render import Picture
 
 SIZE = 64

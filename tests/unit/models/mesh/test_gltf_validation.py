@@ -122,7 +122,7 @@ def test_mini_racer_comes_first_and_node_is_found_by_either_name(
         ("kill -SEGV $$", "was ended by SIGSEGV"),
         ("exit 3", "exit code 3 and no report"),
         ("echo hello", "exit code 0 and no report"),
-        ("echo '{\"node\": \"20\", \"text\": \"[]\"}'", "exit code 0 and no report"),
+        ('echo \'{"node": "20", "text": "[]"}\'', "exit code 0 and no report"),
     ],
 )
 def test_a_node_that_misbehaves_is_no_judgement(

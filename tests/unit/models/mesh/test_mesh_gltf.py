@@ -35,11 +35,12 @@ MESHES = {
     "one chart per triangle": meshes.charts(meshes.sphere()),
     "more than 65,535 vertices": meshes.sphere(rows=200, columns=400),
     "odd texture": odd_sized(meshes.torus()),
-    "metal, open": replace(meshes.torus(), faces=meshes.torus().faces[7:], uv=meshes.torus().uv[7:], metallic=1.0,
-                           roughness=0.25),
+    "metal, open": replace(
+        meshes.torus(), faces=meshes.torus().faces[7:], uv=meshes.torus().uv[7:], metallic=1.0, roughness=0.25
+    ),
     "tiny": meshes.sphere(radius=1e-5),
     "huge and far": replace(meshes.torus(), vertices=meshes.torus().vertices * 1000 + 500),
-}  # fmt: skip
+}
 
 
 def test_the_validator_finds_no_errors_and_no_warnings(tmp_path: Path) -> None:

@@ -140,9 +140,10 @@ def test_a_file_that_ends_early_is_refused(tmp_path: Path, keep: int) -> None:
 def test_textures_of_another_kind_are_refused(tmp_path: Path) -> None:
     good = material(meshes.torus().texture)
     for wrong in (
-        replace(good, kd=good.kd.astype(np.float32)), replace(good, orm=good.orm[..., 0]),
+        replace(good, kd=good.kd.astype(np.float32)),
+        replace(good, orm=good.orm[..., 0]),
         replace(good, normal=good.normal[:0]),
-    ):  # fmt: skip
+    ):
         with pytest.raises(MeshError, match="expected uint8 height x width x 3"):
             write_pbr_glb(meshes.torus(), wrong, tmp_path / "mesh.glb", {})
     assert not (tmp_path / "mesh.glb").exists()

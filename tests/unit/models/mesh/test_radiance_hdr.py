@@ -54,8 +54,12 @@ def test_other_lines_of_a_header_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"\x89PNG\r\n\x1a\n", b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 1 +X 1\n" + bytes(4),
-        HEADER + b"+Y 1 +X 1\n" + bytes(4), HEADER + b"-Y 1 +X\n", HEADER + b"-Y 1 +X 1\n" + bytes(3),
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 1 +X 1\n" + bytes(4),
+        HEADER + b"+Y 1 +X 1\n" + bytes(4),
+        HEADER + b"-Y 1 +X\n",
+        HEADER + b"-Y 1 +X 1\n" + bytes(3),
         HEADER + b"-Y 1 +X 8\n" + bytes([2, 2, 0, 8, 136]),
         HEADER + b"-Y 1 +X 8\n" + bytes([2, 2, 0, 8, 137, 1]),
         HEADER + b"-Y 1 +X 8\n" + bytes([2, 2, 0, 8, 0, 1]),
@@ -63,7 +67,7 @@ def test_other_lines_of_a_header_are_passed_over(tmp_path: Path) -> None:
         HEADER + b"-Y 1 +X 8\n" + bytes([2, 2, 0, 8, *[136, 1] * 4, 0]),
     ],
     ids=["empty", "PNG", "XYZ", "turned", "no width", "short", "cut run", "long run", "no count", "cut row", "long"],
-)  # fmt: skip
+)
 def test_anything_else_is_refused_by_name(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "odd.hdr").write_bytes(raw)
     with pytest.raises(HdrError, match=r"odd\.hdr"):

@@ -106,9 +106,12 @@ def test_where_there_is_a_material_all_its_textures_are_shown(tmp_path: Path) ->
     inputs = read(written(meshes.torus(), tmp_path, lit=True))["inputs"]
     told = {name: value[:3] for name, value in inputs.items()}
     assert told == {
-        "diffuseColor": ["texture.png", True, "rgb"], "occlusion": ["orm.png", True, "r"],
-        "roughness": ["orm.png", True, "g"], "metallic": ["orm.png", True, "b"], "normal": ["normal.png", True, "rgb"],
-    }  # fmt: skip
+        "diffuseColor": ["texture.png", True, "rgb"],
+        "occlusion": ["orm.png", True, "r"],
+        "roughness": ["orm.png", True, "g"],
+        "metallic": ["orm.png", True, "b"],
+        "normal": ["normal.png", True, "rgb"],
+    }
     assert "raw" in inputs["roughness"][3]
     assert "(2.0, 2.0, 2.0, 1.0)" in inputs["normal"][3]
     assert "(-1.0, -1.0, -1.0, 0.0)" in inputs["normal"][3]
@@ -158,17 +161,20 @@ def test_without_usd_the_note_says_what_to_install(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("program", "limit_s", "says"),
-    [("import os; os.abort()", PATIENCE_S, "code -6"), ("import time; time.sleep(3600)", 1.0, "longer than 1 s"),
-     ("import sys; sys.exit('it is Sunday')", PATIENCE_S, "it is Sunday")],
+    [
+        ("import os; os.abort()", PATIENCE_S, "code -6"),
+        ("import time; time.sleep(3600)", 1.0, "longer than 1 s"),
+        ("import sys; sys.exit('it is Sunday')", PATIENCE_S, "it is Sunday"),
+    ],
     ids=["crashes", "hangs", "refuses"],
-)  # fmt: skip
+)
 def test_a_converter_that_fails_costs_no_mesh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit_s: float, says: str
 ) -> None:
     """A real process in its place, after it has left half a file."""
     write_all(meshes.torus(), tmp_path, {})
     fake = tmp_path.parent / f"{tmp_path.name}-python"
-    fake.write_text(f"#!/bin/sh\necho half > \"$5\"\nexec {sys.executable} -c \"{program}\"\n")
+    fake.write_text(f'#!/bin/sh\necho half > "$5"\nexec {sys.executable} -c "{program}"\n')
     fake.chmod(0o755)
     monkeypatch.setattr(extra_formats.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(extra_formats.sys, "executable", str(fake))

@@ -13,14 +13,7 @@ torch = torch_or_skip()
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
-from meshdrop.models.nvdiffrec.light import (  # noqa: E402
-    LEVELS,
-    Environment,
-    LightFilter,
-    greyness,
-    radiance,
-    uniform_light,
-)
+from meshdrop.models.nvdiffrec.light import LEVELS, Environment, LightFilter, greyness, radiance, uniform_light  # noqa: E402
 from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
 X, Y, Z = (torch.eye(3, dtype=torch.float64)[k] for k in range(3))
@@ -78,12 +71,15 @@ def test_row_0_is_up_and_the_middle_looks_along_minus_z() -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "axis"),
     [
-        (slice(6, 10), slice(22, 26), X), (slice(6, 10), slice(6, 10), -X),
-        (slice(6, 10), slice(14, 18), -Z), (slice(6, 10), [31, 30, 0, 1], Z),
-        (slice(0, 2), slice(0, 32), Y), (slice(14, 16), slice(0, 32), -Y),
+        (slice(6, 10), slice(22, 26), X),
+        (slice(6, 10), slice(6, 10), -X),
+        (slice(6, 10), slice(14, 18), -Z),
+        (slice(6, 10), [31, 30, 0, 1], Z),
+        (slice(0, 2), slice(0, 32), Y),
+        (slice(14, 16), slice(0, 32), -Y),
     ],
     ids=["+X", "-X", "-Z", "+Z", "+Y", "-Y"],
-)  # fmt: skip
+)
 def test_a_lamp_lights_the_normal_that_points_at_it(
     light_filter: LightFilter, rows: slice, columns: slice | list[int], axis: Tensor
 ) -> None:

@@ -302,9 +302,7 @@ def test_nobody_asks_when_the_settings_say_never(nine: Capture, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("accepted")
-def test_a_full_gpu_costs_the_material_alone(
-    nine: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_gpu_costs_the_material_alone(nine: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> Contest:
         raise torch.cuda.OutOfMemoryError("no room")
 

@@ -52,9 +52,7 @@ def test_every_wrong_setting_is_named() -> None:
 
 def test_without_nvdiffrast_it_says_what_is_missing_and_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     find = module.importlib.util.find_spec
-    monkeypatch.setattr(
-        module.importlib.util, "find_spec", lambda name: None if name == "nvdiffrast" else find(name)
-    )
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "nvdiffrast" else find(name))
     with pytest.raises(ModelUnavailable) as caught:
         Nvdiffrec({}, silent)
     assert "nvdiffrast" in caught.value.reason

@@ -14,13 +14,7 @@ torch = torch_or_skip()
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
-from meshdrop.models.nvdiffrec.light import (  # noqa: E402
-    Environment,
-    LightFilter,
-    greyness,
-    radiance,
-    uniform_light,
-)
+from meshdrop.models.nvdiffrec.light import Environment, LightFilter, greyness, radiance, uniform_light  # noqa: E402
 from meshdrop.models.nvdiffrec.shading import brdf_table, linear_to_srgb, shade  # noqa: E402
 from tests.unit.models.nvdiffrec.lightmap import texel_directions  # noqa: E402
 
@@ -77,9 +71,11 @@ def lamps() -> Tensor:
     towards = texel_directions(HEIGHT, WIDTH).float()
     map_ = 0.15 + 0.18 * (towards[..., 1:2] + 1) + torch.zeros(3)
     for axis, sharpness, colour in (
-        ((0.6, 0.5, 0.6), 40, (12.0, 11.4, 10.2)), ((-0.8, 0.2, 0.5), 60, (6.4, 7.2, 8.0)),
-        ((0.1, 0.4, -0.9), 30, (5.0, 5.0, 5.0)), ((0.2, -0.8, 0.5), 50, (3.0, 3.0, 3.0)),
-    ):  # fmt: skip
+        ((0.6, 0.5, 0.6), 40, (12.0, 11.4, 10.2)),
+        ((-0.8, 0.2, 0.5), 60, (6.4, 7.2, 8.0)),
+        ((0.1, 0.4, -0.9), 30, (5.0, 5.0, 5.0)),
+        ((0.2, -0.8, 0.5), 50, (3.0, 3.0, 3.0)),
+    ):
         lobe = torch.exp(sharpness * (towards @ normalize(torch.tensor(axis), dim=0) - 1))
         map_ = map_ + lobe[..., None] * torch.tensor(colour)
     return map_
@@ -90,8 +86,9 @@ def test_light_and_material_are_found_again_from_six_pictures() -> None:
     it was (a smooth metal above, a rough dielectric below), though the light had to be found too.
     """
     ball, light, table = Ball.photographed(), LightFilter.build(HEIGHT, WIDTH), brdf_table()
-    true = Halves(torch.tensor([[0.9, 0.5, 0.3], [0.1, 0.25, 0.6]]), torch.tensor([[0.25], [0.8]]),
-                  torch.tensor([[1.0], [0.0]]))  # fmt: skip
+    true = Halves(
+        torch.tensor([[0.9, 0.5, 0.3], [0.1, 0.25, 0.6]]), torch.tensor([[0.25], [0.8]]), torch.tensor([[1.0], [0.0]])
+    )
     photographs = true.picture(light.apply(lamps()), table, ball)
 
     start = uniform_light(HEIGHT, WIDTH, 0.5).requires_grad_()

@@ -72,8 +72,7 @@ def test_the_true_mesh_draws_what_the_cameras_saw(capture: Capture, shrink: int)
 def test_views_of_different_sizes_are_padded_and_the_padding_counts_nothing(capture: Capture) -> None:
     first = capture.views[0]
     camera = replace(first.camera, height=first.camera.height - 30)  # cut at the bottom
-    cut = replace(first, camera=camera, rgb=first.rgb[:-30], mask=first.mask[:-30],
-                  depth=first.depth[:-30])  # type: ignore[index]  # fmt: skip
+    cut = replace(first, camera=camera, rgb=first.rgb[:-30], mask=first.mask[:-30], depth=first.depth[:-30])  # type: ignore[index]
     mixed = replace(capture, views=(cut, *capture.views[1:]))
     scene = scene_of(mixed, TRUE)
     assert scene.size == object_sizes(mixed.views)
@@ -129,11 +128,13 @@ def test_creases_cost_less_than_the_plate_asks() -> None:
 def test_the_force_is_half_of_the_energys_gradient() -> None:
     table = connections(TRUE.vertices, TRUE.faces, CPU)
     plate = Plate.at(torch.from_numpy(TRUE.vertices), table, 20.0)
-    exact = replace(plate, weight=plate.weight.double(), table=replace(
-        table, cotangent=table.cotangent.double(), area=table.area.double()
-    ))  # fmt: skip
+    exact = replace(
+        plate,
+        weight=plate.weight.double(),
+        table=replace(table, cotangent=table.cotangent.double(), area=table.area.double()),
+    )
     points = torch.from_numpy(TRUE.vertices.astype(np.float64)).requires_grad_(True)
-    gradient, = torch.autograd.grad(exact.energy(points), [points])
+    (gradient,) = torch.autograd.grad(exact.energy(points), [points])
     assert torch.allclose(0.5 * gradient, exact.force(points), rtol=1e-6, atol=1e-9)
 
 
@@ -196,7 +197,8 @@ def test_pass_two_mends_bumps_and_colours(capture: Capture) -> None:
         NumbaRaster(), capture.views, prepared, np.ones((6, 3), np.float32), start, 150_000, 120, looks.append
     )
     mended = replace(
-        start, vertices=found.draft.vertices.numpy(),
+        start,
+        vertices=found.draft.vertices.numpy(),
         texture=np.round(found.draft.texture.numpy() * 255).astype(np.uint8),
     )
     assert [look.step for look in looks] == sorted({look.step for look in looks})
@@ -258,6 +260,11 @@ def a_run(capture: Capture, mesh: TexturedMesh, iterations: int) -> Refinement:
     scene = scene_of(capture, mesh, 2)
     centre = mesh.vertices.mean(axis=0).astype(np.float64)
     return Refinement(
-        NumbaRaster(), scene, draft_of(mesh, CPU), connections(mesh.vertices, mesh.faces, CPU),
-        2 * footprint(capture.views, centre), Weights(), Schedule(iterations=iterations, samples=1),
+        NumbaRaster(),
+        scene,
+        draft_of(mesh, CPU),
+        connections(mesh.vertices, mesh.faces, CPU),
+        2 * footprint(capture.views, centre),
+        Weights(),
+        Schedule(iterations=iterations, samples=1),
     )

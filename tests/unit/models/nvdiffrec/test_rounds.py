@@ -44,8 +44,16 @@ def run(capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     def run(iterations: int, *reached: tuple[int, float]) -> Outcome:
         results = iter(reached)
 
-        def pretended(raster: object, views: object, ready: object, gains: object, mesh: TexturedMesh, samples: int,
-                      steps: int, report: object) -> Refined:  # fmt: skip
+        def pretended(
+            raster: object,
+            views: object,
+            ready: object,
+            gains: object,
+            mesh: TexturedMesh,
+            samples: int,
+            steps: int,
+            report: object,
+        ) -> Refined:
             step, psnr = next(results)
             start = draft_of(mesh, torch.device("cpu"))
             moved = replace(start, vertices=start.vertices + torch.tensor([0.001, 0, 0]))
@@ -55,9 +63,7 @@ def run(capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         draft = ModelResult(THING, {"view_gains": np.ones((len(capture.views), 3)).tolist()}, (), 0.0)
         options = NvdiffrecSettings(iterations=iterations, texture_size=64, device="cpu")
         views = [prepare(view) for view in capture.views]
-        outcome = refine(
-            NumbaRaster(), capture, views, draft, 2, options, StageLog(tmp_path), lambda share, what: None
-        )
+        outcome = refine(NumbaRaster(), capture, views, draft, 2, options, StageLog(tmp_path), lambda share, what: None)
         assert next(results, None) is None
         return outcome
 

@@ -58,12 +58,14 @@ def photograph(scene: Scene, name: str, camera: Camera) -> View:
 def clip_matrix(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """World to clip with y down and planes at 1 and 4 m, and world to camera with z forward."""
     pose = np.diag([1.0, -1.0, -1.0, 1.0]) @ camera.w2c
-    return np.array([
-        [2 * camera.fx / camera.width, 0, 2 * camera.cx / camera.width - 1, 0],
-        [0, 2 * camera.fy / camera.height, 2 * camera.cy / camera.height - 1, 0],
-        [0, 0, 5 / 3, -8 / 3],
-        [0, 0, 1, 0],
-    ]) @ pose, pose
+    return np.array(
+        [
+            [2 * camera.fx / camera.width, 0, 2 * camera.cx / camera.width - 1, 0],
+            [0, 2 * camera.fy / camera.height, 2 * camera.cy / camera.height - 1, 0],
+            [0, 0, 5 / 3, -8 / 3],
+            [0, 0, 1, 0],
+        ]
+    ) @ pose, pose
 
 
 def as_tensors(views: list[View], depths: list[np.ndarray] | None = None) -> SearchViews:
@@ -72,8 +74,10 @@ def as_tensors(views: list[View], depths: list[np.ndarray] | None = None) -> Sea
 
     matrices = [clip_matrix(view.camera) for view in views]
     return SearchViews(
-        clip=stack([clip for clip, _ in matrices]), camera=stack([pose for _, pose in matrices]),
-        rgb=stack([view.rgb / 255 for view in views]), mask=stack([view.mask[..., None] for view in views]),
+        clip=stack([clip for clip, _ in matrices]),
+        camera=stack([pose for _, pose in matrices]),
+        rgb=stack([view.rgb / 255 for view in views]),
+        mask=stack([view.mask[..., None] for view in views]),
         depth=None if depths is None else stack([depth[..., None] for depth in depths]),
     )
 
@@ -242,7 +246,12 @@ def test_a_finer_lattice_goes_on_from_what_a_coarser_one_found(animal) -> None: 
     prepared = [prepare(view) for view in views]
     seen = []
     result = search_coarse_to_fine(
-        NumbaRaster(), tensors, lambda cells: start_field(prepared, cells), 48, replace(QUICK, steps=50), seen.append,
+        NumbaRaster(),
+        tensors,
+        lambda cells: start_field(prepared, cells),
+        48,
+        replace(QUICK, steps=50),
+        seen.append,
         TINY,
     )
     # 20 steps on 24 cells, 30 on 48

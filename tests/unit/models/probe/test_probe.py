@@ -135,8 +135,7 @@ def test_a_small_object_far_away_is_verified() -> None:
     """The tolerance follows the object's size: 14 cm long, seen by cameras 2.5 m away, with 0.2 mm noise."""
     small = Scene(spheres=tuple((x / 5, y / 5, z / 5, r / 5) for x, y, z, r in ANIMAL.spheres))
     rig = [
-        (name, dataclasses.replace(camera, fx=camera.fx * 5, fy=camera.fy * 5))
-        for name, camera in canonical_rig(128)
+        (name, dataclasses.replace(camera, fx=camera.fx * 5, fy=camera.fy * 5)) for name, camera in canonical_rig(128)
     ]
     capture = capture_of(small, rig, 0.0002, unit=1e-4)
     assert probe(capture).verdict == "verified"

@@ -13,14 +13,7 @@ from torch import Tensor  # noqa: E402 - torch may be absent
 
 from meshdrop.models.raster.differentiable import Raster  # noqa: E402
 from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
-from tests.unit.models.raster.scenes import (  # noqa: E402
-    disc,
-    each_raster,
-    flat,
-    random_scene,
-    raster_called,
-    triangles,
-)
+from tests.unit.models.raster.scenes import disc, each_raster, flat, random_scene, raster_called, triangles  # noqa: E402
 
 SIZE = (24, 32)
 
@@ -162,9 +155,12 @@ def test_gradients_agree_with_finite_differences(seed: int) -> None:
     assert changed.sum() > 20
     clip.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda values, corners: raster.antialias(values, fragments, corners, faces), (colour, clip),
-        eps=1e-7, atol=1e-3, rtol=5e-3,  # derivatives are up to 5 a unit of clip space
-    )  # fmt: skip
+        lambda values, corners: raster.antialias(values, fragments, corners, faces),
+        (colour, clip),
+        eps=1e-7,
+        atol=1e-3,
+        rtol=5e-3,  # derivatives are up to 5 a unit of clip space
+    )
 
 
 def test_each_picture_of_a_batch_is_smoothed_as_if_alone() -> None:

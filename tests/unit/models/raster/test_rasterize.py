@@ -58,9 +58,12 @@ def test_world_points_are_seen_where_the_camera_projects_them(name: str) -> None
     clip = torch.tensor(to_clip(vertices, cameras), dtype=torch.float32, device=raster.device)
     indices = triangles(faces).to(raster.device)
     fragments = raster.rasterize(clip, indices, SIZE)
-    positions = raster.interpolate(
-        torch.tensor(vertices, dtype=torch.float32, device=raster.device), fragments, indices
-    ).cpu().numpy().astype(np.float64)  # fmt: skip
+    positions = (
+        raster.interpolate(torch.tensor(vertices, dtype=torch.float32, device=raster.device), fragments, indices)
+        .cpu()
+        .numpy()
+        .astype(np.float64)
+    )
     for k, camera in enumerate(cameras):
         i, j = np.nonzero(covered(fragments)[k])
         assert len(i) > 100

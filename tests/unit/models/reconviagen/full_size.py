@@ -23,9 +23,16 @@ from tests.unit.models.reconviagen import tiny
 
 _BLOCKS = {"num_blocks": 24, "num_heads": 16, "mlp_ratio": 4, "pe_mode": "ape", "qk_rms_norm": True, "use_fp16": True}
 _DECODER = {
-    "resolution": 64, "model_channels": 768, "latent_channels": 8, "num_blocks": 12, "num_heads": 12, "mlp_ratio": 4,
-    "attn_mode": "swin", "window_size": 8, "use_fp16": True,
-}  # fmt: skip
+    "resolution": 64,
+    "model_channels": 768,
+    "latent_channels": 8,
+    "num_blocks": 12,
+    "num_heads": 12,
+    "mlp_ratio": 4,
+    "attn_mode": "swin",
+    "window_size": 8,
+    "use_fp16": True,
+}
 _FLOW = {**_BLOCKS, "in_channels": 8, "out_channels": 8, "model_channels": 1024, "cond_channels": 1024}
 #: As ``tiny.NETWORKS``, with the arguments of the published checkpoints.
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -35,24 +42,35 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "slat_vggt_cond": {"channels": 1024, "ctx_channels": 3072, "use_fp16": True},
         "sparse_structure_flow_model": {**_FLOW, "resolution": 16, "patch_size": 1},
         "sparse_structure_decoder": {
-            "out_channels": 1, "latent_channels": 8, "num_res_blocks": 2, "num_res_blocks_middle": 2,
-            "channels": [512, 128, 32], "use_fp16": True,
+            "out_channels": 1,
+            "latent_channels": 8,
+            "num_res_blocks": 2,
+            "num_res_blocks_middle": 2,
+            "channels": [512, 128, 32],
+            "use_fp16": True,
         },
         "slat_flow_model": {
-            **_FLOW, "resolution": 64, "patch_size": 2, "num_io_res_blocks": 2, "io_block_channels": [128]
+            **_FLOW,
+            "resolution": 64,
+            "patch_size": 2,
+            "num_io_res_blocks": 2,
+            "io_block_channels": [128],
         },
-        "slat_decoder_gs": {
-            **_DECODER, "representation_config": {**tiny._GAUSSIANS, "num_gaussians": 32}
-        },
+        "slat_decoder_gs": {**_DECODER, "representation_config": {**tiny._GAUSSIANS, "num_gaussians": 32}},
         "slat_decoder_mesh": {**_DECODER, "representation_config": {"use_color": True}},
     }.items()
-}  # fmt: skip
+}
 #: Millions of parameters, by class. Half of the published latents' condition is never used, and not built.
 MILLIONS = {
-    "Aggregator": 909.1, "ModulatedMultiViewCond": 88.1, "ModulatedSLATMultiViewCond": 12.6,
-    "SparseStructureFlowModel": 555.5, "SparseStructureDecoder": 73.7, "SLatFlowModel": 600.4,
-    "SLatGaussianDecoder": 85.4, "SLatMeshDecoder": 90.9,
-}  # fmt: skip
+    "Aggregator": 909.1,
+    "ModulatedMultiViewCond": 88.1,
+    "ModulatedSLATMultiViewCond": 12.6,
+    "SparseStructureFlowModel": 555.5,
+    "SparseStructureDecoder": 73.7,
+    "SLatFlowModel": 600.4,
+    "SLatGaussianDecoder": 85.4,
+    "SLatMeshDecoder": 90.9,
+}
 
 
 def write(folder: Path, upstream: Upstream, device: torch.device, dinov2: Path | None = None) -> Path:
@@ -143,9 +161,7 @@ class Known(nn.Module):
         return answer.replace(features)
 
 
-def builders(
-    upstream: Upstream, folder: Path, device: torch.device, distance: Distance = sphere
-) -> dict[str, Builder]:
+def builders(upstream: Upstream, folder: Path, device: torch.device, distance: Distance = sphere) -> dict[str, Builder]:
     """The networks of ``write`` with the known shape at the end of their work."""
     places = weights.paths(folder)
     made = parts.builders(upstream, places, parts.read_recipe(places), device)

@@ -23,8 +23,10 @@ def splats(brightness: float) -> Splats:
     away = np.random.default_rng(0).normal(0, 0.001, THING.vertices.shape)
     count = len(THING.vertices)
     return Splats(
-        (THING.vertices + away).astype(np.float32), (TRUE * brightness).astype(np.float32),
-        np.full(count, 0.9, np.float32), np.full(count, 0.01, np.float32),
+        (THING.vertices + away).astype(np.float32),
+        (TRUE * brightness).astype(np.float32),
+        np.full(count, 0.9, np.float32),
+        np.full(count, 0.01, np.float32),
     )
 
 

@@ -78,19 +78,25 @@ def test_a_structure_step_is_upstreams(networks: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "sampling",
     [
-        Sampling(5, 7.5, (0.5, 1.0), 0.0, 3.0), Sampling(4, 3.0, (0.0, 1.0), 0.7, 5.0),
-        Sampling(4, 1.0, (0.0, 1.0), 0.0, 1.0), Sampling(1, 2.0, (0.2, 0.4), 0.0, 3.0),
+        Sampling(5, 7.5, (0.5, 1.0), 0.0, 3.0),
+        Sampling(4, 3.0, (0.0, 1.0), 0.7, 5.0),
+        Sampling(4, 1.0, (0.0, 1.0), 0.0, 1.0),
+        Sampling(1, 2.0, (0.2, 0.4), 0.0, 3.0),
     ],
     ids=["interval", "rescaled", "unguided", "one step outside"],
-)  # fmt: skip
+)
 def test_whole_samplings_are_upstreams(
     upstream: Upstream, networks: dict[str, Any], sampler: Any, sampling: Sampling
 ) -> None:
     """Both flows, against upstream's ``sample`` with whole context tensors."""
     asked = {
-        "steps": sampling.steps, "cfg_strength": sampling.strength, "cfg_interval": sampling.interval,
-        "guidance_rescale": sampling.rescale, "rescale_t": sampling.rescale_t, "verbose": False,
-    }  # fmt: skip
+        "steps": sampling.steps,
+        "cfg_strength": sampling.strength,
+        "cfg_interval": sampling.interval,
+        "guidance_rescale": sampling.rescale,
+        "rescale_t": sampling.rescale_t,
+        "verbose": False,
+    }
     flow, given = networks["structure_flow"], contexts(32, views=1)
     noise = torch.randn(1, 8, 2, 2, 2, generator=torch.Generator().manual_seed(6))
     said: list[tuple[int, int]] = []

@@ -39,11 +39,14 @@ def view(name: str, mask: NDArray[np.float32]) -> View:
 
 
 PICTURES = {
-    "middle": blob(512, 512, (256, 256), 100), "large": blob(300, 400, (150, 200), 140),
-    "small": blob(700, 500, (90, 410), 12), "cut off by the corner": blob(256, 320, (10, 300), 60),
-    "cut off below": blob(200, 200, (190, 100), 50), "wide": blob(120, 900, (60, 450), 55),
+    "middle": blob(512, 512, (256, 256), 100),
+    "large": blob(300, 400, (150, 200), 140),
+    "small": blob(700, 500, (90, 410), 12),
+    "cut off by the corner": blob(256, 320, (10, 300), 60),
+    "cut off below": blob(200, 200, (190, 100), 50),
+    "wide": blob(120, 900, (60, 450), 55),
     "soft all over": blob(256, 256, (128, 128), 90, soft=90),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -52,14 +52,26 @@ def generated(mesh: TexturedMesh = TRUE, turn: float = 40.0) -> Generated:
     own = ((mesh.vertices - middle) / size) @ spin.T @ UPRIGHT
     count = len(own)
     gaussians = Gaussians(
-        own.astype(np.float32), (mesh.vertex_colours() / 255).astype(np.float32), np.full(count, 0.9, np.float32),
-        np.full((count, 3), 0.01, np.float32), np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
-    )  # fmt: skip
+        own.astype(np.float32),
+        (mesh.vertex_colours() / 255).astype(np.float32),
+        np.full(count, 0.9, np.float32),
+        np.full((count, 3), 0.01, np.float32),
+        np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
+    )
     stages = (StageRecord("vggt", 0.1, 0.0, 2400), StageRecord("mesh", 0.1, 0.0, 3000))
     return Generated(
-        own.astype(np.float32), mesh.faces, None, gaussians, 9000, 42, stages, "pretended", "gap-main", "staged",
+        own.astype(np.float32),
+        mesh.faces,
+        None,
+        gaussians,
+        9000,
+        42,
+        stages,
+        "pretended",
+        "gap-main",
+        "staged",
         ("said by a stage",),
-    )  # fmt: skip
+    )
 
 
 class Pretended:
@@ -166,9 +178,7 @@ def result(build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path) 
 
 
 @pytest.mark.torch  # pictures are resized as torch does it
-def test_what_was_generated_is_placed_and_photographed(
-    result: tuple[ModelResult, list[str]], capture: Capture
-) -> None:
+def test_what_was_generated_is_placed_and_photographed(result: tuple[ModelResult, list[str]], capture: Capture) -> None:
     found, said = result
     assert found.registered
     for axis in range(3):
@@ -188,9 +198,7 @@ def test_what_was_generated_is_placed_and_photographed(
 
 
 @pytest.mark.torch  # pictures are resized as torch does it
-def test_another_object_is_not_placed(
-    build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path
-) -> None:
+def test_another_object_is_not_placed(build: Callable[..., Reconviagen], capture: Capture, tmp_path: Path) -> None:
     """The network made a ball of a ring: no pose can hide that."""
     found = build(generated(sphere(0.5, rows=40, columns=80).cleaned()), silent).inference(capture, tmp_path)
     assert not found.registered

@@ -37,10 +37,13 @@ def theirs(upstream: Upstream, weights_folder: Path) -> Iterator[tuple[dict[str,
         line = pipeline(upstream, weights_folder, trunk, torch.device("cpu"))
         with torch.no_grad():
             outputs, coords, _ = line.run(
-                [Image.fromarray(picture) for picture in PICTURES], seed=SEED, preprocess_image=False,
-                formats=["gaussian", "mesh"], sparse_structure_sampler_params=asked(tiny.PRESET.structure),
+                [Image.fromarray(picture) for picture in PICTURES],
+                seed=SEED,
+                preprocess_image=False,
+                formats=["gaussian", "mesh"],
+                sparse_structure_sampler_params=asked(tiny.PRESET.structure),
                 slat_sampler_params=asked(tiny.PRESET.latents),
-            )  # fmt: skip
+            )
         yield outputs, coords
 
 
@@ -48,9 +51,14 @@ def theirs(upstream: Upstream, weights_folder: Path) -> Iterator[tuple[dict[str,
 def ours(request: pytest.FixtureRequest, upstream: Upstream, weights_folder: Path) -> Generated:
     """The same by our own conductor."""
     line = Generator(
-        upstream, weights_folder, tiny.PRESET, request.param, "cpu", limits=InputLimits(20, 511, 100),
+        upstream,
+        weights_folder,
+        tiny.PRESET,
+        request.param,
+        "cpu",
+        limits=InputLimits(20, 511, 100),
         builders=tiny.trunk_builder(upstream, weights_folder),
-    )  # fmt: skip
+    )
     return line.generate(line.condition(PICTURES, lambda *_: None), lambda *_: None, SEED)
 
 

@@ -101,9 +101,14 @@ def test_half_precision_networks_give_nearly_the_same(upstream: Upstream, first:
     """As the published ones are stored and run. A rounding may flip a cell: at most five of a hundred."""
     folder = tiny.write(tmp_path / "half", upstream, half=True)
     line = Generator(
-        upstream, folder, tiny.PRESET, "staged", "cpu", limits=InputLimits(20, 511, 100),
+        upstream,
+        folder,
+        tiny.PRESET,
+        "staged",
+        "cpu",
+        limits=InputLimits(20, 511, 100),
         builders=tiny.trunk_builder(upstream, folder),
-    )  # fmt: skip
+    )
     known = line.condition(PICTURES, silent)
     assert (known.structure.dtype, known.latents.dtype) == (torch.float16, torch.float16)
     found = line.generate(known, silent)
@@ -276,10 +281,11 @@ def test_the_next_seed_is_used_when_it_does_better(make: Maker, known: Condition
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (InputLimits(400, 511, 100), "are no object"), (InputLimits(5, 50, 100), "fill the space"),
+        (InputLimits(400, 511, 100), "are no object"),
+        (InputLimits(5, 50, 100), "fill the space"),
         (InputLimits(5, 511, 10**6), "are no mesh"),
     ],
-)  # fmt: skip
+)
 def test_counts_outside_the_limits_are_refused(
     make: Maker, known: Conditioning, limits: InputLimits, said: str
 ) -> None:

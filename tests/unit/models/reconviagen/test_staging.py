@@ -98,10 +98,14 @@ def test_a_run_that_is_ended_loads_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("mib", "profile"),
     [
-        (None, "staged"), (6_000, "tiny"), (8_188, "staged"), (16_376, "staged"), (24_564, "resident"),
+        (None, "staged"),
+        (6_000, "tiny"),
+        (8_188, "staged"),
+        (16_376, "staged"),
+        (24_564, "resident"),
         (143_771, "resident"),
     ],
-)  # fmt: skip
+)
 def test_the_profile_is_chosen_by_the_card(mib: int | None, profile: str) -> None:
     assert profile_for(mib) == profile
 

@@ -30,9 +30,12 @@ def dense(conv: submanifold.SubMConv3d, features: Tensor, where: Tensor) -> Tens
     volume = torch.zeros(2, SIDE, SIDE, SIDE, conv.in_channels)
     volume[b, x, y, z] = features
     whole = torch.nn.functional.conv3d(
-        volume.permute(0, 4, 1, 2, 3), conv.weight.permute(0, 4, 1, 2, 3), conv.bias,
-        padding=conv.kernel_size // 2 * conv.dilation, dilation=conv.dilation,
-    )  # fmt: skip
+        volume.permute(0, 4, 1, 2, 3),
+        conv.weight.permute(0, 4, 1, 2, 3),
+        conv.bias,
+        padding=conv.kernel_size // 2 * conv.dilation,
+        dilation=conv.dilation,
+    )
     return whole.permute(0, 2, 3, 4, 1)[b, x, y, z]
 
 
@@ -58,8 +61,9 @@ def test_equals_a_dense_convolution(
 def test_weights_have_the_layout_of_spconv() -> None:
     conv = submanifold.SubMConv3d(5, 4, 3)
     assert {name: tuple(value.shape) for name, value in conv.state_dict().items()} == {
-        "weight": (4, 3, 3, 3, 5), "bias": (4,)
-    }  # fmt: skip
+        "weight": (4, 3, 3, 3, 5),
+        "bias": (4,),
+    }
 
 
 def test_neighbours_are_found_once_for_the_same_cells_and_forgotten_with_them() -> None:

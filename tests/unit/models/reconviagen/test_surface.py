@@ -54,12 +54,11 @@ def ours(upstream: Upstream, coords: Tensor, values: Tensor, *, colours: bool) -
 
 @pytest.mark.parametrize("colours", [True, False])
 @pytest.mark.parametrize(
-    ("thickness", "noise"), [(3.0, 0.0), (2.0, 0.3), (1.2, 0.0), (2.0, 30.0), (20.0, 30.0)],
+    ("thickness", "noise"),
+    [(3.0, 0.0), (2.0, 0.3), (1.2, 0.0), (2.0, 30.0), (20.0, 30.0)],
     ids=["smooth", "rough", "thin", "chaos", "chaos up to the grid's edge"],
-)  # fmt: skip
-def test_the_same_vertices_faces_and_colours(
-    upstream: Upstream, thickness: float, noise: float, colours: bool
-) -> None:
+)
+def test_the_same_vertices_faces_and_colours(upstream: Upstream, thickness: float, noise: float, colours: bool) -> None:
     """Chaos has every ambiguous configuration, thin shells end where nothing was decoded, and the last fills the grid
     to its edge, where faces have fewer than four cells."""
     coords = shell(thickness)

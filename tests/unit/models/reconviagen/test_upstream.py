@@ -162,6 +162,11 @@ def test_upstreams_export_needs_its_packages(upstream: Upstream, monkeypatch: py
 
 def test_the_contract_covers_every_network() -> None:
     assert {name.partition(".")[0] for name in CALLED["trellis.models"]} == {
-        "SparseStructureFlowModel", "SparseStructureDecoder", "SLatFlowModel", "SLatGaussianDecoder",
-        "SLatMeshDecoder", "ModulatedMultiViewCond", "ModulatedSLATMultiViewCond",
-    }  # fmt: skip
+        "SparseStructureFlowModel",
+        "SparseStructureDecoder",
+        "SLatFlowModel",
+        "SLatGaussianDecoder",
+        "SLatMeshDecoder",
+        "ModulatedMultiViewCond",
+        "ModulatedSLATMultiViewCond",
+    }

@@ -49,7 +49,10 @@ def pipeline(upstream: Upstream, folder: Path, trunk: nn.Module, device: torch.d
 def asked(sampling: Sampling) -> dict[str, Any]:
     """A sampling in the words of upstream's ``run``."""
     said = {
-        "steps": sampling.steps, "cfg_strength": sampling.strength, "cfg_interval": sampling.interval,
-        "guidance_rescale": sampling.rescale, "rescale_t": sampling.rescale_t,
-    }  # fmt: skip
+        "steps": sampling.steps,
+        "cfg_strength": sampling.strength,
+        "cfg_interval": sampling.interval,
+        "guidance_rescale": sampling.rescale,
+        "rescale_t": sampling.rescale_t,
+    }
     return {name: value for name, value in said.items() if value is not None}

@@ -26,49 +26,96 @@ PRESET = Preset("tiny", 7, Sampling(3, 2.0, (0.5, 1.0), 0.5, 3.0), Sampling(3, 2
 
 _GAUSSIANS = {
     "lr": {"_xyz": 1.0, "_features_dc": 1.0, "_opacity": 1.0, "_scaling": 1.0, "_rotation": 0.1},
-    "perturb_offset": True, "voxel_size": 1.5, "num_gaussians": 4, "2d_filter_kernel_size": 0.1,
-    "3d_filter_kernel_size": 9e-4, "scaling_bias": 4e-3, "opacity_bias": 0.1, "scaling_activation": "softplus",
-}  # fmt: skip
+    "perturb_offset": True,
+    "voxel_size": 1.5,
+    "num_gaussians": 4,
+    "2d_filter_kernel_size": 0.1,
+    "3d_filter_kernel_size": 9e-4,
+    "scaling_bias": 4e-3,
+    "opacity_bias": 0.1,
+    "scaling_activation": "softplus",
+}
 _SPARSE = {"resolution": 4 * LATENT, "num_blocks": 2, "num_heads": 2}
 _DENSE = {"num_heads": 2, "mlp_ratio": 1.0}
 #: Name in pipeline.json -> (file, class, arguments). Widths 1024, 2048 and 3072 are literals in upstream's code.
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sparse_structure_vggt_cond": (
-        "ss_vggt_cond", "ModulatedMultiViewCond",
+        "ss_vggt_cond",
+        "ModulatedMultiViewCond",
         {**_DENSE, "channels": 32, "ctx_channels": 3072, "num_init_tokens": 16},
     ),
     "slat_vggt_cond": ("slat_vggt_cond", "ModulatedSLATMultiViewCond", {"channels": 1024, "ctx_channels": 3072}),
     "sparse_structure_flow_model": (
-        "ss_flow_img_dit_L_16l8_fp16", "SparseStructureFlowModel",
+        "ss_flow_img_dit_L_16l8_fp16",
+        "SparseStructureFlowModel",
         {
-            "resolution": LATENT, "in_channels": 8, "out_channels": 8, "model_channels": 64, "cond_channels": 32,
-            "num_blocks": 2, "num_heads": 2, "patch_size": 1, "pe_mode": "ape", "qk_rms_norm": True,
+            "resolution": LATENT,
+            "in_channels": 8,
+            "out_channels": 8,
+            "model_channels": 64,
+            "cond_channels": 32,
+            "num_blocks": 2,
+            "num_heads": 2,
+            "patch_size": 1,
+            "pe_mode": "ape",
+            "qk_rms_norm": True,
         },
     ),
     "sparse_structure_decoder": (
-        "ss_dec_conv3d_16l8_fp16", "SparseStructureDecoder",
-        {"out_channels": 1, "latent_channels": 8, "num_res_blocks": 1, "num_res_blocks_middle": 1,
-         "channels": [32, 16, 8]},
+        "ss_dec_conv3d_16l8_fp16",
+        "SparseStructureDecoder",
+        {
+            "out_channels": 1,
+            "latent_channels": 8,
+            "num_res_blocks": 1,
+            "num_res_blocks_middle": 1,
+            "channels": [32, 16, 8],
+        },
     ),
     "slat_flow_model": (
-        "slat_flow_img_dit_L_64l8p2_fp16", "SLatFlowModel",
+        "slat_flow_img_dit_L_64l8p2_fp16",
+        "SLatFlowModel",
         {
-            "resolution": 4 * LATENT, "in_channels": 8, "out_channels": 8, "model_channels": 64, "cond_channels": 1024,
-            "num_blocks": 2, "num_heads": 2, "patch_size": 2, "num_io_res_blocks": 2, "io_block_channels": [32],
-            "pe_mode": "ape", "qk_rms_norm": True,
+            "resolution": 4 * LATENT,
+            "in_channels": 8,
+            "out_channels": 8,
+            "model_channels": 64,
+            "cond_channels": 1024,
+            "num_blocks": 2,
+            "num_heads": 2,
+            "patch_size": 2,
+            "num_io_res_blocks": 2,
+            "io_block_channels": [32],
+            "pe_mode": "ape",
+            "qk_rms_norm": True,
         },
     ),
     "slat_decoder_gs": (
-        "slat_dec_gs_swin8_B_64l8gs32_fp16", "SLatGaussianDecoder",
-        {**_SPARSE, "model_channels": 64, "latent_channels": 8, "attn_mode": "swin", "window_size": 4,
-         "representation_config": _GAUSSIANS},
+        "slat_dec_gs_swin8_B_64l8gs32_fp16",
+        "SLatGaussianDecoder",
+        {
+            **_SPARSE,
+            "model_channels": 64,
+            "latent_channels": 8,
+            "attn_mode": "swin",
+            "window_size": 4,
+            "representation_config": _GAUSSIANS,
+        },
     ),
     "slat_decoder_mesh": (
-        "slat_dec_mesh_swin8_B_64l8m256c_fp16", "SLatMeshDecoder",
-        {**_SPARSE, "model_channels": 256, "latent_channels": 8, "attn_mode": "swin", "window_size": 4,
-         "mlp_ratio": 1.0, "representation_config": {"use_color": True}},
+        "slat_dec_mesh_swin8_B_64l8m256c_fp16",
+        "SLatMeshDecoder",
+        {
+            **_SPARSE,
+            "model_channels": 256,
+            "latent_channels": 8,
+            "attn_mode": "swin",
+            "window_size": 4,
+            "mlp_ratio": 1.0,
+            "representation_config": {"use_color": True},
+        },
     ),
-}  # fmt: skip
+}
 
 HUBCONF = '''"""A stand-in for DINOv2: the same tokens, one layer."""
 
@@ -174,14 +221,17 @@ def write(folder: Path, upstream: Upstream, *, half: bool = False) -> Path:
 def pipeline_json() -> dict[str, Any]:
     """What pipeline.json says."""
     sampler = {
-        "name": "FlowEulerGuidanceIntervalSampler", "args": {"sigma_min": 1e-5},
+        "name": "FlowEulerGuidanceIntervalSampler",
+        "args": {"sigma_min": 1e-5},
         "params": {"steps": 25, "cfg_strength": 5.0, "cfg_interval": [0.5, 1.0], "rescale_t": 3.0},
-    }  # fmt: skip
+    }
     return {
         "name": "TrellisVGGTTo3DPipeline",
         "args": {
             "models": {name: f"ckpts/{file}" for name, (file, _, _) in NETWORKS.items()},
-            "sparse_structure_sampler": sampler, "slat_sampler": sampler, "image_cond_model": "dinov2_vitl14_reg",
+            "sparse_structure_sampler": sampler,
+            "slat_sampler": sampler,
+            "image_cond_model": "dinov2_vitl14_reg",
             "slat_normalization": {"mean": [0.1] * 8, "std": [1.5] * 8},
         },
-    }  # fmt: skip
+    }

@@ -155,9 +155,19 @@ def test_same_input_same_answer(drill: Shape, capture: Capture, target: Target) 
 def test_json_holds_everything_and_nothing_else(drill: Shape, capture: Capture, target: Target) -> None:
     facts = register(drill.vertices, drill.faces, capture, target, up_known=True).to_json()
     assert list(facts) == [
-        "matrix", "status", "reason", "iou", "depth_median_m", "depth_median_share", "runner_up_iou",
-        "runner_up_degrees", "margin", "likeness", "runner_up_likeness", "target",
-    ]  # fmt: skip
+        "matrix",
+        "status",
+        "reason",
+        "iou",
+        "depth_median_m",
+        "depth_median_share",
+        "runner_up_iou",
+        "runner_up_degrees",
+        "margin",
+        "likeness",
+        "runner_up_likeness",
+        "target",
+    ]
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert np.shape(facts["matrix"]) == (4, 4)
     assert facts["matrix"][3] == [0.0, 0.0, 0.0, 1.0]

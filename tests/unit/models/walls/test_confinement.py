@@ -88,10 +88,18 @@ def test_the_doctor_and_the_start_judge_by_what_is_wanted(
 
 def test_every_call_has_a_number_of_its_own() -> None:
     """A number that stands twice is a slip of the pen; those above 424 are the same on both processors."""
-    pairs = [*system_calls._REFUSED.values(), *system_calls._FEIGNED.values(), *system_calls._TALK.values(),
-             *((x86, arm) for _, x86, arm in system_calls._ITSELF_ONLY.values()), system_calls._CLONE,
-             system_calls._CLONE3, system_calls._PRCTL, system_calls._SOCKET, system_calls._SOCKETPAIR,
-             system_calls._SENDTO]  # fmt: skip
+    pairs = [
+        *system_calls._REFUSED.values(),
+        *system_calls._FEIGNED.values(),
+        *system_calls._TALK.values(),
+        *((x86, arm) for _, x86, arm in system_calls._ITSELF_ONLY.values()),
+        system_calls._CLONE,
+        system_calls._CLONE3,
+        system_calls._PRCTL,
+        system_calls._SOCKET,
+        system_calls._SOCKETPAIR,
+        system_calls._SENDTO,
+    ]
     for column in (0, 1):
         numbers = [pair[column] for pair in pairs if pair[column] is not None]
         assert len(numbers) == len(set(numbers))
@@ -105,15 +113,16 @@ def test_the_numbers_are_the_kernels_own() -> None:
         pytest.skip("the kernel's headers are not installed here")
     words = (line.split() for line in headers[0].read_text().splitlines() if line.startswith("#define __NR_"))
     known = {name.removeprefix("__NR_"): int(number) for _, name, number in words}
-    named = {**{name: pair[0] for name, pair in system_calls._REFUSED.items()},
-             **{name: pair[0] for name, pair in system_calls._FEIGNED.items()},
-             **{name: pair[0] for name, pair in system_calls._TALK.items()},
-             **{name: row[1] for name, row in system_calls._ITSELF_ONLY.items()}}  # fmt: skip
+    named = {
+        **{name: pair[0] for name, pair in system_calls._REFUSED.items()},
+        **{name: pair[0] for name, pair in system_calls._FEIGNED.items()},
+        **{name: pair[0] for name, pair in system_calls._TALK.items()},
+        **{name: row[1] for name, row in system_calls._ITSELF_ONLY.items()},
+    }
     assert {name: number for name, number in named.items() if name in known and known[name] != number} == {}
 
 
 def test_a_worker_that_may_not_work_says_so() -> None:
-
 
     kind, message, fix = classify(NotConfined("nothing keeps a worker from opening connections here: no seccomp"))
     assert (kind, "connections" in message, "worker_confinement" in fix) == ("unavailable", True, True)
