@@ -27,7 +27,7 @@ compile_locks = $(COMPILE) $(2) -o $(1)requirements.lock >/dev/null && \
   $(COMPILE) $(2) $(EXTRAS:%=--extra %) --group dev -o $(1)requirements-dev.lock >/dev/null
 
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-dev torch $(EXTRAS) test test-torch torture lint types lock lock-check units image machine clean
+.PHONY: help demo install install-dev torch $(EXTRAS) test test-torch torture lint format types lock lock-check units image machine clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' \
@@ -58,8 +58,13 @@ test-torch: install-dev torch  ## add torch and run the tests that are skipped w
 torture: install-dev  ## disturb the service in every way there is, about an hour (PART=cuts: only that; ARGS=--help)
 	@$(BIN)/python -m tests.torture --results build/torture.jsonl $(PART) $(ARGS)
 
-lint: install-dev  ## look for mistakes with ruff
+lint: install-dev  ## look for mistakes, and for lines that `make format` would lay out otherwise, with ruff
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo 'not laid out as it should be: run make format'; exit 1; }
+
+format: install-dev  ## lay out the code with ruff
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
 
 types: install-dev torch  ## check the types with mypy, which must see torch's
 	@mkdir -p build/types/meshdrop && ln -sfn -t build/types/meshdrop ../../../daemon ../../../db ../../../models
