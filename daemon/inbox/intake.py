@@ -249,9 +249,12 @@ class Intake:
             inner = PurePosixPath(name[len(expected.root) :])
             target = places.capture(job.id) / inner
             fsops.make_dir(target.parent)
+            most = min(sizes[name], limits.max_file_bytes)
             try:
-                hashes[str(inner)] = fsops.copy_file(claimed / name, target, limits.max_file_bytes).sha256
+                hashes[str(inner)] = fsops.copy_file(claimed / name, target, most).sha256
             except fsops.TooLarge as error:
+                if sizes[name] <= limits.max_file_bytes:  # as it was weighed; it has grown since
+                    raise fsops.ChangedWhileRead(error.errno, error.strerror, error.filename) from error
                 message = f"has {sizes[name] / 1e6:.0f} MB, more than the {limits.max_file_bytes / 1e6:.0f} allowed."
                 problem = Problem("too_big", name, message, "Use smaller images, or raise max_file_mb.")
                 raise CaptureError([problem]) from error

@@ -70,29 +70,33 @@ class Bundle:
         """
         fsops.fresh_dir(target)
         try:
-            self._require_room(target)
-            self._write(target, job, check_share)
+            self._write(target, job, check_share, self._weigh(target))
         except OSError:
             with contextlib.suppress(OSError):
                 fsops.remove_tree(target)
             raise
 
-    def _require_room(self, target: Path) -> None:
-        size = sum(len(text) for text in self.texts.values())
-        for source in self.copies.values():
+    def _weigh(self, target: Path) -> dict[str, int]:
+        """Bytes of each file that is there. Raises ``OSError`` (ENOSPC) when there is no room for all of them."""
+        sizes = {}
+        for name, source in self.copies.items():
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                size += walk.lstat(source).st_size
+                sizes[name] = walk.lstat(source).st_size
+        size = sum(sizes.values()) + sum(len(text) for text in self.texts.values())
         if (lack := lacks_room(target, size, len(self.copies) + len(self.texts))) is not None:
             raise OSError(errno.ENOSPC, f"to publish this, {lack}", str(target.parent))
+        return sizes
 
-    def _write(self, target: Path, job: Job, check_share: Callable[[], None]) -> None:
+    def _write(self, target: Path, job: Job, check_share: Callable[[], None], weighed: Mapping[str, int]) -> None:
         receipt: dict[str, dict[str, Any]] = {}
         for name, source in self.copies.items():
             fsops.make_dir_below(target, (target / name).parent)
+            is_own = self.received not in source.parents
+            # What a stranger lets grow after it was weighed would fill the disk.
+            most = _NO_LIMIT if is_own else weighed.get(name, 0)
             try:
-                copied = fsops.copy_file(source, target / name, _NO_LIMIT)
+                copied = fsops.copy_file(source, target / name, most)
             except OSError as error:
-                is_own = self.received not in source.parents
                 if is_own or is_passing(error) or (why := _why_closed(source, error)) is None:
                     raise
                 check_share()
@@ -294,7 +298,7 @@ def _why_closed(source: Path, error: OSError) -> str | None:
 
     A stranger may take its rights away, lock it, or put something else in its place at any time.
     """
-    if isinstance(error, fsops.ChangedWhileRead):
+    if isinstance(error, fsops.ChangedWhileRead | fsops.TooLarge):
         return "changed while it was copied"
     try:
         os.close(walk.reach(source, walk.FILE))

@@ -312,6 +312,31 @@ def test_a_folder_that_did_change_goes_back_into_the_inbox(
         assert len(list((here.places.inbox / "good").rglob("other.png"))) == 1
 
 
+def test_a_file_that_grows_while_its_neighbours_are_copied_is_not_copied(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """A capture is weighed as a whole before: a hundred files that each grow to what one may have would fill a disk."""
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+        here._go_on("good")
+        claimed = here.job()
+        assert claimed is not None
+        copies = here.places.capture(claimed.id)
+        largest = 0
+
+        def grow(operation: str, paths: tuple[Path, ...]) -> None:
+            nonlocal largest
+            if operation == "copy_file" and paths[0].name.endswith("_00.png"):
+                for other in here.places.claimed.rglob("*_01.png"):
+                    os.truncate(other, 15_000_000)
+            largest = max(largest, *(file.stat().st_size for file in copies.rglob("*.png")), 0)
+
+        here.fault = grow
+        assert here.advance.to_rest(claimed).state is State.ABANDONED
+        assert (here.places.inbox / "good/views/view_01.png").stat().st_size == 15_000_000
+        assert largest < 1_000_000
+
+
 def test_a_put_back_that_the_disk_refuses_is_done_later_and_counts_once(
     memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from meshdrop.daemon.base.clock import Clock
-from meshdrop.daemon.inbox.observe import look
+from meshdrop.daemon.inbox.observe import look, reading
 from meshdrop.daemon.inbox.scanner import Scanner, Watcher
 from meshdrop.daemon.inbox.settle import Snapshot, Window
 from meshdrop.models.files import walk
@@ -287,6 +287,28 @@ def test_a_file_that_is_replaced_after_its_checksums_matched_is_compared_again(
     states(scanner)
     hands.seconds = 2
     assert states(scanner) == {b"a": "arriving"}
+
+
+def test_no_more_of_a_file_is_compared_with_its_checksum_than_it_had_when_it_was_looked_at(
+    inbox: Path, ball: Path
+) -> None:
+    """One that somebody lets grow meanwhile could be read for ever; this one would match if it were read on."""
+    folder = shutil.copytree(ball, inbox / "a")
+    (folder / "note.bin").write_bytes(bytes(10))
+    listed = sums(ball) + f"{hashlib.sha256(bytes(1 << 20)).hexdigest()}  note.bin\n"
+    (folder / "SHA256SUMS").write_text(listed)
+    limits = CaptureLimits()
+    snapshot = look(folder, limits)
+    steps = reading(folder, snapshot, limits)
+    next(steps)
+    os.truncate(folder / "note.bin", 1 << 20)
+    contents = None
+    while contents is None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            contents = end.value
+    assert contents.contradicted == ("note.bin",)
 
 
 def test_a_marker_that_comes_last_spares_the_settle_window(

@@ -173,6 +173,34 @@ def test_a_file_that_somebody_has_locked_is_left_out(settings: Settings, came: C
     assert "note.txt" in (staged / "WHY.txt").read_text()
 
 
+@pytest.mark.parametrize("results", [True, False])
+@pytest.mark.parametrize("at_first", ["there", "away"])
+def test_a_file_that_grows_after_it_was_weighed_is_left_out_and_fills_no_disk(
+    settings: Settings, came: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, results: bool, at_first: str
+) -> None:
+    """Whoever dropped the folder may still have the file, or the folder around it, open."""
+    folder = came("a.txt", "z/late.bin")
+    late, copied, write_all = folder / "z/late.bin", list[int](), fsops._write_all
+
+    def begin(operation: str, *_: Path) -> None:
+        if operation == "remove_tree" and at_first == "away":
+            late.unlink(missing_ok=True)
+
+    def grow(*_: object) -> None:
+        late.touch()
+        os.truncate(late, 1 << 24)
+
+    monkeypatch.setattr(fsops, "observer", begin)
+    monkeypatch.setattr("meshdrop.daemon.outbox.bundle.lacks_room", grow)
+    monkeypatch.setattr(fsops, "_write_all", lambda to, chunk: (copied.append(len(chunk)), write_all(to, chunk)))
+    staged = published(settings, results=results)
+    assert sum(copied) < 1 << 20
+    assert set(contents(staged / "capture")) == {"a.txt"}
+    assert json.loads((staged / "receipt.json").read_text())["left_out"] == {
+        "capture/z/late.bin": "changed while it was copied"
+    }
+
+
 def test_nothing_is_left_out_because_the_share_is_away(settings: Settings, came: Callable[..., Path]) -> None:
     came("views/a.png")
     bundle = result_bundle(JOB, settings.places, settings)
