@@ -17,6 +17,7 @@ from meshdrop.daemon.base.places import Places
 from meshdrop.daemon.doctor.checks.finding import Finding
 from meshdrop.daemon.host.machine import Machine
 from meshdrop.daemon.workers import kernels
+from meshdrop.models.files import walk
 
 #: Nothing that a service is still busy with is so old.
 OLD_S = 86_400.0
@@ -29,14 +30,15 @@ TRIAL = ".doctor-"
 
 def found(places: Places, now: float) -> list[Path]:
     """Everything that may go: probes of killed starts, half-written pages, trials, kernels of other versions."""
+    probed = (places.inbox, places.outbox, places.failed, places.claimed, places.staging)
     candidates = [
-        *_children(places.inbox, ".probe-"),
-        *_children(places.outbox, ".probe-"),
-        *_children(places.failed, ".probe-"),
-        *_children(places.claimed, ".probe-"),
-        *_children(places.staging, ".probe-"),
-        *(path for path in _children(places.status, ".") if _PAGE.fullmatch(path.name)),
-        *(path for path in _children(places.state, ".") if _PAGE.fullmatch(path.name)),
+        *(path for folder in probed for path in _children(folder, ".probe-") if _is_empty_folder(path)),
+        *(
+            path
+            for folder in (places.status, places.state)
+            for path in _children(folder, ".")
+            if _PAGE.fullmatch(path.name) and walk.is_file(path)
+        ),
         *_children(places.spool, TRIAL),
         *_children(places.state, TRIAL),
         *(path for path in _children(places.cache, "numba-") if not kernels.ours(path.name)),
@@ -50,6 +52,14 @@ def _children(folder: Path, start: str) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith(start):
                 yield Path(entry.path)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    """Whether it may be one of ours: people at the share can call what is theirs the same."""
+    try:
+        return walk.is_folder(path) and not walk.names(path)
+    except OSError:
+        return False
 
 
 def _last_used(path: Path, now: float) -> float:

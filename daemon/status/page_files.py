@@ -177,7 +177,8 @@ class FolderPages:
         if not self._leftovers:
             return False
         file = self._leftovers.pop()
-        if _TEMPORARY.fullmatch(file) or self._read_own(file) is not None:
+        half_written = _TEMPORARY.fullmatch(file) and walk.is_file(self._folder / file)
+        if half_written or self._read_own(file) is not None:
             fsops.remove_tree(self._folder / file)
         return True
 

@@ -129,9 +129,10 @@ def aged(path: Path) -> Path:
 
 def test_leftovers_are_taken_away_and_nothing_else(root: Path, healthy: Machine) -> None:
     places = load(root).places
+    probe, theirs = places.inbox / ".probe-1", [places.inbox / ".probe-2", places.status / ".1123abcd.tmp"]
     going = [
         places.status / ".0123abcd.tmp",
-        places.inbox / ".probe-1",
+        probe,
         places.state / ".doctor-1",
         places.spool / ".doctor-2",
         places.cache / "numba-000000000000",
@@ -147,13 +148,15 @@ def test_leftovers_are_taken_away_and_nothing_else(root: Path, healthy: Machine)
         places.staging / ("1" * 32),
         places.state / "corrupt",
         places.kept / ("2" * 32),
+        *theirs,
     ]
     for path in (*going, *staying):
-        if path.suffix in (".tmp", ".json"):
+        if path.suffix in (".tmp", ".json") and path not in theirs:
             path.touch()
         else:
             path.mkdir()
-            (path / "inner").touch()
+            if path != probe:
+                (path / "inner").touch()  # ours are empty, whoever may write to a public folder has called his so
         aged(path)
     fresh = places.cache / "numba-111111111111"  # of another version, in use a minute ago
     fresh.mkdir()

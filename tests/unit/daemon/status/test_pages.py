@@ -386,6 +386,17 @@ def test_after_a_start_what_is_known_stays_and_what_is_not_goes(shelf: Shelf) ->
     assert (shelf.folder / "kept.json").stat().st_ino == kept.st_ino
 
 
+def test_a_folder_that_is_called_like_a_half_written_page_is_nobodys_to_remove(shelf: Shelf) -> None:
+    """It may hold a million files, and would keep the main thread for as long as it takes to delete them."""
+    (shelf.folder / ".0123abcd.tmp").mkdir()
+    (shelf.folder / ".0123abcd.tmp/theirs").touch()
+    (shelf.folder / ".1123abcd.tmp").symlink_to(".0123abcd.tmp")
+    shelf.set(b"chair", "here")
+    shelf.write()
+    assert sorted(os.listdir(shelf.folder)) == [".0123abcd.tmp", ".1123abcd.tmp", "chair.json"]
+    assert os.listdir(shelf.folder / ".0123abcd.tmp") == ["theirs"]
+
+
 @pytest.mark.parametrize("theirs", ['{"mine": 1}', "not json", '{"schema": "meshdrop.report/1"}', "[" * 100_000])
 def test_files_of_others_are_neither_replaced_nor_removed(shelf: Shelf, theirs: str) -> None:
     (shelf.folder / "chair.json").write_text(theirs)
