@@ -65,7 +65,7 @@ def list_inbox(inbox: Path, rigs: Mapping[str, bytes], known: Container[bytes]) 
         except FileNotFoundError:
             continue  # gone since the inbox was listed
         except OSError:
-            found.folders.add(name)  # looked at like a capture, it is reported as one that cannot be read
+            found.folders.add(name)  # the scanner reports it as one that cannot be read
     return found.listing()
 
 
@@ -78,15 +78,16 @@ def _sort(inbox: Path, folder: bytes, found: _Names, rigs: Mapping[str, bytes], 
     """Put the entries of the inbox, or of a rig's folder in it (with its slash), where they belong."""
     with walk.held(inbox / os.fsdecode(folder)) as held, os.scandir(held) as entries:
         for entry in entries:
-            name = folder + os.fsencode(entry.name)
-            if name in known and entry.is_dir(follow_symlinks=False):
+            name, text = folder + os.fsencode(entry.name), entry.name
+            may_be_rigs = not folder and rig_of(text) in rigs
+            if name in known and not may_be_rigs and entry.is_dir(follow_symlinks=False):
                 found.folders.add(name)
                 continue
-            text, hidden = entry.name, is_temporary(os.fsencode(entry.name))
+            hidden = is_temporary(os.fsencode(text))
             if entry.is_dir(follow_symlinks=False):
                 if hidden:
                     found.staged[entry.inode()] = name
-                elif not folder and rig_of(text) in rigs:
+                elif may_be_rigs:
                     found.rig_folders.append(name)
                 elif not is_litter(text):
                     found.folders.add(name)

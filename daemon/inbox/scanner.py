@@ -323,12 +323,23 @@ class Scanner:
         folder = self._inbox / os.fsdecode(name)
         entry = self._seen.get(name)
         try:
+            if b"/" not in name and rig_of(os.fsdecode(name)) in self._rigs:
+                self._await_rigs_folder(name, folder, entry, now)
+                return None
             if entry is not None and now < entry.look_at and not self._has_changed(folder, entry, name, now):
                 return None
             return self._look(name, folder, entry, now, renamed_in=renamed_in)
         except Exception as error:  # whatever is odd about one folder, the others are served
             self._cannot_read(name, folder, error, now)
             return None
+
+    def _await_rigs_folder(self, name: bytes, folder: Path, entry: _Seen | None, now: float) -> None:
+        """One that stands for a stored rig and could not be listed is no capture: listed anew as soon as it can be.
+        Raises ``OSError`` as long as it cannot."""
+        if entry is None or now >= entry.look_at:
+            walk.names(folder)
+            self._listed = ()
+            self.forget(name)
 
     def _has_changed(self, folder: Path, entry: _Seen, name: bytes, now: float) -> bool:
         """The cheap signs: they may cry wolf, and then the look finds nothing new."""

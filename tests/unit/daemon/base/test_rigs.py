@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +17,7 @@ from meshdrop.daemon.base.places import page_name, publishable
 from meshdrop.daemon.base.rigs import RigShelf, checked_name
 from meshdrop.daemon.inbox.scanner import Scanner
 from meshdrop.daemon.inbox.settle import Window
+from meshdrop.models.files import walk
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.probe.rig_making import make_profile
 from tests import formats
@@ -96,6 +99,29 @@ def test_a_rigs_folder_is_no_capture_and_what_lies_in_it_is(inbox: Inbox, bare: 
     assert inbox.states(47) == {"@rig1/chair": "ready", "@rig1/stool": "ready"}  # it was renamed when it was whole
     shutil.rmtree(inbox.path / "@rig1")
     assert inbox.states(48) == {}
+
+
+@pytest.mark.usefixtures("rig1")
+def test_a_rigs_folder_that_cannot_be_read_for_a_moment_is_still_no_capture(
+    inbox: Inbox, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rights were closed, or a link stood in its place; neither changes the time of the folder itself."""
+    shutil.copytree(bare, inbox.path / "@rig1/chair")
+    closed, held = True, walk.held
+
+    def refuse(path: Path, *flags: int) -> contextlib.AbstractContextManager[int]:
+        if closed and path.name == "@rig1":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return held(path, *flags)
+
+    monkeypatch.setattr(walk, "held", refuse)
+    assert inbox.states(0) == {"@rig1": "arriving"}
+    assert "cannot be read by the service" in inbox.sentence("@rig1")
+    assert inbox.states(70) == {"@rig1": "arriving"}
+    closed = False
+    inbox.states(110)
+    assert inbox.states(111) == {"@rig1/chair": "settling"}
+    assert inbox.states(150) == {"@rig1/chair": "ready"}
 
 
 def test_an_unknown_rigs_folder_is_refused_whole_until_the_rig_is_stored(inbox: Inbox, shot: Path, bare: Path) -> None:
