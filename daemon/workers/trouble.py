@@ -13,6 +13,7 @@ from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.errors import PASSING, ConfigurationError, LeftBehind, ShareUnavailable
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.base.places import Places, shown
+from meshdrop.daemon.base.rigs import RigShelf
 from meshdrop.daemon.base.share import Share, probe_rename
 from meshdrop.daemon.workers import kernels
 from meshdrop.daemon.workers.kernels import OpenToOthers
@@ -46,8 +47,8 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_sound(share: Share) -> bool:
-    """Whether the share is there, folders can be moved and files be written wherever the service works, and workers
-    can be started as far as no job has a part in that.
+    """Whether the share is there, the stored rigs can be read, folders can be moved and files be written wherever the
+    service works, and workers can be started as far as no job has a part in that.
     """
     try:
         with _alone:
@@ -68,6 +69,7 @@ def _try_everything(share: Share) -> None:
         (places.staging, places.failed),
     ):
         probe_rename(source, target)
+    RigShelf(places.rigs).texts()
     for folder in (places.staging, places.state / "work"):
         _probe_write(folder / ".probe")
 

@@ -337,6 +337,25 @@ def test_a_file_that_grows_while_its_neighbours_are_copied_is_not_copied(
         assert largest < 1_000_000
 
 
+def test_a_shelf_of_rigs_that_cannot_be_read_is_waited_for(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
+) -> None:
+    """Made by root with rights of its own, for example: the inbox is held for it, and so is what was taken before."""
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+        shelf = here.places.rigs
+
+        def between() -> None:
+            if here.job() is not None and len(here.troubles) < LASTS:
+                shelf.write_text("in the way")  # NotADirectoryError, also for root
+            elif shelf.exists():
+                shelf.unlink()
+
+        here.between = between
+        assert check_delivered(here, here.bring(), ball) is None
+        assert len(here.troubles) == LASTS
+
+
 def test_a_put_back_that_the_disk_refuses_is_done_later_and_counts_once(
     memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
 ) -> None:
