@@ -25,7 +25,7 @@ from meshdrop.models.files.png import SIGNATURE, tail_is_complete
 
 #: Directory levels that a glance goes down.
 _LEVELS = 4
-#: Entries that a glance asks for; more than a folder that could be taken has.
+#: Entries that a glance asks for, and folders that a look does; more than a folder that could be taken has.
 _GLANCED = 20_000
 _IEND_TYPE = b"IEND"
 #: Smaller files are read through again at every look. Of larger ones what was found is remembered once their times are
@@ -103,7 +103,7 @@ def look(
                 (unfinished if lacks else doubtful).append(name)
             if has_writer(descriptor):
                 writing.append(name)
-    inner = list(_inner_folders(folder))
+    inner = list(islice(_inner_folders(folder), _GLANCED))
     locks = tuple(path for path, _ in inner if is_blocker(path + "/"))
     return replace(
         snapshot,

@@ -383,6 +383,20 @@ def test_a_folder_full_of_what_is_passed_over_is_refused_and_not_walked_to_its_e
     assert [problem.code for problem in odd_entries(facts)] == ["too_many"]
 
 
+def test_a_capture_with_folders_without_end_beside_it_is_looked_through_no_further_than_it_can_be_taken(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look at it, in the thread that looks at everybody's, costs the same however many there are."""
+    for number in range(1_200):
+        (filled / f"n{number % 20}/{number}").mkdir(parents=True)
+    monkeypatch.setattr(looking, "_GLANCED", 50)
+    small = CaptureLimits(max_entries=20)
+    few = steps(lambda: look(filled, small))
+    for number in range(1_200, 6_000):
+        (filled / f"n{number % 20}/{number}").mkdir()
+    assert steps(lambda: look(filled, small)) < 1.5 * few
+
+
 def test_litter_takes_no_files_place(tmp_path: Path) -> None:
     limits = CaptureLimits(max_entries=20)
     for number in range(900):
