@@ -138,7 +138,11 @@ def held(path: Path, flags: int = FOLDER) -> Iterator[int]:
 def lstat(path: Path) -> os.stat_result:
     """``os.lstat``: of a link at the end it tells about the link itself; none before it is passed through."""
     with parent_of(path) as (parent, name):
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        try:
+            return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except OSError as error:
+            error.filename = str(path)  # the last part alone would tell nobody where to look
+            raise
 
 
 def kind(path: Path) -> int:

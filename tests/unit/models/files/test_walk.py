@@ -48,6 +48,13 @@ def top(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_an_error_names_the_whole_path(top: Path) -> None:
+    """People read it on the status page: the last part alone would tell nobody where to look."""
+    with pytest.raises(FileNotFoundError) as missing:
+        walk.lstat(top / "a/nothing")
+    assert missing.value.filename == str(top / "a/nothing")
+
+
 @pytest.mark.parametrize("path", ["link", "link/b", "link/file", "a/link to file", "loop", "loop/x"])
 @pytest.mark.parametrize("flags", [walk.FOLDER, walk.FILE, walk.PLACE, os.O_WRONLY | os.O_CREAT])
 def test_a_link_in_any_part_of_a_path_is_refused(top: Path, path: str, flags: int) -> None:
