@@ -54,6 +54,8 @@ class Bundle:
     received: Path | None = None
     #: Whether files of that folder are left out that people may want: what came stays with the service for a while.
     keep_original: bool = False
+    #: Whether that folder is too large to copy, and is moved into this one once it is published.
+    original_follows: bool = False
     #: The texts that tell what was left out, made again when everything else is there.
     told_last: Callable[[Mapping[str, str]], Mapping[str, bytes]] = lambda _: {}
 
@@ -166,6 +168,7 @@ def failure_bundle(
     else:
         _add_results(bundle, attempt)
     if is_movable(job, places, settings):
+        bundle.original_follows = True
         bundle.left_out["capture"] = (
             "too large to copy: it follows as capture/ right after this folder, as it came; "
             "receipt.json does not list its files"

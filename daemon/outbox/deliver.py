@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.crash import crashpoint
@@ -166,6 +167,7 @@ class Delivery:
             "dest": publishable(job.name).hex(),
             "facts": dict(facts),
             "keep_original": bundle.keep_original,
+            "original_follows": bundle.original_follows,
         }
         fsops.write_file(work / MARKER, json.dumps(marker).encode(), 0o600)
         crashpoint("D2a")
@@ -204,12 +206,15 @@ class Delivery:
 
     def _put_away(self, job: Job, claimed: Path) -> None:
         places, published = self.share.places, self._shelf(job) / os.fsdecode(job.dest or b"_")
-        # Of such a one nothing was copied: where what was published of it is gone, this is all there is.
-        movable = job.state is State.FAILED and is_movable(job, places, self.settings)
-        if movable and self.share.holds(published) and walk.is_folder(published):
+        marked = self._marked(job)
+        # As WHY.txt says, whatever has become of the folder since. Of such a one nothing was copied: where what was
+        # published of it is gone, this is all there is.
+        follows = marked["original_follows"] if "original_follows" in marked else is_movable(job, places, self.settings)
+        follows = follows and job.state is State.FAILED
+        if follows and self.share.holds(published) and walk.is_folder(published):
             fsops.rename_new(claimed, published / "capture")
             fsops.sync_dir(published)
-        elif movable or self.settings.retain_days > 0 or self._must_keep(job):
+        elif follows or self.settings.retain_days > 0 or marked.get("keep_original"):
             self._keep(claimed)
         else:
             fsops.remove_tree(claimed)
@@ -222,12 +227,14 @@ class Delivery:
             os.utime(name, dir_fd=parent, follow_symlinks=False)  # without times this needs no ownership
         fsops.sync_dir(kept.parent)
 
-    def _must_keep(self, job: Job) -> bool:
-        """Whether something of the original is not in what was published."""
+    def _marked(self, job: Job) -> Mapping[str, Any]:
+        """What the marker says of the folder that was published; nothing when it is lost. ``keep_original``: something
+        of the original is not in there."""
         try:
-            return bool(json.loads((self.share.places.work(job.id) / MARKER).read_bytes()).get("keep_original"))
+            told: dict[str, Any] = json.loads((self.share.places.work(job.id) / MARKER).read_bytes())
         except FileNotFoundError:
-            return False
+            return {}
+        return told
 
 
 def _require_own_name(target: Path) -> None:

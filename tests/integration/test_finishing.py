@@ -533,3 +533,33 @@ def test_a_large_refused_folder_is_kept_when_what_was_published_of_it_is_gone(
         assert ended is not None
         assert ended.state is State.FAILED_CLEAN
         assert contents(here.places.kept / job.id) == came
+
+
+@pytest.mark.parametrize("large_first", [False, True])
+def test_whether_a_refused_folder_follows_its_why_is_decided_once(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path, large_first: bool
+) -> None:
+    """Whoever dropped it may still have one of its files open, and make it large or small again at any time."""
+    with bench(memory / "here", monkeypatch) as here:
+        here.drop(ball)
+        (here.places.inbox / "good/capture.json").write_text('{"nonsense": 1}')
+        (here.places.inbox / "good/note.bin").touch()
+        sizes = [1 << 40, 0] if large_first else [0, 1 << 40]
+        os.truncate(here.places.inbox / "good/note.bin", sizes[0])
+
+        def change(operation: str, paths: tuple[Path, ...]) -> None:
+            if operation == "rename" and paths[1] == here.places.failed / "good":
+                for note in here.places.claimed.glob("*/note.bin"):
+                    os.truncate(note, sizes[1])
+
+        here.fault = change
+        job = here.bring()
+        assert job is not None
+        assert job.state is State.FAILED_CLEAN
+        assert here.troubles == []
+        assert os.listdir(here.places.claimed) == []
+        capture = here.places.failed / "good/capture"
+        assert sorted(os.listdir(capture)) == sorted([*os.listdir(ball), "capture.json", "note.bin"])
+        follows = "it follows" in (here.places.failed / "good/WHY.txt").read_text()
+        assert follows is large_first
+        assert os.listdir(here.places.kept) == ([] if follows else [job.id])
