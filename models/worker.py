@@ -36,6 +36,7 @@ from typing import Any
 
 from meshdrop.models.contract import former_names
 from meshdrop.models.contract.base import ModelResult, ModelUnavailable, NoResult
+from meshdrop.models.contract.failures import RUN_FAILURES, RunClass
 from meshdrop.models.contract.options import WrongSettings
 from meshdrop.models.contract.registry import load_class, places_of
 from meshdrop.models.contract.weights import WEIGHTS_KEY
@@ -326,27 +327,31 @@ def be_modest(memory_mib: int | None) -> None:
         return
 
 
-def classify(error: BaseException) -> tuple[str, str, str]:
-    """(class of the retry table, message, fix) of an exception that ended a task."""
+def classify(error: BaseException) -> tuple[RunClass, str, str]:
+    """Class, message and cure of an exception that ended a task; the cure is the table's where there is no better."""
+    kind, message, fix = _told(error)
+    return kind, message, fix or (RUN_FAILURES[kind].fix if kind in RUN_FAILURES else "see `meshdrop doctor`")
+
+
+def _told(error: BaseException) -> tuple[RunClass, str, str]:
     if isinstance(error, CaptureError):
-        first = error.problems[0]
-        return "bad_input", str(first), first.fix
+        return RunClass.BAD_INPUT, str(error.problems[0]), error.problems[0].fix
     if isinstance(error, WrongSettings):
-        return "settings", str(error), "correct `model_settings`; `meshdrop config validate` checks them"
+        return RunClass.SETTINGS, str(error), ""
     if isinstance(error, ModelUnavailable):
-        return "unavailable", error.reason, error.fix
+        return RunClass.UNAVAILABLE, error.reason, error.fix
     if isinstance(error, NotConfined):
-        return "unavailable", str(error), 'see `meshdrop doctor`, or set worker_confinement = "best"'
+        return RunClass.UNAVAILABLE, str(error), 'see `meshdrop doctor`, or set worker_confinement = "best"'
     if isinstance(error, NoResult):
-        return "no_result", str(error), error.fix or "set another `seed` for the model, or take it out of `models`"
+        return RunClass.NO_RESULT, str(error), error.fix or ""
     if isinstance(error, MemoryError):
-        return "host_memory", "the machine ran out of memory", "add memory or lower the model's resolution"
+        return RunClass.HOST_MEMORY, RUN_FAILURES[RunClass.HOST_MEMORY].says, ""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-        return "disk", f"the disk is full or failing: {error}", "make room on the disk of state_dir"
+        return RunClass.DISK, f"{RUN_FAILURES[RunClass.DISK].says}: {error}", ""
     if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's own class, named without importing torch
-        return "gpu_memory", str(error), "free the GPU or choose a smaller preset"
-    message, fix = f"{type(error).__name__}: {error}", "see the end of the log"
-    return "error" if _may_pass(error) else "defect", message, fix
+        return RunClass.GPU_MEMORY, str(error), ""
+    kind = RunClass.ERROR if _may_pass(error) else RunClass.DEFECT
+    return kind, f"{type(error).__name__}: {error}", ""
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -32,9 +32,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meshdrop.daemon.base.errors import RUN_FAILURES
 from meshdrop.daemon.workers import process
 from meshdrop.daemon.workers.process import Ended, Home, TimeLimits
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.worker import classify, write_answer
 

@@ -15,12 +15,14 @@ from typing import Any
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.crash import crashpoint
-from meshdrop.daemon.base.errors import FAILURES, MAX_INGEST_TRIES, Stopping
+from meshdrop.daemon.base.errors import Stopping
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.base.places import shown
 from meshdrop.daemon.base.rigs import RigShelf
 from meshdrop.daemon.base.settings import Settings, days_kept
 from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.base.tries import MAX_INGEST_TRIES
 from meshdrop.daemon.inbox.observe import look, read_contents
 from meshdrop.daemon.inbox.scanner import Candidate
 from meshdrop.daemon.inbox.settle import Snapshot, Window, judge

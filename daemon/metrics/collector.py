@@ -25,7 +25,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session, sessionmaker
 
-from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.host.gpu_memory import GpuMemory, gpu_memory
 from meshdrop.daemon.notify.targets import WEBHOOK
 from meshdrop.daemon.reporting.trend import probe_score, rig_of
@@ -34,6 +34,7 @@ from meshdrop.db import history, messages
 from meshdrop.db.history import Durations
 from meshdrop.db.records import count_by_state
 from meshdrop.db.states import State
+from meshdrop.models.contract.failures import RUN_FAILURES
 
 OTHER = "other"
 _LIMITS_S = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)

@@ -12,7 +12,8 @@ from typing import Any
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.clock import Clock
-from meshdrop.daemon.base.errors import FAILURES, Stopping
+from meshdrop.daemon.base.errors import Stopping
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.places import shown
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.base.share import Share

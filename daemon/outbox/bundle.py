@@ -15,7 +15,7 @@ from typing import Any
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.crash import crashpoint
-from meshdrop.daemon.base.errors import FAILURES
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.places import Places, shown
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.outbox.beside import CLOSED, lies_beside

@@ -6,18 +6,17 @@ import contextlib
 from dataclasses import dataclass, field
 
 from meshdrop.daemon.base.crash import crashpoint
-from meshdrop.daemon.base.errors import (
+from meshdrop.daemon.base.errors import JobTrouble, Stopping
+from meshdrop.daemon.base.failures import FAILURES
+from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.base.tries import (
     BACK_OFF_S,
     DISK_BACK_OFF_S,
-    FAILURES,
     MAX_ATTEMPTS,
     MAX_FINISH_TRIES,
     MAX_REFUNDS,
     MAX_TROUBLES,
-    JobTrouble,
-    Stopping,
 )
-from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.inbox.intake import Intake
 from meshdrop.daemon.outbox.assess import Assessment, Assessor
 from meshdrop.daemon.outbox.deliver import Delivery

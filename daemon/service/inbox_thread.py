@@ -12,7 +12,8 @@ from typing import Protocol
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.clock import Clock
-from meshdrop.daemon.base.errors import FAILURES, ShareUnavailable
+from meshdrop.daemon.base.errors import ShareUnavailable
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.base.places import shown
 from meshdrop.daemon.base.repeats import Repeats

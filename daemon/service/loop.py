@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.crash import crashpoint
-from meshdrop.daemon.base.errors import DISK_BACK_OFF_S, FAILURES, MAX_TROUBLES, JobTrouble
+from meshdrop.daemon.base.errors import JobTrouble
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.base.places import Places, shown
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.base.share import Share
+from meshdrop.daemon.base.tries import DISK_BACK_OFF_S, MAX_TROUBLES
 from meshdrop.daemon.inbox.intake import digest_of_folder
 from meshdrop.daemon.workers.executor import Attempt, Executor, Report
 from meshdrop.daemon.workers.runner import MANIFEST, carry_over, write_recipe

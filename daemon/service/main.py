@@ -20,7 +20,8 @@ from typing import TypeVar
 from meshdrop.daemon.base.clock import Clock
 from meshdrop.daemon.base.control import Command, ControlSocket
 from meshdrop.daemon.base.crash import crashpoint
-from meshdrop.daemon.base.errors import FAILURES, JobTrouble, MeshdropError, ShareUnavailable, Stopping
+from meshdrop.daemon.base.errors import JobTrouble, MeshdropError, ShareUnavailable, Stopping
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.handover import Handover
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.base.pause import Pause

@@ -30,11 +30,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from meshdrop.daemon.base.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.places import shown
+from meshdrop.daemon.base.tries import MAX_ATTEMPTS
 from meshdrop.daemon.inbox.settle import Judgement
 from meshdrop.db.records import InLine, Job
 from meshdrop.db.states import State
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.files.problem import printable
 
 SCHEMA = "meshdrop.folder/1"

@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meshdrop.daemon.base.errors import RUN_FAILURES
 from meshdrop.daemon.workers import kernels
 from meshdrop.daemon.workers.strays import Network, kill_marked
 from meshdrop.daemon.workers.worker_memory import allowed_mib, watch
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.contract.weights import WEIGHTS_KEY
 from meshdrop.models.files import walk
 from meshdrop.models.files.limits import CaptureLimits

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meshdrop.daemon.base.errors import MAX_ATTEMPTS, RUN_FAILURES
+from meshdrop.daemon.base.tries import MAX_ATTEMPTS
 from meshdrop.db.records import Job, ModelRun
+from meshdrop.models.contract.failures import RUN_FAILURES
 
 Outcomes = Mapping[str, Mapping[str, Any]]
 

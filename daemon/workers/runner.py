@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from meshdrop.daemon.base import fsops
-from meshdrop.daemon.base.errors import RUN_FAILURES
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.workers.executor import Attempt, Report
 from meshdrop.daemon.workers.process import RUN_KEY, Ended, Home, TimeLimits, WorkerProcess, read_answer, worker_request
 from meshdrop.daemon.workers.strays import kill_marked
 from meshdrop.daemon.workers.warming import Warming
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.files.limits import CaptureLimits
 
 log = get_logger()

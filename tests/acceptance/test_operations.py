@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES, ExitCode
+from meshdrop.daemon.base.errors import ExitCode
+from meshdrop.daemon.base.failures import FAILURES
+from meshdrop.models.contract.failures import RUN_FAILURES
 from tests.rig import Rig, assert_whole, contents, stop, wait_for
 from tests.unit.test_docs import blocks, section, table
 

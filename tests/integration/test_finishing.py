@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from meshdrop.daemon.base.errors import MAX_TROUBLES, JobTrouble
+from meshdrop.daemon.base.errors import JobTrouble
 from meshdrop.daemon.base.places import publishable
+from meshdrop.daemon.base.tries import MAX_TROUBLES
 from meshdrop.daemon.inbox import intake
 from meshdrop.daemon.outbox import assess, gltf_validation
 from meshdrop.daemon.workers import runner, warming

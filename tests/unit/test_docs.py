@@ -15,9 +15,11 @@ import typer
 from PIL import Image
 
 from meshdrop.daemon.base.clock import Clock
-from meshdrop.daemon.base.errors import BACK_OFF_S, FAILURES, MAX_ATTEMPTS, RUN_FAILURES, ExitCode
+from meshdrop.daemon.base.errors import ExitCode
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.places import SENTINEL, Places
 from meshdrop.daemon.base.settings import Settings, load
+from meshdrop.daemon.base.tries import BACK_OFF_S, MAX_ATTEMPTS
 from meshdrop.daemon.cli.main import app
 from meshdrop.daemon.outbox.bundle import failure_bundle, result_bundle
 from meshdrop.daemon.reporting.grades import GRADES
@@ -25,6 +27,7 @@ from meshdrop.db.engine import Database
 from meshdrop.db.jobs import Jobs
 from meshdrop.db.records import Job
 from meshdrop.db.states import State
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.contract.registry import BUILT_IN
 from meshdrop.models.files.names import RECEIPT
 from meshdrop.models.fusion.settings import FusionSettings

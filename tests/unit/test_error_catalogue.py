@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.outbox.bundle import why_text
 from meshdrop.daemon.status.pages import ended_page
 from meshdrop.db.records import Job, ModelRun
 from meshdrop.db.states import State
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.files.problem import Problem
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from meshdrop.daemon.base.errors import FAILURES, RUN_FAILURES
+from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.places import Places, shown
 from meshdrop.daemon.base.record import BACKUP_EVERY_S, last_restored, newest_sound
 from meshdrop.daemon.base.users import user_name
@@ -22,6 +22,7 @@ from meshdrop.db import copies
 from meshdrop.db.schema import HEAD, REVISIONS
 from meshdrop.db.soundness import trouble_of
 from meshdrop.db.states import State
+from meshdrop.models.contract.failures import RUN_FAILURES
 
 #: How long the doctor tells that the record was put back, and that a capture stopped the service.
 _TOLD_S = 7 * 86_400.0

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from meshdrop.daemon.base.errors import RUN_FAILURES
 from meshdrop.models.contract.base import ModelUnavailable, NoResult
+from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.contract.options import WrongSettings
 from meshdrop.models.files.problem import CaptureError, Problem
 from meshdrop.models.worker import classify

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from meshdrop.daemon.base.errors import FAILURES, MAX_ATTEMPTS, RUN_FAILURES
+from meshdrop.daemon.base.failures import FAILURES
+from meshdrop.daemon.base.tries import MAX_ATTEMPTS
 from meshdrop.daemon.outbox.bundle import why_text
 from meshdrop.db.records import Job, ModelRun
 from meshdrop.db.states import State
+from meshdrop.models.contract.failures import RUN_FAILURES
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))

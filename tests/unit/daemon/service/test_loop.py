@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from meshdrop.daemon.base.errors import MAX_TROUBLES, JobTrouble
+from meshdrop.daemon.base.errors import JobTrouble
 from meshdrop.daemon.base.settings import Settings, load
 from meshdrop.daemon.base.share import create_root, open_share
+from meshdrop.daemon.base.tries import MAX_TROUBLES
 from meshdrop.daemon.inbox.intake import digest_of_folder
 from meshdrop.daemon.service.loop import Loop
 from meshdrop.daemon.workers.executor import Attempt, Report
