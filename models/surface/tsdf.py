@@ -267,22 +267,8 @@ def _combine(best, bound, weight, asked, t, voxel):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _fuse(
-    field,
-    P,
-    voxel,
-    open_border,
-    sizes,
-    pixel_at,
-    pixels,
-    tile_at,
-    tiles,  # type: ignore[no-untyped-def]
-    every,
-    coarse,
-    fine,
-    bound,
-    weight,
-    best,
+def _fuse(  # type: ignore[no-untyped-def]
+    field, P, voxel, open_border, sizes, pixel_at, pixels, tile_at, tiles, every, coarse, fine, bound, weight, best
 ):
     """Fill ``field`` block by block, coarse blocks first; returns how many small ones had to be computed.
 
