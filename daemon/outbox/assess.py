@@ -20,8 +20,8 @@ from meshdrop.daemon.base.share import Share
 from meshdrop.daemon.outbox import gltf_validation
 from meshdrop.daemon.reporting.grades import Verdict, grade, least
 from meshdrop.daemon.reporting.trend import MOST, rig_of, trend
+from meshdrop.daemon.workers.attempts import RESULT, ModelOutcome, Outcomes
 from meshdrop.daemon.workers.process import TimeLimits, WorkerProcess, home_of, read_answer, run_to_end, worker_request
-from meshdrop.daemon.workers.runner import RESULT
 from meshdrop.db.jobs import Jobs
 from meshdrop.db.records import Job, ModelRun
 from meshdrop.models.measure.provenance import software_versions
@@ -50,13 +50,13 @@ class Assessor:
     clock: Clock
     stopping: Callable[[], bool]
 
-    def assess(self, job: Job, outcomes: Mapping[str, Mapping[str, Any]]) -> Assessment:
+    def assess(self, job: Job, outcomes: Outcomes) -> Assessment:
         """Measure every finished model, write report.json and report.html into the attempt, and judge.
 
         Raises ``Stopping`` when the daemon ends meanwhile; the attempt is then begun again at the next start.
         """
         attempt = self.share.places.attempt(job.id, job.attempt)
-        finished = [name for name, outcome in outcomes.items() if outcome["state"] == "ok"]
+        finished = [name for name, outcome in outcomes.items() if outcome.state == "ok"]
         began = self.clock.now()
         measured = self._measure(job, attempt, finished) if finished else {"models": {}, "pictures": []}
         validated = self._validate(job, attempt, finished)
@@ -106,10 +106,10 @@ class Assessor:
         return gltf_validation.validate(job.id, folders, attempt / "measure", self.settings, self.stopping)
 
     def _model_facts(
-        self, attempt: Path, name: str, outcome: Mapping[str, Any], measured: Mapping[str, Any]
+        self, attempt: Path, name: str, outcome: ModelOutcome, measured: Mapping[str, Any]
     ) -> dict[str, Any]:
-        facts = dict(outcome)
-        if outcome["state"] != "ok":
+        facts = outcome.to_json()
+        if outcome.state != "ok":
             return facts
         if (answer := read_answer(attempt / name / RESULT)) is None:
             raise ValueError(f"{name}/{RESULT} is no longer what the model answered")

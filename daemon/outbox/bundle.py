@@ -20,8 +20,8 @@ from meshdrop.daemon.base.places import Places, shown
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.outbox.beside import CLOSED, lies_beside
 from meshdrop.daemon.outbox.receipts import SCHEMA, earlier_results
+from meshdrop.daemon.workers.attempts import files_of
 from meshdrop.daemon.workers.process import read_answer
-from meshdrop.daemon.workers.runner import files_of
 from meshdrop.daemon.workers.trouble import is_passing, told
 from meshdrop.db.records import Job, ModelRun
 from meshdrop.models.capture.rig_profile import FILE as RIG_FILE

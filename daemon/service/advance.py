@@ -20,8 +20,8 @@ from meshdrop.daemon.base.tries import (
 from meshdrop.daemon.inbox.intake import Intake
 from meshdrop.daemon.outbox.assess import Assessment, Assessor
 from meshdrop.daemon.outbox.deliver import Delivery
-from meshdrop.daemon.workers.retry import Outcomes, was_stopped, worth_another
-from meshdrop.daemon.workers.runner import read_manifest
+from meshdrop.daemon.workers.attempts import Outcomes, read_manifest
+from meshdrop.daemon.workers.retry import was_stopped, worth_another
 from meshdrop.daemon.workers.trouble import Troubles, is_the_machines
 from meshdrop.db.engine import DatabaseDamaged
 from meshdrop.db.jobs import Jobs
@@ -156,7 +156,7 @@ class Advance:
             return self.jobs.reject(job.id, "cancelled", FAILURES["cancelled"].says)
         if was_stopped(outcomes):
             return self.give_back(job)
-        if any(outcome["error_class"] == "disk" for outcome in outcomes.values()):
+        if any(outcome.error_class == "disk" for outcome in outcomes.values()):
             return self.jobs.requeue(job.id, "the disk was full or failing", delay_s=DISK_BACK_OFF_S, refund=True)
         if worth_another(job, outcomes, self.jobs.runs(job.id)):
             delay = BACK_OFF_S[min(job.attempt, len(BACK_OFF_S)) - 1]
@@ -171,12 +171,12 @@ class Advance:
                 ModelRun(
                     model=name,
                     attempt=job.attempt,
-                    state=outcome["state"],
-                    started_at=outcome.get("started_at"),
-                    seconds=outcome.get("seconds"),
-                    error_class=outcome["error_class"],
-                    reason=outcome["reason"] or None,
-                    fix=outcome["fix"] or None,
+                    state=outcome.state,
+                    started_at=outcome.started_at,
+                    seconds=outcome.seconds,
+                    error_class=outcome.error_class,
+                    reason=outcome.reason or None,
+                    fix=outcome.fix or None,
                 ),
             )
 

@@ -15,8 +15,8 @@ from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.base.share import Share
 from meshdrop.daemon.base.tries import DISK_BACK_OFF_S, MAX_TROUBLES
 from meshdrop.daemon.inbox.intake import digest_of_folder
+from meshdrop.daemon.workers.attempts import MANIFEST, Recipe, carry_over
 from meshdrop.daemon.workers.executor import Attempt, Executor, Report
-from meshdrop.daemon.workers.runner import MANIFEST, carry_over, write_recipe
 from meshdrop.daemon.workers.trouble import Troubles, held_up, is_the_machines
 from meshdrop.db.clocks import boot_id
 from meshdrop.db.engine import DatabaseDamaged
@@ -154,7 +154,7 @@ class Loop:
             src=str(self.places.capture(job.id)),
             dir=str(folder),
             digest=job.digest,
-            recipe=write_recipe(models, self.settings.custom_models, self.settings.extra_formats),
+            recipe=Recipe.of(models, self.settings.custom_models, self.settings.extra_formats).to_text(),
         )
         log.info("started", job=job.short_id, capture=shown(job.name), attempt=job.attempt)
         try:

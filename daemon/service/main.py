@@ -52,10 +52,11 @@ from meshdrop.daemon.status.holds import Holds
 from meshdrop.daemon.status.overview import StatusPages
 from meshdrop.daemon.status.pages import FINISHED_KEPT, Working
 from meshdrop.daemon.workers import kernels
+from meshdrop.daemon.workers.attempts import read_manifest
 from meshdrop.daemon.workers.executor import Report
 from meshdrop.daemon.workers.process import home_of
 from meshdrop.daemon.workers.retry import was_stopped
-from meshdrop.daemon.workers.runner import LocalExecutor, RunRules, read_manifest
+from meshdrop.daemon.workers.runner import LocalExecutor, RunRules
 from meshdrop.daemon.workers.trouble import held_up, left_behind
 from meshdrop.db.engine import Database, DatabaseDamaged
 from meshdrop.db.jobs import Jobs

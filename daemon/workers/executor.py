@@ -5,14 +5,15 @@ Retries, priorities and exactly-once delivery are the daemon's own; an executor 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+from meshdrop.daemon.workers.attempts import Outcomes
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at one job. Equal ``recipe`` texts mean: the same models with the same settings.
+    """One attempt at one job. ``recipe`` is the text of a ``Recipe``.
 
     ``key`` is "<job id>.<attempt number>". ``src`` is the read-only capture, ``digest`` the SHA-256 of its content,
     ``dir`` the only place that the attempt may write to.
@@ -27,7 +28,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of an attempt. ``progress`` in 0..1; ``manifest`` holds each model's outcome once it is done.
+    """What is known of an attempt. ``progress`` in 0..1; ``outcomes`` are those of its models once it is done.
 
     ``trouble`` is what its next step was refused with; that step is done again at each poll.
     """
@@ -36,7 +37,7 @@ class Report:
     state: Literal["running", "done", "failed"]
     progress: float
     note: str
-    manifest: Mapping[str, Any] | None = None
+    outcomes: Outcomes | None = None
     trouble: Exception | None = None
 
 

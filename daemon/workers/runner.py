@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.log import get_logger
+from meshdrop.daemon.workers.attempts import (
+    RESULT,
+    ModelOutcome,
+    Recipe,
+    State,
+    Step,
+    files_of,
+    finished_before,
+    write_manifest,
+)
 from meshdrop.daemon.workers.executor import Attempt, Report
-from meshdrop.daemon.workers.process import RUN_KEY, Ended, Home, TimeLimits, WorkerProcess, read_answer, worker_request
+from meshdrop.daemon.workers.process import RUN_KEY, Ended, Home, TimeLimits, WorkerProcess, worker_request
 from meshdrop.daemon.workers.strays import kill_marked
 from meshdrop.daemon.workers.warming import Warming
-from meshdrop.models.contract.failures import RUN_FAILURES
+from meshdrop.models.contract.failures import RUN_FAILURES, RunClass
 from meshdrop.models.files.limits import CaptureLimits
 
 log = get_logger()
 
-RESULT = "result.json"
-MANIFEST = "attempt.json"
+_STATES: dict[str | None, State] = {None: "ok", RunClass.UNAVAILABLE: "skipped"}
 
 
 @dataclass(frozen=True)
@@ -35,15 +41,6 @@ class RunRules:
     grace_s: float
     limits: CaptureLimits
     home: Home
-
-
-def write_recipe(
-    models: Sequence[tuple[str, Mapping[str, Any]]], custom_models: Mapping[str, str], extra_formats: Sequence[str] = ()
-) -> str:
-    """The recipe text of an attempt: canonical JSON, so that equal recipes are equal texts."""
-    steps = [{"model": name, "settings": dict(settings)} for name, settings in models]
-    recipe = {"steps": steps, "custom_models": dict(custom_models), "extra_formats": list(extra_formats)}
-    return json.dumps(recipe, sort_keys=True)
 
 
 class LocalExecutor:
@@ -103,11 +100,8 @@ class _Run:
     def __init__(self, attempt: Attempt, rules: RunRules, warming: Warming) -> None:
         self.attempt = attempt
         self._rules = rules
-        recipe = json.loads(attempt.recipe)
-        self._steps: list[dict[str, Any]] = recipe["steps"]
-        self._custom: dict[str, str] = recipe["custom_models"]
-        self._extra_formats: list[str] = recipe["extra_formats"]
-        self._outcomes: dict[str, dict[str, Any]] = {}
+        self._recipe = Recipe.from_text(attempt.recipe)
+        self._outcomes: dict[str, ModelOutcome] = {}
         self._process: WorkerProcess | None = None
         self._warming = warming
         self._warms = False
@@ -129,15 +123,10 @@ class _Run:
                 self._conclude(ended)
         while (step := self._next()) is not None:
             if self._cancelled:
-                self._outcomes[step["model"]] = {
-                    "state": "failed",
-                    "error_class": "cancelled",
-                    "reason": "the job was cancelled",
-                    "fix": "",
-                }
-            elif (kept := _finished_before(Path(self.attempt.dir) / step["model"])) is not None:
-                fsops.sync_tree(Path(self.attempt.dir) / step["model"])  # it may be here because that failed
-                self._outcomes[step["model"]] = kept
+                self._outcomes[step.model] = ModelOutcome("failed", RunClass.CANCELLED, "the job was cancelled")
+            elif (kept := finished_before(Path(self.attempt.dir) / step.model)) is not None:
+                fsops.sync_tree(Path(self.attempt.dir) / step.model)  # it may be here because that failed
+                self._outcomes[step.model] = kept
             elif self._warming.is_due() and (warming := self._warming.start(self.attempt.key)) is not None:
                 self._warms, self._process = True, warming
                 return self._running(self._process)
@@ -158,11 +147,11 @@ class _Run:
             with contextlib.suppress(OSError):
                 kill_marked(RUN_KEY, self._process.key)
 
-    def _next(self) -> dict[str, Any] | None:
-        return next((step for step in self._steps if step["model"] not in self._outcomes), None)
+    def _next(self) -> Step | None:
+        return next((step for step in self._recipe.steps if step.model not in self._outcomes), None)
 
-    def _spawn(self, step: dict[str, Any]) -> WorkerProcess:
-        model, folder = step["model"], Path(self.attempt.dir) / step["model"]
+    def _spawn(self, step: Step) -> WorkerProcess:
+        model, folder = step.model, Path(self.attempt.dir) / step.model
         fsops.fresh_dir(folder)
         self._began = time.time()
         request = worker_request(
@@ -171,11 +160,11 @@ class _Run:
             folder / RESULT,
             self._rules.limits,
             model=model,
-            settings=step["settings"],
-            custom_models=self._custom,
+            settings=step.settings,
+            custom_models=self._recipe.custom_models,
             output=folder,
             digest=self.attempt.digest,
-            extra_formats=self._extra_formats,
+            extra_formats=self._recipe.extra_formats,
         )
         limits = TimeLimits(self._rules.run_s(model), self._rules.stall_s, self._rules.grace_s)
         process = WorkerProcess(f"{self.attempt.key}.{model}", request, folder, self._rules.home, limits)
@@ -187,26 +176,28 @@ class _Run:
         if step is None:
             raise RuntimeError("a process ended that no step had started")
         if ended.answer is not None and not files_of(ended.answer):
-            ended = replace(ended, error_class="garbage", reason=RUN_FAILURES["garbage"].says, answer=None)
-        state = {None: "ok", "unavailable": "skipped"}.get(ended.error_class, "failed")
+            ended = replace(
+                ended, error_class=RunClass.GARBAGE, reason=RUN_FAILURES[RunClass.GARBAGE].says, answer=None
+            )
+        state: State = _STATES.get(ended.error_class, "failed")
         if state == "ok":
-            fsops.sync_tree(Path(self.attempt.dir) / step["model"])
-        self._outcomes[step["model"]] = {
-            "state": state,
-            "error_class": ended.error_class,
-            "reason": ended.reason,
-            "fix": ended.fix,
-            "started_at": self._began,
-            "seconds": round(ended.seconds, 3),
-            "cpu_seconds": round(ended.cpu_seconds, 3),
-            "peak_rss_mib": ended.peak_rss_mib,
-            "peak_vram_mib": (ended.answer or {}).get("peak_vram_mib"),
-        }
+            fsops.sync_tree(Path(self.attempt.dir) / step.model)
+        self._outcomes[step.model] = ModelOutcome(
+            state,
+            ended.error_class,
+            ended.reason,
+            ended.fix,
+            self._began,
+            round(ended.seconds, 3),
+            round(ended.cpu_seconds, 3),
+            ended.peak_rss_mib,
+            (ended.answer or {}).get("peak_vram_mib"),
+        )
         log.info(
             "model ended",
             job=self.attempt.key[:8],
             run=self.attempt.key,
-            model=step["model"],
+            model=step.model,
             state=state,
             seconds=round(ended.seconds, 2),
             reason=ended.reason or None,
@@ -216,68 +207,13 @@ class _Run:
         if self._warms:
             return Report(self.attempt.key, "running", 0.0, f"kernels {process.percent:.0f} %: {process.step}")
         done, model = len(self._outcomes), process.key.rpartition(".")[2]
-        progress = (done + process.percent / 100) / len(self._steps)
+        progress = (done + process.percent / 100) / len(self._recipe.steps)
         return Report(self.attempt.key, "running", progress, f"{model} {process.percent:.0f} %: {process.step}")
 
     def _done(self) -> Report:
-        manifest = {"models": self._outcomes}
-        fsops.write_file(Path(self.attempt.dir) / MANIFEST, json.dumps(manifest, indent=1).encode())
-        any_ok = any(outcome["state"] == "ok" for outcome in self._outcomes.values())
+        write_manifest(Path(self.attempt.dir), self._outcomes)
+        any_ok = any(outcome.state == "ok" for outcome in self._outcomes.values())
         if self._cancelled or not any_ok:
-            return Report(self.attempt.key, "failed", 1.0, "cancelled" if self._cancelled else "failed", manifest)
-        return Report(self.attempt.key, "done", 1.0, "finished", manifest)
-
-
-def files_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The plain file names that a model's answer vouches for; none when the answer is not what it should be."""
-    files = answer.get("files")
-    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
-        return ()
-    return tuple(files) if all(name == os.path.basename(name) and name[:1] not in ("", ".") for name in files) else ()
-
-
-def _finished_before(folder: Path) -> dict[str, Any] | None:
-    """The outcome of a model that an earlier attempt finished and whose files are still what they were."""
-    try:
-        answer = read_answer(folder / RESULT) or {}
-        names = files_of(answer)
-        if not names or any(fsops.sha256_of(folder / name) != answer["files"][name]["sha256"] for name in names):
-            return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return {
-        "state": "ok",
-        "error_class": None,
-        "reason": "",
-        "fix": "",
-        "started_at": None,
-        "carried_over": True,
-        "seconds": answer["seconds"],
-        "cpu_seconds": answer["cpu_seconds"],
-        "peak_rss_mib": answer["peak_rss_mib"],
-        "peak_vram_mib": answer["peak_vram_mib"],
-    }
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Each model's outcome of an attempt that ended, by name; None when it did not end by itself.
-
-    Raises ``OSError`` when that cannot be told now: the disk fails, or is away.
-    """
-    try:
-        models = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["models"]
-    except FileNotFoundError:
-        if not folder.parent.is_dir():
-            raise
-        return None
-    except (ValueError, KeyError, TypeError):
-        return None
-    return models if isinstance(models, dict) else None
-
-
-def carry_over(previous: Path, current: Path) -> None:
-    """Move models that an earlier attempt finished into the new attempt's folder, so that they need not run again."""
-    for answer in sorted(previous.glob(f"*/{RESULT}")):
-        target = current / answer.parent.name
-        if not target.exists():
-            fsops.rename_new(answer.parent, target)
+            note = "cancelled" if self._cancelled else "failed"
+            return Report(self.attempt.key, "failed", 1.0, note, self._outcomes)
+        return Report(self.attempt.key, "done", 1.0, "finished", self._outcomes)

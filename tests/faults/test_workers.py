@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from meshdrop.daemon.workers.attempts import Recipe
 from meshdrop.daemon.workers.executor import Attempt
 from meshdrop.daemon.workers.process import (
     LOG_HEAD,
@@ -24,7 +25,7 @@ from meshdrop.daemon.workers.process import (
     run_to_end,
     worker_request,
 )
-from meshdrop.daemon.workers.runner import LocalExecutor, RunRules, write_recipe
+from meshdrop.daemon.workers.runner import LocalExecutor, RunRules
 from meshdrop.daemon.workers.strays import kill_marked
 from meshdrop.daemon.workers.warming import Warming
 from meshdrop.models.files.limits import CaptureLimits
@@ -255,7 +256,7 @@ def test_an_attempt_that_nobody_waits_for_any_more_leaves_no_process(
     home = Home(tmp_path, kernel_cache)
     executor = LocalExecutor(RunRules(lambda _: PATIENCE_S, PATIENCE_S, 1.0, CaptureLimits(), home))
     key = f"test-{os.getpid()}.1"
-    recipe = write_recipe([("Hang", {})], {"Hang": f"{ENGINES}:Hang"})
+    recipe = Recipe.of([("Hang", {})], {"Hang": f"{ENGINES}:Hang"}).to_text()
     executor.start(Attempt(key=key, recipe=recipe, src=str(ball), dir=str(tmp_path / "a1")))
 
     def carriers() -> list[int]:

@@ -19,8 +19,9 @@ from meshdrop.models.files.problem import Problem
 
 ROOT = Path(__file__).parents[2]
 #: These carry a fix too, but only sometimes: the doctor's findings check themselves, folders' pages have tests of their
-#: own, what a worker's end lacks is filled from RUN_FAILURES, and a validation has one only where there was none.
-NO_ENTRIES = ("Finding", "Page", "Ended", "Validation")
+#: own, what a worker's end lacks is filled from RUN_FAILURES (and passed on as a model's outcome), and a validation has
+#: one only where there was none.
+NO_ENTRIES = ("Finding", "Page", "Ended", "ModelOutcome", "Validation")
 #: Their message is the answer of another part, which says by itself what to do.
 PASSED_ON = ("answer['message']", "str(error)")
 SOURCES = [file for room in ("daemon", "models") for file in sorted((ROOT / room).rglob("*.py"))]

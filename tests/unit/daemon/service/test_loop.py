@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,8 @@ from meshdrop.daemon.base.share import create_root, open_share
 from meshdrop.daemon.base.tries import MAX_TROUBLES
 from meshdrop.daemon.inbox.intake import digest_of_folder
 from meshdrop.daemon.service.loop import Loop
+from meshdrop.daemon.workers.attempts import ModelOutcome
+from meshdrop.daemon.workers.attempts import State as ModelState
 from meshdrop.daemon.workers.executor import Attempt, Report
 from meshdrop.daemon.workers.retry import was_stopped, worth_another
 from meshdrop.db.engine import Database
@@ -58,7 +59,7 @@ class ScriptedExecutor:
     def close(self, keep: bool) -> None:
         """End it as stopped."""
         if self.attempt:
-            self.says = Report(self.attempt.key, "failed", 1.0, "cancelled", {"models": {}})
+            self.says = Report(self.attempt.key, "failed", 1.0, "cancelled", {})
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_one_job_at_a_time_in_the_order_of_priority(
     loop.turn(accept=True)
     loop.turn(accept=True)
     assert [attempt.key for attempt in executor.started] == [f"{high.id}.1"]
-    executor.says = Report(f"{high.id}.1", "done", 1.0, "finished", {"models": {}})
+    executor.says = Report(f"{high.id}.1", "done", 1.0, "finished", {})
     loop.turn(accept=True)
     assert [attempt.key for attempt in executor.started] == [f"{high.id}.1", f"{low.id}.1"]
     assert [job.id for job in handed_on] == [high.id]
@@ -251,9 +252,9 @@ def test_a_stopped_attempt_whose_end_cannot_be_written_down_is_not_handed_on(
 # -- the retry table -----------------------------------------------------------------------------------------------
 
 
-def outcome(kind: str | None, state: str = "failed") -> Mapping[str, Any]:
+def outcome(kind: str | None, state: ModelState = "failed") -> ModelOutcome:
     """One model's outcome."""
-    return {"state": state, "error_class": kind}
+    return ModelOutcome(state, kind)
 
 
 @pytest.mark.parametrize(

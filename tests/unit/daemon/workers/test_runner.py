@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.workers import runner
+from meshdrop.daemon.workers.attempts import RESULT, Recipe, finished_before
 from meshdrop.daemon.workers.executor import Attempt
 from meshdrop.daemon.workers.process import Home, read_answer
-from meshdrop.daemon.workers.runner import RESULT, LocalExecutor, RunRules, _finished_before, write_recipe
+from meshdrop.daemon.workers.runner import LocalExecutor, RunRules
 from meshdrop.daemon.workers.warming import Warming
 from meshdrop.models.files.limits import CaptureLimits
 from tests.light import LightWorker
@@ -50,7 +51,7 @@ def test_whatever_a_model_that_failed_left_as_its_answer_is_no_result_and_holds_
     """The main loop asks before each further attempt: it must neither wait for a pipe nor read gigabytes."""
     LEFT[left](tmp_path / RESULT)
     found: list[object] = []
-    asking = threading.Thread(target=lambda: found.append(_finished_before(tmp_path)), daemon=True)
+    asking = threading.Thread(target=lambda: found.append(finished_before(tmp_path)), daemon=True)
     asking.start()
     asking.join(PATIENCE_S)
     assert found == [None]
@@ -60,11 +61,11 @@ def test_a_model_that_was_finished_is_known_again(tmp_path: Path) -> None:
     (tmp_path / "mesh.glb").write_bytes(b"mesh")
     files = {"mesh.glb": {"sha256": hashlib.sha256(b"mesh").hexdigest()}}
     (tmp_path / RESULT).write_text(json.dumps({"files": files} | FIGURES), encoding="ascii")
-    kept = _finished_before(tmp_path)
+    kept = finished_before(tmp_path)
     assert kept is not None
-    assert (kept["state"], kept["carried_over"]) == ("ok", True)
+    assert (kept.state, kept.carried_over) == ("ok", True)
     (tmp_path / "mesh.glb").write_bytes(b"another")
-    assert _finished_before(tmp_path) is None
+    assert finished_before(tmp_path) is None
 
 
 def test_an_answer_that_is_not_there_is_told_from_one_that_is_nonsense(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_model_that_a_full_disk_keeps_from_starting_is_not_said_to_have_starte
     monkeypatch.setattr(Warming, "is_due", lambda _: False)
     rules = RunRules(lambda _: 60.0, 60.0, 1.0, CaptureLimits(), Home(tmp_path, tmp_path))
     executor = LocalExecutor(rules)
-    recipe = write_recipe([("fusion", {})], {})
+    recipe = Recipe.of([("fusion", {})], {}).to_text()
     with capture_logs() as said:
         folder = str(tmp_path)
         executor.start(Attempt(key="0" * 32 + ".1", src=folder, dir=f"{folder}/a1", digest="", recipe=recipe))
