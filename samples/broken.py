@@ -49,6 +49,8 @@ def make_broken(sample: Path, target: Path, case: Broken) -> Path:
 
 
 def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    """An edit that changes the bytes of one file."""
+
     def apply(folder: Path) -> None:
         (folder / name).write_bytes(change((folder / name).read_bytes()))
 
@@ -56,6 +58,8 @@ def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], obj
 
 
 def repaint(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
+    """An edit that changes the pixels of one picture, (H, W) or (H, W, C)."""
+
     def apply(folder: Path) -> None:
         with Image.open(folder / name) as image:
             pixels = np.asarray(image)
@@ -65,6 +69,7 @@ def repaint(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[
 
 
 def state(**keys: object) -> Callable[[Path], object]:
+    """An edit that writes ``capture.json`` with these keys."""
     return lambda folder: (folder / "capture.json").write_text(json.dumps(keys), encoding="utf-8")
 
 
@@ -73,6 +78,7 @@ def _each(names: tuple[str, ...], edit: Callable[[str], Callable[[Path], object]
 
 
 def chunks_of(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and bodies of a PNG's chunks."""
     found, position = [], 8
     while position < len(content):
         (length,) = struct.unpack_from(">I", content, position)
@@ -82,6 +88,7 @@ def chunks_of(content: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def joined(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """A PNG of these chunks, checksums and all."""
     parts = [b"\x89PNG\r\n\x1a\n"]
     for name, body in chunks:
         parts.append(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
@@ -112,6 +119,7 @@ def _nine_rows_more(content: bytes) -> bytes:
 
 
 def header_says(content: bytes, width: int, height: int) -> bytes:
+    """The same PNG with a header that tells another size."""
     chunks = chunks_of(content)
     header = struct.pack(">II", width, height) + chunks[0][1][8:]
     return joined([(b"IHDR", header), *chunks[1:]])
@@ -137,6 +145,7 @@ def _without_object(rgba: np.ndarray) -> np.ndarray:
 
 
 def half_size(pixels: np.ndarray) -> np.ndarray:
+    """Every second row and column."""
     return np.ascontiguousarray(pixels[::2, ::2])
 
 

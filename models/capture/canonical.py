@@ -173,10 +173,12 @@ def is_numbered_only(found: Mapping[tuple[Role, str], Collection[str]]) -> bool:
 
 
 def is_wanted(role: Role, stated: bool | None, found: Mapping[tuple[Role, str], object]) -> bool:
+    """Whether files of a role belong to the capture: as the sidecar states it, else if any is there."""
     return any(key[0] == role for key in found) if stated is None else stated
 
 
 def twins(found: Mapping[tuple[Role, str], list[str]], root: str) -> Iterable[Problem]:
+    """A problem for each file that two names in the folder claim to be."""
     for (role, view), shorts in found.items():
         if len(shorts) > 1:
             yield Problem(
@@ -247,5 +249,6 @@ def style(role: Role, found: Mapping[tuple[Role, str], list[str]]) -> str:
 
 
 def styled(style: str, view: str) -> str:
+    """The name of a view's file in one style: ``{name}``, ``{number}`` (00) or ``{digit}`` (0) filled in."""
     number = CANONICAL_NAMES.index(view)
     return style.replace("{name}", view).replace("{number}", f"{number:02d}").replace("{digit}", str(number))

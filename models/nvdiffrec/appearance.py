@@ -85,15 +85,19 @@ class Painted:
         self.texture = start.clone().requires_grad_(True)
 
     def parameters(self) -> list[tuple[Tensor, float]]:
+        """As ``Colouring`` promises."""
         return [(self.texture, 0.02)]
 
     def colour(self, raster: Raster, samples: Samples) -> Tensor:
+        """Every sample's sRGB colour (N, H, W, 3)."""
         return raster.texture(self.texture, samples.uv)
 
     def prior(self) -> Tensor:
+        """As ``Colouring`` promises."""
         return self._weights.texture / self._weights.colour**2 * roughness(self.texture - self._start)
 
     def confine(self) -> None:
+        """As ``Colouring`` promises."""
         with torch.no_grad():
             self.texture.clamp_(0, 1)
 
@@ -149,6 +153,7 @@ class Lit:
         self.tilt = torch.zeros(*shape, 2, device=device).requires_grad_(True)
 
     def parameters(self) -> list[tuple[Tensor, float]]:
+        """As ``Colouring`` promises."""
         return [(self.kd, 0.02), (self.light, 0.3), (self.base, 0.1), (self.detail, 0.02), (self.tilt, 0.003)]
 
     def textures(self) -> Textures:
@@ -163,6 +168,7 @@ class Lit:
         return radiance(self.light)
 
     def colour(self, raster: Raster, samples: Samples) -> Tensor:
+        """Every sample's sRGB colour (N, H, W, 3); the excess over white is kept in small."""
         return self.shaded(raster, samples, self.textures())
 
     def as_delivered(self) -> Delivered:
@@ -170,6 +176,7 @@ class Lit:
         return Delivered(self, from_file(to_file(self.textures()), self.kd.device))
 
     def prior(self) -> Tensor:
+        """As ``Colouring`` promises."""
         unit, priors = 1 / self._weights.colour**2, self._priors
         around, down = self.light - self.light.roll(1, dims=1), self.light[1:] - self.light[:-1]
         contrast = around.square().mean() + down.square().mean()
@@ -183,6 +190,7 @@ class Lit:
         )
 
     def confine(self) -> None:
+        """As ``Colouring`` promises."""
         with torch.no_grad():
             self.kd.clamp_(0, 1)
             self.base[:1].clamp_(LEAST_ROUGHNESS, 1)
@@ -209,4 +217,5 @@ class Delivered:
         self._lit, self._textures = lit, textures
 
     def colour(self, raster: Raster, samples: Samples) -> Tensor:
+        """Every sample's sRGB colour (N, H, W, 3), 0..1, by the textures of the file."""
         return self._lit.shaded(raster, samples, self._textures).clamp(max=1)

@@ -34,6 +34,7 @@ class Normalised:
 
     @classmethod
     def of(cls, cloud: Cloud) -> Normalised:
+        """Around the median point, with a root mean square radius of one."""
         centre = np.median(cloud.points, axis=0)
         radius = float(np.sqrt(((cloud.points - centre) ** 2).sum(axis=1).mean()))
         placed = Similarity(max(radius, 1e-300), np.eye(3), centre)
