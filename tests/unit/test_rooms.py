@@ -120,6 +120,88 @@ def test_no_room_leads_back_to_itself() -> None:
         assert left == {}
 
 
+#: Modules that no test names, by the test that asks for what they do: through a command, a page or another module.
+BY_WAY_OF = {
+    "acceptance/test_inbox.py": ("daemon.service.inbox_thread",),
+    "acceptance/test_pause.py": ("daemon.cli.pause",),
+    "acceptance/test_service.py": ("daemon.base.log", "daemon.service.periodic"),
+    "acceptance/test_supervision.py": ("daemon.service.startup",),
+    "acceptance/test_watch.py": ("daemon.cli.watch",),
+    "integration/test_check.py": ("daemon.cli.check",),
+    "integration/test_cli.py": ("daemon.cli.options", "daemon.cli.rig"),
+    "integration/test_finishing.py": ("daemon.workers.trouble",),
+    "integration/test_weights.py": ("daemon.weights.views",),
+    "unit/daemon/base/test_origins.py": ("daemon.cli.config",),
+    "unit/daemon/base/test_places.py": ("daemon.doctor.checks.layout",),
+    "unit/daemon/doctor/test_doctor_folders.py": ("daemon.doctor.checks.exports", "daemon.doctor.checks.inbox"),
+    "unit/daemon/doctor/test_doctor_gpu.py": ("daemon.host.programs",),
+    "unit/daemon/doctor/test_doctor_machine.py": ("daemon.doctor.checks.program", "daemon.host.memory"),
+    "unit/daemon/inbox/test_scanner.py": ("daemon.inbox.listing",),
+    "unit/daemon/install/test_site.py": ("daemon.cli.service",),
+    "unit/daemon/notify/test_outgoing.py": ("daemon.cli.notify",),
+    "unit/daemon/outbox/test_assess.py": ("db.rig_history",),
+    "unit/daemon/outbox/test_beside.py": ("daemon.outbox.receipts",),
+    "unit/daemon/reporting/test_facts.py": ("daemon.reporting.trend",),
+    "unit/daemon/workers/test_kernels.py": ("models.warming",),
+    "unit/db/test_schema.py": ("db.head",),
+    "unit/models/capture/test_layout.py": ("models.capture.expectation", "models.capture.view_files"),
+    "unit/models/capture/test_rig_profile.py": ("models.capture.rig_claims",),
+    "unit/models/formats/test_colmap.py": ("models.formats.colmap",),
+    "unit/models/formats/test_formats.py": (
+        "models.formats.bop",
+        "models.formats.formats",
+        "models.formats.polycam",
+        "models.formats.poseless",
+        "models.formats.stated_camera",
+    ),
+    "unit/models/fusion/test_fusion.py": (
+        "models.surface.atlas",
+        "models.surface.bake",
+        "models.surface.dressing",
+        "models.surface.fit",
+        "models.surface.numerics",
+        "models.surface.occlusion",
+        "models.surface.texture_solve",
+        "models.surface.tsdf",
+    ),
+    "unit/models/measure/test_measure.py": ("models.measure.page_pictures",),
+    "unit/models/mesh/test_mesh.py": ("models.mesh.errors", "models.mesh.obj", "models.mesh.ply"),
+    "unit/models/nvdiffrec/test_model.py": ("models.capture.holdout",),
+    "unit/models/nvdiffrec/test_shading.py": ("models.nvdiffrec.ggx",),
+    "unit/models/probe/test_probe.py": ("models.probe.maps", "models.probe.surfaces", "models.probe.verdict"),
+    "unit/models/raster/test_antialias.py": ("models.raster.cpu_antialias",),
+    "unit/models/raster/test_contract.py": ("models.raster.contract",),
+    "unit/models/raster/test_interpolate.py": ("models.raster.cpu_interpolate",),
+    "unit/models/raster/test_rasterize.py": ("models.raster.cpu_rasterize",),
+    "unit/models/raster/test_texture.py": ("models.raster.cpu_texture",),
+    "unit/models/reconviagen/test_model.py": ("models.reconviagen.gaussian_reading",),
+    "unit/models/reconviagen/test_upstream.py": ("models.reconviagen.dinov2_source",),
+    "unit/models/registration/test_register.py": (
+        "models.contract.side_by_side",
+        "models.registration.likeness",
+        "models.registration.pixels",
+        "models.registration.thinning",
+        "models.registration.vote",
+    ),
+}
+
+
+def test_every_module_is_named_by_a_test_or_listed_with_the_one_that_asks_for_it() -> None:
+    named: set[str] = set()
+    for file in (ROOT / "tests").rglob("*.py"):
+        if file == Path(__file__):
+            continue
+        text = file.read_text(encoding="utf-8")
+        named |= {name.removeprefix("meshdrop.") for name in names_in(file)}
+        named |= {name for name in MODULES if f"meshdrop.{name}" in text}
+    modules = {name for name, file in MODULES.items() if "migrations" not in file.parts and file.stem != "__main__"}
+    listed = {name for names in BY_WAY_OF.values() for name in names}
+    assert modules - named - listed == set(), "name it in a test, or list the test that asks for it"
+    assert listed & named == set(), "named by a test meanwhile: take it out of the list"
+    assert listed - modules == set()
+    assert [test for test in BY_WAY_OF if not (ROOT / "tests" / test).is_file()] == []
+
+
 @pytest.mark.parametrize("house", ["daemon", "models"])
 def test_the_page_draws_the_house_as_it_is(house: str) -> None:
     """Every room once, with its own first sentence, and none below one that it imports."""
