@@ -122,6 +122,7 @@ def test_no_room_leads_back_to_itself() -> None:
 
 #: Modules that no test names, by the test that asks for what they do: through a command, a page or another module.
 BY_WAY_OF = {
+    "unit/db/test_rig_history.py": ("db.rig_history",),
     "acceptance/test_inbox.py": ("daemon.service.inbox_thread",),
     "acceptance/test_pause.py": ("daemon.cli.pause",),
     "acceptance/test_service.py": ("daemon.base.log", "daemon.service.periodic"),
@@ -139,7 +140,6 @@ BY_WAY_OF = {
     "unit/daemon/inbox/test_scanner.py": ("daemon.inbox.listing",),
     "unit/daemon/install/test_site.py": ("daemon.cli.service",),
     "unit/daemon/notify/test_outgoing.py": ("daemon.cli.notify",),
-    "unit/daemon/outbox/test_assess.py": ("db.rig_history",),
     "unit/daemon/outbox/test_beside.py": ("daemon.outbox.receipts",),
     "unit/daemon/reporting/test_facts.py": ("daemon.reporting.trend",),
     "unit/daemon/workers/test_kernels.py": ("models.warming",),
@@ -166,7 +166,6 @@ BY_WAY_OF = {
     ),
     "unit/models/measure/test_measure.py": ("models.measure.page_pictures",),
     "unit/models/mesh/test_mesh.py": ("models.mesh.errors", "models.mesh.obj", "models.mesh.ply"),
-    "unit/models/nvdiffrec/test_model.py": ("models.capture.holdout",),
     "unit/models/nvdiffrec/test_shading.py": ("models.nvdiffrec.ggx",),
     "unit/models/probe/test_probe.py": ("models.probe.maps", "models.probe.surfaces", "models.probe.verdict"),
     "unit/models/raster/test_antialias.py": ("models.raster.cpu_antialias",),
