@@ -52,6 +52,8 @@ _ACTIVE_S = 60.0
 #: Of idle folders (seconds for each of them, least, most): how often the times of their folders are read, how often the
 #: sizes and times of their files, and how soon one that could not be taken is tried again.
 _TIMES_EVERY, _GLANCE_EVERY, _RETRY_EVERY = (0.003, 1.0, 60.0), (0.03, 30.0, 600.0), (0.003, 5.0, 30.0)
+#: The same for the times of folders that hold nothing at all: a stranger makes ten thousand of them in a second.
+_BARE_EVERY = (0.0003, 0.0, 30.0)
 #: One pass looks no longer than this before the inbox is listed again: what is new comes first.
 _PASS_S = 2.0
 #: A folder that costs more than the first (seconds) to look at comes after the others, and takes no more than this
@@ -117,6 +119,8 @@ class _Seen:
     #: What was found at the ends of its files, and how long the last look took (seconds).
     ends: Ends = field(default_factory=Ends)
     cost_s: float = 0.0
+    #: There was nothing in it, no folder either: its own time tells when that is over.
+    bare: bool = False
 
     @property
     def due(self) -> float:
@@ -180,12 +184,13 @@ class Scanner:
         ``renamed`` are names that took the place of temporary ones since the last pass, as far as events told.
 
         Whoever takes one says ``taken``; whoever cannot says ``turn_away``. New folders come first, for half of the
-        time if others wait, those that cost much come last. The pass ends after a while even if not all were looked at:
-        the next goes on there. Raises ``OSError`` when the inbox itself cannot be listed; nothing is forgotten then. A
-        single folder that cannot be read is reported as such and stops nothing.
+        time if others wait, and of these the newest; those that cost much come last. The pass ends after a while even
+        if not all were looked at: the next goes on there. Raises ``OSError`` when the inbox itself cannot be listed;
+        nothing is forgotten then. A single folder that cannot be read is reported as such and stops nothing.
         """
         begun = self._clock.monotonic()
         self._take_up_rigs(begun)
+        before = self.listing.folders
         arrived = self._list(begun, renamed)
         seen = self._seen
         due: list[tuple[bool, float, bytes]] = []
@@ -194,7 +199,7 @@ class Scanner:
             self._next_due = min((entry.due for entry in seen.values() if entry.due > begun), default=begun)
         finished = False
         self._pass_ends = begun + _PASS_S
-        new = sorted(self.listing.folders - seen.keys())
+        new = self._in_turn(self.listing.folders - seen.keys(), before)
         try:
             for name in (*new, *(name for *_, name in due)):
                 now = self._clock.monotonic()
@@ -209,6 +214,12 @@ class Scanner:
         finally:
             if not finished:  # whoever is left is still due
                 self._next_due = begun
+
+    @staticmethod
+    def _in_turn(new: Collection[bytes], before: Collection[bytes]) -> list[bytes]:
+        """Those that came since the last pass, by their names; then those that it had no time for, in an order that no
+        name can buy: a hundred thousand folders that were dropped before keep nobody waiting for his first look."""
+        return sorted(new, key=lambda name: (name in before, hash(name) if name in before else 0, name))
 
     def findings(self) -> list[FolderState]:
         """The latest finding of every folder that was looked at."""
@@ -344,7 +355,7 @@ class Scanner:
     def _has_changed(self, folder: Path, entry: _Seen, name: bytes, now: float) -> bool:
         """The cheap signs: they may cry wolf, and then the look finds nothing new."""
         if now >= entry.times_at:
-            entry.times_at = self._later(now, _TIMES_EVERY, name)
+            entry.times_at = self._later(now, _BARE_EVERY if entry.bare else _TIMES_EVERY, name)
             if _folder_times(folder, entry.inner) != entry.times:
                 return True
         if now >= entry.glance_at:
@@ -376,6 +387,7 @@ class Scanner:
             entry.last_change = now
         entry.times = times if inner == entry.inner else 0
         entry.inner, entry.glanced = inner, glanced
+        entry.bare = not snapshot.facts and not self._network and not walk.names(folder)
         entry.marked_at = (now if entry.marked_at is None else entry.marked_at) if snapshot.marked else None
         return self._judge(entry, folder, snapshot, now)
 
@@ -438,7 +450,7 @@ class Scanner:
     def _schedule(self, entry: _Seen, judgement: Judgement, now: float) -> None:
         name = entry.name
         self._changed_at = max(self._changed_at, entry.last_change)
-        if now - entry.last_change < _ACTIVE_S:
+        if now - entry.last_change < _ACTIVE_S and not entry.bare:
             again = now + entry.cost_s / _SHARE if entry.cost_s > _CHEAP_S else now
             entry.look_at = entry.glance_at = entry.times_at = again
             self._next_due = min(self._next_due, again)
@@ -446,7 +458,7 @@ class Scanner:
         waits = judgement.state == "arriving" and entry.contents is None and not self._network
         limit = entry.last_change + self._window.incomplete_after_s
         entry.glance_at = self._later(now, _GLANCE_EVERY, name)
-        entry.times_at = self._later(now, _TIMES_EVERY, name)
+        entry.times_at = self._later(now, _BARE_EVERY if entry.bare else _TIMES_EVERY, name)
         entry.look_at = entry.glance_at if not waits else limit if limit > now else float("inf")
 
     def _later(self, now: float, pace: tuple[float, float, float], name: bytes) -> float:

@@ -519,6 +519,60 @@ def test_new_folders_are_looked_at_before_old_ones_and_a_pass_ends_in_time(inbox
     assert scanner.backlog() == 0
 
 
+class Costly(Hands):
+    """A clock on which every question costs a fifth of a millisecond."""
+
+    def __call__(self) -> float:
+        """Monotonic seconds."""
+        self.seconds += 0.0002
+        return self.seconds
+
+
+def test_thousands_of_empty_folders_delay_nobody(inbox: Path, ball: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture that is dropped while they wait for their first look is looked at in the next pass, whatever its name,
+    and once they were looked at they take none of the time that captures need to settle."""
+    clock = Costly()
+    scanner = Scanner(inbox, Window(5, 30, 1800), CaptureLimits(), Clock(monotonic=clock))
+    for number in range(6000):
+        (inbox / f"{number:04d}").mkdir()
+    list(scanner.scan())
+    assert scanner.backlog() > 500
+    shutil.copytree(ball, inbox / "zebra")
+    list(scanner.scan())
+    assert sentence(scanner, b"zebra")
+    looked: list[str] = []
+
+    def counted(folder: Path, *arguments: Any, **options: Any) -> Snapshot:
+        looked.append(folder.name)
+        return look(folder, *arguments, **options)
+
+    while scanner.backlog():
+        list(scanner.scan())
+    monkeypatch.setattr("meshdrop.daemon.inbox.scanner.look", counted)
+    for _ in range(20):
+        list(scanner.scan())
+    assert looked.count("zebra") >= 5
+    assert max(looked.count(f"{number:04d}") for number in range(6000)) <= 1
+
+
+@pytest.mark.parametrize("inside", ["capture.json", "views/view_00.png"])
+def test_what_comes_into_an_empty_folder_is_seen(
+    scanner: Scanner, inbox: Path, hands: Hands, ball: Path, inside: str
+) -> None:
+    """Also where its inner folders came first, which its own time no longer tells of."""
+    (inbox / "a").mkdir()
+    for hands.seconds in (0, 1, 2):
+        assert states(scanner) == {b"a": "arriving"}
+    (inbox / "a" / inside).parent.mkdir(exist_ok=True)
+    hands.seconds = 3
+    states(scanner)
+    shutil.copytree(ball, inbox / "a", dirs_exist_ok=True)
+    hands.seconds = 4
+    assert states(scanner) == {b"a": "settling"}
+    hands.seconds = 9
+    assert states(scanner) == {b"a": "ready"}
+
+
 def test_files_and_links_at_the_top_are_named_and_litter_is_not(scanner: Scanner, inbox: Path, ball: Path) -> None:
     (inbox / "photo.png").touch()
     (inbox / "link").symlink_to(ball)
