@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     #: Prometheus metrics are served at this port; None serves none.
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     metrics_address: str = "127.0.0.1"
-    #: Addresses and the key may be given in a file instead, as secrets often are; see daemon/notify/targets.py.
+    #: Addresses and the key may be given in a file instead, as secrets often are; see daemon/notify/addresses.py.
     webhook_url: SecretStr | None = None
     webhook_url_file: Path | None = None
     webhook_secret: SecretStr | None = None

@@ -42,10 +42,11 @@ def validate(root: Root = None, config: Config = None) -> None:
     """Check all settings, the files with secrets and the addresses, without starting anything or calling anybody."""
     from meshdrop.daemon.base.origins import unknown_variables
     from meshdrop.daemon.base.settings import load
-    from meshdrop.daemon.notify.targets import not_understood, read_targets
+    from meshdrop.daemon.notify.targets import read_targets
 
     settings = load(root, config)
-    problems = [*not_understood(read_targets(settings)), *unknown_variables()]
+    complaints = [channel.complaint() for channel in read_targets(settings).channels]
+    problems = [*filter(None, complaints), *unknown_variables()]
     if problems:
         raise ConfigurationError(
             "the settings have problems:\n" + "\n".join(f"  {problem}" for problem in problems),

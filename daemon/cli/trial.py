@@ -27,6 +27,7 @@ from meshdrop.daemon.doctor.checks.gpu import Wanted
 from meshdrop.daemon.doctor.checks.models import configured
 from meshdrop.daemon.doctor.checks.service import holder
 from meshdrop.daemon.doctor.leftovers import TRIAL
+from meshdrop.daemon.notify.channels import SETTINGS
 from meshdrop.daemon.outbox.receipts import read_shared
 from meshdrop.daemon.service.main import run_service
 from meshdrop.daemon.status.activity import SCHEMA, Activity
@@ -43,14 +44,7 @@ _QUIET: Mapping[str, Any] = {
     "min_free_mb": 100.0,
     "deliver_capture": False,
     "metrics_port": None,
-    "webhook_url": None,
-    "webhook_url_file": None,
-    "webhook_secret": None,
-    "webhook_secret_file": None,
-    "notify_urls": (),
-    "notify_urls_file": None,
-    "ping_url": None,
-    "ping_url_file": None,
+    **{name: Settings.model_fields[name].default for name in SETTINGS},
     "outbox_days": None,
     "outbox_mb": None,
     "failed_days": None,

@@ -19,11 +19,10 @@ from meshdrop.daemon.base.places import SENTINEL
 from meshdrop.daemon.base.settings import Settings, config_file, load
 from meshdrop.daemon.base.share import network_type
 from meshdrop.daemon.install.site import FOLDERS, UNIT, USERS, Network, Site, usual_places
+from meshdrop.daemon.notify.channels import ADDRESS_SETTINGS
 
 #: Where a service keeps its compiled kernels whose record lies on the share.
 CACHE = Path("/var/cache/meshdrop")
-#: Settings that make the service open connections to others.
-_SENDERS = ("webhook_url", "webhook_url_file", "notify_urls", "notify_urls_file", "ping_url", "ping_url_file")
 #: What an installation makes its own of a root; whatever else people put there stays theirs.
 _IN_ROOT = ("inbox", "outbox", "failed", "status", ".meshdrop", SENTINEL)
 
@@ -92,7 +91,7 @@ def site_of(root: Path, *, user: str = "meshdrop", state: Path | None = None) ->
 
 def _network(settings: Settings) -> Network:
     """How much network these settings need: metrics stay on this machine, messages go anywhere."""
-    if any(getattr(settings, name) for name in _SENDERS):
+    if any(getattr(settings, name) for name in ADDRESS_SETTINGS):
         return "any"
     if settings.metrics_port is None:
         return "none"

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.host.gpu_memory import GpuMemory, gpu_memory
-from meshdrop.daemon.notify.targets import WEBHOOK
+from meshdrop.daemon.notify.channels import kind_of
 from meshdrop.daemon.reporting.trend import probe_score, rig_of
 from meshdrop.daemon.status.activity import Activity
 from meshdrop.db import history, messages
@@ -92,7 +92,7 @@ class Metrics(Collector):
         oldest = _gauge("meshdrop_oldest_waiting_seconds", "Age of the oldest job that waits for its turn.", {(): age})
         undelivered = Counter[tuple[str, ...]]()
         for channel, waits in waiting.items():
-            undelivered[(WEBHOOK if channel == WEBHOOK else "notify",)] += waits.count
+            undelivered[(kind_of(channel) or OTHER,)] += waits.count
         text = "Messages that wait to be delivered."
         return [*self._record.metrics, oldest, _gauge("meshdrop_messages_waiting", text, undelivered, "receiver")]
 

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from meshdrop.daemon.notify.sender import AWAY
 from meshdrop.daemon.workers.process import OWNER_KEY
-from meshdrop.db.messages import Message
 
-CALL_S, NOTIFY_S = 10.0, 30.0
 #: For starting the process and reading its answer, beside what each part may take.
 _START_S = 20.0
 _PASSED_ON = frozenset(
@@ -72,31 +67,9 @@ class Courier:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def call(self, url: str, limit_s: float = CALL_S) -> Outcome:
-        """GET an address."""
-        return self._send("call", [{"method": "GET", "url": url, "headers": _headers(), "body": None}], limit_s)[0]
-
-    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Outcome]:
-        """POST the bodies one after the other, until one does not reach the receiver, or all have taken as long as one
-        may; as many answers as were tried."""
-        parts = [
-            {"method": "POST", "url": url, "headers": _headers(message, key), "body": message.body}
-            for message in messages
-        ]
-        return self._send("call", parts, CALL_S)
-
-    def notify(self, url: str, title: str, text: str) -> Outcome:
-        """Tell people through apprise."""
-        return self._send("notify", [{"url": url, "title": title, "text": text}], NOTIFY_S)[0]
-
-    def stop(self) -> None:
-        """End what is under way, and begin nothing more."""
-        with self._guard:
-            self._stopped = True
-            if self._process is not None:
-                self._process.kill()
-
-    def _send(self, task: str, parts: Sequence[dict[str, Any]], limit_s: float) -> list[Outcome]:
+    def send(self, task: str, parts: Sequence[Mapping[str, Any]], limit_s: float) -> list[Outcome]:
+        """Hand the parts to ``task``, a module with a ``send`` (see ``sender.py``), one after the other, until one does
+        not reach its receiver, or all have taken as long as one may; as many answers as were tried, at least one."""
         request = json.dumps({"task": task, "limit_s": limit_s, "parts": list(parts)}).encode()
         try:
             with self._started() as process:
@@ -107,6 +80,13 @@ class Courier:
         if not answers or (process.returncode and len(answers) < len(parts)):
             answers.append(Outcome(None, _ended(process.returncode, limit_s)))
         return answers
+
+    def stop(self) -> None:
+        """End what is under way, and begin nothing more."""
+        with self._guard:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
 
     @contextlib.contextmanager
     def _started(self) -> Any:
@@ -127,26 +107,6 @@ class Courier:
         finally:
             with self._guard:
                 self._process = None
-
-
-def signature(key: bytes, body: str) -> str:
-    """What proves that a body is ours and unchanged: HMAC-SHA256 of its bytes, in hexadecimal."""
-    return f"sha256={hmac.new(key, body.encode(), hashlib.sha256).hexdigest()}"
-
-
-def below(url: str, word: str) -> str:
-    """``word`` added to the path of an address, whatever question stands behind that."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{word}"))
-
-
-def _headers(message: Message | None = None, key: bytes | None = None) -> dict[str, str]:
-    headers = {"User-Agent": "Meshdrop"}
-    if message is not None:
-        headers |= {"Content-Type": "application/json", "Idempotency-Key": message.about}
-        if key is not None:
-            headers["X-Meshdrop-Signature"] = signature(key, message.body)
-    return headers
 
 
 def _talk(process: subprocess.Popen[bytes], request: bytes, limit_s: float) -> bytes:

@@ -8,17 +8,18 @@ before a kill is sent once more, under the same name (``Idempotency-Key``).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from meshdrop.daemon.base.clock import Clock
 from meshdrop.daemon.base.log import get_logger
-from meshdrop.daemon.notify.courier import Courier, Outcome, below
-from meshdrop.daemon.notify.targets import WEBHOOK, Targets
-from meshdrop.daemon.notify.wording import Day, bodies_of, digest, together
+from meshdrop.daemon.notify.channel import LifeSignChannel, MessageChannel
+from meshdrop.daemon.notify.courier import Courier, Outcome
+from meshdrop.daemon.notify.targets import Targets
+from meshdrop.daemon.notify.wording import Day
 from meshdrop.db.engine import DatabaseDamaged
-from meshdrop.db.messages import GIVE_UP_S, Message, Messages
+from meshdrop.db.messages import GIVE_UP_S, Messages
 from meshdrop.db.records import LONGEST_PAUSE_S, Job
 
 log = get_logger()
@@ -26,20 +27,16 @@ log = get_logger()
 #: Pauses after a try that failed: doubled each time, from the first to the longest. That is ``LONGEST_PAUSE_S`` for a
 #: receiver that answers with an error, perhaps to this one message alone, and this for one that cannot be reached.
 _AGAIN_S, _AWAY_MOST_S = 5.0, 300.0
-#: How many messages are taken from the record at once. Those for people become one, so that not even the failures of a
-#: day on which nobody could be told make a flood.
-_BATCH, _NOTES = 10, 5000
-#: People get at most one message a minute: what fails meanwhile comes together in the next.
-_PEOPLE_S = 60.0
 _LOOK_EVERY_S = 60.0
 _LAST_WORDS_S = 5.0
 
 
 @dataclass
 class _Line:
-    """What is known of one receiver. ``rest_until`` in monotonic seconds."""
+    """What is known of one receiver. ``rest_until``, and when it hears a sign of life again, in monotonic seconds."""
 
     rest_until: float = float("-inf")
+    sign_at: float = float("-inf")
     misses: int = 0
     trouble: str | None = None
 
@@ -53,11 +50,13 @@ class Outgoing:
     def __init__(
         self, targets: Targets, courier: Courier, clock: Clock, health: Callable[[], str | None], day: Callable[[], Day]
     ) -> None:
-        self._targets, self._courier, self._clock = targets, courier, clock
+        self._courier, self._clock, self._digest_at = courier, clock, targets.digest_at
+        self._told = [channel for channel in targets.channels if isinstance(channel, MessageChannel)]
+        self._watching = [channel for channel in targets.channels if isinstance(channel, LifeSignChannel)]
         self._health, self._day = health, day
-        self._lines = {channel: _Line() for channel in (*targets.channels, "ping")}
+        self._lines = {channel.name: _Line() for channel in targets.channels}
         self._news, self._ended, self._flushes = threading.Event(), threading.Event(), False
-        self._ping_at = self._old_at = float("-inf")
+        self._old_at = float("-inf")
         self._digest_noted = ""
 
     def bodies(self, job: Job) -> dict[str, str]:
@@ -66,18 +65,19 @@ class Outgoing:
         Never raises: a message that cannot be put into words must not keep a result from being published.
         """
         try:
-            told = bodies_of(self._targets, job)
+            told = {channel.name: channel.about_job(job) for channel in self._told}
         except Exception:
             log.exception("nobody is told", job=job.short_id)
             return {}
-        if told:
+        bodies = {name: body for name, body in told.items() if body is not None}
+        if bodies:
             self._news.set()
-        return told
+        return bodies
 
     def run(self, messages: Messages) -> None:
         """Tell until closed. Raises ``DatabaseDamaged`` only; other trouble is logged and waited out."""
-        if self._targets.ping:
-            self._note("ping", self._courier.call(below(self._targets.ping, "start")))
+        for channel in self._watching:
+            self._note(channel.name, channel.sign(self._courier, "start"))
         while not self._ended.is_set():
             self._news.wait(self._safely(messages))
             self._news.clear()
@@ -106,8 +106,8 @@ class Outgoing:
         thread.join(patience_s)
         self._courier.stop()
         thread.join(_LAST_WORDS_S)
-        if failed and self._targets.ping:
-            Courier(self._courier.state).call(below(self._targets.ping, "fail"), _LAST_WORDS_S)
+        for channel in self._watching if failed else ():
+            channel.sign(Courier(self._courier.state), "fail", _LAST_WORDS_S)
 
     @property
     def _goes_on(self) -> bool:
@@ -127,11 +127,11 @@ class Outgoing:
         """
         more = False
         self._note_digest(messages)
-        for channel in self._targets.channels:
-            self._sign_of_life()
-            if self._goes_on and self._clock.monotonic() >= self._lines[channel].rest_until:
+        for channel in self._told:
+            self._signs_of_life()
+            if self._goes_on and self._clock.monotonic() >= self._lines[channel.name].rest_until:
                 more = self._deliver(messages, channel) or more
-        self._sign_of_life()
+        self._signs_of_life()
         if not more:
             self._give_up(messages)
         return more and self._goes_on
@@ -150,36 +150,27 @@ class Outgoing:
                 reason=message.trouble,
             )
 
-    def _deliver(self, messages: Messages, channel: str) -> bool:
+    def _deliver(self, messages: Messages, channel: MessageChannel) -> bool:
         """Send one batch; whether there may be more to send at once."""
-        batch = messages.due(channel, _BATCH if channel == WEBHOOK else _NOTES)
+        batch = messages.due(channel.name, channel.batch)
         if not batch:
             return False
-        if channel != WEBHOOK:
-            return self._tell_people(messages, channel, batch)
-        url = self._targets.webhook or ""
-        answers = self._courier.post(url, self._targets.key, batch)
-        for message, answer in zip(batch, answers, strict=False):
-            self._note(channel, answer)
+        all_sent = channel.send(self._courier, batch)
+        for sent in all_sent:
+            answer = sent.outcome
+            self._note(channel.name, answer)
             if answer.trouble is None:
-                messages.delivered([message], answer.status)
-                log.info("webhook delivered", job=(message.job_id or "")[:8], status=answer.status)
+                messages.delivered(sent.messages, answer.status)
+                self._let_rest(channel)
+                channel.log(sent)
             else:
-                rest = self._rest_after(channel, answer, message.tries)
-                messages.failed([message], answer.trouble, answer.status, rest)
-        return answers[-1].was_reached
+                rest = self._rest_after(channel.name, answer, sent.messages[0].tries)
+                messages.failed(sent.messages, answer.trouble, answer.status, rest)
+        return all_sent[-1].outcome.was_reached and not channel.rest_s
 
-    def _tell_people(self, messages: Messages, channel: str, batch: Sequence[Message]) -> bool:
-        note, line = together(batch), self._lines[channel]
-        answer = self._courier.notify(self._targets.notify[channel], note.title, note.text)
-        self._note(channel, answer)
-        if answer.trouble is None:
-            messages.delivered(batch, None)
-            line.rest_until = self._clock.monotonic() + _PEOPLE_S
-            log.info("notification sent", channel=channel, messages=len(batch))
-        else:
-            messages.failed(batch, answer.trouble, None, self._rest_after(channel, answer, batch[0].tries))
-        return False
+    def _let_rest(self, channel: MessageChannel) -> None:
+        if channel.rest_s:
+            self._lines[channel.name].rest_until = self._clock.monotonic() + channel.rest_s
 
     def _rest_after(self, channel: str, answer: Outcome, tries: int) -> float:
         """How long this message waits; a receiver that cannot be reached is left alone for as long, or as it wishes."""
@@ -203,34 +194,35 @@ class Outgoing:
             line.trouble = answer.trouble
 
     def _note_digest(self, messages: Messages) -> None:
-        if not self._targets.notify or not self._targets.digest_at:
+        if not self._told or not self._digest_at:
             return
-        about = f"digest.{last_digest(self._clock.now(), self._targets.digest_at)}"
+        about = f"digest.{last_digest(self._clock.now(), self._digest_at)}"
         if about == self._digest_noted:
             return
-        channels = [channel for channel in self._targets.notify if not messages.is_noted(channel, about)]
-        if channels:
-            messages.note(about, dict.fromkeys(channels, digest(self._day()).to_text()))
+        if channels := [channel for channel in self._told if not messages.is_noted(channel.name, about)]:
+            day = self._day()
+            told = {channel.name: channel.about_day(day) for channel in channels}
+            if bodies := {name: body for name, body in told.items() if body is not None}:
+                messages.note(about, bodies)
         self._digest_noted = about
 
-    def _sign_of_life(self) -> None:
-        url = self._targets.ping
-        if url is None or self._clock.monotonic() < self._ping_at or self._ended.is_set():
-            return
-        wrong = self._health()
-        answer = self._courier.call(url if wrong is None else below(url, "fail"))
-        self._note("ping", answer)
-        every = self._targets.ping_every_s
-        self._ping_at = self._clock.monotonic() + (every if answer.trouble is None else min(every, _LOOK_EVERY_S))
+    def _signs_of_life(self) -> None:
+        for channel in self._watching:
+            line = self._lines[channel.name]
+            if self._clock.monotonic() < line.sign_at or self._ended.is_set():
+                continue
+            answer = channel.sign(self._courier, "well" if self._health() is None else "fail")
+            self._note(channel.name, answer)
+            every_s = channel.every_s if answer.trouble is None else min(channel.every_s, _LOOK_EVERY_S)
+            line.sign_at = self._clock.monotonic() + every_s
 
     def _pause(self, messages: Messages) -> float:
         """Until the next message, ping or look at the clock."""
         now, pauses = self._clock.monotonic(), [_LOOK_EVERY_S]
-        for channel in self._targets.channels:
-            if (due := messages.next_due([channel])) is not None:
-                pauses.append(max(due - self._clock.now(), self._lines[channel].rest_until - now))
-        if self._targets.ping:
-            pauses.append(self._ping_at - now)
+        for channel in self._told:
+            if (due := messages.next_due([channel.name])) is not None:
+                pauses.append(max(due - self._clock.now(), self._lines[channel.name].rest_until - now))
+        pauses += [self._lines[channel.name].sign_at - now for channel in self._watching]
         return max(min(pauses), 0.05)
 
 

@@ -25,7 +25,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meshdrop.daemon.base.places import shown
-from meshdrop.daemon.notify.targets import WEBHOOK, Targets
 from meshdrop.daemon.status.pages import ended_page
 from meshdrop.db.jobs import end_of
 from meshdrop.db.messages import Message
@@ -47,13 +46,9 @@ class Note:
         return json.dumps({"title": self.title, "text": self.text}, ensure_ascii=False)
 
 
-def bodies_of(targets: Targets, job: Job) -> dict[str, str]:
-    """What is to be told about a job that was published, by channel. People are told of failures only."""
-    told = {WEBHOOK: webhook_body(job)} if targets.webhook else {}
-    event = end_of(job).rpartition(".")[2]
-    if event == "failed" and job.reason_code != "cancelled":
-        told |= dict.fromkeys(targets.notify, failure_note(job).to_text())
-    return told
+def is_failure(job: Job) -> bool:
+    """Whether a published job has failed, by no wish of anybody's."""
+    return end_of(job).endswith(".failed") and job.reason_code != "cancelled"
 
 
 def webhook_body(job: Job) -> str:

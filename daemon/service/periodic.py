@@ -63,7 +63,7 @@ class Periodic:
     def __post_init__(self) -> None:
         self._turned = self.clock.monotonic()
         self._backups = Backups(self.database, self.share.places.backups, self._turned)
-        if self.targets.any:
+        if self.targets.channels:
             from meshdrop.daemon.notify.courier import Courier
             from meshdrop.daemon.notify.outgoing import Outgoing
 

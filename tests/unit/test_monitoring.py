@@ -18,8 +18,8 @@ from sqlalchemy.orm import sessionmaker
 from meshdrop.daemon.base.settings import Settings, load
 from meshdrop.daemon.host.gpu_memory import GpuMemory
 from meshdrop.daemon.metrics.collector import Metrics, registry_of
-from meshdrop.daemon.notify.targets import Targets
-from meshdrop.daemon.notify.wording import SCHEMA, bodies_of
+from meshdrop.daemon.notify.webhook import Webhook
+from meshdrop.daemon.notify.wording import SCHEMA
 from meshdrop.daemon.status.activity import Activity
 from meshdrop.db.engine import Database, reader
 from meshdrop.db.jobs import Jobs
@@ -75,7 +75,7 @@ def test_every_metric_in_the_table_is_told_with_its_labels_and_none_besides(fini
 
 def test_the_example_of_a_webhook_is_what_is_sent(finished: tuple[Path, Job]) -> None:
     [example] = [json.loads(block) for block in blocks(section(PAGE, "Webhook"), "json")]
-    sent = json.loads(bodies_of(Targets(webhook="x"), finished[1])["webhook"])
+    sent = json.loads(Webhook("x").about_job(finished[1]))
     assert list(example) == list(sent)
     same = ("schema", "event", "name", "folder", "verdict", "best_model", "code", "sentence", "fix", "attempt")
     assert {key: example[key] for key in same} == {key: sent[key] for key in same}

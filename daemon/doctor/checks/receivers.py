@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
-from urllib.parse import urlsplit
 
 from meshdrop.daemon.base.errors import ConfigurationError
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.doctor.checks.finding import Finding
 from meshdrop.daemon.doctor.checks.service import running
-from meshdrop.daemon.notify.targets import Targets, read_targets
+from meshdrop.daemon.notify.channel import Channel
+from meshdrop.daemon.notify.channels import CHANNELS
+from meshdrop.daemon.notify.targets import read_targets
 
 GROUP = "outside"
 _CONNECT_S = 3.0
-_PORTS = {"https": 443, "http": 80}
 
 
 def notifications(settings: Settings) -> Finding:
@@ -23,15 +23,8 @@ def notifications(settings: Settings) -> Finding:
         targets = read_targets(settings)
     except ConfigurationError as error:
         return Finding("notifications", "fail", str(error), "the service refuses to start", error.fix)
-    told = [
-        name
-        for name, there in (
-            ("a webhook", targets.webhook),
-            (f"{len(targets.notify)} notifications", targets.notify),
-            ("a ping", targets.ping),
-        )
-        if there
-    ]
+    counts = [(kind, sum(isinstance(channel, kind) for channel in targets.channels)) for kind in CHANNELS]
+    told = [kind.counted(count) for kind, count in counts if count]
     return Finding("notifications", "ok", ", ".join(told) or "nobody is told anything")
 
 
@@ -59,30 +52,25 @@ def metrics(settings: Settings) -> Finding:
 
 
 def reachable(settings: Settings) -> list[Finding]:
-    """Can the hosts of webhook and ping be reached? A connection is opened and closed; nothing is sent."""
+    """Can the hosts of those be reached that have one? A connection is opened and closed; nothing is sent."""
     try:
         targets = read_targets(settings)
     except ConfigurationError:
         return []  # the line `notifications` says it
-    return [_reach(name, url) for name, url in _named(targets)]
+    return [_reach(channel, *channel.host) for channel in targets.channels if channel.host is not None]
 
 
-def _named(targets: Targets) -> list[tuple[str, str]]:
-    return [(name, url) for name, url in (("webhook", targets.webhook), ("ping", targets.ping)) if url is not None]
-
-
-def _reach(name: str, url: str) -> Finding:
-    parts = urlsplit(url)
+def _reach(channel: Channel, host: str, port: int) -> Finding:
+    line = f"reach {channel.called}"
     try:
-        port = parts.port or _PORTS[parts.scheme]
-        socket.create_connection((parts.hostname or "", port), timeout=_CONNECT_S).close()
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
     except OSError as error:
         return Finding(
-            f"reach {name}",
+            line,
             "warn",
-            f"the host of {name}_url cannot be reached: {error.strerror or error}",
+            f"the host of {channel.setting} cannot be reached: {error.strerror or error}",
             "messages wait and are tried again; the service itself goes on",
-            f"check {name}_url, the firewall, and that the unit allows a network (docs/monitoring.md)",
+            f"check {channel.setting}, the firewall, and that the unit allows a network (docs/monitoring.md)",
             GROUP,
         )
-    return Finding(f"reach {name}", "ok", f"the host of {name}_url answers", group=GROUP)
+    return Finding(line, "ok", f"the host of {channel.setting} answers", group=GROUP)

@@ -20,6 +20,7 @@ from meshdrop.daemon.install import refusals as site_check
 from meshdrop.daemon.install import steps as site_install
 from meshdrop.daemon.install.site import FOLDERS, UNIT, USERS, Site, usual_places
 from meshdrop.daemon.install.steps import Remove, Run, Write
+from meshdrop.daemon.notify.channels import ADDRESS_SETTINGS
 
 PROJECT = Path(__file__).parents[4]
 
@@ -93,7 +94,7 @@ def test_the_unit_opens_as_much_network_as_the_settings_need(
 def test_every_setting_that_names_an_address_opens_the_network() -> None:
     """One that is added later and forgotten here would fail silently behind the unit's wall."""
     named = {name for name in Settings.model_fields if re.search(r"_urls?(_file)?$", name)}
-    assert named == set(site_install._SENDERS)
+    assert named == set(ADDRESS_SETTINGS)
 
 
 def test_a_record_beside_the_spool_is_no_path_of_its_own(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.daemon.notify import sender
-from meshdrop.daemon.notify.courier import Courier, Outcome, below, signature
+from meshdrop.daemon.notify import http_send, sender
+from meshdrop.daemon.notify.courier import Courier, Outcome
+from meshdrop.daemon.notify.people import People
+from meshdrop.daemon.notify.ping import Ping, below
+from meshdrop.daemon.notify.webhook import Webhook, signature
 from meshdrop.db.messages import Message
 from tests.patience import PATIENCE_S
 from tests.receivers import DRIP, GARBAGE, HANG, RESET, Receiver, certificate_for, free_port, receivers
@@ -25,6 +28,22 @@ def message(about: str = "0123.done", body: str = '{"schema": "meshdrop.webhook/
     return Message(1, "webhook", about, None, body, 0.0, 0, 0.0, None, None, None, None)
 
 
+def post(courier: Courier, url: str, key: bytes | None, messages: list[Message]) -> list[Outcome]:
+    """What came of messages for a webhook."""
+    return [sent.outcome for sent in Webhook(url, key).send(courier, messages)]
+
+
+def call(courier: Courier, url: str, limit_s: float | None = None) -> Outcome:
+    """What came of a ping."""
+    return Ping(url).sign(courier, "well", limit_s)
+
+
+def notify(courier: Courier, url: str, title: str, text: str) -> Outcome:
+    """What came of a message to people."""
+    [sent] = People(url).send(courier, [message(body=json.dumps({"title": title, "text": text}))])
+    return sent.outcome
+
+
 @pytest.fixture
 def courier(tmp_path: Path) -> Courier:
     return Courier(tmp_path)
@@ -34,7 +53,7 @@ def test_a_message_arrives_word_for_word_with_its_name_and_its_proof(
     courier: Courier, receivers: Callable[..., Receiver]
 ) -> None:
     receiver = receivers()
-    assert courier.post(receiver.url, b"key", [message()]) == [Outcome(200, None)]
+    assert post(courier, receiver.url, b"key", [message()]) == [Outcome(200, None)]
     [one] = receiver.received
     assert (one.method, one.path, one.body) == ("POST", "/hook/t0ken-of-the-address", message().body.encode())
     assert one.headers["idempotency-key"] == "0123.done"
@@ -45,7 +64,7 @@ def test_a_message_arrives_word_for_word_with_its_name_and_its_proof(
 
 def test_without_a_key_nothing_is_signed(courier: Courier, receivers: Callable[..., Receiver]) -> None:
     receiver = receivers()
-    courier.post(receiver.url, None, [message()])
+    post(courier, receiver.url, None, [message()])
     assert "x-meshdrop-signature" not in receiver.received[0].headers
 
 
@@ -72,7 +91,7 @@ def test_every_answer_has_its_words(
     courier: Courier, receivers: Callable[..., Receiver], mood: int | str, answer: Outcome
 ) -> None:
     receiver = receivers(lambda _: mood)
-    assert courier.post(receiver.url, None, [message()]) == [answer]
+    assert post(courier, receiver.url, None, [message()]) == [answer]
     assert [one.path for one in receiver.received] == ["/hook/t0ken-of-the-address"], "and nobody else was asked"
 
 
@@ -82,14 +101,14 @@ def test_who_never_comes_to_an_end_is_left_at_the_limit(
 ) -> None:
     """A drip of header bytes keeps every single read alive: only the limit of the whole ends it."""
     receiver = receivers(lambda _: mood)
-    answer = courier.call(receiver.url, limit_s=1.0)
+    answer = call(courier, receiver.url, limit_s=1.0)
     assert answer.status is None
     assert answer.trouble in ("it did not answer within 1 s", "it did not answer in time")
 
 
 def test_a_closed_port_and_a_name_that_is_none(courier: Courier) -> None:
-    assert courier.call(f"http://127.0.0.1:{free_port()}/") == Outcome(None, "it refuses connections")
-    assert courier.call("http://no-such-name.invalid/").trouble in (
+    assert call(courier, f"http://127.0.0.1:{free_port()}/") == Outcome(None, "it refuses connections")
+    assert call(courier, "http://no-such-name.invalid/").trouble in (
         "its name is not known here",
         "it did not answer within 10 s",
     )
@@ -100,12 +119,12 @@ def test_certificates_are_looked_at(
 ) -> None:
     good, other = certificate_for("localhost", tmp_path), certificate_for("other.example", tmp_path)
     trusted, stranger = receivers(certificate=good), receivers(certificate=other)
-    unknown = courier.call(trusted.url)
+    unknown = call(courier, trusted.url)
     assert unknown == Outcome(None, "its certificate is not accepted: self-signed certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(good[0]))
-    assert courier.call(trusted.url) == Outcome(200, None)
+    assert call(courier, trusted.url) == Outcome(200, None)
     monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
-    assert courier.call(stranger.url) == Outcome(None, "its certificate is not accepted: Hostname mismatch")
+    assert call(courier, stranger.url) == Outcome(None, "its certificate is not accepted: Hostname mismatch")
     assert stranger.received == []
 
 
@@ -114,7 +133,7 @@ def test_a_receiver_that_is_overloaded_is_not_sent_the_rest_and_says_how_long_to
     courier: Courier, receivers: Callable[..., Receiver], status: int
 ) -> None:
     receiver = receivers(lambda _: status, headers={"Retry-After": "120"})
-    [answer] = courier.post(receiver.url, None, [message("1"), message("2")])
+    [answer] = post(courier, receiver.url, None, [message("1"), message("2")])
     assert answer == Outcome(status, f"it answered {status}", wait_s=120.0)
     assert not answer.was_reached
     assert len(receiver.received) == 1
@@ -140,8 +159,8 @@ def test_how_long_a_receiver_wants_to_be_left_alone(
     text: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0 if seconds == 3600 else 1.8e9
-    monkeypatch.setattr("meshdrop.daemon.notify.sender.time.time", lambda: now)
-    assert sender._seconds(text) == seconds
+    monkeypatch.setattr("meshdrop.daemon.notify.http_send.time.time", lambda: now)
+    assert http_send._seconds(text) == seconds
 
 
 def test_a_batch_ends_when_its_time_is_over_and_the_rest_waits_for_the_next(
@@ -150,8 +169,8 @@ def test_a_batch_ends_when_its_time_is_over_and_the_rest_waits_for_the_next(
     """Four seconds for each of ten: the third ends it, because one may take ten."""
     moments = iter(range(0, 400, 4))
     monkeypatch.setattr("meshdrop.daemon.notify.sender.time.monotonic", lambda: next(moments))
-    monkeypatch.setattr("meshdrop.daemon.notify.sender._call", lambda *_: {"status": 200, "trouble": None})
-    request = {"task": "call", "limit_s": 10.0, "parts": [{}] * 10}
+    monkeypatch.setattr("meshdrop.daemon.notify.http_send.send", lambda *_: {"status": 200, "trouble": None})
+    request = {"task": http_send.__name__, "limit_s": 10.0, "parts": [{}] * 10}
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
     sender.main()
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -161,7 +180,7 @@ def test_after_one_that_was_not_reached_the_rest_is_not_tried(
     courier: Courier, receivers: Callable[..., Receiver]
 ) -> None:
     receiver = receivers(lambda one: RESET if one.headers["idempotency-key"] == "2" else 500)
-    answers = courier.post(receiver.url, None, [message("1"), message("2"), message("3")])
+    answers = post(courier, receiver.url, None, [message("1"), message("2"), message("3")])
     assert answers == [Outcome(500, "it answered 500"), Outcome(None, "it broke the connection off")]
     assert len(receiver.received) == 2
 
@@ -175,28 +194,28 @@ def test_stopping_ends_what_is_under_way(courier: Courier, receivers: Callable[.
 
     receiver = receivers(hang)
     found: list[Outcome] = []
-    thread = threading.Thread(target=lambda: found.append(courier.call(receiver.url, limit_s=PATIENCE_S)))
+    thread = threading.Thread(target=lambda: found.append(call(courier, receiver.url, limit_s=PATIENCE_S)))
     thread.start()
     assert asked.wait(PATIENCE_S)
     courier.stop()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert found == [Outcome(None, "the service ended while it was sent")]
-    assert courier.call(receiver.url).trouble is not None
+    assert call(courier, receiver.url).trouble is not None
 
 
 def test_a_message_to_people_goes_through_apprise(courier: Courier, receivers: Callable[..., Receiver]) -> None:
     pytest.importorskip("apprise", reason="the extra [notify] is not installed")
     receiver = receivers()
     url = receiver.url.replace("http://", "json://")
-    assert courier.notify(url, "chair failed", "<b>why</b> & what next") == Outcome(None, None)
+    assert notify(courier, url, "chair failed", "<b>why</b> & what next") == Outcome(None, None)
     [one] = receiver.received
     assert b"chair failed" in one.body
     assert b"what next" in one.body
     refused = receivers(lambda _: 500)
-    answer = courier.notify(refused.url.replace("http://", "json://"), "a", "b")
+    answer = notify(courier, refused.url.replace("http://", "json://"), "a", "b")
     assert answer == Outcome(None, "it did not take the message")
-    assert courier.notify("nonsense://", "a", "b").trouble == "apprise does not understand its address"
+    assert notify(courier, "nonsense://", "a", "b").trouble == "apprise does not understand its address"
 
 
 @pytest.mark.parametrize(

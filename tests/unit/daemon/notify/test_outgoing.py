@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from meshdrop.daemon.base.clock import Clock
+from meshdrop.daemon.notify import apprise_send, http_send
+from meshdrop.daemon.notify.channel import Channel
 from meshdrop.daemon.notify.courier import Outcome
 from meshdrop.daemon.notify.outgoing import Outgoing
+from meshdrop.daemon.notify.people import People
+from meshdrop.daemon.notify.ping import Ping
 from meshdrop.daemon.notify.targets import Targets
+from meshdrop.daemon.notify.webhook import Webhook
 from meshdrop.daemon.notify.wording import Day
 from meshdrop.db.engine import Database
 from meshdrop.db.jobs import Jobs, Placement
-from meshdrop.db.messages import GIVE_UP_S, Message, Messages, waiting
+from meshdrop.db.messages import GIVE_UP_S, Messages, waiting
 from meshdrop.db.records import Job, events_of
 from meshdrop.db.states import State
 from meshdrop.db.tables import MessageRow
@@ -26,6 +32,8 @@ from meshdrop.db.tables import MessageRow
 URL, PING = "https://hook.example/t0ken", "https://hc.example/uuid"
 GOOD, BAD, AWAY = Outcome(200, None), Outcome(500, "it answered 500"), Outcome(None, "it refuses connections")
 BUSY = Outcome(429, "it answered 429", wait_s=900.0)
+HOOK, LIFE = Webhook(URL), Ping(PING, 300.0)
+SLACK, MAIL = People("slack://a", 1), People("mailto://b", 2)
 
 
 @dataclass
@@ -38,24 +46,29 @@ class Notebook:
     notes: list[tuple[str, str, str]] = field(default_factory=list)
     pings: list[str] = field(default_factory=list)
 
-    def call(self, url: str, limit_s: float = 0.0) -> Outcome:
-        self.pings.append(url)
-        return self.answer("ping")
+    def send(self, task: str, parts: Sequence[Mapping[str, Any]], limit_s: float) -> list[Outcome]:
+        if task == apprise_send.__name__:
+            [note] = parts
+            self.notes.append((note["url"], note["title"], note["text"]))
+            return [self.answer(note["url"])]
+        assert task == http_send.__name__
+        if parts[0]["method"] == "GET":
+            [ping] = parts
+            self.pings.append(ping["url"])
+            return [self.answer("ping")]
+        return self._post(parts)
 
-    def post(self, url: str, key: bytes | None, messages: Sequence[Message]) -> list[Outcome]:
-        assert url == URL
-        self.posts.append([message.about for message in messages])
+    def _post(self, parts: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+        abouts = [part["headers"]["Idempotency-Key"] for part in parts]
+        self.posts.append(abouts)
         answers: list[Outcome] = []
-        for message in messages:
-            self.bodies.setdefault(message.about, set()).add(message.body)
-            answers.append(self.answer(message.about))
+        for about, part in zip(abouts, parts, strict=True):
+            assert (part["method"], part["url"]) == ("POST", URL)
+            self.bodies.setdefault(about, set()).add(part["body"])
+            answers.append(self.answer(about))
             if not answers[-1].was_reached:
                 break
         return answers
-
-    def notify(self, url: str, title: str, text: str) -> Outcome:
-        self.notes.append((url, title, text))
-        return self.answer(url)
 
     def stop(self) -> None: ...
 
@@ -104,8 +117,8 @@ class Office:
 def office(tmp_path: Path) -> Iterator[Callable[..., Office]]:
     made: list[Office] = []
 
-    def make(**targets: object) -> Office:
-        made.append(Office(tmp_path, Targets(**targets)))  # type: ignore[arg-type]
+    def make(*channels: Channel, digest_at: str = "") -> Office:
+        made.append(Office(tmp_path, Targets(channels, digest_at)))
         return made[-1]
 
     yield make
@@ -117,7 +130,7 @@ def office(tmp_path: Path) -> Iterator[Callable[..., Office]]:
 
 
 def test_every_end_of_a_job_is_told_once(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     done, failed, cancelled = here.ended(), here.ended("cup", "quality"), here.ended("vase", "cancelled")
     here.turn()
     here.turn(1000)
@@ -133,7 +146,7 @@ def test_every_end_of_a_job_is_told_once(office: Callable[..., Office]) -> None:
 
 
 def test_the_message_and_the_end_are_one_transaction(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.jobs = Jobs(here.database, here.now, lambda _: {"webhook": 1 / 0})  # type: ignore[dict-item]
     with pytest.raises(ZeroDivisionError):
         here.ended()
@@ -144,7 +157,7 @@ def test_the_message_and_the_end_are_one_transaction(office: Callable[..., Offic
 def test_a_refused_message_is_tried_again_ever_more_seldom_and_is_always_the_same(
     office: Callable[..., Office],
 ) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     job = here.ended()
     here.courier.answer = lambda _: BAD
     pauses = []
@@ -168,7 +181,7 @@ def test_a_refused_message_is_tried_again_ever_more_seldom_and_is_always_the_sam
 def test_one_message_that_never_gets_through_does_not_stop_the_others(
     office: Callable[..., Office], answer: Outcome
 ) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     poison = here.ended("poison")
     here.courier.answer = lambda about: answer if about == f"{poison.id}.done" else GOOD
     others = [here.ended(f"chair{number}") for number in range(25)]
@@ -179,7 +192,7 @@ def test_one_message_that_never_gets_through_does_not_stop_the_others(
 
 
 def test_a_receiver_that_is_away_is_left_alone_and_then_gets_everything_in_order(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.courier.answer = lambda _: AWAY
     jobs = [here.ended(f"chair{number}") for number in range(25)]
     for _ in range(100):
@@ -197,7 +210,7 @@ def test_a_receiver_that_is_away_is_left_alone_and_then_gets_everything_in_order
 def test_one_that_is_overloaded_is_left_alone_as_a_whole_for_as_long_as_it_wishes(
     office: Callable[..., Office],
 ) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.courier.answer = lambda _: BUSY
     jobs = [here.ended(f"chair{number}") for number in range(25)]
     for _ in range(90):
@@ -221,8 +234,7 @@ def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_
     office: Callable[..., Office],
 ) -> None:
     """Two hundred messages for a receiver that takes nine seconds for each: half an hour."""
-    people = {"notify": {"notify.a": "slack://a"}, "digest_at": "12:10"}
-    here = office(webhook=URL, ping=PING, ping_every_s=300.0, **people)
+    here = office(HOOK, SLACK, LIFE, digest_at="12:10")
     jobs = [here.ended(f"chair{number}", "quality") for number in range(200)]
     seen: list[tuple[int, int]] = []
 
@@ -244,16 +256,16 @@ def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_
 def test_what_waited_while_the_service_rested_for_a_week_is_sent_and_not_given_up(
     office: Callable[..., Office],
 ) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     jobs = [here.ended(f"chair{number}") for number in range(25)]
     here.seconds += 2 * GIVE_UP_S
-    here.restart(Targets(webhook=URL))
+    here.restart(Targets((HOOK,)))
     here.turn()
     assert {here.told(job)[-1] for job in jobs} == {"told"}
 
 
 def test_a_clock_that_was_set_back_keeps_no_message_waiting(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.courier.answer = lambda _: BAD
     here.ended()
     here.turn()
@@ -264,11 +276,11 @@ def test_a_clock_that_was_set_back_keeps_no_message_waiting(office: Callable[...
 
 
 def test_a_new_life_goes_on_where_the_old_one_was_killed(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.courier.answer = lambda _: BAD
     job = here.ended()
     here.turn()
-    here.restart(Targets(webhook=URL))
+    here.restart(Targets((HOOK,)))
     here.courier.answer = lambda _: GOOD
     here.turn()
     assert len(here.courier.posts) == 1, "its pause is not over"
@@ -277,7 +289,7 @@ def test_a_new_life_goes_on_where_the_old_one_was_killed(office: Callable[..., O
 
 
 def test_after_a_week_it_is_given_up_and_the_history_says_so(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.courier.answer = lambda _: AWAY
     job = here.ended()
     here.turn()
@@ -288,7 +300,7 @@ def test_after_a_week_it_is_given_up_and_the_history_says_so(office: Callable[..
 
 def test_a_record_that_was_lost_tells_of_what_it_finds_under_the_same_name(office: Callable[..., Office]) -> None:
     """A job that the folders prove to be published is told of too: its message may have been lost with its row."""
-    here = office(webhook=URL)
+    here = office(HOOK)
     here.jobs.place([Placement("f" * 32, State.DONE_CLEAN, b"chair", {"dest": b"chair", "verdict": "normal"})])
     here.turn()
     assert here.courier.posts == [["f" * 32 + ".done"]]
@@ -300,18 +312,16 @@ def test_a_record_that_was_lost_tells_of_what_it_finds_under_the_same_name(offic
 def test_a_message_that_cannot_be_worded_does_not_keep_a_result_from_being_published(
     office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = office(webhook=URL)
+    here = office(HOOK)
     monkeypatch.setattr("meshdrop.daemon.notify.wording.ended_page", lambda *_: 1 / 0)
     assert here.ended().state is State.DONE
 
 
 # -- people --------------------------------------------------------------------------------------------------------
 
-PEOPLE = {"notify": {"notify.a": "slack://a", "notify.b": "mailto://b"}}
-
 
 def test_a_failure_is_told_to_everybody_once_and_success_to_nobody(office: Callable[..., Office]) -> None:
-    here = office(**PEOPLE)
+    here = office(SLACK, MAIL)
     here.ended("good")
     here.ended("bad", "quality")
     here.ended("mine", "cancelled")
@@ -325,7 +335,7 @@ def test_a_failure_is_told_to_everybody_once_and_success_to_nobody(office: Calla
 
 
 def test_who_does_not_take_it_gets_it_again_and_nobody_else_does(office: Callable[..., Office]) -> None:
-    here = office(**PEOPLE)
+    here = office(SLACK, MAIL)
     here.courier.answer = lambda url: AWAY if url == "mailto://b" else GOOD
     here.ended("bad", "quality")
     here.turn()
@@ -334,7 +344,7 @@ def test_who_does_not_take_it_gets_it_again_and_nobody_else_does(office: Callabl
 
 
 def test_a_flood_of_failures_is_a_message_a_minute(office: Callable[..., Office]) -> None:
-    here = office(notify={"notify.a": "slack://a"})
+    here = office(SLACK)
     here.ended("first", "quality")
     here.turn()
     for number in range(30):
@@ -349,7 +359,7 @@ def test_a_flood_of_failures_is_a_message_a_minute(office: Callable[..., Office]
 
 
 def test_names_of_folders_are_made_harmless(office: Callable[..., Office]) -> None:
-    here = office(webhook=URL, **PEOPLE)
+    here = office(HOOK, SLACK, MAIL)
     job = here.ended("a\nb\x1b[31m", "quality")
     here.turn()
     assert "\x1b" not in here.courier.notes[0][1]
@@ -359,8 +369,7 @@ def test_names_of_folders_are_made_harmless(office: Callable[..., Office]) -> No
 
 
 def test_the_digest_comes_at_once_and_then_once_a_day_at_its_time(office: Callable[..., Office]) -> None:
-    targets = {"notify": {"notify.a": "slack://a"}, "digest_at": "12:30"}
-    here = office(**targets)
+    here = office(SLACK, digest_at="12:30")
     here.turn()
     assert len(here.courier.notes) == 1
     here.turn(1799)
@@ -376,7 +385,7 @@ def test_the_digest_comes_at_once_and_then_once_a_day_at_its_time(office: Callab
         "waiting now: 3, the oldest for 2.0 hours",
     ]
     here.turn(3600)
-    here.restart(Targets(**targets))  # type: ignore[arg-type]
+    here.restart(Targets((SLACK,), "12:30"))
     here.turn(3600)
     assert len(here.courier.notes) == 1
     here.turn(86_400)
@@ -387,7 +396,7 @@ def test_the_digest_comes_at_once_and_then_once_a_day_at_its_time(office: Callab
 
 
 def test_the_ping_comes_while_all_is_well_and_tells_when_it_is_not(office: Callable[..., Office]) -> None:
-    here = office(ping=PING, ping_every_s=300.0)
+    here = office(LIFE)
     here.turn()
     here.turn(299)
     assert here.courier.pings == [PING]
@@ -419,7 +428,7 @@ def test_the_digest_comes_once_for_each_day_also_when_the_clocks_change(
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        here = office(notify={"notify.a": "slack://a"}, digest_at=at)
+        here = office(SLACK, digest_at=at)
         here.wall = time.mktime((*start, 0, 0, 30, 0, 0, -1))
         for _ in range(3 * 24 * 6 + 6):
             here.turn(600)
@@ -432,7 +441,7 @@ def test_the_digest_comes_once_for_each_day_also_when_the_clocks_change(
 
 
 def test_a_clock_that_is_set_back_brings_no_second_digest(office: Callable[..., Office]) -> None:
-    here = office(notify={"notify.a": "slack://a"}, digest_at="07:00")
+    here = office(SLACK, digest_at="07:00")
     here.turn()
     for days in (1, 2, 3):
         here.wall -= 86_400 * days
