@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -38,6 +38,15 @@ Seconds = Annotated[float, Field(ge=0)]
 Most = Annotated[float, Field(gt=0)] | None
 
 
+def _the_same_place_from_anywhere(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError(f"a path from / is wanted; {value} would be another place in each folder")
+    return value
+
+
+Place = Annotated[Path, AfterValidator(_the_same_place_from_anywhere)]
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Flags win over ``MESHDROP_*`` variables, which win over the file."""
 
@@ -46,13 +55,13 @@ class Settings(BaseSettings):
     )
 
     root: Path
-    spool_dir: Path | None = None
-    state_dir: Path | None = None
+    spool_dir: Place | None = None
+    state_dir: Place | None = None
     #: Compiled kernels, which are programs: a folder of the service's own, never one that the share can reach. Several
     #: roots of one user may share it.
-    cache_dir: Path | None = None
+    cache_dir: Place | None = None
     #: Weights of the models that have some; several roots may share one. A local disk, since each job reads gigabytes.
-    weights_dir: Path | None = None
+    weights_dir: Place | None = None
 
     #: Your own models: name = "package.module:Class" or "/path/to/file.py:Class" of a ReconstructionModel.
     custom_models: dict[str, str] = {}
@@ -104,15 +113,15 @@ class Settings(BaseSettings):
     metrics_address: str = "127.0.0.1"
     #: Addresses and the key may be given in a file instead, as secrets often are; see daemon/notify/addresses.py.
     webhook_url: SecretStr | None = None
-    webhook_url_file: Path | None = None
+    webhook_url_file: Place | None = None
     webhook_secret: SecretStr | None = None
-    webhook_secret_file: Path | None = None
+    webhook_secret_file: Place | None = None
     notify_urls: tuple[SecretStr, ...] = ()
-    notify_urls_file: Path | None = None
+    notify_urls_file: Place | None = None
     #: When the daily digest is sent, by this machine's clock; "" sends none.
     digest_at: Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")] = "07:00"
     ping_url: SecretStr | None = None
-    ping_url_file: Path | None = None
+    ping_url_file: Place | None = None
     ping_every_s: Annotated[float, Field(ge=10)] = 300.0
 
     @field_validator("models")
@@ -131,22 +140,6 @@ class Settings(BaseSettings):
             return str(ip_address(value))
         except ValueError:
             raise ValueError("an IP address is wanted, for example 127.0.0.1 (this machine alone)") from None
-
-    @field_validator(
-        "spool_dir",
-        "state_dir",
-        "cache_dir",
-        "weights_dir",
-        "webhook_url_file",
-        "webhook_secret_file",
-        "notify_urls_file",
-        "ping_url_file",
-    )
-    @classmethod
-    def _the_same_place_from_anywhere(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_absolute():
-            raise ValueError(f"a path from / is wanted; {value} would be another place in each folder")
-        return value
 
     @field_validator("spool_dir", "state_dir")
     @classmethod
@@ -302,8 +295,8 @@ def _said(problem: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         near = get_close_matches(name, Settings.model_fields, 1)
         return "there is no such setting" + (f"; is {near[0]} meant?" if near else "")
-    if kind == "tuple_type" and name == "notify_urls":
-        return "a list is wanted"  # what it was given is a secret
+    if kind == "tuple_type" and SecretStr.__name__ in str(Settings.model_fields[name].annotation):
+        return "a list is wanted"  # and what it was given is not repeated
     if kind == "tuple_type":
         return f"a list is wanted, for example [{problem['input']!r}]".replace("'", '"')
     return problem["msg"].removeprefix("Value error, ")

@@ -52,7 +52,7 @@ def test_every_secret_of_a_channel_can_stand_in_a_file_and_is_explained(kind: ty
     documented = {name for row in table(section(PAGE, "Settings and secrets")) for name in quoted(row[0]) or [row[0]]}
     for name in (kind.setting, *kind.secrets):
         assert SecretStr.__name__ in str(Settings.model_fields[name].annotation)
-        assert Settings.model_fields[f"{name}_file"].annotation == Path | None
+        assert "Path" in str(Settings.model_fields[f"{name}_file"].annotation)
         assert name in documented
 
 
