@@ -221,7 +221,7 @@ def _write_extra(result: ModelResult, folder: Path, extras: Mapping[str, Any]) -
     """Write what the model delivers beside its mesh; a name that nobody would check is its mistake."""
     if not result.extra_files:
         return []
-    from meshdrop.models.mesh.pbr import MATERIAL_FILES  # noqa: PLC0415
+    from meshdrop.models.mesh.output_formats import MATERIAL_FILES  # noqa: PLC0415
 
     if strange := [name for name in result.extra_files if name not in MATERIAL_FILES]:
         raise ValueError(f"no file called {strange[0]!r} can be delivered; there are {', '.join(MATERIAL_FILES)}")

@@ -25,6 +25,7 @@ from meshdrop.daemon.base.places import SENTINEL, Places
 from meshdrop.daemon.base.users import as_owner_of
 from meshdrop.models.contract.registry import known, wrong_settings
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.mesh.output_formats import ON_REQUEST
 
 #: How those variables look that are not one value.
 _JSON = {
@@ -44,6 +45,13 @@ def _the_same_place_from_anywhere(value: Path) -> Path:
     return value
 
 
+def _one_of_them(value: str) -> str:
+    if value not in ON_REQUEST:
+        raise ValueError(f"Input should be {' or '.join(map(repr, ON_REQUEST))}")
+    return value
+
+
+ExtraFormat = Annotated[str, AfterValidator(_one_of_them)]
 Place = Annotated[Path, AfterValidator(_the_same_place_from_anywhere)]
 
 
@@ -95,8 +103,8 @@ class Settings(BaseSettings):
     #: models/walls/confinement.py is missing, ``off`` leaves them what the service's user may do.
     worker_confinement: Literal["best", "strict", "off"] = "best"
 
-    #: Formats beside GLB, OBJ and PLY.
-    extra_formats: tuple[Literal["usdz"], ...] = ()
+    #: Formats beside those that are always delivered (models/mesh/output_formats.py).
+    extra_formats: tuple[ExtraFormat, ...] = ()
     #: Put the capture beside its results in outbox/.
     deliver_capture: bool = True
     #: How long originals are kept in the private spool after publishing; 0 deletes them at once.

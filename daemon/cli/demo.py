@@ -22,6 +22,7 @@ from meshdrop.daemon.base.share import create_root
 from meshdrop.daemon.service.main import run_service
 from meshdrop.daemon.status.activity import Activity
 from meshdrop.daemon.status.pages import clock_time
+from meshdrop.models.mesh.output_formats import ALWAYS
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 SAMPLE = "snail"
@@ -87,7 +88,8 @@ def _tell(places: Places, fresh: set[Path], out: Console, *, broken: bool) -> No
             continue
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         out.print(report["headline"], style="bold green", markup=False, soft_wrap=True)
-        out.print(f"  meshes   {folder}/{report['best']}/mesh.glb  mesh.obj  mesh.ply", markup=False, soft_wrap=True)
+        files = (found.files[0] for found in ALWAYS if found.label)
+        out.print(f"  meshes   {folder}/{report['best']}/{'  '.join(files)}", markup=False, soft_wrap=True)
         out.print(f"  pictures {folder}/previews/", markup=False, soft_wrap=True)
         out.print(f"  report   {folder}/report.html", markup=False, soft_wrap=True)
     if not broken and not any(folder.parent == places.outbox for folder in fresh):

@@ -53,8 +53,9 @@ class ModelResult:
     area, 0..1, that no camera saw and that was filled in. ``made_by`` names the model whose mesh this is when the
     model that ran could not better it. ``registered`` is False for a mesh that could not be brought into the capture's
     frame: it is delivered, but not compared with the photographs. ``extra_files`` are delivered beside the mesh's own
-    files; their names are those of ``models.mesh.pbr.MATERIAL_FILES``, all or none. ``provenance`` holds plain
-    JSON values that travel inside the files: which revision of foreign code and which weights (by SHA-256) made it.
+    files; their names are those of ``models.mesh.output_formats.MATERIAL_FILES``, all or none. ``provenance`` holds
+    plain JSON values that travel inside the files: which revision of foreign code and which weights (by SHA-256) made
+    it.
     """
 
     mesh: TexturedMesh

@@ -6,39 +6,44 @@ not cost a mesh: what cannot be written is a note in the report.
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-USDZ = "mesh.usdz"
-#: What ``check_files`` accepts beside the files that every model delivers.
-EXTRA_FILES = (USDZ,)
+from meshdrop.models.mesh.output_formats import ON_REQUEST, OutputFormat
+
 _LIMIT_S = 120.0
 
 
 def write_extra_formats(folder: Path, formats: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Write what ``formats`` names (``usdz``) from the GLBs in ``folder``: the paths, and a sentence for each failure.
-
-    ``mesh.usdz`` is made of ``pbr.glb`` where there is one, else of ``mesh.glb``.
-    """
-    if "usdz" not in formats:
-        return [], []
-    if importlib.util.find_spec("pxr") is None:
-        return [], [f"{USDZ} was not written: usd-core is not installed (make usd; a service: requirements-usd.lock)"]
-    target = folder / USDZ
-    source = next(path for name in ("pbr.glb", "mesh.glb") if (path := folder / name).exists())
-    why = _convert(source, target)
-    if why is None:
-        return [target], []
-    target.unlink(missing_ok=True)
-    return [], [f"{USDZ} was not written: {why}"]
+    """Write what ``formats`` names (of ``ON_REQUEST``) from the GLBs in ``folder``: the paths, and a sentence for each
+    failure."""
+    paths, notes = list[Path](), list[str]()
+    for name, found in ON_REQUEST.items():
+        if name in formats:
+            path, why = _written(folder, found)
+            paths += [] if why else [path]
+            notes += [f"{path.name} was not written: {why}"] if why else []
+    return paths, notes
 
 
-def _convert(source: Path, target: Path) -> str | None:
+def _written(folder: Path, wanted: OutputFormat) -> tuple[Path, str | None]:
+    """Where it lies, or would lie, and why it does not."""
+    [name] = wanted.files
+    target, needs = folder / name, wanted.needs
+    if needs is not None and not needs.is_installed:
+        return target, f"{needs.name} is not installed ({needs.make}; a service: {needs.lock})"
+    source = next(path for name in wanted.made_of if (path := folder / name).exists())
+    why = _convert(wanted.program, source, target)
+    if why is not None:
+        target.unlink(missing_ok=True)
+    return target, why
+
+
+def _convert(program: str, source: Path, target: Path) -> str | None:
     """None when ``target`` is there and proven, else why not."""
-    command = [sys.executable, "-I", "-m", "meshdrop.models.mesh.usdz", str(source), str(target)]
+    command = [sys.executable, "-I", "-m", program, str(source), str(target)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:

@@ -12,10 +12,14 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from meshdrop.models.mesh.mesh import FinishedMesh
 
 MAGIC = 0x46546C67  # "glTF"
 CHUNK_JSON = 0x4E4F534A
@@ -57,6 +61,33 @@ class GlbContent:
     metallic: float
     asset: Mapping[str, Any]
     material: GlbMaterial | None = None
+
+
+def write(finished: FinishedMesh, folder: Path) -> None:
+    """Write ``mesh.glb``."""
+    (folder / "mesh.glb").write_bytes(glb_of(finished))
+
+
+def glb_of(finished: FinishedMesh, picture_type: str = "image/png") -> bytes:
+    """One binary glTF file: metres, +Y up, the picture inside; ``picture_type`` is the MIME type of that."""
+    mesh, (texcoords, corner) = finished.mesh, finished.texcoords
+    # a glTF vertex is one (position, uv) pair: split where the charts meet, nowhere else
+    pair_of_corner = mesh.faces.ravel().astype(np.int64) << 32 | corner.ravel()
+    pairs, indices = np.unique(pair_of_corner, return_inverse=True)
+    vertex, texcoord = pairs >> 32, pairs & 0xFFFFFFFF
+    down = np.stack([texcoords[:, 0], 1 - texcoords[:, 1]], axis=1)
+    content = GlbContent(
+        positions=mesh.vertices[vertex],
+        normals=finished.normals[vertex],
+        texcoords=down[texcoord],
+        indices=indices.reshape(-1, 3).astype(np.uint32),
+        image=finished.picture,
+        image_type=picture_type,
+        roughness=mesh.roughness,
+        metallic=mesh.metallic,
+        asset={"units": "metre", "up_axis": "+Y", **finished.extras},
+    )
+    return encode_glb(content)
 
 
 def encode_glb(content: GlbContent) -> bytes:

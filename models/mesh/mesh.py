@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from PIL import Image
 
 from meshdrop.models.mesh.cleaning import Triangles, clean, weld
 from meshdrop.models.mesh.errors import MeshError
-from meshdrop.models.mesh.glb import GlbContent, encode_glb
+from meshdrop.models.mesh.glb import glb_of
 from meshdrop.models.mesh.glb_reader import GlbMesh, decode_glb
-from meshdrop.models.mesh.obj import encode_mtl, encode_obj
-from meshdrop.models.mesh.ply import encode_ply
+from meshdrop.models.mesh.output_formats import ALWAYS, MESH_FILES, function
 
 __all__ = [
     "MESH_FILES",
+    "FinishedMesh",
     "MeshError",
     "TexturedMesh",
     "decode_picture",
@@ -31,12 +32,7 @@ __all__ = [
     "welded_mesh",
     "write_all",
     "write_glb",
-    "write_obj",
-    "write_ply",
 ]
-
-#: Everything ``write_all`` leaves in a model's folder, in this order; the writer and every check use this list.
-MESH_FILES = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.ply", "texture.png", "texture_seen.png")
 
 
 @dataclass(frozen=True)
@@ -120,6 +116,40 @@ class TexturedMesh:
         return np.rint(np.stack(sums, axis=1) / count[:, None]).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class FinishedMesh:
+    """A cleaned mesh with what every writer wants of it: ``normals`` (V, 3), and the texture encoded as ``picture``.
+
+    ``extras`` (plain JSON values) are what is said about the mesh.
+    """
+
+    mesh: TexturedMesh
+    normals: NDArray[np.float32]
+    picture: bytes
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, mesh: TexturedMesh, extras: Mapping[str, Any]) -> FinishedMesh:
+        """Clean a mesh and encode its texture as PNG (lossless at any size); raises ``MeshError``."""
+        mesh = mesh.cleaned()
+        return cls(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), extras)
+
+    @cached_property
+    def texcoords(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Distinct texture coordinates (T, 2) in order of first use, and which one each corner (F, 3) uses."""
+        flat = np.ascontiguousarray(self.mesh.uv.reshape(-1, 2)) + np.float32(0.0)
+        _, first, inverse = np.unique(flat.view(np.uint64).ravel(), return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        return flat[first[order]], rank[inverse.ravel()].reshape(-1, 3)
+
+    @property
+    def comments(self) -> tuple[str, ...]:
+        """What a text header says of the positions, for formats that have no place of their own for it."""
+        return f"units: {self.extras.get('units', 'metre')}", f"up axis: {self.extras.get('up_axis', '+Y')}"
+
+
 def write_all(mesh: TexturedMesh, folder: Path, extras: Mapping[str, Any]) -> list[Path]:
     """Write every file of ``MESH_FILES`` into ``folder`` from one cleaned mesh; returns the paths in that order.
 
@@ -127,32 +157,16 @@ def write_all(mesh: TexturedMesh, folder: Path, extras: Mapping[str, Any]) -> li
     +Y) are said in the other formats too. Raises ``MeshError`` or ``OSError``; no file is ever skipped. The same mesh
     and extras give the same bytes.
     """
-    mesh = mesh.cleaned()
+    finished = FinishedMesh.of(mesh, extras)
     folder.mkdir(parents=True, exist_ok=True)
-    normals, picture = mesh.vertex_normals(), encode_picture(mesh.texture)
-    (folder / "mesh.glb").write_bytes(_glb(mesh, normals, picture, extras))
-    _write_obj(mesh, normals, picture, folder, "mesh", _comments(extras))
-    (folder / "mesh.ply").write_bytes(_ply(mesh, normals, _comments(extras)))
-    (folder / "texture_seen.png").write_bytes(encode_picture(mesh.seen))
+    for found in ALWAYS:
+        function(found.write)(finished, folder)
     return [folder / name for name in MESH_FILES]
 
 
 def write_glb(mesh: TexturedMesh, path: Path, extras: Mapping[str, Any]) -> None:
     """Write one binary glTF file: metres, +Y up, the texture inside as PNG (lossless at any size)."""
-    mesh = mesh.cleaned()
-    path.write_bytes(_glb(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), extras))
-
-
-def write_obj(mesh: TexturedMesh, folder: Path, stem: str = "mesh") -> list[Path]:
-    """Write ``stem.obj``, ``stem.mtl`` and ``texture.png`` into ``folder``; returns the three paths."""
-    mesh = mesh.cleaned()
-    return _write_obj(mesh, mesh.vertex_normals(), encode_picture(mesh.texture), folder, stem, _comments({}))
-
-
-def write_ply(mesh: TexturedMesh, path: Path) -> None:
-    """Write a binary PLY with normals and vertex colours sampled from the texture."""
-    mesh = mesh.cleaned()
-    path.write_bytes(_ply(mesh, mesh.vertex_normals(), _comments({})))
+    path.write_bytes(glb_of(FinishedMesh.of(mesh, extras)))
 
 
 def read_glb(path: Path) -> TexturedMesh:
@@ -193,76 +207,9 @@ def decode_picture(raw: bytes, name: str) -> NDArray[np.uint8]:
         raise MeshError(f"{name}: its picture cannot be decoded ({error})") from error
 
 
-def _comments(extras: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a text header says of the positions, for formats that have no place of their own for it."""
-    return f"units: {extras.get('units', 'metre')}", f"up axis: {extras.get('up_axis', '+Y')}"
-
-
-def _ply(mesh: TexturedMesh, normals: NDArray[np.float32], comments: tuple[str, ...]) -> bytes:
-    return encode_ply(mesh.vertices, normals, mesh.vertex_colours(), mesh.faces, comments)
-
-
 def glb_with_jpeg(mesh: TexturedMesh, jpeg: bytes) -> bytes:
     """A GLB for looking at: a cleaned mesh whose picture is ``jpeg``, of any size, instead of its own texture."""
-    return _glb(mesh, mesh.vertex_normals(), jpeg, {}, "image/jpeg")
-
-
-def _glb(
-    mesh: TexturedMesh,
-    normals: NDArray[np.float32],
-    picture: bytes,
-    extras: Mapping[str, Any],
-    picture_type: str = "image/png",
-) -> bytes:
-    texcoords, corner = _distinct_texcoords(mesh.uv)
-    # a glTF vertex is one (position, uv) pair: split where the charts meet, nowhere else
-    pair_of_corner = mesh.faces.ravel().astype(np.int64) << 32 | corner.ravel()
-    pairs, indices = np.unique(pair_of_corner, return_inverse=True)
-    vertex, texcoord = pairs >> 32, pairs & 0xFFFFFFFF
-    down = np.stack([texcoords[:, 0], 1 - texcoords[:, 1]], axis=1)
-    content = GlbContent(
-        positions=mesh.vertices[vertex],
-        normals=normals[vertex],
-        texcoords=down[texcoord],
-        indices=indices.reshape(-1, 3).astype(np.uint32),
-        image=picture,
-        image_type=picture_type,
-        roughness=mesh.roughness,
-        metallic=mesh.metallic,
-        asset={"units": "metre", "up_axis": "+Y", **extras},
-    )
-    return encode_glb(content)
-
-
-def _write_obj(
-    mesh: TexturedMesh, normals: NDArray[np.float32], picture: bytes, folder: Path, stem: str, comments: tuple[str, ...]
-) -> list[Path]:
-    texcoords, corner = _distinct_texcoords(mesh.uv)
-    paths = [folder / f"{stem}.obj", folder / f"{stem}.mtl", folder / "texture.png"]
-    paths[0].write_bytes(
-        encode_obj(
-            vertices=mesh.vertices,
-            normals=normals,
-            texcoords=texcoords,
-            faces=mesh.faces,
-            corner_texcoords=corner,
-            material_file=paths[1].name,
-            comments=comments,
-        )
-    )
-    paths[1].write_bytes(encode_mtl(paths[2].name, mesh.roughness, mesh.metallic))
-    paths[2].write_bytes(picture)
-    return paths
-
-
-def _distinct_texcoords(uv: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Distinct texture coordinates (T, 2) in order of first use, and which one each corner (F, 3) uses."""
-    flat = np.ascontiguousarray(uv.reshape(-1, 2)) + np.float32(0.0)
-    _, first, inverse = np.unique(flat.view(np.uint64).ravel(), return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return flat[first[order]], rank[inverse.ravel()].reshape(-1, 3)
+    return glb_of(FinishedMesh(mesh, mesh.vertex_normals(), jpeg), "image/jpeg")
 
 
 def _bilinear(texture: NDArray[np.uint8], uv: NDArray[np.float32]) -> NDArray[np.float64]:

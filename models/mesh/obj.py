@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from meshdrop.models.mesh.mesh import FinishedMesh
+
+
+def write(finished: FinishedMesh, folder: Path) -> None:
+    """Write ``mesh.obj`` and ``mesh.mtl``, which name ``texture.png`` beside them."""
+    mesh, (texcoords, corner) = finished.mesh, finished.texcoords
+    (folder / "mesh.obj").write_bytes(
+        encode_obj(
+            vertices=mesh.vertices,
+            normals=finished.normals,
+            texcoords=texcoords,
+            faces=mesh.faces,
+            corner_texcoords=corner,
+            material_file="mesh.mtl",
+            comments=finished.comments,
+        )
+    )
+    (folder / "mesh.mtl").write_bytes(encode_mtl("texture.png", mesh.roughness, mesh.metallic))
 
 
 def encode_obj(

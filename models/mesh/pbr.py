@@ -23,10 +23,6 @@ from meshdrop.models.mesh.tangents import tangent_frames
 
 Picture = NDArray[np.uint8]
 
-#: What a model with a material delivers beside ``models.mesh.mesh.MESH_FILES``: the lit mesh, and the light under which
-#: it was found (``models/mesh/radiance_hdr.py``). Both or neither.
-MATERIAL_FILES = ("pbr.glb", "probe.hdr")
-
 
 @dataclass(frozen=True)
 class Material:

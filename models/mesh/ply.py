@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from meshdrop.models.mesh.mesh import FinishedMesh
+
 VERTEX = np.dtype([("position", "<f4", 3), ("normal", "<f4", 3), ("colour", "u1", 3)])
 FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
+
+
+def write(finished: FinishedMesh, folder: Path) -> None:
+    """Write ``mesh.ply``, with vertex colours sampled from the texture."""
+    mesh = finished.mesh
+    content = encode_ply(mesh.vertices, finished.normals, mesh.vertex_colours(), mesh.faces, finished.comments)
+    (folder / "mesh.ply").write_bytes(content)
 
 
 def encode_ply(

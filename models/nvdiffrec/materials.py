@@ -20,7 +20,8 @@ from meshdrop.models.capture.capture import Capture
 from meshdrop.models.capture.holdout import FITTED_AT_LEAST, hold_out
 from meshdrop.models.contract.base import Writer
 from meshdrop.models.mesh.mesh import TexturedMesh
-from meshdrop.models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
+from meshdrop.models.mesh.output_formats import MATERIAL_FILES
+from meshdrop.models.mesh.pbr import Material, write_pbr_glb
 from meshdrop.models.mesh.radiance_hdr import write_hdr
 from meshdrop.models.nvdiffrec.appearance import Lit, Optics, Painted
 from meshdrop.models.nvdiffrec.appearance_fit import A, Fitted, Gallery, back_projected, fit

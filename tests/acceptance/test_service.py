@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from meshdrop.models.mesh.mesh import MESH_FILES
-from meshdrop.models.mesh.pbr import MATERIAL_FILES
+from meshdrop.models.mesh.output_formats import MATERIAL_FILES
 from samples.broken import CASES, make_broken
 from tests.captures import ground_truth
 from tests.rig import Rig, assert_whole, contents, stop, wait_for, write_ball

@@ -29,7 +29,7 @@ from meshdrop.daemon.workers.runner import LocalExecutor, RunRules
 from meshdrop.daemon.workers.strays import kill_marked
 from meshdrop.daemon.workers.warming import Warming
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.mesh.pbr import MATERIAL_FILES
+from meshdrop.models.mesh.output_formats import MATERIAL_FILES
 from tests.patience import PATIENCE_S
 from tests.rig import ENGINES, is_gone, wait_for
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.doctor.checks.finding import Finding
 from meshdrop.models.mesh.gltf_engines import engine, validator_version
 from meshdrop.models.mesh.gltf_validation import CURE, MISSING
+from meshdrop.models.mesh.output_formats import ALWAYS, ON_REQUEST
 
 
 def formats(settings: Settings) -> Finding:
     """The doctor's line about ``extra_formats``. Imports nothing of USD."""
-    written = ", ".join(["GLB, OBJ, PLY", *(name.upper() for name in settings.extra_formats)])
-    if "usdz" not in settings.extra_formats or importlib.util.find_spec("pxr") is not None:
-        return Finding("formats", "ok", written)
+    asked = [ON_REQUEST[name] for name in settings.extra_formats]
+    absent = [(found, needs) for found in asked if (needs := found.needs) is not None and not needs.is_installed]
+    if not absent:
+        labels = [found.label for found in (*ALWAYS, *asked) if found.label]
+        return Finding("formats", "ok", ", ".join(labels))
+    found, needs = absent[0]
     return Finding(
         "formats",
         "warn",
-        "extra_formats asks for USDZ, and usd-core is not installed",
-        "meshes are delivered without mesh.usdz, with a note in the report",
-        "make usd (a service: install requirements-usd.lock, see docs/operations.md), or take it out of extra_formats",
+        f"extra_formats asks for {found.label}, and {needs.name} is not installed",
+        f"meshes are delivered without {found.files[0]}, with a note in the report",
+        f"{needs.make} (a service: install {needs.lock}, see docs/operations.md), or take it out of extra_formats",
     )
 
 

@@ -68,7 +68,7 @@ def test_the_doctor_names_the_engine_or_the_cure(monkeypatch: pytest.MonkeyPatch
 def test_the_doctor_knows_a_format_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], is_there: bool, result: str
 ) -> None:
-    monkeypatch.setattr(check_formats.importlib.util, "find_spec", lambda name: object() if is_there else None)
-    line = check_formats.formats(Settings(root=tmp_path, extra_formats=asked))  # type: ignore[arg-type]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if is_there else None)
+    line = check_formats.formats(Settings(root=tmp_path, extra_formats=asked))
     assert line.result == result
     assert ("usd" in line.fix) is (result == "warn")

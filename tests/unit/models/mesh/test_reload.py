@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, write_all, write_glb
-from meshdrop.models.mesh.pbr import MATERIAL_FILES, Material, write_pbr_glb
+from meshdrop.models.mesh.output_formats import MATERIAL_FILES
+from meshdrop.models.mesh.pbr import Material, write_pbr_glb
 from meshdrop.models.mesh.radiance_hdr import write_hdr
 from meshdrop.models.mesh.reload import check_files
 from tests import meshes

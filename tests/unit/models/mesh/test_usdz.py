@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 
 from meshdrop.models.mesh import extra_formats
-from meshdrop.models.mesh.extra_formats import USDZ, write_extra_formats
+from meshdrop.models.mesh.checks.usdz import check_usdz
+from meshdrop.models.mesh.extra_formats import write_extra_formats
 from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, write_all
 from meshdrop.models.mesh.pbr import Material, write_pbr_glb
 from meshdrop.models.mesh.radiance_hdr import write_hdr
 from meshdrop.models.mesh.reload import check_files
-from meshdrop.models.mesh.usdz_package import check_usdz
 from tests import meshes
 from tests.patience import PATIENCE_S
 
+USDZ = "mesh.usdz"
 EXTRAS = {"generator": "meshdrop 1.2.3", "licences": ["for research only"], "settings": {"seed": 7}, "none": None}
 
 #: USD in a process of its own, as the product has it; prints what a viewer would find.
@@ -153,7 +154,7 @@ def test_nothing_is_written_unasked(tmp_path: Path) -> None:
 
 
 def test_without_usd_the_note_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extra_formats.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     paths, [note] = write_extra_formats(tmp_path, ["usdz"])
     assert paths == []
     assert "make usd" in note
@@ -176,7 +177,7 @@ def test_a_converter_that_fails_costs_no_mesh(
     fake = tmp_path.parent / f"{tmp_path.name}-python"
     fake.write_text(f'#!/bin/sh\necho half > "$5"\nexec {sys.executable} -c "{program}"\n')
     fake.chmod(0o755)
-    monkeypatch.setattr(extra_formats.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(extra_formats.sys, "executable", str(fake))
     monkeypatch.setattr(extra_formats, "_LIMIT_S", limit_s)
     paths, [note] = write_extra_formats(tmp_path, ["usdz"])

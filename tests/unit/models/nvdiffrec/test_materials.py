@@ -20,7 +20,8 @@ from meshdrop.models.contract.base import ModelResult  # noqa: E402
 from meshdrop.models.formats.cameras import Camera, look_at  # noqa: E402
 from meshdrop.models.mesh import reload as mesh_files  # noqa: E402
 from meshdrop.models.mesh.mesh import write_all  # noqa: E402
-from meshdrop.models.mesh.pbr import MATERIAL_FILES, Material, read_material  # noqa: E402
+from meshdrop.models.mesh.output_formats import MATERIAL_FILES  # noqa: E402
+from meshdrop.models.mesh.pbr import Material, read_material  # noqa: E402
 from meshdrop.models.mesh.radiance_hdr import read_hdr  # noqa: E402
 from meshdrop.models.mesh.reload import check_files  # noqa: E402
 from meshdrop.models.nvdiffrec import materials, samples  # noqa: E402

@@ -9,12 +9,18 @@ import io
 import struct
 import zipfile
 
+from meshdrop.models.mesh.delivered import Delivered
 from meshdrop.models.mesh.errors import MeshError
 
 #: USD maps the files into memory where they lie in the archive.
 ALIGNMENT = 64
 _LOCAL_HEADER = 30
 _TEXTURE = "texture.png"
+
+
+def check(files: Delivered) -> None:
+    """A package as viewers want it."""
+    check_usdz(files.raw["mesh.usdz"], "mesh.usdz")
 
 
 def check_usdz(raw: bytes, name: str) -> None:
