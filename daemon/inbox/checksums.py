@@ -12,22 +12,16 @@ import hashlib
 import os
 import re
 import stat
-import zlib
 from collections.abc import Generator, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
 
 from meshdrop.daemon.inbox.settle import Snapshot
 from meshdrop.models.files import walk
-from meshdrop.models.files.jpeg import JpegInfo, check_jpeg, pixels_only
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.files.png import SIGNATURE
+from meshdrop.models.files.pictures import PictureKind
+from meshdrop.models.files.wholeness import State
 
-State = Literal["whole", "hole", "damaged"]
-
-#: Compressed pixels never hold so many zeros in a row; files that a copy program has only given their size do.
-_HOLE = bytes(512)
 _NAMES = frozenset({"sha256sums", "sha256sums.txt"})
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 _LIST_MAX = 1 << 18
@@ -74,45 +68,13 @@ def contradictions(
     return tuple(wrong)
 
 
-def png_state(path: str, limits: CaptureLimits) -> State:
-    """Whether a file that ends like a PNG is one throughout: ``whole``, ``damaged`` when a checksum fails, or ``hole``
-    when a stretch of zeros lies in it besides, as where a copy program has not been yet. Ones with too many bytes or
-    chunks count as whole: they are refused for that. Raises ``OSError`` when it cannot be read.
-    """
-    with _plain(path) as file:
-        content = memoryview(file.read(limits.max_file_bytes + 1))
-    if len(content) > limits.max_file_bytes or _is_sound(content, limits.max_png_chunks):
-        return "whole"
-    return "hole" if _HOLE in bytes(content) else "damaged"
-
-
-def jpeg_state(path: str, limits: CaptureLimits) -> State:
-    """The same of a JPEG, which has no checksums: its segments must lie one behind the other up to its end, and its
-    pixels never hold so many zeros in a row. Raises ``OSError`` when it cannot be read.
+def picture_state(path: str, kind: PictureKind, limits: CaptureLimits) -> State:
+    """Whether a file that ends like a picture is one throughout. One with too many bytes counts as whole: it is refused
+    for that. Raises ``OSError`` when it cannot be read.
     """
     with _plain(path) as file:
         content = file.read(limits.max_file_bytes + 1)
-    if len(content) > limits.max_file_bytes:
-        return "whole"
-    if isinstance(check_jpeg(content, limits), JpegInfo):
-        return "hole" if _HOLE in pixels_only(content) else "whole"  # notes of cameras are full of zeros
-    return "hole" if _HOLE in content else "damaged"
-
-
-def _is_sound(content: memoryview, most_chunks: int) -> bool:
-    position = len(SIGNATURE)
-    for _ in range(most_chunks + 2):  # IEND is not counted, and one more is refused
-        if position + 12 > len(content):
-            return False
-        end = position + 12 + int.from_bytes(content[position : position + 4], "big")
-        if end > len(content):
-            return False
-        if zlib.crc32(content[position + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
-            return False
-        if bytes(content[position + 4 : position + 8]) == b"IEND":
-            return True
-        position = end
-    return True
+    return "whole" if len(content) > limits.max_file_bytes else kind.state(content, limits)
 
 
 def _parse(content: bytes, folder: str) -> dict[str, str] | None:

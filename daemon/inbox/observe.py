@@ -14,20 +14,19 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from meshdrop.daemon.inbox.checksums import contradictions, find_manifest, jpeg_state, png_state
+from meshdrop.daemon.inbox.checksums import contradictions, find_manifest, picture_state
 from meshdrop.daemon.inbox.settle import Snapshot
 from meshdrop.models.capture.layout import PICTURE_FOLDERS, expect, is_blocker, is_litter, most_bytes
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
-from meshdrop.models.files import jpeg, walk
+from meshdrop.models.files import walk
 from meshdrop.models.files.entries import take_facts
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.files.png import SIGNATURE, tail_is_complete
+from meshdrop.models.files.pictures import kind_of
 
 #: Directory levels that a glance goes down.
 _LEVELS = 4
 #: Entries that a glance asks for, and folders that a look does; more than a folder that could be taken has.
 _GLANCED = 20_000
-_IEND_TYPE = b"IEND"
 #: Smaller files are read through again at every look. Of larger ones what was found is remembered once their times are
 #: so old that another change could not have the same.
 _REMEMBERED_BYTES, _TRUSTED_AFTER_NS = 1 << 15, 2_000_000_000
@@ -118,12 +117,10 @@ def look(
 
 def _lacks(name: str, descriptor: int, is_sidecar: bool, limits: CaptureLimits, ends: Ends) -> bool | None:
     """Whether a file's end is still to come; False when it is there and wrong, None when all is well with it."""
-    if name.lower().endswith(".png"):
-        return None if tail_is_complete(descriptor) else ends.find(name, descriptor, is_awaited)
-    if jpeg.is_jpeg_name(name):
-        if jpeg.tail_is_complete(descriptor):
+    if (kind := kind_of(name)) is not None:
+        if kind.is_complete(descriptor):
             return None
-        return ends.find(name, descriptor, partial(is_awaited_jpeg, most=limits.max_file_bytes))
+        return ends.find(name, descriptor, lambda file: kind.is_awaited(file, limits))
     if is_sidecar and name.lower().endswith(".json"):
         return ends.find(name, descriptor, partial(_is_half_written, most=most_bytes(name, limits))) or None
     return None
@@ -210,10 +207,8 @@ def reading(folder: Path, snapshot: Snapshot, limits: CaptureLimits) -> Generato
     for name in snapshot.expectation.required:
         if name in doubtful:
             continue
-        if name.lower().endswith(".png"):
-            found[png_state(f"{top}/{name}", limits)].append(name)
-        elif jpeg.is_jpeg_name(name):
-            found[jpeg_state(f"{top}/{name}", limits)].append(name)
+        if (kind := kind_of(name)) is not None:
+            found[picture_state(f"{top}/{name}", kind, limits)].append(name)
         yield
     contradicted = None
     if snapshot.manifest is not None:
@@ -241,44 +236,6 @@ def _names_sizes_times(folder: Path, levels: int) -> Iterator[tuple[str, int, in
 
 def _nothing(_: str) -> bytes:
     return b""
-
-
-def is_awaited(descriptor: int) -> bool:
-    """Whether a picture may still be arriving: empty, zero-filled ahead of its content, or a PNG without its end.
-
-    A file that is whole but wrong (no PNG at all, or with something after its end) is not awaited: it goes on to the
-    check that refuses it.
-    """
-    if tail_is_complete(descriptor):
-        return False
-    head = os.pread(descriptor, len(SIGNATURE), 0)
-    # the signature has no zeros: what stands before them has been written, and be it only a part of it
-    if len(head) < len(SIGNATURE) or (head != SIGNATURE and SIGNATURE.startswith(head.rstrip(b"\0"))):
-        return True
-    return head == SIGNATURE and not _ends_early(descriptor)
-
-
-def is_awaited_jpeg(descriptor: int, most: int) -> bool:
-    """The same of a JPEG, which is looked through for its end: phones write notes behind it."""
-    head = os.pread(descriptor, 3, 0)
-    if len(head) < 3 or (head != jpeg.SIGNATURE and jpeg.SIGNATURE.startswith(head.rstrip(b"\0"))):
-        return True
-    if head != jpeg.SIGNATURE or os.fstat(descriptor).st_size > most:
-        return False
-    return not jpeg.ends_early(os.pread(descriptor, most, 0))
-
-
-def _ends_early(descriptor: int, most_chunks: int = 4096) -> bool:
-    """Whether the chunks of a PNG reach IEND before the file ends."""
-    size, position = os.fstat(descriptor).st_size, len(SIGNATURE)
-    for _ in range(most_chunks):
-        header = os.pread(descriptor, 8, position)
-        if len(header) < 8:
-            return False
-        position += 12 + int.from_bytes(header[:4], "big")
-        if header[4:] == _IEND_TYPE:
-            return position < size
-    return False
 
 
 def has_writer(descriptor: int) -> bool:

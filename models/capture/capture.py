@@ -6,15 +6,14 @@ everything that is wrong at once. The layouts and rules are in ``docs/capture-fo
 
 from __future__ import annotations
 
-import io
-import warnings
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
 from meshdrop.models.capture.masks import (
@@ -26,10 +25,9 @@ from meshdrop.models.capture.masks import (
 )
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
 from meshdrop.models.files.folder import CaptureFolder
-from meshdrop.models.files.jpeg import JpegInfo, check_jpeg, is_jpeg_name
-from meshdrop.models.files.jpeg import pixels_only as jpeg_pixels
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.files.png import Kind, PngInfo, check_png, pixels_only
+from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
+from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.formats.stated_camera import CameraError, stated_camera
@@ -227,21 +225,21 @@ class _Reader:
                 "Send fewer or smaller pictures, or raise the limit in the settings.",
             )
             self._raise_if_any()
-        is_jpeg = kind == "image" and is_jpeg_name(name)
-        verdict = check_jpeg(content, self._limits, name) if is_jpeg else check_png(content, kind, self._limits, name)
+        judge = judge_of(name, kind)
+        verdict = judge.check(content, kind, self._limits, name)
         if isinstance(verdict, Problem):
             self._problems.append(verdict)
             return None
         if kind == "image":
             self._count_pixels(name, verdict)
         try:
-            return _decode_png(content, verdict) if isinstance(verdict, PngInfo) else _decode_jpeg(content)
+            return _decoder(judge)(content, verdict)
         except Exception as error:  # whatever a decoder stumbles over, the file is to blame
-            code, what = ("jpeg", "JPEG") if is_jpeg else ("png_decode", "PNG")
-            self._report(code, name, f"The {what} cannot be decoded ({error}).", "Copy the file again.")
+            fix = "Copy the file again."
+            self._report(judge.undecodable, name, f"The {judge.name} cannot be decoded ({error}).", fix)
             return None
 
-    def _count_pixels(self, name: str, info: PngInfo | JpegInfo) -> None:
+    def _count_pixels(self, name: str, info: PictureInfo) -> None:
         """A few kilobytes can hold a picture of the largest size: many of them together must not fill the memory."""
         self._pixels_left -= info.width * info.height
         if self._pixels_left < 0:
@@ -398,22 +396,10 @@ def _size(pixels: NDArray[Any]) -> str:
     return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
 
-def _decode_png(content: bytes, info: PngInfo) -> NDArray[Any]:
-    """(H, W) or (H, W, C) as the file has it: bool, uint8 or uint16. The caller has checked the bytes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(pixels_only(content)), formats=("PNG",)) as image:
-            image.load()
-            pixels = np.asarray(image)
-    return pixels.astype(np.uint16) if info.bit_depth == 16 else pixels
-
-
-def _decode_jpeg(content: bytes) -> NDArray[np.uint8]:
-    """(H, W, 3) as the file has it, not turned. The caller has checked the bytes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(jpeg_pixels(content)), formats=("JPEG",)) as image:
-            return np.asarray(image.convert("RGB"))
+def _decoder(kind: PictureKind) -> Callable[[bytes, PictureInfo], NDArray[Any]]:
+    place, _, name = kind.decode.partition(":")
+    found: Callable[[bytes, PictureInfo], NDArray[Any]] = getattr(importlib.import_module(place), name)
+    return found
 
 
 def _repeated(depth: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:

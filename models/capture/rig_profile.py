@@ -14,6 +14,8 @@ from typing import Any
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.names import folded, is_rendered_pass
+from meshdrop.models.files.pictures import suffixes
+from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.json_table import Complaints, load_object, short
 from meshdrop.models.formats.sidecar import PHOTOGRAPHS, RIG_NAME, Sidecar, StatedFrame, state
@@ -141,7 +143,7 @@ def twins(stated: Sidecar, names: Collection[str]) -> tuple[str, str] | None:
 
 
 def _others(
-    finder: _Finder, role: str, frames: Collection[StatedFrame], stated: list[str | None], wanted: bool | None
+    finder: _Finder, role: Kind, frames: Collection[StatedFrame], stated: list[str | None], wanted: bool | None
 ) -> list[str] | list[None]:
     if wanted is False:
         return [None] * len(frames)
@@ -158,7 +160,7 @@ class _Finder:
         self.names = frozenset(names)
         self._folded = {name.casefold(): name for name in sorted(names, reverse=True)}
 
-    def all(self, role: str, paths: Collection[str], frames: Iterable[StatedFrame]) -> list[str]:
+    def all(self, role: Kind, paths: Collection[str], frames: Iterable[StatedFrame]) -> list[str]:
         """Each view's file; one that is missing is expected where the others were found."""
         found = [self._one(role, path, frame) for path, frame in zip(paths, frames, strict=True)]
         elsewhere = (
@@ -169,18 +171,18 @@ class _Finder:
         moved = next(elsewhere, None)
         return [there or _moved(path, moved) for there, path in zip(found, paths, strict=True)]
 
-    def _one(self, role: str, path: str, frame: StatedFrame) -> str | None:
+    def _one(self, role: Kind, path: str, frame: StatedFrame) -> str | None:
         return next(iter(self.everywhere(role, path, frame)), None)
 
-    def everywhere(self, role: str, path: str, frame: StatedFrame) -> list[str]:
+    def everywhere(self, role: Kind, path: str, frame: StatedFrame) -> list[str]:
         """All files that could be meant by ``path``: itself, then its view's name in the folders of its kind."""
         return [self._folded[key] for key in _keys(role, path, frame) if key in self._folded]
 
 
-def _keys(role: str, path: str, frame: StatedFrame) -> Collection[str]:
+def _keys(role: Kind, path: str, frame: StatedFrame) -> Collection[str]:
     stems = dict.fromkeys((path.rpartition("/")[2].rpartition(".")[0], _view(frame)))
-    suffixes = PHOTOGRAPHS if role == "image" else ("png",)
-    places = (f"{folder}{stem}.{suffix}" for folder in _FOLDERS[role] for stem in stems for suffix in suffixes)
+    endings = suffixes(role)
+    places = (f"{folder}{stem}.{ending}" for folder in _FOLDERS[role] for stem in stems for ending in endings)
     return dict.fromkeys(place.casefold() for place in (path, *places))
 
 

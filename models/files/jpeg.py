@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
+from meshdrop.models.files.wholeness import HOLE, State
 
 SIGNATURE = b"\xff\xd8\xff"
 EOI = b"\xff\xd9"
@@ -65,6 +66,25 @@ def tail_is_complete(file: int) -> bool:
     """
     size = os.fstat(file).st_size
     return os.pread(file, 3, 0) == SIGNATURE and os.pread(file, 2, max(size - 2, 0)) == EOI
+
+
+def is_awaited(descriptor: int, limits: CaptureLimits) -> bool:
+    """Whether a picture may still be arriving. It is looked through for its end: phones write notes behind it."""
+    head = os.pread(descriptor, 3, 0)
+    if len(head) < 3 or (head != SIGNATURE and SIGNATURE.startswith(head.rstrip(b"\0"))):
+        return True
+    if head != SIGNATURE or os.fstat(descriptor).st_size > limits.max_file_bytes:
+        return False
+    return not ends_early(os.pread(descriptor, limits.max_file_bytes, 0))
+
+
+def state(content: bytes, limits: CaptureLimits) -> State:
+    """Whether a file that ends like a JPEG is one throughout. It has no checksums: its segments must lie one behind the
+    other up to its end, and its pixels never hold so many zeros in a row.
+    """
+    if isinstance(check_jpeg(content, limits), JpegInfo):
+        return "hole" if HOLE in pixels_only(content) else "whole"  # notes of cameras are full of zeros
+    return "hole" if HOLE in content else "damaged"
 
 
 def check_jpeg(content: bytes, limits: CaptureLimits, file: str | None = None) -> JpegInfo | Problem:

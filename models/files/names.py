@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 
+from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.problem import printable
 
 #: What the daemon wrote into a folder that comes back from ``outbox/`` or ``failed/``.
@@ -53,7 +54,7 @@ _BLOCKER_PREFIXES = ("~syncthing~", ".syncthing.", ".goutputstream-", ".fuse_hid
 _BLOCKER_FOLDER = re.compile(r"(?i).*[-_.]lock")
 #: rsync writes ``.front.png.Ab12Cd`` and renames it at the end.
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
-_KNOWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".json", ".bin", ".txt")
+_KNOWN_SUFFIXES = (*(f".{suffix}" for suffix in suffixes("image")), ".json", ".bin", ".txt")
 #: ``r_0_depth_0001.png`` and ``r_0_normal_0001.png``, as in NeRF-synthetic.
 _PASSES = ("_depth_", "_depth.", "_normal_", "_normal.")
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
+from meshdrop.models.files.wholeness import HOLE, State
 
 Kind = Literal["image", "depth", "mask"]
 
@@ -101,6 +102,59 @@ def tail_is_complete(file: int) -> bool:
     if not head.startswith(SIGNATURE) or not any(head[8:]):
         return False
     return os.pread(file, len(IEND), size - len(IEND)) == IEND
+
+
+def is_awaited(descriptor: int, _: CaptureLimits) -> bool:
+    """Whether a picture may still be arriving: empty, zero-filled ahead of its content, or a PNG without its end.
+
+    A file that is whole but wrong (no PNG at all, or with something after its end) is not awaited: it goes on to the
+    check that refuses it.
+    """
+    if tail_is_complete(descriptor):
+        return False
+    head = os.pread(descriptor, len(SIGNATURE), 0)
+    # the signature has no zeros: what stands before them has been written, and be it only a part of it
+    if len(head) < len(SIGNATURE) or (head != SIGNATURE and SIGNATURE.startswith(head.rstrip(b"\0"))):
+        return True
+    return head == SIGNATURE and not _ends_early(descriptor)
+
+
+def _ends_early(descriptor: int, most_chunks: int = 4096) -> bool:
+    """Whether the chunks of a PNG reach IEND before the file ends."""
+    size, position = os.fstat(descriptor).st_size, len(SIGNATURE)
+    for _ in range(most_chunks):
+        header = os.pread(descriptor, 8, position)
+        if len(header) < 8:
+            return False
+        position += 12 + int.from_bytes(header[:4], "big")
+        if header[4:] == b"IEND":
+            return position < size
+    return False
+
+
+def state(content: bytes, limits: CaptureLimits) -> State:
+    """Whether a file that ends like a PNG is one throughout: ``damaged`` when a checksum fails. One with too many
+    chunks counts as whole: it is refused for that.
+    """
+    if _is_sound(memoryview(content), limits.max_png_chunks):
+        return "whole"
+    return "hole" if HOLE in content else "damaged"
+
+
+def _is_sound(content: memoryview, most_chunks: int) -> bool:
+    position = len(SIGNATURE)
+    for _ in range(most_chunks + 2):  # IEND is not counted, and one more is refused
+        if position + 12 > len(content):
+            return False
+        end = position + 12 + int.from_bytes(content[position : position + 4], "big")
+        if end > len(content):
+            return False
+        if zlib.crc32(content[position + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+            return False
+        if bytes(content[position + 4 : position + 8]) == b"IEND":
+            return True
+        position = end
+    return True
 
 
 def check_png(content: bytes, kind: Kind, limits: CaptureLimits, file: str | None = None) -> PngInfo | Problem:

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.pictures import suffixes
+from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem
 from meshdrop.models.formats.json_table import (
     Complaints,
@@ -83,8 +85,10 @@ KNOWN_KEYS = OWN_KEYS + INTRINSIC_KEYS + DISTORTION_KEYS + SCALE_KEYS + PASSED_O
 #: nerfstudio says ``depth_file_path``, instant-ngp ``depth_path``.
 DEPTH_PATH_KEYS = ("depth_file_path", "depth_path")
 FRAME_KEYS = ("file_path", *DEPTH_PATH_KEYS, "mask_path", "transform_matrix", *INTRINSIC_KEYS, *DISTORTION_KEYS)
-#: Endings of photographs; depth and masks are PNG, because JPEG changes values.
-PHOTOGRAPHS = ("png", "jpg", "jpeg")
+#: Endings of photographs; JPEG changes values, so that depth and masks are none.
+PHOTOGRAPHS = suffixes("image")
+#: What each path of a frame leads to.
+_ROLES: Mapping[str, Kind] = {"file_path": "image", "mask_path": "mask", **dict.fromkeys(DEPTH_PATH_KEYS, "depth")}
 
 #: Camera models that are pinholes once their distortion is zero.
 PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL")
@@ -439,7 +443,7 @@ def _path(frame: Mapping[str, Any], key: str, where: str, complaints: Complaints
     stem, dot, suffix = parts[-1].rpartition(".")
     if not (stem and dot) or suffix.isdigit():
         parts[-1] += ".png"
-    elif suffix.casefold() not in (PHOTOGRAPHS if key == "file_path" else ("png",)):
+    elif suffix.casefold() not in suffixes(_ROLES[key]):
         reads = "PNG and JPEG photographs" if key == "file_path" else "depth and masks from PNG only"
         fix = "Convert it to PNG and correct the path."
         complaints.add("not_png", f"{name} is {short(value)}; Meshdrop reads {reads}.", fix)

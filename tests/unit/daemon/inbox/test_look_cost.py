@@ -22,7 +22,7 @@ import pytest
 
 from meshdrop.daemon.base.clock import Clock
 from meshdrop.daemon.inbox import observe as looking
-from meshdrop.daemon.inbox.checksums import png_state
+from meshdrop.daemon.inbox.checksums import picture_state
 from meshdrop.daemon.inbox.observe import Ends, glance, look, stops_in_the_middle
 from meshdrop.daemon.inbox.scanner import Scanner
 from meshdrop.daemon.inbox.settle import Window
@@ -31,6 +31,7 @@ from meshdrop.models.capture.rig_profile import Rigs
 from meshdrop.models.files import jpeg
 from meshdrop.models.files.entries import odd_entries, take_facts
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.pictures import PNG
 from meshdrop.models.files.png import SIGNATURE
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.json_table import MOST_COMPLAINTS
@@ -332,7 +333,7 @@ def _chunk(name: bytes, body: bytes = b"") -> bytes:
 
 def test_chunks_of_a_png_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(SIGNATURE + _chunk(b"tEXt") * 300_000 + _chunk(b"IEND"))
-    assert steps(lambda: png_state(str(tmp_path / "a.png"), LIMITS)) < 10 * LIMITS.max_png_chunks
+    assert steps(lambda: picture_state(str(tmp_path / "a.png"), PNG, LIMITS)) < 10 * LIMITS.max_png_chunks
 
 
 @pytest.fixture
@@ -425,12 +426,12 @@ def test_a_large_set_is_read_over_several_passes_and_others_are_served(
     seconds = [0.0]
     read: list[str] = []
 
-    def slowly(path: str, _: CaptureLimits) -> str:
+    def slowly(path: str, *_: object) -> str:
         seconds[0] += 1
         read.append(path)
         return "whole"
 
-    monkeypatch.setattr(looking, "png_state", slowly)
+    monkeypatch.setattr(looking, "picture_state", slowly)
     (tmp_path / "inbox").mkdir()
     shutil.copytree(ball, tmp_path / "inbox/large")
     scanner = Scanner(tmp_path / "inbox", Window(5, 30, 1800), LIMITS, Clock(monotonic=lambda: seconds[0]))

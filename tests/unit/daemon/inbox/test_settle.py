@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.daemon.inbox.observe import is_awaited, look
+from meshdrop.daemon.inbox.observe import look
 from meshdrop.daemon.inbox.settle import Fact, Snapshot, Window, judge
 from meshdrop.models.capture.layout import expect
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.png import is_awaited
 
 LIMITS = CaptureLimits()
 WINDOW = Window(settle_s=5, no_depth_wait_s=30, incomplete_after_s=1800)
@@ -113,10 +114,10 @@ def test_reserved_space_that_is_filled_from_the_front_is_awaited_to_the_last_byt
     for cut in range(len(whole)):
         target.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         with target.open("rb") as file:
-            assert is_awaited(file.fileno()), cut
+            assert is_awaited(file.fileno(), LIMITS), cut
     target.write_bytes(whole)
     with target.open("rb") as file:
-        assert not is_awaited(file.fileno())
+        assert not is_awaited(file.fileno(), LIMITS)
 
 
 @pytest.mark.parametrize("keep", [0, 20, 200, -1])

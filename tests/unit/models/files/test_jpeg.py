@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meshdrop.models.capture.capture import _decode_jpeg
+from meshdrop.models.capture import decoding
 from meshdrop.models.files.jpeg import JpegInfo, check_jpeg, ends_early, pixels_only, tail_is_complete
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
 
 LIMITS = CaptureLimits()
+INFO = JpegInfo(64, 48)
 
 
 def saved(size: tuple[int, int] = (64, 48), mode: str = "RGB", **options: object) -> bytes:
@@ -34,7 +35,7 @@ def test_ordinary_pictures_pass(options: dict[str, object]) -> None:
     content = saved(**options)
     assert check_jpeg(content, LIMITS) == JpegInfo(64, 48)
     with Image.open(io.BytesIO(content)) as picture:
-        assert np.array_equal(_decode_jpeg(content), np.asarray(picture))
+        assert np.array_equal(decoding.jpeg(content, INFO), np.asarray(picture))
 
 
 def test_what_a_camera_notes_goes_to_no_decoder_and_turns_nothing() -> None:
@@ -46,7 +47,7 @@ def test_what_a_camera_notes_goes_to_no_decoder_and_turns_nothing() -> None:
     plain = pixels_only(content)
     assert len(plain) < len(content) - 5000
     assert b"Exif" not in plain
-    assert np.array_equal(_decode_jpeg(content), _decode_jpeg(saved()))
+    assert np.array_equal(decoding.jpeg(content, INFO), decoding.jpeg(saved(), INFO))
 
 
 REFUSED = {
@@ -101,7 +102,7 @@ def test_two_thousand_damaged_pictures_end_as_values_and_never_as_another_size()
         found = check_jpeg(bytes(content), LIMITS)
         if isinstance(found, JpegInfo):
             try:
-                pixels = _decode_jpeg(bytes(content))
+                pixels = decoding.jpeg(bytes(content), found)
             except Exception:  # whatever the decoder says, the capture's reader turns it into a problem
                 continue
             assert pixels.shape == (found.height, found.width, 3)
