@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.mesh.glb import GlbContent, GlbMaterial, encode_glb
 from meshdrop.models.mesh.mesh import TexturedMesh, decode_picture, encode_picture
+from meshdrop.models.mesh.output_formats import MATERIAL_FILES
 from meshdrop.models.mesh.tangents import tangent_frames
+
+__all__ = ["MATERIAL_FILES", "Material", "read_material", "write_pbr_glb"]
 
 Picture = NDArray[np.uint8]
 
