@@ -175,6 +175,14 @@ def test_every_file_and_folder_named_exists_or_is_made_by_the_program(name: str)
     assert sorted(word for word in named if not is_known(word)) == []
 
 
+def test_every_file_that_contributing_md_names_exists() -> None:
+    """But those that somebody is about to add."""
+    text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
+    named = {word for word in quoted(text) if re.fullmatch(r"[\w.]+(?:/[\w.]+)+\.(?:py|md)", word)}
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not re.search("NAME|KIND", name) and not (PROJECT / name).exists()] == []
+
+
 def tree(drawing: str) -> set[str]:
     """The paths of an indented drawing; two blanks a level, what follows two blanks is a remark."""
     paths, open_folders = set(), list[str]()
