@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import ModelResult, silent
+from meshdrop.models.contract.options import choices_of
 from meshdrop.models.contract.stages import StageLog
 from meshdrop.models.fusion.settings import FusionSettings
 from meshdrop.models.mesh.cleaning import degenerate
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.nvdiffrec.passes import refine_mesh
 from meshdrop.models.nvdiffrec.refine import Look, Refined
-from meshdrop.models.nvdiffrec.settings import CHOICES, SAMPLES, NvdiffrecSettings
+from meshdrop.models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
 from meshdrop.models.raster.differentiable import Raster
 from meshdrop.models.surface.dressing import TimedStages, dress
 from meshdrop.models.surface.range_view import RangeView
@@ -80,7 +81,8 @@ def refine(
     When the GPU is full, the next smaller preset is tried once: raises ``torch.cuda.OutOfMemoryError`` when that does
     not fit either.
     """
-    presets = list(CHOICES["preset"][CHOICES["preset"].index(options.preset) :][:2])
+    every = choices_of(NvdiffrecSettings, "preset")
+    presets = list(every[every.index(options.preset) :][:2])
     rounds, best = list[Refined](), draft
     for number in range(count):
         steps = (options.iterations + count - 1 - number) // count

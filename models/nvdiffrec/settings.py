@@ -6,45 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshdrop.models.contract.options import checked
+from meshdrop.models.contract.options import one_of, settings_of, whole
 
 
 @dataclass(frozen=True)
 class NvdiffrecSettings:
-    """What an operator may choose.
+    """What an operator may choose."""
 
-    ``iterations`` of each pass at most, 1..100,000. ``texture_size``: side of the square texture in texels, 64..8192.
-    ``start``: what the surface is taken from, "fusion" (pass 2 alone), "silhouettes" (pass 1 first, depth unused) or
-    "auto": fusion where any view has depth. ``search_resolution``: cells of pass 1 along the object, 16..192.
-    ``preset``: how finely pictures are drawn and so how much memory is used, "fine", "normal" or "small"; when the GPU
-    is full the next smaller one is tried once. ``device``: "cuda", or "cpu" for those who can wait. ``materials``:
-    whether physically based materials and light are tried: "auto" (where views can be spared to judge them), "never".
-    """
-
-    iterations: int = 500
-    texture_size: int = 1024
-    start: str = "auto"
-    search_resolution: int = 96
-    preset: str = "fine"
-    device: str = "cuda"
-    materials: str = "auto"
+    #: Of each pass, at most.
+    iterations: int = whole(500, 1, 100_000)
+    #: Side of the square texture in texels.
+    texture_size: int = whole(1024, 64, 8192)
+    #: What the surface is taken from: ``fusion`` (pass 2 alone), ``silhouettes`` (pass 1 first, depth unused) or
+    #: ``auto``: fusion where any view has depth.
+    start: str = one_of("auto", "fusion", "silhouettes")
+    #: Cells of pass 1 along the object.
+    search_resolution: int = whole(96, 16, 192)
+    #: How finely pictures are drawn and so how much memory is used; when the GPU is full the next one is tried once.
+    preset: str = one_of("fine", "normal", "small")
+    #: ``cpu`` is for those who can wait.
+    device: str = one_of("cuda", "cpu")
+    #: Whether physically based materials and light are tried: ``auto`` where views can be spared to judge them.
+    materials: str = one_of("auto", "never")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> NvdiffrecSettings:
         """Settings from plain values; raises ``WrongSettings`` naming every unknown, mistyped or out-of-range one."""
-        return checked("nvdiffrec", cls, values, LIMITS, CHOICES)
+        return settings_of("nvdiffrec", cls, values)
 
 
-LIMITS: dict[str, tuple[int, int]] = {
-    "iterations": (1, 100_000),
-    "texture_size": (64, 8192),
-    "search_resolution": (16, 192),
-}
-CHOICES: dict[str, tuple[str, ...]] = {
-    "start": ("auto", "fusion", "silhouettes"),
-    "preset": ("fine", "normal", "small"),
-    "device": ("cuda", "cpu"),
-    "materials": ("auto", "never"),
-}
 #: Samples of all pictures together that a preset may draw at once.
 SAMPLES = {"fine": 16_000_000, "normal": 6_000_000, "small": 2_000_000}

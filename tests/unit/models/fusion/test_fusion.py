@@ -12,10 +12,11 @@ import trimesh
 
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.contract.base import ModelResult, NoResult
+from meshdrop.models.contract.options import WrongSettings
 from meshdrop.models.files.problem import CaptureError
 from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, look_at
 from meshdrop.models.fusion.model import Fusion
-from meshdrop.models.fusion.settings import LIMITS, FusionSettings
+from meshdrop.models.fusion.settings import FusionSettings
 from meshdrop.models.mesh.mesh import write_all
 from meshdrop.models.mesh.reload import MIN_VERTICES, check_files
 from meshdrop.models.raster.render import render
@@ -401,7 +402,9 @@ def test_the_lattice_is_never_finer_than_was_asked_for(radius: float) -> None:
 
 
 def test_the_smallest_allowed_number_of_faces_passes_the_last_check(tmp_path: Path) -> None:
-    model = Fusion({**SMALL, "max_faces": LIMITS["max_faces"][0]}, lambda percent, step: None)
+    with pytest.raises(WrongSettings):
+        FusionSettings.from_mapping({"max_faces": 2_499})
+    model = Fusion({**SMALL, "max_faces": 2_500}, lambda percent, step: None)
     write_all(model.inference(capture(ball(), canonical_rig()), Path("unused")).mesh, tmp_path, {})
     assert check_files(tmp_path)[0].vertices > MIN_VERTICES
 
