@@ -38,7 +38,7 @@ from meshdrop.models.contract import former_names
 from meshdrop.models.contract.base import ModelResult, ModelUnavailable, NoResult
 from meshdrop.models.contract.failures import RUN_FAILURES, RunClass
 from meshdrop.models.contract.options import WrongSettings
-from meshdrop.models.contract.registry import load_class, places_of
+from meshdrop.models.contract.registry import CODE_VARIABLES, load_class, places_of
 from meshdrop.models.contract.weights import WEIGHTS_KEY
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import CaptureError
@@ -158,6 +158,7 @@ class Request:
         weights = [Path(os.environ[WEIGHTS_KEY])] if WEIGHTS_KEY in os.environ else []
         target = (self.custom_models or {}).get(self.model, "").rpartition(":")[0]
         code = places_of(target) if target else []
+        code += [Path(os.environ[variable]) for variable in sorted(CODE_VARIABLES) if os.environ.get(variable)]
         # Settings are the operator's; a path in them is there to be read.
         named = [Path(value) for value in (self.settings or {}).values() if isinstance(value, str) and value[:1] == "/"]
         return FileView((*code, *named), (*read, *weights), tuple(path for path in own if path), gpu=True)
@@ -203,7 +204,7 @@ def run(request: Request, line: Line) -> dict[str, Any]:
         model.cleanup()
     line.progress(93, "writing the files")
     versions = software_versions()
-    asset = provenance(request.model, request.settings or {}, request.digest, result, versions)
+    asset = provenance(request.model, model.entry, request.settings or {}, request.digest, result, versions)
     asset |= origin_facts(capture) if result.registered else {}
     files = [*write_all(result.mesh, output, asset), *_write_extra(result, output, asset)]
     more, notes = write_extra_formats(output, request.extra_formats)

@@ -14,10 +14,23 @@ from typing import Any
 from pydantic import SecretStr
 
 from meshdrop.daemon.base.settings import Settings, config_file, load, text_of
+from meshdrop.models.contract.registry import CODE_VARIABLES
 
 _PREFIX = "MESHDROP_"
 #: Variables that begin like settings and are none: the compose file's, the models', and those for tests.
-_OTHERS = frozenset({"scans", "trellis", "run", "state", "crash_at", "crash_by", "crash_log", "seed", "damages"})
+_OTHERS = frozenset(
+    {
+        "scans",
+        "run",
+        "state",
+        "crash_at",
+        "crash_by",
+        "crash_log",
+        "seed",
+        "damages",
+        *(variable.removeprefix("MESHDROP_").lower() for variable in CODE_VARIABLES),
+    }
+)
 _MASK = "********"
 
 Key = tuple[str, ...]

@@ -38,12 +38,12 @@ from meshdrop.daemon.doctor.checks.run import Check, carry_out
 from meshdrop.daemon.host.gpus import LIMIT_S as GPU_LIMIT_S
 from meshdrop.daemon.host.machine import Machine
 from meshdrop.daemon.host.processes import ProcessFacts
-from meshdrop.daemon.weights.fetch import CATALOGUES
+from meshdrop.models.contract.entry import ModelEntry
+from meshdrop.models.contract.registry import BUILT_IN
+from meshdrop.models.contract.weights import Catalogue
 
 #: What is asked when no settings say which models are used.
-_DEFAULT_MODELS: Mapping[str, Mapping[str, Any]] = {"fusion": {}}
-#: Models whose program is published by others and lies outside this one.
-_WITH_CODE = frozenset({"reconviagen"})
+_DEFAULT_MODELS: Mapping[str, Mapping[str, Any]] = {name: {} for name in Settings.model_fields["models"].default}
 _GROUPS = ("program", "machine", "GPU", "settings", "folders", "disks", "service", "record", "models")
 #: Lines without which nothing in the folders can be judged: each hangs on the one before it.
 _SET_UP = ("settings", "root")
@@ -60,6 +60,8 @@ class Surroundings:
     settings: Settings | None
     config: Path | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: What is known of each model; a service that starts asks none of somebody's own.
+    entries: Mapping[str, ModelEntry] = field(default_factory=lambda: BUILT_IN)
 
     @property
     def known(self) -> Settings:
@@ -86,7 +88,7 @@ class Surroundings:
     @cached_property
     def wanted(self) -> Wanted:
         """What is asked of a GPU."""
-        return Wanted(self.models)
+        return Wanted(self.models, self.entries)
 
     @cached_property
     def cards(self) -> Cards:
@@ -104,11 +106,12 @@ def examine(root: Path | None, config: Path | None, machine: Machine | None = No
     models = _DEFAULT_MODELS if about_settings.result == "warn" else {}
     if settings is not None:
         models = check_models.configured(settings)
-    here = Surroundings(machine, settings, config, models)
-    if here.wanted.cuda:
-        _ = here.cards  # asked now, and read when its line comes
     custom, weights = (settings.custom_models, settings.places.weights) if settings else ({}, None)
     with check_models.asked(models, custom, weights) as questions:
+        entries = {question.model: question.entry() for question in questions}
+        here = Surroundings(machine, settings, config, models, entries)
+        if here.wanted.cuda:
+            _ = here.cards  # asked now, and read when its line comes
         checks = [*standing(here, about_settings), *_models(here, questions)]
         return carry_out(sorted(checks, key=lambda check: _GROUPS.index(check.group)))
 
@@ -197,7 +200,7 @@ def _settings(here: Surroundings, about_settings: Finding) -> list[Check]:
         Check("settings", "metrics", lambda: outside.metrics(here.known), _OURS),
         Check("settings", "formats", lambda: check_formats.formats(here.known), _SET_UP[:1], at_start=True),
         Check("settings", "workers", lambda: check_workers.workers(here.known), _SET_UP[:1]),
-        Check("settings", "licences", lambda: check_settings.licences(here.models)),
+        Check("settings", "licences", lambda: check_settings.licences(here.entries, here.models)),
     ]
 
 
@@ -284,24 +287,26 @@ def _models(here: Surroundings, questions: Sequence[check_models.ModelQuestion])
             needs.append("gpu")
         if name in here.wanted.torch:
             needs.append("torch")
-        if name in _WITH_CODE:
+        entry = here.entries[name]
+        if entry.code is not None:
             needs.append(f"code {name}")
-            checks.append(Check("models", f"code {name}", _code(here, name), ("torch",)))
-        if name in CATALOGUES:
+            after = ("torch",) if name in here.wanted.torch else ()
+            checks.append(Check("models", f"code {name}", _code(here, name, entry.code), after))
+        if entry.weights is not None:
             needs.append(f"weights {name}")
-            checks.append(Check("models", f"weights {name}", _weights(here, name), ("settings",)))
+            checks.append(Check("models", f"weights {name}", _weights(here, name, entry.weights), ("settings",)))
         checks.append(
             Check("models", f"model {name}", _answer(question, here.wanted), tuple(needs), limit_s=MODEL_LIMIT_S + 5)
         )
     return checks
 
 
-def _code(here: Surroundings, name: str) -> Callable[[], Finding]:
-    return lambda: check_models.code(name, here.models[name], here.wanted)
+def _code(here: Surroundings, name: str, which: Callable[[Mapping[str, Any]], str]) -> Callable[[], Finding]:
+    return lambda: check_models.code(name, lambda: which(here.models[name]), here.wanted)
 
 
-def _weights(here: Surroundings, name: str) -> Callable[[], Finding]:
-    return lambda: check_models.weights(name, here.places.weights, here.wanted)
+def _weights(here: Surroundings, name: str, catalogue: Catalogue) -> Callable[[], Finding]:
+    return lambda: check_models.weights(name, catalogue, here.places.weights, here.wanted)
 
 
 def _answer(question: check_models.ModelQuestion, wanted: Wanted) -> Callable[[], Finding]:

@@ -108,6 +108,7 @@ def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Jso
         "figures": dict(model.get("figures") or {}),
         "settings": dict(model.get("settings") or {}),
         "versions": dict(model.get("versions") or {}),
+        "licences": list(tables.dig(model, "asset", "licences") or []),
         "files": dict(model.get("files") or {}),
         "measured": measured,
         "validation": model.get("validation"),

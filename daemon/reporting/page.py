@@ -64,7 +64,7 @@ def render_html(report: Mapping[str, Any], attempt: Path) -> Iterator[bytes]:
             scene=scene,
             views=views,
             placements={name: placement(model) for name, model in shown.items()},
-            licences={name: _licences(name) for name, model in models.items() if model["state"] == "ok"},
+            licences={name: _licences(name, model) for name, model in models.items() if model["state"] == "ok"},
             figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
             shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
             compared=any(_has_figures(model) for model in shown.values()),
@@ -207,11 +207,13 @@ def _compared(shown: Mapping[str, Json], page: Path, cargo: Cargo) -> list[Json]
     return [view for _, view in sorted(views.items()) if view["models"]]
 
 
-def _licences(name: str) -> list[str]:
-    """One line for each part behind a model that may not be used for everything."""
+def _licences(name: str, model: Json) -> list[str]:
+    """One line for each part behind a mesh that may not be used for everything."""
+    if told := model.get("licences"):
+        return list(told)
     if name not in BUILT_IN:
         return ["a model of your own: its licence is for you to know"]
-    return list(BUILT_IN[name].licences) or ["free for any use"]
+    return ["free for any use"]
 
 
 def _has_figures(model: Json) -> bool:

@@ -17,6 +17,7 @@ from meshdrop.daemon.base.errors import MeshdropError
 from meshdrop.daemon.host.machine import Room, room_at
 from meshdrop.daemon.weights.folder import PARTIAL, WeightsFolder, alone
 from meshdrop.daemon.weights.sources import Offer, Source
+from meshdrop.models.contract.registry import BUILT_IN
 from meshdrop.models.contract.weights import (
     MANIFEST,
     Catalogue,
@@ -27,10 +28,9 @@ from meshdrop.models.contract.weights import (
     plain_size,
     verify,
 )
-from meshdrop.models.reconviagen.weights import CATALOGUE as RECONVIAGEN
 
-#: The models that have weights.
-CATALOGUES = {catalogue.model: catalogue for catalogue in (RECONVIAGEN,)}
+#: The models of ours that have weights.
+CATALOGUES = {name: entry.weights for name, entry in BUILT_IN.items() if entry.weights is not None}
 #: Left free on the disk beside the weights themselves.
 MARGIN = 256 << 20
 

@@ -25,6 +25,7 @@ from meshdrop.daemon.workers import kernels
 from meshdrop.daemon.workers.strays import Network, kill_marked
 from meshdrop.daemon.workers.worker_memory import allowed_mib, watch
 from meshdrop.models.contract.failures import RUN_FAILURES
+from meshdrop.models.contract.registry import CODE_VARIABLES
 from meshdrop.models.contract.weights import WEIGHTS_KEY
 from meshdrop.models.files import walk
 from meshdrop.models.files.limits import CaptureLimits
@@ -59,7 +60,7 @@ _PASSED_ON = frozenset(
         "NVIDIA_DRIVER_CAPABILITIES",
         "OMP_NUM_THREADS",
         "NUMBA_NUM_THREADS",
-        "MESHDROP_TRELLIS",
+        *CODE_VARIABLES,
     }
 )
 

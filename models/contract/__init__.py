@@ -1,4 +1,4 @@
 """What a model promises, and what the house knows of each: settings, needs, weights, stages.
 
-It may import ``capture`` and ``mesh``. Nothing here reconstructs.
+It may import ``capture``, ``files`` and ``mesh``. Nothing here reconstructs.
 """

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from meshdrop.models.contract.entry import ModelEntry
+
 if TYPE_CHECKING:
     from meshdrop.models.capture.capture import Capture
     from meshdrop.models.mesh.mesh import TexturedMesh
@@ -72,12 +74,16 @@ class ReconstructionModel(ABC):
     """One way to turn a capture into a textured mesh. Lives in its own process; knows no job, inbox or outbox.
 
     The worker calls ``probe``, ``load_weights``, ``inference``, ``cleanup`` in this order; ``cleanup`` also
-    after an error. ``settings`` are the model's own options, already checked by the model's constructor.
+    after an error. ``settings`` are the model's own options; the constructor raises ``WrongSettings`` for those that
+    ``entry.settings`` refuses. ``entry`` says what is known of the model: what it needs, its licences, its weights.
     """
 
     name: ClassVar[str]
+    entry: ClassVar[ModelEntry] = ModelEntry()
 
     def __init__(self, settings: Mapping[str, Any], progress: Progress) -> None:
+        if self.entry.settings is not None:
+            self.entry.settings.from_mapping(settings)
         self.settings = settings
         self.report_progress = progress
 

@@ -8,56 +8,22 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from meshdrop.models.contract import former_names
 from meshdrop.models.contract.base import ModelUnavailable, ReconstructionModel
+from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.contract.options import WrongSettings
+from meshdrop.models.files.names import MODELS
 
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One model: ``target`` is "package.module:Class", ``settings`` the same for the checked value of its options, in a
-    module that imports nothing heavy; ``licences`` one line for each part that may not be used for everything."""
-
-    name: str
-    says: str
-    target: str
-    settings: str
-    licences: tuple[str, ...] = ()
-
-
+#: What each of our own models states of itself, in ``settings.py`` of the folder of its name.
 BUILT_IN: dict[str, ModelEntry] = {
-    entry.name: entry
-    for entry in (
-        ModelEntry(
-            "fusion",
-            "depth fusion and baked photographs; any CPU",
-            "meshdrop.models.fusion.model:Fusion",
-            "meshdrop.models.fusion.settings:FusionSettings",
-        ),
-        ModelEntry(
-            "nvdiffrec",
-            "inverse rendering; needs CUDA",
-            "meshdrop.models.nvdiffrec.model:Nvdiffrec",
-            "meshdrop.models.nvdiffrec.settings:NvdiffrecSettings",
-            ("nvdiffrast: NVIDIA's own licence, research and evaluation only",),
-        ),
-        ModelEntry(
-            "reconviagen",
-            "TRELLIS-VGGT generative reconstruction; needs CUDA and weights",
-            "meshdrop.models.reconviagen.model:Reconviagen",
-            "meshdrop.models.reconviagen.settings:ReconviagenSettings",
-            (
-                "VGGT's weights, and what was derived from them: CC BY-NC 4.0, no commercial use",
-                'export = "to_glb" needs nvdiffrast and diff-gaussian-rasterization: research only',
-            ),
-        ),
-    )
+    name: importlib.import_module(f"meshdrop.models.{name}.settings").ENTRY for name in MODELS
 }
+#: Variables of the environment by which workers find the programs of others that our models call.
+CODE_VARIABLES = frozenset(entry.code_variable for entry in BUILT_IN.values() if entry.code_variable)
 
 
 def known(custom: Mapping[str, str]) -> frozenset[str]:
@@ -75,9 +41,13 @@ def wrong_settings(name: str, values: Mapping[str, Any], custom: Mapping[str, st
         return ("only texts, whole and finite numbers, true, false, lists and tables can be handed to a model",)
     if name in custom:
         return ()
-    place, _, attribute = BUILT_IN[name].settings.partition(":")
+    return _wrong(BUILT_IN[name], values)
+
+
+def _wrong(entry: ModelEntry, values: Mapping[str, Any]) -> tuple[str, ...]:
     try:
-        getattr(importlib.import_module(place), attribute).from_mapping(values)
+        if entry.settings is not None:
+            entry.settings.from_mapping(values)
     except WrongSettings as error:
         return error.problems
     return ()
@@ -105,6 +75,8 @@ def load_class(name: str, custom: Mapping[str, str]) -> type[ReconstructionModel
         ) from error
     if not (isinstance(found, type) and issubclass(found, ReconstructionModel)):
         raise ModelUnavailable(f"{target} is not a ReconstructionModel", "correct `custom_models` in the settings")
+    if not isinstance(found.entry, ModelEntry):
+        raise ModelUnavailable(f"`entry` of {target} is no ModelEntry", "see models/contract/entry.py")
     return found
 
 

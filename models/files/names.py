@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.problem import printable
 
 #: What the daemon wrote into a folder that comes back from ``outbox/`` or ``failed/``.
 OWN_FILES = frozenset({"why.txt", "failure.json", "report.html", "report.json", "receipt.json", "log.txt"})
-OWN_FOLDERS = frozenset({"previews", "fusion", "nvdiffrec", "reconviagen", "results", "logs"})
+#: The models that come with Meshdrop, in the order in which they are told of; a folder of its name holds the results of
+#: each. Named down here, where dropped folders are read: ``models.contract.registry`` finds the rest by it.
+MODELS = ("fusion", "nvdiffrec", "reconviagen")
+OWN_FOLDERS = frozenset({"previews", "results", "logs", *MODELS})
+#: What lies beside a model's folder, while it is made and when it is delivered.
+_TAKEN = OWN_FILES | OWN_FOLDERS - {*MODELS} | {"capture", "measure", "attempt.json"}
+_LONGEST_NAME = 100
 RETURNED_FOLDER = "capture/"
 RECEIPT = "receipt.json"
 
@@ -82,19 +88,37 @@ def is_blocker(name: str) -> bool:
     return folded.endswith(_BLOCKER_SUFFIXES) or last.startswith(_BLOCKER_PREFIXES) or rsync
 
 
-def is_own_output(name: str) -> bool:
-    """Whether a relative path is something that an earlier delivery wrote, not part of a capture."""
+def may_name_a_model(name: str) -> bool:
+    """Whether a model's results may lie in a folder of this name: one folder, not hidden, that holds nothing else."""
+    plain = name.isprintable() and "/" not in name and name[:1] not in ("", ".") and len(name) <= _LONGEST_NAME
+    return plain and name.casefold() not in _TAKEN and not is_blocker(f"{name}/mesh.glb") and not is_litter(name)
+
+
+def is_own_output(name: str, custom: Collection[str] = ()) -> bool:
+    """Whether a relative path is something that an earlier delivery wrote, not part of a capture.
+
+    ``custom``: the models of somebody's own; what their folders are called says that only of a folder that came back
+    from us, since captures may have folders of such names too.
+    """
     first, slash, _ = name.partition("/")
+    if slash and custom and first.casefold() in {model.casefold() for model in custom}:
+        return True
     return first.casefold() in (OWN_FOLDERS if slash else OWN_FILES) or (not slash and first.endswith(".log"))
 
 
-def sort_names(names: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
-    """Names that may belong to a capture, names to pass over, names that block; the last two sorted."""
+def sort_names(
+    names: Collection[str], custom: Collection[str] = ()
+) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
+    """Names that may belong to a capture, names to pass over, names that block; the last two sorted.
+
+    ``custom``: the models of somebody's own, whose old results a folder with a receipt of ours may hold.
+    """
     kept, ignored, blockers = set(), [], []
+    there = frozenset(custom) if RECEIPT in names else frozenset()
     for name in names:
         if is_blocker(name):
             blockers.append(name)
-        elif is_litter(name) or is_own_output(name):
+        elif is_litter(name) or is_own_output(name, there):
             ignored.append(name)
         else:
             kept.add(name)

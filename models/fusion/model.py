@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import ModelResult, Progress, ReconstructionModel
-from meshdrop.models.fusion.settings import FusionSettings
+from meshdrop.models.contract.entry import ModelEntry
+from meshdrop.models.fusion.settings import ENTRY, FusionSettings
 from meshdrop.models.surface import extraction, tsdf, volume
 from meshdrop.models.surface.dressing import TimedStages, dress
 from meshdrop.models.surface.range_view import RangeView, prepare
@@ -24,6 +25,7 @@ class Fusion(ReconstructionModel):
     """
 
     name: ClassVar[str] = "fusion"
+    entry: ClassVar[ModelEntry] = ENTRY
 
     def __init__(self, settings: Mapping[str, Any], progress: Progress) -> None:
         super().__init__(settings, progress)

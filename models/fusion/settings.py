@@ -1,4 +1,4 @@
-"""The options of the fusion model, checked as a whole."""
+"""The options of fusion, checked as a whole, and what else the house knows of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.contract.options import settings_of, whole
 
 
@@ -26,3 +27,6 @@ class FusionSettings:
     def from_mapping(cls, values: Mapping[str, Any]) -> FusionSettings:
         """Settings from plain values; raises ``WrongSettings`` naming every unknown, mistyped or out-of-range one."""
         return settings_of("fusion", cls, values)
+
+
+ENTRY = ModelEntry("meshdrop.models.fusion.model:Fusion", FusionSettings, licences=())

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel, Writer, silent
 from meshdrop.models.contract.cuda import need_cuda
+from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.contract.stages import StageLog
 from meshdrop.models.fusion.model import Fusion
 from meshdrop.models.nvdiffrec import judge
-from meshdrop.models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
+from meshdrop.models.nvdiffrec.settings import ENTRY, SAMPLES, NvdiffrecSettings
 from meshdrop.models.surface.extraction import COST
 from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 from meshdrop.models.surface.range_view import RangeView, prepare
@@ -47,6 +48,7 @@ class Nvdiffrec(ReconstructionModel):
     """
 
     name: ClassVar[str] = "nvdiffrec"
+    entry: ClassVar[ModelEntry] = ENTRY
 
     def __init__(self, settings: Mapping[str, Any], progress: Progress) -> None:
         super().__init__(settings, progress)

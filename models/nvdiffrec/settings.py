@@ -1,4 +1,4 @@
-"""The options of nvdiffrec, checked as a whole."""
+"""The options of nvdiffrec, checked as a whole, and what else the house knows of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meshdrop.models.contract.entry import ModelEntry, Needs
 from meshdrop.models.contract.options import one_of, settings_of, whole
 
 
@@ -37,3 +38,16 @@ class NvdiffrecSettings:
 
 #: Samples of all pictures together that a preset may draw at once.
 SAMPLES = {"fine": 16_000_000, "normal": 6_000_000, "small": 2_000_000}
+
+
+def _needs(settings: Mapping[str, Any]) -> Needs:
+    """The memory is that of the smallest preset, which is tried when the GPU is full."""
+    return Needs(torch=True, cuda=settings.get("device") != "cpu", gpu_mib=3_000)
+
+
+ENTRY = ModelEntry(
+    "meshdrop.models.nvdiffrec.model:Nvdiffrec",
+    NvdiffrecSettings,
+    _needs,
+    ("nvdiffrast: NVIDIA's own licence, research and evaluation only",),
+)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import ModelResult, ModelUnavailable, Progress, ReconstructionModel
 from meshdrop.models.contract.cuda import need_cuda
+from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.contract.stages import StageLog
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.reconviagen import upstream, weights
@@ -24,7 +25,7 @@ from meshdrop.models.reconviagen.export import Splats, astray, placed
 from meshdrop.models.reconviagen.generated import Generated, GenerationFailed
 from meshdrop.models.reconviagen.images import prepare_views
 from meshdrop.models.reconviagen.presets import PRESETS
-from meshdrop.models.reconviagen.settings import ReconviagenSettings
+from meshdrop.models.reconviagen.settings import ENTRY, ReconviagenSettings
 from meshdrop.models.registration.register import Registration, register
 from meshdrop.models.registration.target import Target, target_of
 from meshdrop.models.surface.range_view import RangeView, prepare
@@ -61,6 +62,7 @@ class Reconviagen(ReconstructionModel):
     """
 
     name: ClassVar[str] = "reconviagen"
+    entry: ClassVar[ModelEntry] = ENTRY
 
     def __init__(self, settings: Mapping[str, Any], progress: Progress) -> None:
         super().__init__(settings, progress)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from meshdrop.models.reconviagen.generated import StageRecord
+from meshdrop.models.reconviagen.settings import PROFILES_MIB
 
 T = TypeVar("T")
 
@@ -34,17 +35,13 @@ PROFILES: dict[str, MemoryProfile] = {
         MemoryProfile("tiny", False, False),
     )
 }
-#: A card with so many MiB in all runs the profile; cards are sold by the power of ten and show a little less.
-RESIDENT_FROM_MIB, STAGED_FROM_MIB = 22_000, 7_500
 
 
 def profile_for(total_mib: int | None) -> str:
     """The profile for a card with ``total_mib`` of memory; "staged" where that is unknown or there is no card."""
     if total_mib is None:
         return "staged"
-    if total_mib >= RESIDENT_FROM_MIB:
-        return "resident"
-    return "staged" if total_mib >= STAGED_FROM_MIB else "tiny"
+    return next(name for name, from_mib in PROFILES_MIB.items() if total_mib >= from_mib)
 
 
 def smaller(profile: MemoryProfile) -> MemoryProfile | None:

@@ -23,9 +23,9 @@ from typing import Any
 
 from meshdrop.models.contract.base import ModelUnavailable
 from meshdrop.models.reconviagen.contract import broken_promises
+from meshdrop.models.reconviagen.settings import PLACE_VARIABLE
 from meshdrop.models.reconviagen.stand_ins import standing_in
 
-PLACE_VARIABLE = "MESHDROP_TRELLIS"
 PINNED = "GAP-LAB-CUHK-SZ/ReconViaGen f672092"
 FIX = (
     "git clone https://github.com/GAP-LAB-CUHK-SZ/ReconViaGen, git checkout f6720923260927333e22761fa722144d214733d9, "

@@ -60,8 +60,8 @@ _SYSTEM = (
     "/etc/crypto-policies",
 )
 _SMALL_DEVICES = ("null", "zero", "full", "random", "urandom")
-#: Variables that name libraries, or foreign code that a model calls; several paths stand between colons.
-_NAMED_IN = ("LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME", "MESHDROP_TRELLIS")
+#: Variables that name libraries; several paths stand between colons.
+_NAMED_IN = ("LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_HOME")
 
 # Numbers of the kernel's interface: linux/prctl.h, linux/capability.h, linux/sched.h, linux/landlock.h.
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 24, 38, 47, 4

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from meshdrop.daemon.base.users import user_name
@@ -12,13 +13,10 @@ from meshdrop.daemon.host.gpus import Card, Refused, SmiQuery, visible
 from meshdrop.daemon.host.machine import Machine, Torch, gpu_seen
 from meshdrop.daemon.host.processes import ProcessFacts
 from meshdrop.daemon.host.programs import NoAnswer
+from meshdrop.models.contract.entry import ModelEntry, Needs
+from meshdrop.models.contract.registry import BUILT_IN
 from meshdrop.models.files.problem import printable
 
-#: Models that compute with torch, on CUDA unless their settings say otherwise.
-WITH_TORCH = frozenset({"nvdiffrec", "reconviagen"})
-#: Memory in MiB that a run of a model takes at its smallest, and with a profile that was asked for by name.
-NVDIFFREC_MIB = 3_000
-RECONVIAGEN_MIB = {"resident": 22_000, "staged": 7_500}
 #: The oldest driver for each major version of CUDA: within one, newer minor versions run on it too.
 _DRIVER_FOR = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
 #: The oldest compute capability that a major version of CUDA still compiles for.
@@ -30,19 +28,29 @@ _TOLD = 4
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the settings ask of a GPU: the models that need CUDA, those that need torch, and whether others remain."""
+    """What the settings ask of a GPU: the models that need CUDA, those that need torch, and whether others remain.
+
+    ``models``: the settings of each; ``entries``: what is known of each, without which it needs nothing.
+    """
 
     models: Mapping[str, Mapping[str, Any]]
+    entries: Mapping[str, ModelEntry] = field(default_factory=lambda: BUILT_IN)
+
+    @cached_property
+    def needs(self) -> dict[str, Needs]:
+        """What each model needs with its settings, by name."""
+        known = ((name, self.entries.get(name, ModelEntry())) for name in sorted(self.models))
+        return {name: entry.needs(self.models[name]) for name, entry in known}
 
     @property
     def cuda(self) -> list[str]:
         """Models that are skipped without CUDA."""
-        return sorted(name for name in WITH_TORCH & set(self.models) if self.models[name].get("device") != "cpu")
+        return [name for name, needs in self.needs.items() if needs.cuda]
 
     @property
     def torch(self) -> list[str]:
         """Models that are skipped without torch."""
-        return sorted(WITH_TORCH & set(self.models))
+        return [name for name, needs in self.needs.items() if needs.torch]
 
     def loss_of(self, lost: list[str]) -> tuple[Result, str]:
         """How bad it is to lose these models, and what it means."""
@@ -229,7 +237,7 @@ def _numbers(version: str) -> tuple[int, int] | None:
 
 def memory(wanted: Wanted, cards: tuple[Card, ...], service: ProcessFacts) -> Finding:
     """Is the card large enough for what the settings ask of it, and is so much of it free?"""
-    needs = {name: _need(name, wanted.models[name]) for name in wanted.cuda}
+    needs = {name: wanted.needs[name].gpu_mib for name in wanted.cuda}
     card = cards[0] if cards else None
     total, free = (card.total_mib, card.free_mib) if card is not None else (None, None)
     if not needs or card is None or total is None or free is None:
@@ -264,14 +272,6 @@ def memory(wanted: Wanted, cards: tuple[Card, ...], service: ProcessFacts) -> Fi
         f"runs of {model} end with gpu_memory, and are tried again once",
         f"end it or move it to another card: ps -fp {others[0].pid}",
     )
-
-
-def _need(model: str, options: Mapping[str, Any]) -> int:
-    """MiB that a run takes at least. Below it reconviagen tries its smallest profile, which is not promised."""
-    if model == "nvdiffrec":
-        return NVDIFFREC_MIB
-    profile = str(options.get("profile", "auto"))
-    return 0 if profile == "tiny" else RECONVIAGEN_MIB.get(profile, RECONVIAGEN_MIB["staged"])
 
 
 def health(wanted: Wanted, cards: tuple[Card, ...]) -> Finding:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,21 @@ from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.doctor.checks.finding import Finding
 from meshdrop.daemon.doctor.checks.gpu import Wanted
 from meshdrop.daemon.doctor.checks.run import cure_of
-from meshdrop.daemon.weights.fetch import CATALOGUES, cure
+from meshdrop.daemon.weights.fetch import cure
 from meshdrop.daemon.workers.process import Home, worker_environment
 from meshdrop.models.contract.base import ModelUnavailable
+from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.contract.registry import BUILT_IN
-from meshdrop.models.contract.weights import MANIFEST, verify
+from meshdrop.models.contract.stated import from_json
+from meshdrop.models.contract.weights import MANIFEST, Catalogue, verify
 from meshdrop.models.files.problem import printable
 
 #: A healthy model answers within two seconds; one that hangs is a finding, not a wait.
 LIMIT_S = 20.0
 #: Of what a model prints while it is asked, no more than this is looked at.
 _SAID_MOST = 1 << 20
+#: How often it is looked whether a model has stated something.
+_LOOK_S = 0.02
 
 #: Loading a model's class imports its libraries, which finds what looking for files cannot: a broken or
 #: unsuitable installation. The doctor's own process stays free of them.
@@ -37,8 +42,12 @@ import json, sys
 name, settings, custom = json.loads(sys.argv[1])
 from meshdrop.models.contract.base import ModelUnavailable
 from meshdrop.models.contract.registry import load_class
+from meshdrop.models.contract.stated import to_json
 try:
     model = load_class(name, custom)
+    if name in custom:
+        print()
+        print("ENTRY", json.dumps(to_json(model.entry, settings)), flush=True)
     model.probe()
     try:
         model(settings, lambda percent, step: None)
@@ -65,25 +74,51 @@ class ModelQuestion:
     hindrance: str = ""
     out: int = -1
     err: int = -1
+    is_custom: bool = False
+    #: When it was asked, by the monotonic clock.
+    since: float = 0.0
 
     def answer(self) -> tuple[str, str] | None:
         """None when the model can run here; else the reason and the cure."""
         if self.process is None:
             return f"no process could be started to ask it: {self.hindrance}", "cure that, then ask again"
         try:
-            code = self.process.wait(timeout=LIMIT_S)
+            code = self.process.wait(timeout=self._left_s())
         except subprocess.TimeoutExpired:
             return f"did not answer within {LIMIT_S:.0f} seconds", "try again when the machine is idle"
-        for line in reversed(_text(self.out).splitlines()):
-            if line.startswith("ANSWER "):
-                with suppress(ValueError):
-                    found: list[str] | None = json.loads(line.removeprefix("ANSWER "))
-                    return None if found is None else (found[0], found[1])
+        with suppress(LookupError, ValueError):
+            found: list[str] | None = json.loads(self._told("ANSWER"))
+            return None if found is None else (found[0], found[1])
         last = _text(self.err).strip().rpartition("\n")[2] or "it said nothing"
         fix = "install Meshdrop afresh"
-        if self.model not in BUILT_IN:
+        if self.is_custom:
             fix = f"mend the file that [custom_models] names for {self.model}: it ends its process while it is loaded"
         return f"its process ended with code {code}: {printable(last)}", fix
+
+    def entry(self) -> ModelEntry:
+        """What is known of the model. One of somebody's own is waited for until it has stated that, and is taken to
+        need nothing when it does not; why it does not is its ``answer``."""
+        if not self.is_custom:
+            return BUILT_IN[self.model]
+        while self.process is not None:
+            has_ended = self.process.poll() is not None
+            with suppress(LookupError, ValueError):
+                return from_json(self.model, json.loads(self._told("ENTRY")))
+            if has_ended or self._left_s() == 0:
+                break
+            time.sleep(_LOOK_S)
+        return ModelEntry()
+
+    def _told(self, word: str) -> str:
+        """What stands behind ``word`` in the last whole line that begins with it; raises ``LookupError``."""
+        lines = [line for line in _text(self.out).splitlines(keepends=True) if line.startswith(f"{word} ")]
+        if not lines or not lines[-1].endswith("\n"):
+            raise LookupError(word)
+        return lines[-1].removeprefix(f"{word} ")
+
+    def _left_s(self) -> float:
+        """Seconds that it may still take."""
+        return max(self.since + LIMIT_S - time.monotonic(), 0)
 
     def end(self) -> None:
         """Kill it, with whatever it has started."""
@@ -110,7 +145,7 @@ def asked(
         try:
             top = Path(stack.enter_context(_scratch()))
         except OSError as error:
-            yield [ModelQuestion(model, None, str(error)) for model in models]
+            yield [ModelQuestion(model, None, str(error), is_custom=model in custom) for model in models]
             return
         home = Home(top, top / "cache", weights)
         questions = [_asked(model, options, custom, home) for model, options in models.items()]
@@ -144,8 +179,8 @@ def _asked(model: str, options: Mapping[str, Any], custom: Mapping[str, str], ho
     except OSError as error:
         os.close(out)
         os.close(err)
-        return ModelQuestion(model, None, str(error))
-    return ModelQuestion(model, process, out=out, err=err)
+        return ModelQuestion(model, None, str(error), is_custom=model in custom)
+    return ModelQuestion(model, process, "", out, err, model in custom, time.monotonic())
 
 
 def configured(settings: Settings) -> dict[str, Mapping[str, Any]]:
@@ -163,9 +198,8 @@ def answered(question: ModelQuestion, wanted: Wanted) -> Finding:
     return Finding(name, result, trouble[0], why, trouble[1] or "see README, Models")
 
 
-def weights(model: str, top: Path, wanted: Wanted) -> Finding:
+def weights(model: str, catalogue: Catalogue, top: Path, wanted: Wanted) -> Finding:
     """Are the weights of a model here, every file with its size? Every byte is read by `meshdrop weights verify`."""
-    catalogue = CATALOGUES[model]
     try:
         damages = verify(top / model, catalogue, deep=False)
     except OSError as error:
@@ -182,13 +216,10 @@ def weights(model: str, top: Path, wanted: Wanted) -> Finding:
     return Finding(f"weights {model}", result, says, why, cure(catalogue, damages))
 
 
-def code(model: str, options: Mapping[str, Any], wanted: Wanted) -> Finding:
-    """Is the published program there that a model calls? Looks at files only."""
-    from meshdrop.models.reconviagen import upstream  # noqa: PLC0415 - only where this model is switched on
-
+def code(model: str, which: Callable[[], str], wanted: Wanted) -> Finding:
+    """Is the published program there that a model calls? ``which`` says so, or raises ``ModelUnavailable``."""
     try:
-        root = upstream.probe(Path(options["code"]) if options.get("code") else None)
+        return Finding(f"code {model}", "ok", which())
     except ModelUnavailable as error:
         result, why = wanted.loss_of([model])
         return Finding(f"code {model}", result, error.reason, why, error.fix)
-    return Finding(f"code {model}", "ok", f"{upstream.revision(root)} in {root}")

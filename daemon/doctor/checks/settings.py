@@ -18,6 +18,7 @@ from meshdrop.daemon.doctor.checks.finding import Finding
 from meshdrop.daemon.doctor.checks.run import in_time, late
 from meshdrop.daemon.host.machine import Machine
 from meshdrop.daemon.host.processes import ProcessFacts
+from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.contract.registry import BUILT_IN
 from meshdrop.models.files.problem import printable
 
@@ -171,9 +172,12 @@ def _is_secret(value: object) -> bool:
     return isinstance(value, SecretStr) or (isinstance(value, tuple) and any(map(_is_secret, value)))
 
 
-def licences(models: Iterable[str]) -> Finding:
+def licences(entries: Mapping[str, ModelEntry], models: Iterable[str]) -> Finding:
     """Which parts may not be used for everything? Told even where all else is quiet, if the settings switch one on."""
-    parts = {entry.name: "; ".join(entry.licences) for entry in BUILT_IN.values() if entry.licences}
+    known = {**BUILT_IN, **entries}
+    parts = {name: "; ".join(entry.licences) for name, entry in known.items() if entry.licences}
+    unknown = [name for name, entry in entries.items() if entry.licences is None]
+    parts |= dict.fromkeys(unknown, "its licences are for you to know")
     here = {name: parts.pop(name) for name in models if name in parts}
     if here:
         return Finding("licences", "ok", _listed(here), "what these models make may not be used for everything")

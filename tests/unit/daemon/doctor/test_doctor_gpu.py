@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from meshdrop.daemon.doctor.checks import gpu as check_gpu
 from meshdrop.daemon.doctor.examine import examine
 from meshdrop.daemon.host import gpus
 from meshdrop.daemon.host.machine import Machine, Torch, gpu_seen, torch_installed
+from meshdrop.models.contract.entry import ModelEntry
 from tests.unit.daemon.doctor.ailments import by_name, changed, script, troubles, write_smi
 
 PROJECT = Path(__file__).parents[4]
@@ -200,13 +200,17 @@ def test_reconviagen_needs_what_its_profile_needs(with_gpu: Machine, profile: st
     assert found.result == result
 
 
-def test_the_needs_are_those_of_the_models() -> None:
-    """The profiles' limits stand in a file that imports torch; they are read from its text."""
-    tree = ast.parse((PROJECT / "models/reconviagen/staging.py").read_text(encoding="utf-8"))
-    [given] = [node for node in tree.body if isinstance(node, ast.Assign) and "RESIDENT_FROM_MIB" in ast.unparse(node)]
-    assert ast.literal_eval(given.value) == tuple(check_gpu.RECONVIAGEN_MIB[name] for name in ("resident", "staged"))
+def test_the_needs_are_those_that_the_models_state() -> None:
+    wanted = check_gpu.Wanted({"fusion": {}, "nvdiffrec": {"device": "cpu"}, "reconviagen": {"profile": "resident"}})
+    assert (wanted.cuda, wanted.torch) == (["reconviagen"], ["nvdiffrec", "reconviagen"])
+    assert wanted.needs["reconviagen"].gpu_mib == 22_000
     readme = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
-    assert f"{check_gpu.NVDIFFREC_MIB // 1000} GB free suffice" in readme
+    assert f"{wanted.needs['nvdiffrec'].gpu_mib // 1000} GB free suffice" in readme
+
+
+def test_a_model_that_states_nothing_is_taken_to_need_nothing() -> None:
+    wanted = check_gpu.Wanted({"mine": {}}, {"mine": ModelEntry()})
+    assert (wanted.cuda, wanted.torch) == ([], [])
 
 
 def test_torch_is_told_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,14 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from meshdrop.daemon.base.errors import ConfigurationError
 from meshdrop.daemon.base.settings import config_file, load
 from meshdrop.daemon.doctor.checks import models as check_models
+from meshdrop.daemon.doctor.checks.finding import Finding
 from meshdrop.daemon.doctor.examine import examine
 from meshdrop.daemon.host.machine import Machine, Torch
 from meshdrop.daemon.weights.fetch import CATALOGUES
@@ -181,6 +183,102 @@ def test_a_model_that_does_not_answer_is_a_finding(
     monkeypatch.setattr(check_models, "_ASK", "import time; time.sleep(3600)")
     monkeypatch.setattr(check_models, "LIMIT_S", 0.2)
     assert troubles(examine(root, None, healthy)) == ["model fusion"]
+
+
+#: What the fixtures of other tests replace.
+REALLY_ASK = check_models._ASK
+STATED = """
+import json, os, sys
+from pathlib import Path
+from meshdrop.models.contract.base import ModelUnavailable, ReconstructionModel
+from meshdrop.models.contract.entry import ModelEntry, Needs
+from meshdrop.models.contract.options import WrongSettings
+from meshdrop.models.contract.weights import Catalogue, Resource, WeightFile
+
+class Options:
+    @classmethod
+    def from_mapping(cls, values):
+        if values.get("size", 0) > 9:
+            raise WrongSettings("mine", ["size is outside 0..9"])
+
+def code(settings):
+    if not Path(settings["code"]).is_dir():
+        raise ModelUnavailable("its program is not there", "git clone it")
+    return "its program"
+
+class Mine(ReconstructionModel):
+    name = "mine"
+    entry = ModelEntry(
+        settings=Options,
+        needs=lambda settings: Needs(torch=True, cuda=settings.get("device") != "cpu", gpu_mib=500_000),
+        licences=("its weights: for tests alone",),
+        weights=Catalogue("mine", (Resource("ann/mine", "c" * 40, None, "net", (WeightFile("a.bin"),), 3, "L", "m"),)),
+        code=code,
+    )
+    def inference(self, capture, output_dir): raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def stated(
+    root: Path, with_gpu: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Finding]]:
+    """The doctor's lines on a machine with a GPU and torch, for a model that states what it needs, with settings."""
+    monkeypatch.setattr(check_models, "_ASK", REALLY_ASK)
+    file, folder = tmp_path / "mine.py", load(root).places.weights / "mine"
+    file.write_text(STATED)
+    (folder / "net").mkdir(parents=True)
+    (folder / "net/a.bin").write_bytes(b"abc")
+    there = {"net/a.bin": {"bytes": 3, "sha256": "0" * 64, "source": f"ann/mine@{'c' * 40}"}}
+    (folder / MANIFEST).write_text(json.dumps({"schema": 1, "model": "mine", "files": there}))
+    machine = replace(with_gpu, torch=lambda: Torch("2.11.0+cu130", "13.0"))
+
+    def examined(size: int = 1, device: str = "cpu", code: Path = tmp_path) -> dict[str, Finding]:
+        options = f'size = {size}\ndevice = "{device}"\ncode = "{code}"\n'
+        config_file(root).write_text(
+            f'models = ["fusion", "mine"]\n[custom_models]\nmine = "{file}:Mine"\n[model_settings.mine]\n{options}'
+        )
+        return by_name(examine(root, None, machine))
+
+    return examined
+
+
+def test_a_model_of_ones_own_gets_the_lines_that_ours_get(stated: Callable[..., dict[str, Finding]]) -> None:
+    found = stated()
+    assert troubles(list(found.values())) == []
+    assert found["licences"].says == "mine: its weights: for tests alone"
+    assert found["code mine"].says == "its program"
+    assert found["weights mine"].says.startswith("1 files in ")
+    assert found["torch"].says != "not needed by the models in the settings"
+    assert found["model mine"].says == "can run here"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line", "says"),
+    [
+        ({"device": "cuda"}, "gpu memory", "and mine takes 500,000"),
+        ({"code": Path("/no/such")}, "code mine", "its program is not there"),
+        ({"size": 10}, "model mine", "size is outside 0..9"),
+    ],
+)
+def test_what_it_lacks_is_told_in_the_line_about_that(
+    stated: Callable[..., dict[str, Finding]], settings: dict[str, Any], line: str, says: str
+) -> None:
+    found = stated(**settings)
+    assert troubles(list(found.values())) == [line]
+    assert says in found[line].says
+
+
+def test_its_weights_are_looked_at(root: Path, stated: Callable[..., dict[str, Finding]]) -> None:
+    (load(root).places.weights / "mine/net/a.bin").write_bytes(b"ab")
+    found = stated()
+    assert troubles(list(found.values())) == ["weights mine"]
+    assert "meshdrop weights fetch mine" in found["weights mine"].fix
+
+
+def test_a_model_of_ones_own_that_states_no_licence_is_not_called_free(root: Path, healthy: Machine) -> None:
+    config_file(root).write_text('models = ["mine"]\n[custom_models]\nmine = "no_such_package.model:Mine"\n')
+    assert by_name(examine(root, None, healthy))["licences"].says == "mine: its licences are for you to know"
 
 
 # -- reconviagen: its weights and its published program ----------------------------------------------------------------

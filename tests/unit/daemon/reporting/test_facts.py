@@ -664,7 +664,8 @@ def test_a_mesh_that_was_not_placed_says_why() -> None:
 
 def test_the_page_shows_how_sure_a_place_is(attempt: Path) -> None:
     found = {"status": "registered", "iou": 0.95, "margin": 0.001, "runner_up_degrees": 180.0, "target": "depth"}
-    generated = {**OK, "registered": True, "figures": {"registration": found}}
+    bound = {"licences": ["CC BY-NC 4.0, no commercial use"]}
+    generated = {**OK, "registered": True, "figures": {"registration": found}, "asset": bound}
     lost = {**OK, "registered": False, "figures": {"registration": {"reason": "<b>It fits nowhere.</b>"}}}
     models = {"fusion": OK, "reconviagen": generated, "mine": lost}
     report = build_report(facts(models=models, measurement={"models": dict.fromkeys(models, MEASURED)}))
@@ -673,6 +674,7 @@ def test_the_page_shows_how_sure_a_place_is(attempt: Path) -> None:
     assert "&lt;b&gt;It fits nowhere.&lt;/b&gt;" in text
     assert "CC BY-NC 4.0, no commercial use" in text
     assert "free for any use" in text
+    assert "a model of your own: its licence is for you to know" in text
 
 
 def test_the_bounds_of_a_placement_are_those_of_registration() -> None:
