@@ -143,7 +143,8 @@ class Request:
         for key in ("capture", "answer", "output"):
             if fields.get(key) is not None:
                 fields[key] = Path(fields[key])
-        fields["limits"] = CaptureLimits(**fields["limits"])
+        limits = fields["limits"]
+        fields["limits"] = CaptureLimits(**{**limits, "custom_models": tuple(limits.get("custom_models", ()))})
         if fields.get("models") is not None:
             fields["models"] = {name: Path(folder) for name, folder in fields["models"].items()}
         return cls(**fields)

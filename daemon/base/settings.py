@@ -25,6 +25,8 @@ from meshdrop.daemon.base.places import SENTINEL, Places
 from meshdrop.daemon.base.users import as_owner_of
 from meshdrop.models.contract.registry import known, wrong_settings
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import may_name_a_model
+from meshdrop.models.files.problem import printable
 from meshdrop.models.mesh.output_formats import ON_REQUEST
 
 #: How those variables look that are not one value.
@@ -155,6 +157,13 @@ class Settings(BaseSettings):
         """The operator may go through links of his own; from here on none is followed (``models.files.walk``)."""
         return None if value is None else Path(os.path.realpath(value))
 
+    @field_validator("custom_models")
+    @classmethod
+    def _results_have_a_folder(cls, value: dict[str, str]) -> dict[str, str]:
+        if wrong := [name for name in value if not may_name_a_model(name)]:
+            raise ValueError(f"no model can be called {printable(wrong[0])!r}: its results lie in a folder of its name")
+        return value
+
     @field_validator("models", "model_settings")
     @classmethod
     def _models_are_known(cls, value: Iterable[str], info: ValidationInfo) -> Iterable[str]:
@@ -200,6 +209,7 @@ class Settings(BaseSettings):
             max_file_bytes=int(self.max_file_mb * 1e6),
             max_capture_bytes=int(self.max_capture_mb * 1e6),
             max_extra_bytes=int(self.max_extra_mb * 1e6),
+            custom_models=tuple(self.custom_models),
         )
 
 

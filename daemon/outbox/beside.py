@@ -48,7 +48,7 @@ def lies_beside(folder: Path, of_the_set: Collection[str], limits: CaptureLimits
     found: dict[bool, list[Fact]] = {False: [], True: []}
     left: list[tuple[Fact, str]] = []
     uncounted: Counter[str] = Counter()
-    for fact in _candidates(folder, of_the_set):
+    for fact in _candidates(folder, of_the_set, limits):
         group = found[is_litter(fact.path)]
         plain = fact.kind == "file" and fact.links == 1
         if plain and len(group) < most:
@@ -74,16 +74,16 @@ def lies_beside(folder: Path, of_the_set: Collection[str], limits: CaptureLimits
 def most_to_copy(folder: Path, of_the_set: Collection[str], limits: CaptureLimits) -> tuple[int, int]:
     """Bytes and files that may go along, at most; looks at no more files than that may be. Raises ``OSError``."""
     most, size, count = _TIMES * limits.max_entries, 0, 0
-    for fact in _candidates(folder, of_the_set):
+    for fact in _candidates(folder, of_the_set, limits):
         if count == most:
             return limits.max_extra_bytes, most
         size, count = size + fact.size, count + 1
     return min(size, limits.max_extra_bytes), count
 
 
-def _candidates(folder: Path, of_the_set: Collection[str]) -> Iterator[Fact]:
+def _candidates(folder: Path, of_the_set: Collection[str], limits: CaptureLimits) -> Iterator[Fact]:
     """What might go along. Of a folder that came back from us (it carries our receipt) the old results stay behind."""
-    is_earlier, wanted = earlier_results(folder), frozenset(of_the_set)
+    is_earlier, wanted = earlier_results(folder, limits.custom_models), frozenset(of_the_set)
     for fact in every_fact(folder):
         if fact.path not in wanted and (is_earlier is None or not is_earlier(fact)):
             yield fact

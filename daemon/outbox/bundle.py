@@ -237,7 +237,7 @@ def _add_beside(bundle: Bundle, folder: Path, root: str, own: Collection[str], l
     if beside.left_out:
         bundle.left_out |= beside.left_out
         bundle.keep_original = True
-    _add_facts(bundle, folder, beside.taken, own)
+    _add_facts(bundle, folder, beside.taken, limits, own)
 
 
 def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
@@ -253,7 +253,7 @@ def _add_received(bundle: Bundle, folder: Path, settings: Settings) -> None:
         _leave_out_closed(bundle, folder, error)
         return
     bundle.received = folder
-    _add_facts(bundle, folder, facts)
+    _add_facts(bundle, folder, facts, settings.limits)
 
 
 def _leave_out_closed(bundle: Bundle, folder: Path, error: PermissionError) -> None:
@@ -261,12 +261,15 @@ def _leave_out_closed(bundle: Bundle, folder: Path, error: PermissionError) -> N
     bundle.keep_original = True
 
 
-def _add_facts(bundle: Bundle, folder: Path, facts: Collection[Fact], own: Collection[str] = ()) -> None:
+def _add_facts(
+    bundle: Bundle, folder: Path, facts: Collection[Fact], limits: CaptureLimits, own: Collection[str] = ()
+) -> None:
     """Of a folder that came back from us (it carries our receipt) the old results stay behind, and its ``capture/`` is
     unfolded where nothing stands in the way. Others give way to our ``own`` files.
     """
     paths = {fact.path for fact in facts}
-    is_earlier, in_the_way, ours = earlier_results(folder), _InTheWay(paths), _InTheWay(own)
+    is_earlier = earlier_results(folder, limits.custom_models)
+    in_the_way, ours = _InTheWay(paths), _InTheWay(own)
     for fact in facts:
         if fact.kind == "closed":
             bundle.left_out[f"capture/{printable(fact.path)}"] = CLOSED

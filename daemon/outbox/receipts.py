@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,13 @@ def lists(receipt: Mapping[str, Any], name: str, size: int) -> bool:
     return isinstance(told, dict) and told.get("size") == size
 
 
-def earlier_results(folder: Path) -> Callable[[Fact], bool] | None:
-    """Which files of a folder that came back from us an earlier delivery wrote: old results and the receipt itself, but
-    not what somebody has put beside them under such a name. None for a folder without a receipt of ours."""
+def earlier_results(folder: Path, custom: Collection[str]) -> Callable[[Fact], bool] | None:
+    """Which files of a folder that came back from us an earlier delivery wrote: old results, those of the ``custom``
+    models too, and the receipt itself, but not what somebody has put beside them under such a name. None for a folder
+    without a receipt of ours."""
     receipt = read_shared(folder / RECEIPT)
     if receipt.get("schema") != SCHEMA:
         return None
-    return lambda fact: fact.path == RECEIPT or (is_own_output(fact.path) and lists(receipt, fact.path, fact.size))
+    return lambda fact: (
+        fact.path == RECEIPT or (is_own_output(fact.path, custom) and lists(receipt, fact.path, fact.size))
+    )

@@ -68,7 +68,7 @@ def expect(
     returns the bytes of one of them and may raise ``OSError``, which passes through; it should read no more than
     ``most_bytes(name) + 1`` bytes, and more is refused here in any case. ``rigs`` are the stored profiles.
     """
-    kept, ignored, blockers = sort_names(names)
+    kept, ignored, blockers = sort_names(names, limits.custom_models)
     too_many = _too_many(names, kept, limits)
     if too_many:
         return Expectation("unknown", "", (), (), (), False, blockers, ignored, too_many)

@@ -72,6 +72,13 @@ def test_settings_of_ones_own_model_are_its_own_affair(tmp_path: Path) -> None:
     assert load(tmp_path, file).model_settings == {"mine": {"a": 1}, "fusion": {"b": "c"}}
 
 
+@pytest.mark.parametrize(
+    "name", ["capture", "Previews", "measure", "receipt.json", ".mine", "a/b", "", "x" * 200, ".git"]
+)
+def test_a_model_is_called_by_what_its_results_folder_can_be(tmp_path: Path, name: str) -> None:
+    assert "results lie in a folder" in refused(tmp_path, f'[custom_models]\n{json.dumps(name)} = "/m.py:Mine"')
+
+
 @pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"reconviagen"}))
 @pytest.mark.parametrize("values", [{}, {"texture_size": 512}, {"texture_size": 63}, {"no such": 1}])
 def test_the_daemon_says_what_the_model_itself_would(name: str, values: dict[str, Any]) -> None:

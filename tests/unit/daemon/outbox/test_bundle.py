@@ -104,6 +104,21 @@ def test_a_returned_folder_is_unfolded_where_nothing_stands_in_the_way(
     assert "x" in there or "capture/x" not in files
 
 
+@pytest.mark.parametrize("results", [True, False])
+@pytest.mark.parametrize("folder", ["fusion", "mine", "Mine"])
+def test_old_results_of_every_model_stay_behind(
+    settings: Settings, came: Callable[..., Path], folder: str, results: bool
+) -> None:
+    """What somebody has put beside them goes along, and so does a capture's folder of that name."""
+    settings = settings.model_copy(update={"custom_models": {"mine": "/opt/mine.py:Mine"}})
+    old, new, inner = f"{folder}/mesh.glb", f"{folder}/notes.txt", f"capture/{folder}/a.txt"
+    listed = {name: {"size": len(name), "sha256": ""} for name in (old, inner)}
+    receipt = {"schema": "meshdrop.receipt/1", "files": listed}
+    (came(old, new, inner) / "receipt.json").write_text(json.dumps(receipt))
+    there = contents(published(settings, results=results) / "capture")
+    assert set(there) == {f"{folder}/notes.txt", f"{folder}/a.txt"}
+
+
 @pytest.mark.parametrize(("own", "other"), [("a", "a/b"), ("a/b", "a"), ("views/a.png", "views")])
 def test_our_checked_copy_keeps_its_names_and_others_give_way(
     settings: Settings, came: Callable[..., Path], own: str, other: str

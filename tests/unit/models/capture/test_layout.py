@@ -255,6 +255,20 @@ def test_a_returned_folder_is_read_again_without_our_own_files() -> None:
     assert set(found.ignored) == set(ours)
 
 
+def test_old_results_of_ones_own_model_are_no_pictures_of_a_returned_folder() -> None:
+    limits = CaptureLimits(custom_models=("mine",))
+    found = expect(("receipt.json", "mine/texture.png", "capture/notes.txt"), lambda name: b"", limits)
+    assert (found.missing, found.no_cameras) == ((), None)
+
+
+def test_a_capture_may_have_a_folder_that_is_called_like_ones_own_model() -> None:
+    limits = CaptureLimits(custom_models=("views",))
+    assert expect(VIEWS, lambda name: b"", limits).complete
+    returned = ("receipt.json", "views/texture.png", *(f"capture/{name}" for name in VIEWS))
+    found = expect(returned, lambda name: b"", limits)
+    assert (found.root, found.complete) == ("capture/", True)
+
+
 def test_a_sidecar_laid_on_top_of_a_returned_folder_counts() -> None:
     found = look(tuple(f"capture/{name}" for name in VIEWS), {"capture.json": {"depth_unit_m": 0.0001}})
     assert found.complete
