@@ -7,7 +7,7 @@ release does not know of a file is taken from the source at the first fetch and 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -79,11 +79,11 @@ class Onlooker(Protocol):
         """A file stands in its place, proven."""
 
 
-def catalogue_of(model: str) -> Catalogue:
+def catalogue_of(model: str, known: Mapping[str, Catalogue]) -> Catalogue:
     """The weights of a model that has some; raises ``MeshdropError``."""
-    if model not in CATALOGUES:
-        raise MeshdropError(f"{model} has no weights", f"models with weights: {', '.join(CATALOGUES)}")
-    return CATALOGUES[model]
+    if model not in known:
+        raise MeshdropError(f"{model} has no weights", f"models with weights: {', '.join(known)}")
+    return known[model]
 
 
 def fetch(

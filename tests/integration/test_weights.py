@@ -21,7 +21,7 @@ PART = 10 << 20
 #: The command, with the weights of the tests beside the real ones.
 PROGRAM = """
 import sys
-from meshdrop.daemon import weights
+from meshdrop.daemon.weights import fetch as weights
 from meshdrop.daemon.cli.main import main
 from tests.hub import Hub
 catalogue = Hub(url=sys.argv[1], elsewhere=sys.argv[2]).catalogue()
@@ -165,3 +165,39 @@ def test_the_library_that_is_not_installed_is_named(hub: Hub, tmp_path: Path) ->
     assert done.returncode == 1
     assert "huggingface_hub, which is not installed" in done.stderr
     assert "fix: make weights" in done.stderr
+
+
+def test_a_model_of_ones_own_may_have_weights_too(tmp_path: Path) -> None:
+    """It states them as ours do; its file is run by no process but its own."""
+    file, root = tmp_path / "mine.py", tmp_path / "root"
+    file.write_text(
+        "import sys; assert 'meshdrop.daemon' not in sys.modules\n"
+        "from meshdrop.models.contract.base import ReconstructionModel\n"
+        "from meshdrop.models.contract.entry import ModelEntry\n"
+        "from meshdrop.models.contract.weights import Catalogue, Resource, WeightFile\n"
+        "files = (WeightFile('a.bin', 3, 'ab' * 32),)\n"
+        "class Mine(ReconstructionModel):\n"
+        "    name = 'mine'\n"
+        "    entry = ModelEntry(weights=Catalogue('mine', (\n"
+        "        Resource('ann/mine', 'c' * 40, None, 'net', files, 3, 'L', 'any use'),)))\n"
+        "    def inference(self, capture, output_dir): raise NotImplementedError\n"
+    )
+    (root / ".meshdrop").mkdir(parents=True)
+    (root / ".meshdrop/config.toml").write_text(f'[custom_models]\nmine = "{file}:Mine"\n')
+
+    def weights(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "meshdrop.daemon.cli", "weights", *words, "--root", str(root)]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLUMNS": "200"}
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = weights("list")
+    assert code == 0
+    assert [line.split()[1] for line in said.splitlines() if line.split()[:1] == ["mine"]] == ["ann/mine"]
+    code, said = weights("verify", "mine")
+    assert code == 1
+    assert "mine/net/a.bin was never fetched" in said
+    assert "fix: meshdrop weights fetch mine" in said
+    code, said = weights("fetch", "fusion", "--yes")
+    assert code == 1
+    assert "fix: models with weights: reconviagen, mine" in said
