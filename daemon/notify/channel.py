@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from meshdrop.daemon.notify.addresses import Addresses
-    from meshdrop.daemon.notify.courier import Courier, Outcome
+    from meshdrop.daemon.notify.courier import Courier, SendOutcome
     from meshdrop.daemon.notify.wording import Day
     from meshdrop.db.messages import Message
     from meshdrop.db.records import Job
@@ -59,7 +59,7 @@ class Channel(ABC):
         return None
 
     @abstractmethod
-    def try_out(self, courier: Courier) -> Outcome:
+    def try_out(self, courier: Courier) -> SendOutcome:
         """Send a test."""
 
 
@@ -68,7 +68,7 @@ class Sent:
     """Messages that were sent as one, and what came of it."""
 
     messages: Sequence[Message]
-    outcome: Outcome
+    outcome: SendOutcome
 
 
 class MessageChannel(Channel):
@@ -106,5 +106,5 @@ class LifeSignChannel(Channel):
     every_s: float
 
     @abstractmethod
-    def sign(self, courier: Courier, word: Word, limit_s: float | None = None) -> Outcome:
+    def sign(self, courier: Courier, word: Word, limit_s: float | None = None) -> SendOutcome:
         """Say that the service starts, is well, or has failed."""

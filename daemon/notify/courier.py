@@ -39,7 +39,7 @@ _PASSED_ON = frozenset(
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SendOutcome:
     """What came of one part. ``status`` is that of HTTP, if the receiver answered at all; no ``trouble``: it has it.
     ``wait_s`` is for how long the receiver wishes to be left alone, 0 when it says nothing of that.
     """
@@ -67,7 +67,7 @@ class Courier:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def send(self, task: str, parts: Sequence[Mapping[str, Any]], limit_s: float) -> list[Outcome]:
+    def send(self, task: str, parts: Sequence[Mapping[str, Any]], limit_s: float) -> list[SendOutcome]:
         """Hand the parts to ``task``, a module with a ``send`` (see ``sender.py``), one after the other, until one does
         not reach its receiver, or all have taken as long as one may; as many answers as were tried, at least one."""
         request = json.dumps({"task": task, "limit_s": limit_s, "parts": list(parts)}).encode()
@@ -75,10 +75,10 @@ class Courier:
             with self._started() as process:
                 out = _talk(process, request, limit_s * len(parts) + _START_S)
         except OSError as error:
-            return [Outcome(None, f"no process to send it could be started ({error.strerror})")]
+            return [SendOutcome(None, f"no process to send it could be started ({error.strerror})")]
         answers = [_read(line) for line in out.splitlines()]
         if not answers or (process.returncode and len(answers) < len(parts)):
-            answers.append(Outcome(None, _ended(process.returncode, limit_s)))
+            answers.append(SendOutcome(None, _ended(process.returncode, limit_s)))
         return answers
 
     def stop(self) -> None:
@@ -117,12 +117,12 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, limit_s: float) -> b
         return process.communicate()[0]
 
 
-def _read(line: bytes) -> Outcome:
+def _read(line: bytes) -> SendOutcome:
     try:
         told = json.loads(line)
-        return Outcome(told["status"], told["trouble"], told.get("wait_s", 0.0))
+        return SendOutcome(told["status"], told["trouble"], told.get("wait_s", 0.0))
     except (ValueError, TypeError, KeyError):  # a library that prints: nothing is known of what came of it
-        return Outcome(None, "the sender's answer was not understood")
+        return SendOutcome(None, "the sender's answer was not understood")
 
 
 def _ended(code: int, limit_s: float) -> str:

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from meshdrop.daemon.base.clock import Clock
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.notify.channel import LifeSignChannel, MessageChannel
-from meshdrop.daemon.notify.courier import Courier, Outcome
+from meshdrop.daemon.notify.courier import Courier, SendOutcome
 from meshdrop.daemon.notify.targets import Targets
 from meshdrop.daemon.notify.wording import Day
 from meshdrop.db.engine import DatabaseDamaged
@@ -172,7 +172,7 @@ class Outgoing:
         if channel.rest_s:
             self._lines[channel.name].rest_until = self._clock.monotonic() + channel.rest_s
 
-    def _rest_after(self, channel: str, answer: Outcome, tries: int) -> float:
+    def _rest_after(self, channel: str, answer: SendOutcome, tries: int) -> float:
         """How long this message waits; a receiver that cannot be reached is left alone for as long, or as it wishes."""
         line = self._lines[channel]
         if answer.was_reached:
@@ -182,7 +182,7 @@ class Outgoing:
         line.rest_until = self._clock.monotonic() + rest
         return rest
 
-    def _note(self, channel: str, answer: Outcome) -> None:
+    def _note(self, channel: str, answer: SendOutcome) -> None:
         """Count, and log what has changed: a receiver that is away for a night is one line and not thousands."""
         line = self._lines[channel]
         line.misses = 0 if answer.was_reached else line.misses + 1

@@ -15,7 +15,7 @@ from meshdrop.daemon.notify.channel import MessageChannel, Sent
 from meshdrop.daemon.notify.wording import Day, Note, digest, failure_note, is_failure, together
 
 if TYPE_CHECKING:
-    from meshdrop.daemon.notify.courier import Courier, Outcome
+    from meshdrop.daemon.notify.courier import Courier, SendOutcome
     from meshdrop.db.messages import Message
     from meshdrop.db.records import Job
 
@@ -89,10 +89,10 @@ class People(MessageChannel):
         """How many were sent as one."""
         log.info("notification sent", channel=self.name, messages=len(sent.messages))
 
-    def try_out(self, courier: Courier) -> Outcome:
+    def try_out(self, courier: Courier) -> SendOutcome:
         """A note like any other."""
         return self._tell(courier, _TRIAL)
 
-    def _tell(self, courier: Courier, note: Note) -> Outcome:
+    def _tell(self, courier: Courier, note: Note) -> SendOutcome:
         part = {"url": self.url, "title": note.title, "text": note.text}
         return courier.send(apprise_send.__name__, [part], apprise_send.LIMIT_S)[0]

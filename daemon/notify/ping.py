@@ -12,7 +12,7 @@ from meshdrop.daemon.notify.addresses import Addresses, host_of
 from meshdrop.daemon.notify.channel import LifeSignChannel, Word
 
 if TYPE_CHECKING:
-    from meshdrop.daemon.notify.courier import Courier, Outcome
+    from meshdrop.daemon.notify.courier import Courier, SendOutcome
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Ping(LifeSignChannel):
         """Of its address."""
         return host_of(self.url)
 
-    def sign(self, courier: Courier, word: Word, limit_s: float | None = None) -> Outcome:
+    def sign(self, courier: Courier, word: Word, limit_s: float | None = None) -> SendOutcome:
         """GET the address itself while all is well, else one below it."""
         url = self.url if word == "well" else below(self.url, word)
         part = {"method": "GET", "url": url, "headers": http_send.HEADERS, "body": None}
         return courier.send(http_send.__name__, [part], limit_s or http_send.LIMIT_S)[0]
 
-    def try_out(self, courier: Courier) -> Outcome:
+    def try_out(self, courier: Courier) -> SendOutcome:
         """As while all is well."""
         return self.sign(courier, "well")
 

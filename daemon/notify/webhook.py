@@ -16,7 +16,7 @@ from meshdrop.daemon.notify.channel import MessageChannel, Sent
 from meshdrop.daemon.notify.wording import trial_body, webhook_body
 
 if TYPE_CHECKING:
-    from meshdrop.daemon.notify.courier import Courier, Outcome
+    from meshdrop.daemon.notify.courier import Courier, SendOutcome
     from meshdrop.db.messages import Message
     from meshdrop.db.records import Job
 
@@ -70,7 +70,7 @@ class Webhook(MessageChannel):
         [message] = sent.messages
         log.info("webhook delivered", job=(message.job_id or "")[:8], status=sent.outcome.status)
 
-    def try_out(self, courier: Courier) -> Outcome:
+    def try_out(self, courier: Courier) -> SendOutcome:
         """A body that tells of no job."""
         about = f"test.{uuid.uuid4().hex}"
         return courier.send(http_send.__name__, [self._part(about, trial_body(about))], http_send.LIMIT_S)[0]

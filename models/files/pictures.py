@@ -20,9 +20,14 @@ class PictureInfo(Protocol):
     """What every judge says of a sound picture, in pixels; its decoder may know it to have more."""
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Columns."""
+        ...
+
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Rows."""
+        ...
 
 
 @dataclass(frozen=True)

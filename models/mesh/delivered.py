@@ -25,7 +25,7 @@ AGREEMENT = 1e-5
 
 
 @dataclass(frozen=True)
-class Surface:
+class DeliveredSurface:
     """Corner positions (F, 3, 3) of a file's triangles, their uv (F, 3, 2), v up, or None, and its vertex count."""
 
     corners: Floats
@@ -34,17 +34,19 @@ class Surface:
 
     @cached_property
     def areas(self) -> Floats:
+        """Of each triangle (F,), in squared metres."""
         a, b, c = self.corners.transpose(1, 0, 2)
         areas: Floats = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
         return areas
 
     @cached_property
     def bounds(self) -> Floats:
+        """Lowest and highest corner (2, 3), metres."""
         return np.stack([self.corners.min(axis=(0, 1)), self.corners.max(axis=(0, 1))])
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeliveredMesh:
     """The files of one model as they lie in ``folder``, and what the GLB among them holds, with which all others are
     compared. Reading the mask of seen texels raises ``MeshError`` when it is damaged.
     """
@@ -52,7 +54,7 @@ class Delivered:
     folder: Path
     raw: Mapping[str, bytes]
     glb: GlbMesh
-    surface: Surface
+    surface: DeliveredSurface
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
@@ -71,12 +73,14 @@ def parsed(name: str, read: Callable[[bytes], T], raw: bytes) -> T:
         raise MeshError(f"{name} cannot be read back ({type(error).__name__}: {error})") from error
 
 
-def surface_of(content: GlbMesh, name: str) -> Surface:
+def surface_of(content: GlbMesh, name: str) -> DeliveredSurface:
+    """The triangles of a GLB. Raises ``MeshError`` when they refer to what is not there."""
     faces, vertices = in_range(name, content.indices.astype(np.int64), content.positions.astype(np.float64))
-    return Surface(vertices[faces], content.texcoords.astype(np.float64)[faces], len(vertices))
+    return DeliveredSurface(vertices[faces], content.texcoords.astype(np.float64)[faces], len(vertices))
 
 
 def in_range(name: str, indices: Ints, values: Floats) -> tuple[Ints, Floats]:
+    """Both as they are. Raises ``MeshError`` when there are no indices, or one refers to no value."""
     if not indices.size:
         raise MeshError(f"{name} has no triangles")
     if indices.min() < 0 or indices.max() >= len(values):
@@ -84,7 +88,8 @@ def in_range(name: str, indices: Ints, values: Floats) -> tuple[Ints, Floats]:
     return indices, values
 
 
-def check_surface(name: str, surface: Surface) -> None:
+def check_surface(name: str, surface: DeliveredSurface) -> None:
+    """Raises ``MeshError`` when positions are not finite, or texture coordinates leave 0..1 or show hardly anything."""
     if not np.isfinite(surface.corners).all():
         raise MeshError(f"{name} holds positions that are not finite numbers")
     if surface.uv is None:
@@ -96,7 +101,7 @@ def check_surface(name: str, surface: Surface) -> None:
         raise MeshError(f"only {share:.1%} of the area in {name} is textured, less than {MIN_TEXTURED_SHARE:.0%}")
 
 
-def check_agreement(name: str, surface: Surface, reference: Surface) -> None:
+def check_agreement(name: str, surface: DeliveredSurface, reference: DeliveredSurface) -> None:
     """Same number of triangles, same bounding box and same area as the GLB."""
     if len(surface.corners) != len(reference.corners):
         raise MeshError(f"{name} has {len(surface.corners)} triangles, mesh.glb {len(reference.corners)}")
@@ -110,7 +115,7 @@ def check_agreement(name: str, surface: Surface, reference: Surface) -> None:
         )
 
 
-def textured_share(surface: Surface) -> float:
+def textured_share(surface: DeliveredSurface) -> float:
     """Share of the area whose triangles have an area in the texture too."""
     if surface.uv is None:
         return 0.0
@@ -120,7 +125,7 @@ def textured_share(surface: Surface) -> float:
     return min(1.0, float(areas[textured].sum() / max(areas.sum(), 1e-300)))
 
 
-def unseen_share(surface: Surface, seen: NDArray[np.bool_]) -> float:
+def unseen_share(surface: DeliveredSurface, seen: NDArray[np.bool_]) -> float:
     """Share of the area that was filled in, from seven evenly weighted points in each triangle."""
     if surface.uv is None:
         return 1.0

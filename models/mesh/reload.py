@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from meshdrop.models.mesh.delivered import Delivered, surface_of, textured_share, unseen_share
+from meshdrop.models.mesh.delivered import DeliveredMesh, surface_of, textured_share, unseen_share
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.mesh.glb_reader import decode_glb
 from meshdrop.models.mesh.mesh import TexturedMesh, welded_mesh
@@ -77,13 +77,13 @@ def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[Me
     return facts, welded_mesh(files.glb, files.seen)
 
 
-def _delivered(folder: Path, names: Collection[str]) -> Delivered:
+def _delivered(folder: Path, names: Collection[str]) -> DeliveredMesh:
     raw = {name: _read(folder / name) for name in names}
     glb = raw["mesh.glb"]
     if len(glb) <= MIN_GLB_BYTES:
         raise MeshError(f"mesh.glb has only {len(glb)} bytes")
     content = decode_glb(glb, "mesh.glb")
-    return Delivered(folder, raw, content, surface_of(content, "mesh.glb"))
+    return DeliveredMesh(folder, raw, content, surface_of(content, "mesh.glb"))
 
 
 def _expected(folder: Path, listed: Collection[str] | None) -> list[OutputFormat]:

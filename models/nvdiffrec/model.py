@@ -27,7 +27,7 @@ from meshdrop.models.surface.simplify import simplify
 
 if TYPE_CHECKING:
     from meshdrop.models.nvdiffrec.materials import Contest
-    from meshdrop.models.nvdiffrec.rounds import Outcome
+    from meshdrop.models.nvdiffrec.rounds import RoundOutcome
     from meshdrop.models.nvdiffrec.search import Progress as Searched
     from meshdrop.models.raster.differentiable import Raster
 
@@ -154,7 +154,7 @@ class Nvdiffrec(ReconstructionModel):
 
     def _refine(
         self, capture: Capture, views: list[RangeView], draft: ModelResult, searched: bool, log: StageLog
-    ) -> Outcome:
+    ) -> RoundOutcome:
         """Pass 2."""
         from meshdrop.models.nvdiffrec.rounds import ROUNDS, refine  # noqa: PLC0415 - torch takes seconds
 

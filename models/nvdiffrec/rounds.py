@@ -38,7 +38,7 @@ Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RoundOutcome:
     """``result`` is the best mesh, dressed and refined; ``preset`` the one that fitted; ``rounds`` all that was run."""
 
     result: ModelResult
@@ -75,7 +75,7 @@ def refine(
     options: NvdiffrecSettings,
     log: StageLog,
     tell: Tell,
-) -> Outcome:
+) -> RoundOutcome:
     """Pass 2 on ``draft``. ``count`` rounds share ``options.iterations``; the best by the photographs is the result.
 
     When the GPU is full, the next smaller preset is tried once: raises ``torch.cuda.OutOfMemoryError`` when that does
@@ -105,7 +105,7 @@ def refine(
         if not rounds or refined.psnr > rounds[-1].psnr:
             best = replace(draft, mesh=_mesh(draft.mesh, refined))
         rounds.append(refined)
-    return Outcome(best, presets[0], tuple(rounds))
+    return RoundOutcome(best, presets[0], tuple(rounds))
 
 
 def _fitting(

@@ -19,24 +19,24 @@ from meshdrop.models.reconviagen.sdpa import attend
 
 
 @dataclass(frozen=True)
-class StandIn:
+class ContextStandIn:
     """Stands for a context tensor in upstream's arguments: the ``view``-th of a list of ``views``, or the negative."""
 
     view: int = 0
     views: int = 1
     positive: bool = True
 
-    def type(self, dtype: torch.dtype) -> StandIn:
+    def type(self, dtype: torch.dtype) -> ContextStandIn:
         """Upstream converts contexts to its own dtype; this has none."""
         return self
 
 
-POSITIVE, NEGATIVE = StandIn(), StandIn(positive=False)
+POSITIVE, NEGATIVE = ContextStandIn(), ContextStandIn(positive=False)
 
 
-def standing_views(count: int, *, positive: bool) -> list[StandIn]:
+def standing_views(count: int, *, positive: bool) -> list[ContextStandIn]:
     """A list of contexts as upstream's latent flow takes it, one a view."""
-    return [StandIn(view, count, positive) for view in range(count)]
+    return [ContextStandIn(view, count, positive) for view in range(count)]
 
 
 class KnownContexts(nn.Module):
@@ -76,7 +76,7 @@ class SparseKnown(KnownContexts):
         super().__init__(attention, contexts, keep=keep)
         self._waiting: Tensor | None = None
 
-    def forward(self, x: Any, context: StandIn) -> Any:
+    def forward(self, x: Any, context: ContextStandIn) -> Any:
         """``x`` is upstream's ``SparseTensor``, of one object or of the same one twice."""
         if not context.positive:
             return x.replace(self._nothing.expand(len(x.feats), -1))
@@ -96,7 +96,7 @@ class DenseKnown(KnownContexts):
     Entry 0 of the batch is answered by the contexts, entry 1 (if there) by nothing.
     """
 
-    def forward(self, x: Tensor, context: StandIn) -> Tensor:
+    def forward(self, x: Tensor, context: ContextStandIn) -> Tensor:
         """(B, N, C) with B of 1 or 2."""
         answer = self._answers(x[0])
         if len(x) == 1:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from meshdrop.models.reconviagen import contexts as known
-from meshdrop.models.reconviagen.contexts import NEGATIVE, POSITIVE, StandIn
+from meshdrop.models.reconviagen.contexts import NEGATIVE, POSITIVE, ContextStandIn
 from meshdrop.models.reconviagen.presets import Sampling
 
 #: Told before each step how many are done; may raise to end the run.
@@ -88,7 +88,7 @@ class _BothAtOnce:
         self._negative: Any = None
         self.guided = False
 
-    def __call__(self, x: Any, t: Tensor, context: StandIn | list[StandIn]) -> Any:
+    def __call__(self, x: Any, t: Tensor, context: ContextStandIn | list[ContextStandIn]) -> Any:
         positive = (context[0] if isinstance(context, list) else context).positive
         if positive and self.guided:
             answer, self._negative = self._halves(self._flow(self._doubled(x), torch.cat([t, t]), context))

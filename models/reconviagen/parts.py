@@ -34,7 +34,7 @@ Builder = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PartRecipe:
     """What ``pipeline.json`` says: sampler names, arguments and defaults, the latents' mean and deviation, DINOv2's
     entry point, and the place of each part's checkpoint without its suffix."""
 
@@ -45,13 +45,13 @@ class Recipe:
     stems: Mapping[str, Path]
 
 
-def read_recipe(places: WeightPaths) -> Recipe:
+def read_recipe(places: WeightPaths) -> PartRecipe:
     """The recipe among the weights. Raises ``ModelUnavailable`` when a file is missing or says something else."""
     root = places.trellis
     config = read_config(root / "pipeline.json")
     try:
         said = config["args"]
-        recipe = Recipe(
+        recipe = PartRecipe(
             {"structure": said["sparse_structure_sampler"], "latents": said["slat_sampler"]},
             tuple(said["slat_normalization"]["mean"]),
             tuple(said["slat_normalization"]["std"]),
@@ -76,7 +76,7 @@ def read_recipe(places: WeightPaths) -> Recipe:
     return recipe
 
 
-def builders(upstream: Upstream, places: WeightPaths, recipe: Recipe, device: torch.device) -> dict[str, Builder]:
+def builders(upstream: Upstream, places: WeightPaths, recipe: PartRecipe, device: torch.device) -> dict[str, Builder]:
     """How each part is made: "aggregator", "image_model" and those of ``IN_PIPELINE``."""
     made: dict[str, Builder] = {
         part: partial(_trellis_part, upstream, stem, device) for part, stem in recipe.stems.items()

@@ -122,6 +122,17 @@ def test_no_room_leads_back_to_itself() -> None:
 
 #: Modules that no test names, by the test that asks for what they do: through a command, a page or another module.
 BY_WAY_OF = {
+    "unit/models/mesh/test_usdz.py": ("models.mesh.usdz",),
+    "unit/models/mesh/test_reload.py": (
+        "models.mesh.checks.glb",
+        "models.mesh.checks.material",
+        "models.mesh.checks.obj",
+        "models.mesh.checks.ply",
+        "models.mesh.checks.textures",
+        "models.mesh.delivered",
+        "models.mesh.textures",
+    ),
+    "unit/daemon/inbox/test_look_cost.py": ("models.files.wholeness",),
     "unit/db/test_rig_history.py": ("db.rig_history",),
     "acceptance/test_inbox.py": ("daemon.service.inbox_thread",),
     "acceptance/test_pause.py": ("daemon.cli.pause",),
@@ -139,7 +150,7 @@ BY_WAY_OF = {
     "unit/daemon/doctor/test_doctor_machine.py": ("daemon.doctor.checks.program", "daemon.host.memory"),
     "unit/daemon/inbox/test_scanner.py": ("daemon.inbox.listing",),
     "unit/daemon/install/test_site.py": ("daemon.cli.service",),
-    "unit/daemon/notify/test_outgoing.py": ("daemon.cli.notify",),
+    "unit/daemon/notify/test_outgoing.py": ("daemon.cli.notify", "daemon.notify.addresses"),
     "unit/daemon/outbox/test_beside.py": ("daemon.outbox.receipts",),
     "unit/daemon/reporting/test_facts.py": ("daemon.reporting.trend",),
     "unit/daemon/workers/test_kernels.py": ("models.warming",),
@@ -215,6 +226,16 @@ def test_the_page_draws_the_house_as_it_is(house: str) -> None:
             assert says == words.split("\n")[0]
     for place, name in enumerate(drawn):
         assert rooms_of(rooms[name]) <= {other.replace("/", ".") for other in drawn[place + 1 :]}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Whoever reads a name knows which is meant."""
+    places: dict[str, list[str]] = {}
+    for name, file in MODULES.items():
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
 def test_no_module_has_import_cycles() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from meshdrop.models.mesh.delivered import Delivered, check_agreement, check_surface, surface_of
+from meshdrop.models.mesh.delivered import DeliveredMesh, check_agreement, check_surface, surface_of
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.mesh.glb_reader import decode_glb
 from meshdrop.models.mesh.pbr import read_material
 from meshdrop.models.mesh.radiance_hdr import HdrError, read_hdr
 
 
-def check(files: Delivered) -> None:
+def check(files: DeliveredMesh) -> None:
     """``pbr.glb`` is the same surface with a whole material, ``probe.hdr`` a picture of the whole sphere with light."""
     surface = surface_of(decode_glb(files.raw["pbr.glb"], "pbr.glb"), "pbr.glb")
     check_surface("pbr.glb", surface)

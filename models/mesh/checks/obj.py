@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meshdrop.models.mesh.delivered import Delivered, Surface, check_agreement, check_surface, in_range, parsed
+from meshdrop.models.mesh.delivered import (
+    DeliveredMesh,
+    DeliveredSurface,
+    check_agreement,
+    check_surface,
+    in_range,
+    parsed,
+)
 from meshdrop.models.mesh.errors import MeshError
 
 
-def check(files: Delivered) -> int:
+def check(files: DeliveredMesh) -> int:
     """The GLB's surface, with a material and a texture that lie beside it; how many places it has."""
     surface, library = parsed("mesh.obj", _read_obj, files.raw["mesh.obj"])
     _check_references(library, files.raw)
@@ -22,7 +29,7 @@ def check(files: Delivered) -> int:
     return surface.vertices
 
 
-def _read_obj(raw: bytes) -> tuple[Surface, str]:
+def _read_obj(raw: bytes) -> tuple[DeliveredSurface, str]:
     """Positions and texture coordinates of an OBJ whose faces are all ``v/vt/vn`` triangles, and its MTL's name."""
     rows: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"f": [], b"mtllib": []}
     for line in raw.splitlines():
@@ -34,7 +41,7 @@ def _read_obj(raw: bytes) -> tuple[Surface, str]:
     corners = _numbers(b" ".join(rows[b"f"]).replace(b"/", b" "), np.int64).reshape(-1, 3, 3) - 1
     faces, positions = in_range("mesh.obj", corners[..., 0], positions)
     named, texcoords = in_range("mesh.obj", corners[..., 1], texcoords)
-    return Surface(positions[faces], texcoords[named], len(positions)), rows[b"mtllib"][0].decode()
+    return DeliveredSurface(positions[faces], texcoords[named], len(positions)), rows[b"mtllib"][0].decode()
 
 
 def _numbers(text: bytes, dtype: type) -> NDArray[Any]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshdrop.models.mesh.delivered import Delivered, Surface, check_agreement, check_surface, in_range, parsed
+from meshdrop.models.mesh.delivered import (
+    DeliveredMesh,
+    DeliveredSurface,
+    check_agreement,
+    check_surface,
+    in_range,
+    parsed,
+)
 from meshdrop.models.mesh.errors import MeshError
 
 PLY_TYPES = {
@@ -27,7 +34,7 @@ PLY_TYPES = {
 }
 
 
-def check(files: Delivered) -> int:
+def check(files: DeliveredMesh) -> int:
     """The GLB's surface, with colours; how many places it has."""
     surface = parsed("mesh.ply", _read_ply, files.raw["mesh.ply"])
     check_surface("mesh.ply", surface)
@@ -35,7 +42,7 @@ def check(files: Delivered) -> int:
     return surface.vertices
 
 
-def _read_ply(raw: bytes) -> Surface:
+def _read_ply(raw: bytes) -> DeliveredSurface:
     """Positions of a binary little-endian PLY with scalar vertex properties and triangles."""
     head, _, body = raw.partition(b"end_header\n")
     lines = head.decode("ascii").splitlines()
@@ -56,4 +63,4 @@ def _read_ply(raw: bytes) -> Surface:
         raise MeshError("mesh.ply has no vertex colours")
     positions = np.stack([points[axis] for axis in "xyz"], axis=1).astype(np.float64)
     faces, positions = in_range("mesh.ply", triangles["corners"].astype(np.int64), positions)
-    return Surface(positions[faces], None, len(positions))
+    return DeliveredSurface(positions[faces], None, len(positions))

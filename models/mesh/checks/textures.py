@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshdrop.models.mesh.delivered import Delivered
+from meshdrop.models.mesh.delivered import DeliveredMesh
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.mesh.mesh import decode_picture
 
 
-def check(files: Delivered) -> None:
+def check(files: DeliveredMesh) -> None:
     """The GLB's own texture, with something in it, and a mask of its size."""
     texture = decode_picture(files.raw["texture.png"], "texture.png")
     if not np.array_equal(files.glb.texture, texture):

@@ -9,7 +9,7 @@ import io
 import struct
 import zipfile
 
-from meshdrop.models.mesh.delivered import Delivered
+from meshdrop.models.mesh.delivered import DeliveredMesh
 from meshdrop.models.mesh.errors import MeshError
 
 #: USD maps the files into memory where they lie in the archive.
@@ -18,7 +18,7 @@ _LOCAL_HEADER = 30
 _TEXTURE = "texture.png"
 
 
-def check(files: Delivered) -> None:
+def check(files: DeliveredMesh) -> None:
     """A package as viewers want it."""
     check_usdz(files.raw["mesh.usdz"], "mesh.usdz")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from meshdrop.daemon.notify import http_send, sender
-from meshdrop.daemon.notify.courier import Courier, Outcome
+from meshdrop.daemon.notify.courier import Courier, SendOutcome
 from meshdrop.daemon.notify.people import People
 from meshdrop.daemon.notify.ping import Ping, below
 from meshdrop.daemon.notify.webhook import Webhook, signature
@@ -28,17 +28,17 @@ def message(about: str = "0123.done", body: str = '{"schema": "meshdrop.webhook/
     return Message(1, "webhook", about, None, body, 0.0, 0, 0.0, None, None, None, None)
 
 
-def post(courier: Courier, url: str, key: bytes | None, messages: list[Message]) -> list[Outcome]:
+def post(courier: Courier, url: str, key: bytes | None, messages: list[Message]) -> list[SendOutcome]:
     """What came of messages for a webhook."""
     return [sent.outcome for sent in Webhook(url, key).send(courier, messages)]
 
 
-def call(courier: Courier, url: str, limit_s: float | None = None) -> Outcome:
+def call(courier: Courier, url: str, limit_s: float | None = None) -> SendOutcome:
     """What came of a ping."""
     return Ping(url).sign(courier, "well", limit_s)
 
 
-def notify(courier: Courier, url: str, title: str, text: str) -> Outcome:
+def notify(courier: Courier, url: str, title: str, text: str) -> SendOutcome:
     """What came of a message to people."""
     [sent] = People(url).send(courier, [message(body=json.dumps({"title": title, "text": text}))])
     return sent.outcome
@@ -53,7 +53,7 @@ def test_a_message_arrives_word_for_word_with_its_name_and_its_proof(
     courier: Courier, receivers: Callable[..., Receiver]
 ) -> None:
     receiver = receivers()
-    assert post(courier, receiver.url, b"key", [message()]) == [Outcome(200, None)]
+    assert post(courier, receiver.url, b"key", [message()]) == [SendOutcome(200, None)]
     [one] = receiver.received
     assert (one.method, one.path, one.body) == ("POST", "/hook/t0ken-of-the-address", message().body.encode())
     assert one.headers["idempotency-key"] == "0123.done"
@@ -78,17 +78,17 @@ def test_the_signature_is_the_one_of_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("mood", "answer"),
     [
-        (204, Outcome(204, None)),
-        (500, Outcome(500, "it answered 500")),
-        (404, Outcome(404, "it answered 404")),
-        (302, Outcome(302, "it answered 302, a redirect, which is not followed")),
-        (307, Outcome(307, "it answered 307, a redirect, which is not followed")),
-        (RESET, Outcome(None, "it broke the connection off")),
-        (GARBAGE, Outcome(None, "it broke the connection off")),
+        (204, SendOutcome(204, None)),
+        (500, SendOutcome(500, "it answered 500")),
+        (404, SendOutcome(404, "it answered 404")),
+        (302, SendOutcome(302, "it answered 302, a redirect, which is not followed")),
+        (307, SendOutcome(307, "it answered 307, a redirect, which is not followed")),
+        (RESET, SendOutcome(None, "it broke the connection off")),
+        (GARBAGE, SendOutcome(None, "it broke the connection off")),
     ],
 )
 def test_every_answer_has_its_words(
-    courier: Courier, receivers: Callable[..., Receiver], mood: int | str, answer: Outcome
+    courier: Courier, receivers: Callable[..., Receiver], mood: int | str, answer: SendOutcome
 ) -> None:
     receiver = receivers(lambda _: mood)
     assert post(courier, receiver.url, None, [message()]) == [answer]
@@ -107,7 +107,7 @@ def test_who_never_comes_to_an_end_is_left_at_the_limit(
 
 
 def test_a_closed_port_and_a_name_that_is_none(courier: Courier) -> None:
-    assert call(courier, f"http://127.0.0.1:{free_port()}/") == Outcome(None, "it refuses connections")
+    assert call(courier, f"http://127.0.0.1:{free_port()}/") == SendOutcome(None, "it refuses connections")
     assert call(courier, "http://no-such-name.invalid/").trouble in (
         "its name is not known here",
         "it did not answer within 10 s",
@@ -120,11 +120,11 @@ def test_certificates_are_looked_at(
     good, other = certificate_for("localhost", tmp_path), certificate_for("other.example", tmp_path)
     trusted, stranger = receivers(certificate=good), receivers(certificate=other)
     unknown = call(courier, trusted.url)
-    assert unknown == Outcome(None, "its certificate is not accepted: self-signed certificate")
+    assert unknown == SendOutcome(None, "its certificate is not accepted: self-signed certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(good[0]))
-    assert call(courier, trusted.url) == Outcome(200, None)
+    assert call(courier, trusted.url) == SendOutcome(200, None)
     monkeypatch.setenv("SSL_CERT_FILE", str(other[0]))
-    assert call(courier, stranger.url) == Outcome(None, "its certificate is not accepted: Hostname mismatch")
+    assert call(courier, stranger.url) == SendOutcome(None, "its certificate is not accepted: Hostname mismatch")
     assert stranger.received == []
 
 
@@ -134,7 +134,7 @@ def test_a_receiver_that_is_overloaded_is_not_sent_the_rest_and_says_how_long_to
 ) -> None:
     receiver = receivers(lambda _: status, headers={"Retry-After": "120"})
     [answer] = post(courier, receiver.url, None, [message("1"), message("2")])
-    assert answer == Outcome(status, f"it answered {status}", wait_s=120.0)
+    assert answer == SendOutcome(status, f"it answered {status}", wait_s=120.0)
     assert not answer.was_reached
     assert len(receiver.received) == 1
 
@@ -181,7 +181,7 @@ def test_after_one_that_was_not_reached_the_rest_is_not_tried(
 ) -> None:
     receiver = receivers(lambda one: RESET if one.headers["idempotency-key"] == "2" else 500)
     answers = post(courier, receiver.url, None, [message("1"), message("2"), message("3")])
-    assert answers == [Outcome(500, "it answered 500"), Outcome(None, "it broke the connection off")]
+    assert answers == [SendOutcome(500, "it answered 500"), SendOutcome(None, "it broke the connection off")]
     assert len(receiver.received) == 2
 
 
@@ -193,14 +193,14 @@ def test_stopping_ends_what_is_under_way(courier: Courier, receivers: Callable[.
         return HANG
 
     receiver = receivers(hang)
-    found: list[Outcome] = []
+    found: list[SendOutcome] = []
     thread = threading.Thread(target=lambda: found.append(call(courier, receiver.url, limit_s=PATIENCE_S)))
     thread.start()
     assert asked.wait(PATIENCE_S)
     courier.stop()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-    assert found == [Outcome(None, "the service ended while it was sent")]
+    assert found == [SendOutcome(None, "the service ended while it was sent")]
     assert call(courier, receiver.url).trouble is not None
 
 
@@ -208,13 +208,13 @@ def test_a_message_to_people_goes_through_apprise(courier: Courier, receivers: C
     pytest.importorskip("apprise", reason="the extra [notify] is not installed")
     receiver = receivers()
     url = receiver.url.replace("http://", "json://")
-    assert notify(courier, url, "chair failed", "<b>why</b> & what next") == Outcome(None, None)
+    assert notify(courier, url, "chair failed", "<b>why</b> & what next") == SendOutcome(None, None)
     [one] = receiver.received
     assert b"chair failed" in one.body
     assert b"what next" in one.body
     refused = receivers(lambda _: 500)
     answer = notify(courier, refused.url.replace("http://", "json://"), "a", "b")
-    assert answer == Outcome(None, "it did not take the message")
+    assert answer == SendOutcome(None, "it did not take the message")
     assert notify(courier, "nonsense://", "a", "b").trouble == "apprise does not understand its address"
 
 

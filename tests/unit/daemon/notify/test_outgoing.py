@@ -15,7 +15,7 @@ from sqlalchemy import select
 from meshdrop.daemon.base.clock import Clock
 from meshdrop.daemon.notify import apprise_send, http_send
 from meshdrop.daemon.notify.channel import Channel
-from meshdrop.daemon.notify.courier import Outcome
+from meshdrop.daemon.notify.courier import SendOutcome
 from meshdrop.daemon.notify.outgoing import Outgoing
 from meshdrop.daemon.notify.people import People
 from meshdrop.daemon.notify.ping import Ping
@@ -30,8 +30,12 @@ from meshdrop.db.states import State
 from meshdrop.db.tables import MessageRow
 
 URL, PING = "https://hook.example/t0ken", "https://hc.example/uuid"
-GOOD, BAD, AWAY = Outcome(200, None), Outcome(500, "it answered 500"), Outcome(None, "it refuses connections")
-BUSY = Outcome(429, "it answered 429", wait_s=900.0)
+GOOD, BAD, AWAY = (
+    SendOutcome(200, None),
+    SendOutcome(500, "it answered 500"),
+    SendOutcome(None, "it refuses connections"),
+)
+BUSY = SendOutcome(429, "it answered 429", wait_s=900.0)
 HOOK, LIFE = Webhook(URL), Ping(PING, 300.0)
 SLACK, MAIL = People("slack://a", 1), People("mailto://b", 2)
 
@@ -40,13 +44,13 @@ SLACK, MAIL = People("slack://a", 1), People("mailto://b", 2)
 class Notebook:
     """A courier that answers as it is told to."""
 
-    answer: Callable[[str], Outcome] = lambda _: GOOD
+    answer: Callable[[str], SendOutcome] = lambda _: GOOD
     posts: list[list[str]] = field(default_factory=list)
     bodies: dict[str, set[str]] = field(default_factory=dict)
     notes: list[tuple[str, str, str]] = field(default_factory=list)
     pings: list[str] = field(default_factory=list)
 
-    def send(self, task: str, parts: Sequence[Mapping[str, Any]], limit_s: float) -> list[Outcome]:
+    def send(self, task: str, parts: Sequence[Mapping[str, Any]], limit_s: float) -> list[SendOutcome]:
         if task == apprise_send.__name__:
             [note] = parts
             self.notes.append((note["url"], note["title"], note["text"]))
@@ -58,10 +62,10 @@ class Notebook:
             return [self.answer("ping")]
         return self._post(parts)
 
-    def _post(self, parts: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    def _post(self, parts: Sequence[Mapping[str, Any]]) -> list[SendOutcome]:
         abouts = [part["headers"]["Idempotency-Key"] for part in parts]
         self.posts.append(abouts)
-        answers: list[Outcome] = []
+        answers: list[SendOutcome] = []
         for about, part in zip(abouts, parts, strict=True):
             assert (part["method"], part["url"]) == ("POST", URL)
             self.bodies.setdefault(about, set()).add(part["body"])
@@ -179,7 +183,7 @@ def test_a_refused_message_is_tried_again_ever_more_seldom_and_is_always_the_sam
 
 @pytest.mark.parametrize("answer", [BAD, AWAY], ids=["refused", "broken off"])
 def test_one_message_that_never_gets_through_does_not_stop_the_others(
-    office: Callable[..., Office], answer: Outcome
+    office: Callable[..., Office], answer: SendOutcome
 ) -> None:
     here = office(HOOK)
     poison = here.ended("poison")
@@ -222,7 +226,7 @@ def test_one_that_is_overloaded_is_left_alone_as_a_whole_for_as_long_as_it_wishe
     here.turn(900)
     assert len(here.courier.bodies) == len(jobs)
     assert here.database.read(waiting) == {}
-    here.courier.answer = lambda _: Outcome(503, "it answered 503", wait_s=1e8)
+    here.courier.answer = lambda _: SendOutcome(503, "it answered 503", wait_s=1e8)
     here.ended("late")
     here.turn()
     here.courier.answer = lambda _: GOOD
@@ -238,7 +242,7 @@ def test_the_sign_of_life_the_digest_and_other_receivers_do_not_wait_for_a_slow_
     jobs = [here.ended(f"chair{number}", "quality") for number in range(200)]
     seen: list[tuple[int, int]] = []
 
-    def slow(about: str) -> Outcome:
+    def slow(about: str) -> SendOutcome:
         if about.endswith(".failed"):
             here.seconds += 9.0
             seen.append((len(here.courier.pings), len(here.courier.notes)))

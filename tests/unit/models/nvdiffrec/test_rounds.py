@@ -22,7 +22,7 @@ from meshdrop.models.mesh.mesh import TexturedMesh  # noqa: E402
 from meshdrop.models.nvdiffrec import rounds  # noqa: E402
 from meshdrop.models.nvdiffrec.passes import draft_of  # noqa: E402
 from meshdrop.models.nvdiffrec.refine import Refined  # noqa: E402
-from meshdrop.models.nvdiffrec.rounds import Outcome, refine, unfolded  # noqa: E402
+from meshdrop.models.nvdiffrec.rounds import RoundOutcome, refine, unfolded  # noqa: E402
 from meshdrop.models.nvdiffrec.settings import NvdiffrecSettings  # noqa: E402
 from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
 from meshdrop.models.surface.range_view import prepare  # noqa: E402
@@ -38,10 +38,10 @@ def capture() -> Capture:
 
 
 @pytest.fixture
-def run(capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+def run(capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RoundOutcome]:
     """Runs ``iterations`` in rounds that say they reached these (step, PSNR), each 1 mm farther along x."""
 
-    def run(iterations: int, *reached: tuple[int, float]) -> Outcome:
+    def run(iterations: int, *reached: tuple[int, float]) -> RoundOutcome:
         results = iter(reached)
 
         def pretended(
@@ -70,27 +70,27 @@ def run(capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return run
 
 
-def along_x(outcome: Outcome) -> float:
+def along_x(outcome: RoundOutcome) -> float:
     """How far the kept mesh is from the draft, in millimetres."""
     return float(1000 * (outcome.result.mesh.vertices - THING.vertices)[:, 0].mean())
 
 
-def test_the_second_round_starts_where_the_first_ended(run: Callable[..., Outcome]) -> None:
+def test_the_second_round_starts_where_the_first_ended(run: Callable[..., RoundOutcome]) -> None:
     outcome = run(9, (5, 30.0), (4, 31.0))
     assert [refined.done for refined in outcome.rounds] == [5, 4]
     assert along_x(outcome) == pytest.approx(2, abs=0.01)
     assert outcome.result.mesh.texture.shape == (64, 64, 3)  # dressed anew
 
 
-def test_a_second_round_that_betters_nothing_is_not_kept(run: Callable[..., Outcome]) -> None:
+def test_a_second_round_that_betters_nothing_is_not_kept(run: Callable[..., RoundOutcome]) -> None:
     assert along_x(run(10, (5, 31.0), (5, 30.9))) == pytest.approx(1, abs=0.01)
 
 
-def test_no_second_round_follows_one_that_came_to_nothing(run: Callable[..., Outcome]) -> None:
+def test_no_second_round_follows_one_that_came_to_nothing(run: Callable[..., RoundOutcome]) -> None:
     assert len(run(10, (0, 30.0)).rounds) == 1
 
 
-def test_one_iteration_is_one_round(run: Callable[..., Outcome]) -> None:
+def test_one_iteration_is_one_round(run: Callable[..., RoundOutcome]) -> None:
     assert [refined.done for refined in run(1, (1, 30.0)).rounds] == [1]
 
 

@@ -12,7 +12,7 @@ from tests.torch_needed import torch_or_skip
 torch = torch_or_skip()
 
 from meshdrop.models.reconviagen import flows, parts, weights  # noqa: E402
-from meshdrop.models.reconviagen.contexts import DenseKnown, SparseKnown, StandIn, known_contexts, standing_views  # noqa: E402
+from meshdrop.models.reconviagen.contexts import ContextStandIn, DenseKnown, SparseKnown, known_contexts, standing_views  # noqa: E402
 from meshdrop.models.reconviagen.presets import Sampling  # noqa: E402
 from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 
@@ -68,8 +68,8 @@ def test_a_structure_step_is_upstreams(networks: dict[str, Any]) -> None:
     x = torch.randn(1, 8, 2, 2, 2, generator=torch.Generator().manual_seed(6))
     expected = torch.cat([flow(x, t, given), flow(x, t, torch.zeros_like(given))])
     with known_contexts(flow, DenseKnown, given, keep=True):
-        both = flow(torch.cat([x, x]), torch.cat([t, t]), StandIn())
-        alone = flow(x, t, StandIn())
+        both = flow(torch.cat([x, x]), torch.cat([t, t]), ContextStandIn())
+        alone = flow(x, t, ContextStandIn())
     torch.testing.assert_close(both, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(alone, expected[:1], atol=1e-5, rtol=1e-5)
     assert (expected[0] - expected[1]).abs().max() > 1e-3
