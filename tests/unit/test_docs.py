@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
@@ -30,12 +31,9 @@ from meshdrop.db.states import State
 from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.contract.registry import BUILT_IN
 from meshdrop.models.files.names import RECEIPT
-from meshdrop.models.fusion.settings import FusionSettings
 from meshdrop.models.measure import pictures
 from meshdrop.models.measure.measure import measure
 from meshdrop.models.mesh.mesh import write_all
-from meshdrop.models.nvdiffrec.settings import NvdiffrecSettings
-from meshdrop.models.reconviagen.settings import ReconviagenSettings
 from meshdrop.models.walls.confinement import LAYERS
 from meshdrop.models.worker import TASKS
 from tests import meshes
@@ -298,8 +296,7 @@ def test_every_setting_in_the_table_exists_with_its_default() -> None:
 
 def test_the_options_of_the_models_are_all_named() -> None:
     [told] = [meaning for name, _, meaning in table(section(README, "Settings")) if name == "model_settings"]
-    every = (FusionSettings, NvdiffrecSettings, ReconviagenSettings)
-    options = [field.name for settings in every for field in fields(settings)]
+    options = [name for entry in BUILT_IN.values() for name in inspect.get_annotations(cast("type", entry.settings))]
     assert sorted(quoted(told)) == sorted(options)
 
 

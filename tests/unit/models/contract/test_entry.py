@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,65 @@ def test_nobody_but_the_list_names_a_model() -> None:
     found = {str(file.relative_to(ROOT)) for file in files if not theirs & {*file.parents} and any(named_in(file))}
     assert found - MAY_NAME_ONE == set()
     assert MAY_NAME_ONE - found == set(), "these name none any more"
+
+
+def test_the_recipe_is_how_ours_are_made() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("\n## Add a model\n")[2].partition("\n## ")[0]
+    paths = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert "models/files/names.py" in paths
+    for name in BUILT_IN:
+        missing = [path for path in paths if not (ROOT / path.replace("NAME", name)).exists()]
+        assert missing in ([], ["docs/NAME.md"]), "a page of its own is for those that need one"
+
+
+FOURTH_SETTINGS = """
+from dataclasses import dataclass
+from meshdrop.models.contract.entry import ModelEntry, Needs
+from meshdrop.models.contract.options import settings_of, whole
+
+@dataclass(frozen=True)
+class FourthSettings:
+    cells: int = whole(64, 8, 256)
+
+    @classmethod
+    def from_mapping(cls, values):
+        return settings_of("fourth", cls, values)
+
+ENTRY = ModelEntry("meshdrop.models.fourth.model:Fourth", FourthSettings, lambda settings: Needs(cuda=True), ("a",))
+"""
+FOURTH_MODEL = """
+from meshdrop.models.contract.base import ReconstructionModel
+from meshdrop.models.fourth.settings import ENTRY
+
+class Fourth(ReconstructionModel):
+    name, entry = "fourth", ENTRY
+    def inference(self, capture, output_dir): raise NotImplementedError
+"""
+ASK = """
+import sys
+from pathlib import Path
+import meshdrop.models
+meshdrop.models.__path__.append(sys.argv[1])
+from meshdrop.models.files import names
+names.MODELS += ("fourth",)
+from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.doctor.checks.gpu import Wanted
+from meshdrop.daemon.doctor.checks.settings import licences
+from meshdrop.models.contract.registry import BUILT_IN, load_class, wrong_settings
+assert Settings(root=Path("/x"), models=["fourth"], model_settings={"fourth": {"cells": 8}})
+assert wrong_settings("fourth", {"cells": 7}, {}) == ("cells = 7 is outside 8..256 (default: 64)",)
+assert load_class("fourth", {}).entry is BUILT_IN["fourth"]
+assert Wanted({"fourth": {}}).cuda == ["fourth"]
+assert licences(BUILT_IN, ["fourth"]).says == "fourth: a"
+"""
+
+
+def test_a_fourth_model_is_a_folder_and_a_word(tmp_path: Path) -> None:
+    (tmp_path / "fourth").mkdir()
+    for name, text in (("__init__", ""), ("settings", FOURTH_SETTINGS), ("model", FOURTH_MODEL)):
+        (tmp_path / f"fourth/{name}.py").write_text(text)
+    done = subprocess.run([sys.executable, "-c", ASK, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 WEIGHTS = Catalogue("other", (Resource("ann/net", "c" * 40, None, "net", (WeightFile("a", 1, "d"),), 1, "MIT", "any"),))
