@@ -135,7 +135,7 @@ def test_a_service_older_than_the_program_is_a_warning(root: Path, healthy: Mach
     started(healthy, answering, changed_at + 60)
     found = changed(root, healthy, lambda: started(healthy, answering, changed_at - 60))
     assert (found.name, found.result) == ("running version", "warn")
-    assert "cli.py" in found.says
+    assert "main.py" in found.says
 
 
 def test_limits_and_variables_of_a_running_service_count_not_those_of_the_shell(

@@ -26,9 +26,9 @@ WITHOUT_FILTERS = """
 import json, platform
 platform.machine = lambda: "riscv64"
 from pathlib import Path
-from meshdrop.models.walls.confinement import NotConfined, View, confine
+from meshdrop.models.walls.confinement import FileView, NotConfined, confine
 try:
-    walls = confine(View(), strictly={strictly})
+    walls = confine(FileView(), strictly={strictly})
 except NotConfined as error:
     print(json.dumps(str(error)))
 else:
