@@ -28,7 +28,7 @@ from meshdrop.models.surface.simplify import simplify
 if TYPE_CHECKING:
     from meshdrop.models.nvdiffrec.materials import Contest
     from meshdrop.models.nvdiffrec.rounds import RoundOutcome
-    from meshdrop.models.nvdiffrec.search import Progress as Searched
+    from meshdrop.models.nvdiffrec.search.search import Progress as Searched
     from meshdrop.models.raster.differentiable import Raster
 
 LICENCE = "nvdiffrast is under NVIDIA's licence: research and evaluation only"

@@ -12,13 +12,13 @@ from torch import Tensor
 from meshdrop.models.capture.capture import View
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.nvdiffrec.drawing import Draft
-from meshdrop.models.nvdiffrec.hull import start_field
 from meshdrop.models.nvdiffrec.losses import Weights
-from meshdrop.models.nvdiffrec.pyramid import COARSEST, search_coarse_to_fine
 from meshdrop.models.nvdiffrec.refine import Refined, Refinement, Report, Schedule
 from meshdrop.models.nvdiffrec.scene import Scene, build_scene, object_sizes
-from meshdrop.models.nvdiffrec.search import Progress, SearchResult, SearchSettings
-from meshdrop.models.nvdiffrec.search_losses import SearchViews
+from meshdrop.models.nvdiffrec.search.hull import start_field
+from meshdrop.models.nvdiffrec.search.pyramid import COARSEST, search_coarse_to_fine
+from meshdrop.models.nvdiffrec.search.search import Progress, SearchResult, SearchSettings
+from meshdrop.models.nvdiffrec.search.search_losses import SearchViews
 from meshdrop.models.nvdiffrec.surface import connections
 from meshdrop.models.raster.differentiable import Raster
 from meshdrop.models.surface.range_view import RangeView

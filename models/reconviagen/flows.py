@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshdrop.models.reconviagen import contexts as known
-from meshdrop.models.reconviagen.contexts import NEGATIVE, POSITIVE, ContextStandIn
 from meshdrop.models.reconviagen.presets import Sampling
+from meshdrop.models.reconviagen.substitutes import contexts as known
+from meshdrop.models.reconviagen.substitutes.contexts import NEGATIVE, POSITIVE, ContextStandIn
 
 #: Told before each step how many are done; may raise to end the run.
 Step = Callable[[int, int], None]

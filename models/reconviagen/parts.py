@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from meshdrop.models.contract.base import ModelUnavailable
-from meshdrop.models.reconviagen.aggregate import HALVED
 from meshdrop.models.reconviagen.checkpoints import built, fill_from_pth, fill_from_safetensors, read_config
+from meshdrop.models.reconviagen.substitutes.aggregate import HALVED
 from meshdrop.models.reconviagen.upstream import Upstream
 from meshdrop.models.reconviagen.weights import WeightPaths
 

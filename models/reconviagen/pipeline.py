@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from meshdrop.models.reconviagen import parts, weights
-from meshdrop.models.reconviagen.aggregate import TURNS, aggregate
 from meshdrop.models.reconviagen.checks import InputLimits, StageFault, need_finite, need_surface, need_voxels
 from meshdrop.models.reconviagen.flows import sample_latents, sample_structure
 from meshdrop.models.reconviagen.gaussian_reading import read_gaussians
 from meshdrop.models.reconviagen.generated import Gaussians, Generated, GenerationFailed, StageRecord
 from meshdrop.models.reconviagen.presets import Preset
 from meshdrop.models.reconviagen.staging import PROFILES, MemoryProfile, StagedRun, smaller
+from meshdrop.models.reconviagen.substitutes.aggregate import TURNS, aggregate
 from meshdrop.models.reconviagen.surface import GeneratedSurface, extract
 from meshdrop.models.reconviagen.upstream import Upstream
 

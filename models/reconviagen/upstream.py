@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from meshdrop.models.contract.base import ModelUnavailable
-from meshdrop.models.reconviagen.contract import broken_promises
 from meshdrop.models.reconviagen.settings import PLACE_VARIABLE
-from meshdrop.models.reconviagen.stand_ins import standing_in
+from meshdrop.models.reconviagen.substitutes.contract import broken_promises
+from meshdrop.models.reconviagen.substitutes.stand_ins import standing_in
 
 PINNED = "GAP-LAB-CUHK-SZ/ReconViaGen f672092"
 FIX = (
@@ -174,7 +174,7 @@ def _need_all(names: Sequence[str]) -> None:
 
 def _put_kernels(spconv: bool) -> tuple[str, ...]:
     """Attention always by torch, convolution by spconv where it works; both stay in ``sys.modules``."""
-    from meshdrop.models.reconviagen import sdpa, submanifold  # noqa: PLC0415 - torch takes seconds
+    from meshdrop.models.reconviagen.substitutes import sdpa, submanifold  # noqa: PLC0415 - torch takes seconds
 
     sys.modules.setdefault("flash_attn", sdpa.module())
     why = _no_spconv() if spconv else "asked for"

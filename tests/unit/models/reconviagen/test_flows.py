@@ -12,8 +12,14 @@ from tests.torch_needed import torch_or_skip
 torch = torch_or_skip()
 
 from meshdrop.models.reconviagen import flows, parts, weights  # noqa: E402
-from meshdrop.models.reconviagen.contexts import ContextStandIn, DenseKnown, SparseKnown, known_contexts, standing_views  # noqa: E402
 from meshdrop.models.reconviagen.presets import Sampling  # noqa: E402
+from meshdrop.models.reconviagen.substitutes.contexts import (  # noqa: E402
+    ContextStandIn,
+    DenseKnown,
+    SparseKnown,
+    known_contexts,
+    standing_views,
+)
 from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 
 VIEWS = 6

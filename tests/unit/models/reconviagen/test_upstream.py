@@ -14,7 +14,7 @@ import pytest
 
 from meshdrop.models.contract.base import ModelUnavailable
 from meshdrop.models.reconviagen import upstream as code
-from meshdrop.models.reconviagen.contract import CALLED
+from meshdrop.models.reconviagen.substitutes.contract import CALLED
 
 if TYPE_CHECKING:
     from meshdrop.models.reconviagen.upstream import Upstream
@@ -143,7 +143,7 @@ def test_an_import_that_fails_says_why(checkout: Path) -> None:
 
 
 def test_importing_it_leaves_no_stand_ins_behind(upstream: Upstream) -> None:
-    from meshdrop.models.reconviagen.stand_ins import StandIn  # noqa: PLC0415
+    from meshdrop.models.reconviagen.substitutes.stand_ins import StandIn  # noqa: PLC0415
 
     assert not [name for name, module in sys.modules.items() if isinstance(module, StandIn)]
     assert os.environ["SPCONV_ALGO"] == "native"

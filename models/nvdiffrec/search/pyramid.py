@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from meshdrop.models.nvdiffrec.encoding import HashSettings
-from meshdrop.models.nvdiffrec.hull import StartField
-from meshdrop.models.nvdiffrec.search import Progress, SearchResult, SearchSettings, TopologySearch
-from meshdrop.models.nvdiffrec.search_losses import SearchViews
+from meshdrop.models.nvdiffrec.search.encoding import HashSettings
+from meshdrop.models.nvdiffrec.search.hull import StartField
+from meshdrop.models.nvdiffrec.search.search import Progress, SearchResult, SearchSettings, TopologySearch
+from meshdrop.models.nvdiffrec.search.search_losses import SearchViews
 from meshdrop.models.raster.differentiable import Raster
 
 #: No lattice has fewer cells along the object than this, unless asked for.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from meshdrop.models.reconviagen.sdpa import attend
+from meshdrop.models.reconviagen.substitutes.sdpa import attend
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from meshdrop.models.nvdiffrec.encoding import HashSettings, best_encoding
+from meshdrop.models.nvdiffrec.search.encoding import HashSettings, best_encoding
 
 HIDDEN = 32
 HIDDEN_LAYERS = 2

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from meshdrop.models.nvdiffrec.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid, TetMesh
+from meshdrop.models.nvdiffrec.search.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid, TetMesh
 
 #: The coarsest lattice that shares in the values has at least this many of its cells along the longest side.
 FEWEST_CELLS = 3

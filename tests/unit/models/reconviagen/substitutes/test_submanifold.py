@@ -10,7 +10,7 @@ torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402
 
-from meshdrop.models.reconviagen import submanifold  # noqa: E402
+from meshdrop.models.reconviagen.substitutes import submanifold  # noqa: E402
 
 SIDE = 6
 

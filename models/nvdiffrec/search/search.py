@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from meshdrop.models.nvdiffrec import search_losses as losses
-from meshdrop.models.nvdiffrec.encoding import HashSettings
-from meshdrop.models.nvdiffrec.field import EPSILON, MaterialField
-from meshdrop.models.nvdiffrec.hull import StartField
-from meshdrop.models.nvdiffrec.plate import ThinPlate
-from meshdrop.models.nvdiffrec.search_losses import SearchViews
-from meshdrop.models.nvdiffrec.shape import ImplicitShape
-from meshdrop.models.nvdiffrec.tets import MarchingTets, TetGrid, TetMesh
+from meshdrop.models.nvdiffrec.search import search_losses as losses
+from meshdrop.models.nvdiffrec.search.encoding import HashSettings
+from meshdrop.models.nvdiffrec.search.field import EPSILON, MaterialField
+from meshdrop.models.nvdiffrec.search.hull import StartField
+from meshdrop.models.nvdiffrec.search.plate import ThinPlate
+from meshdrop.models.nvdiffrec.search.search_losses import SearchViews
+from meshdrop.models.nvdiffrec.search.shape import ImplicitShape
+from meshdrop.models.nvdiffrec.search.tets import MarchingTets, TetGrid, TetMesh
 from meshdrop.models.raster.differentiable import Raster
 from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 

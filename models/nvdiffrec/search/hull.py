@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from meshdrop.models.nvdiffrec.tets import Lattice
+from meshdrop.models.nvdiffrec.search.tets import Lattice
 from meshdrop.models.surface import tsdf
 from meshdrop.models.surface.range_view import RangeView
 from meshdrop.models.surface.volume import Grid, object_grid

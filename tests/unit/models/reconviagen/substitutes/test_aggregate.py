@@ -8,7 +8,7 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from meshdrop.models.reconviagen.aggregate import aggregate  # noqa: E402
+from meshdrop.models.reconviagen.substitutes.aggregate import aggregate  # noqa: E402
 from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
 
 

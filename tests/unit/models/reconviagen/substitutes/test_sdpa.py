@@ -10,7 +10,7 @@ torch = torch_or_skip()
 
 from torch import Tensor  # noqa: E402
 
-from meshdrop.models.reconviagen import sdpa  # noqa: E402
+from meshdrop.models.reconviagen.substitutes import sdpa  # noqa: E402
 
 LENGTHS = [[5], [3, 1, 7, 2], [4, 4, 4], [1] * 9]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.models.reconviagen.stand_ins import StandInCalled, standing_in
+from meshdrop.models.reconviagen.substitutes.stand_ins import StandInCalled, standing_in
 
 
 @pytest.fixture

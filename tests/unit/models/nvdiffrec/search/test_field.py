@@ -6,8 +6,8 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from meshdrop.models.nvdiffrec.encoding import HashSettings  # noqa: E402
-from meshdrop.models.nvdiffrec.field import EPSILON, MaterialField  # noqa: E402
+from meshdrop.models.nvdiffrec.search.encoding import HashSettings  # noqa: E402
+from meshdrop.models.nvdiffrec.search.field import EPSILON, MaterialField  # noqa: E402
 
 TINY = HashSettings(levels=4, log2_entries=10, coarsest=4, finest=32)
 LOW, HIGH = torch.tensor([-2.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 1.5])

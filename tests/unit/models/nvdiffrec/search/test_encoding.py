@@ -9,7 +9,7 @@ from tests.torch_needed import torch_or_skip
 
 torch = torch_or_skip()
 
-from meshdrop.models.nvdiffrec.encoding import (  # noqa: E402
+from meshdrop.models.nvdiffrec.search.encoding import (  # noqa: E402
     FIRST_FEATURES,
     FULL,
     SMALL,

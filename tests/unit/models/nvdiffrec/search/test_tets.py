@@ -10,7 +10,7 @@ from tests.torch_needed import torch_or_skip
 torch = torch_or_skip()
 
 from meshdrop.models.mesh.topology import topology  # noqa: E402
-from meshdrop.models.nvdiffrec.tets import (  # noqa: E402
+from meshdrop.models.nvdiffrec.search.tets import (  # noqa: E402
     CLEAR_OF_ENDS,
     EDGES,
     SAFE_OFFSET,

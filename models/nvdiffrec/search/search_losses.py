@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, max_pool2d, pad, softplus
 
-from meshdrop.models.nvdiffrec.field import MaterialField
-from meshdrop.models.nvdiffrec.tets import TetMesh
+from meshdrop.models.nvdiffrec.search.field import MaterialField
+from meshdrop.models.nvdiffrec.search.tets import TetMesh
 from meshdrop.models.raster.differentiable import Raster
 
 #: Colours are looked up this many pixels beyond the masks: antialiasing mixes neighbours, farther ones never count.

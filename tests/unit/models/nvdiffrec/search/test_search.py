@@ -16,15 +16,15 @@ torch = torch_or_skip()
 from meshdrop.models.capture.capture import View  # noqa: E402
 from meshdrop.models.formats.cameras import Camera  # noqa: E402
 from meshdrop.models.mesh.topology import topology  # noqa: E402
-from meshdrop.models.nvdiffrec import search_losses as losses  # noqa: E402
-from meshdrop.models.nvdiffrec.encoding import HashSettings  # noqa: E402
-from meshdrop.models.nvdiffrec.hull import StartField, start_field  # noqa: E402
-from meshdrop.models.nvdiffrec.plate import ThinPlate  # noqa: E402
-from meshdrop.models.nvdiffrec.pyramid import resolutions, search_coarse_to_fine  # noqa: E402
-from meshdrop.models.nvdiffrec.search import EmptySurface, SearchSettings, TopologySearch  # noqa: E402
-from meshdrop.models.nvdiffrec.search_losses import SearchViews  # noqa: E402
-from meshdrop.models.nvdiffrec.shape import ImplicitShape  # noqa: E402
-from meshdrop.models.nvdiffrec.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  # noqa: E402
+from meshdrop.models.nvdiffrec.search import search_losses as losses  # noqa: E402
+from meshdrop.models.nvdiffrec.search.encoding import HashSettings  # noqa: E402
+from meshdrop.models.nvdiffrec.search.hull import StartField, start_field  # noqa: E402
+from meshdrop.models.nvdiffrec.search.plate import ThinPlate  # noqa: E402
+from meshdrop.models.nvdiffrec.search.pyramid import resolutions, search_coarse_to_fine  # noqa: E402
+from meshdrop.models.nvdiffrec.search.search import EmptySurface, SearchSettings, TopologySearch  # noqa: E402
+from meshdrop.models.nvdiffrec.search.search_losses import SearchViews  # noqa: E402
+from meshdrop.models.nvdiffrec.search.shape import ImplicitShape  # noqa: E402
+from meshdrop.models.nvdiffrec.search.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  # noqa: E402
 from meshdrop.models.raster.differentiable import best_raster, choose  # noqa: E402
 from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
 from meshdrop.models.surface.range_view import prepare  # noqa: E402

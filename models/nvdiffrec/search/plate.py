@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from meshdrop.models.nvdiffrec.tets import TetGrid
+from meshdrop.models.nvdiffrec.search.tets import TetGrid
 
 #: The plate covers points whose value is at most this many cells.
 BAND = 1.5
