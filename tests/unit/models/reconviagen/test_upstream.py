@@ -91,7 +91,8 @@ def test_missing_packages_are_named_together(tmp_path: Path, monkeypatch: pytest
 
 def test_probing_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom meshdrop.models.reconviagen import upstream, stand_ins, contract, presets, generated\n"
+        "import sys\nfrom meshdrop.models.reconviagen import upstream, presets, generated\n"
+        "from meshdrop.models.reconviagen.substitutes import contract, stand_ins\n"
         "try:\n    upstream.probe()\nexcept Exception:\n    pass\n"
         "print([n for n in ('torch', 'trellis', 'safetensors') if n in sys.modules])"
     )
