@@ -1,4 +1,8 @@
-"""UV charts without a search: faces go to the axis direction they face, connected patches become charts."""
+"""UV charts without a search: faces go to the axis direction they face, connected patches become charts.
+
+Why not xatlas: 0.24 s against 0.01 s for the same mesh (2026-11-30). The price: 81 charts against 20, and 41.5 % of the
+texture filled against 56 %.
+"""
 
 from __future__ import annotations
 
