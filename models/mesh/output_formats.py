@@ -34,7 +34,7 @@ class OutputFormat:
     """One format. ``files`` are always delivered together; ``label`` is its name for people, "" for files that belong
     to those of other formats.
 
-    ``check`` is the "package.module:function" that reads them back: it takes a ``delivered.Delivered``, raises
+    ``check`` is the "package.module:function" that reads them back: it takes a ``delivered.DeliveredMesh``, raises
     ``MeshError``, and says how many places the vertices take, or None where they are not shared.
 
     Who writes it is told by what is set. ``write``: the same for a function that takes a ``mesh.FinishedMesh`` and a
