@@ -21,7 +21,7 @@ def main() -> None:
     """Send one part of the request after the other, for as long as one may take; stop at a receiver that is away.
 
     The request names the module whose ``send(part, limit_s)`` does it and returns ``status``, ``trouble`` and perhaps
-    ``wait_s``, as ``courier.Outcome`` has them.
+    ``wait_s``, as ``courier.SendOutcome`` has them.
     """
     request = json.load(sys.stdin)
     send = importlib.import_module(request["task"]).send
