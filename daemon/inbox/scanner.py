@@ -127,6 +127,10 @@ class _Seen:
         """When something is to be done about it."""
         return min(self.look_at, self.glance_at, self.times_at)
 
+    def quiet_at(self, now: float) -> float:
+        """For how long it has been so: one in which there is nothing is not judged again before that changes."""
+        return max(self.quiet_s, now - self.last_change) if self.bare else self.quiet_s
+
 
 @dataclass(frozen=True, slots=True)
 class _HalfCopied:
@@ -223,7 +227,8 @@ class Scanner:
 
     def findings(self) -> list[FolderState]:
         """The latest finding of every folder that was looked at."""
-        return [FolderState(entry.name, entry.judgement, entry.quiet_s) for entry in self._seen.values()]
+        now = self._clock.monotonic()
+        return [FolderState(entry.name, entry.judgement, entry.quiet_at(now)) for entry in self._seen.values()]
 
     def given_up(self) -> list[bytes]:
         """Folders under a temporary name in which nothing has changed for as long as an incomplete one is given."""
@@ -256,8 +261,9 @@ class Scanner:
 
     def is_settled(self, quiet_s: float) -> bool:
         """Whether no folder would be taken soon if nobody touched the inbox any more (for ``run --once``)."""
+        now = self._clock.monotonic()
         return not self.backlog() and all(
-            entry.judgement.state == "arriving" and entry.quiet_s >= quiet_s for entry in self._seen.values()
+            entry.judgement.state == "arriving" and entry.quiet_at(now) >= quiet_s for entry in self._seen.values()
         )
 
     def taken(self, name: bytes, job: str) -> None:

@@ -555,6 +555,17 @@ def test_thousands_of_empty_folders_delay_nobody(inbox: Path, ball: Path, monkey
     assert max(looked.count(f"{number:04d}") for number in range(6000)) <= 1
 
 
+def test_an_empty_folder_keeps_no_run_from_its_end(scanner: Scanner, inbox: Path, hands: Hands) -> None:
+    (inbox / "a").mkdir()
+    for hands.seconds in (0, 1, 2, 4):
+        list(scanner.scan())
+        assert not scanner.is_settled(5)
+    hands.seconds = 6
+    list(scanner.scan())
+    assert scanner.is_settled(5)
+    assert scanner.findings()[0].quiet_s >= 5
+
+
 @pytest.mark.parametrize("inside", ["capture.json", "views/view_00.png"])
 def test_what_comes_into_an_empty_folder_is_seen(
     scanner: Scanner, inbox: Path, hands: Hands, ball: Path, inside: str
