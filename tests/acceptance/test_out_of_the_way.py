@@ -16,7 +16,7 @@ from tests.rig import Rig, assert_whole, contents, stop, wait_for
 PATIENCE_S = 300.0
 #: A service in which one kind of operation fails for each folder called ``odd-OPERATION-FOLDER-HOW``, every time.
 FAULTY = """
-from meshdrop.daemon import fsops
+from meshdrop.daemon.base import fsops
 names = {}
 def disturb(operation, *paths):
     if operation == "rename" and paths[0].parent.name == "inbox":

@@ -26,7 +26,7 @@ PINGS_S = 2.5
 HANGS = """
 import faulthandler, sys, time
 from pathlib import Path
-from meshdrop.daemon import log
+from meshdrop.daemon.base import log
 from meshdrop.daemon.service.main import run_service
 from meshdrop.daemon.base.settings import load
 
