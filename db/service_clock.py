@@ -56,12 +56,6 @@ def count(session: Session, now: ClockReading) -> Passed:
     return Passed(row.up_s, row.off_s)
 
 
-def last_reading(session: Session) -> ClockReading | None:
-    """The clocks when the count was last brought up to date; None when it never was."""
-    row = session.get(ServiceClockRow, _ONLY)
-    return None if row is None else reading_of(row)
-
-
 def reading_of(row: ServiceClockRow) -> ClockReading:
     """The machine's clocks as a row holds them."""
     return ClockReading(row.boot_id, row.since_boot_s, row.wall, bool(row.steered))

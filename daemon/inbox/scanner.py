@@ -74,7 +74,7 @@ _NO_RIGS: Mapping[str, bytes] = {}
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """One folder of the inbox: what follows from what was seen, and for how long it had been so."""
+    """One folder of the inbox: what follows from what was seen, and for how long it has been so."""
 
     name: bytes
     judgement: Judgement
@@ -96,10 +96,9 @@ class _Seen:
 
     name: bytes
     judgement: Judgement
-    #: For how long it had been so when it was judged.
-    quiet_s: float
     #: A hash of its fingerprint.
     state: int
+    #: Minus infinity for one that cannot be read: nothing is waited for.
     last_change: float
     #: When it is looked at whatever happens, when its files' sizes are read, when its folders' times are.
     look_at: float
@@ -128,8 +127,8 @@ class _Seen:
         return min(self.look_at, self.glance_at, self.times_at)
 
     def quiet_at(self, now: float) -> float:
-        """For how long it has been so: one in which there is nothing is not judged again before that changes."""
-        return max(self.quiet_s, now - self.last_change) if self.bare else self.quiet_s
+        """For how long nothing is known to have changed, also where nobody looked since."""
+        return now - self.last_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +276,9 @@ class Scanner:
     def turn_away(self, name: bytes, sentence: str) -> None:
         """The folder cannot be taken now; it is tried again a little later."""
         if (entry := self._seen.get(name)) is not None:
-            self._keep(entry, Judgement("arriving", sentence), entry.quiet_s)
-            if entry.quiet_s >= _ACTIVE_S:
-                entry.look_at = self._later(self._clock.monotonic(), _RETRY_EVERY, name)
+            self._keep(entry, Judgement("arriving", sentence))
+            if entry.quiet_at(now := self._clock.monotonic()) >= _ACTIVE_S:
+                entry.look_at = self._later(now, _RETRY_EVERY, name)
 
     def forget(self, name: bytes) -> None:
         """The folder is gone or was put back: what comes under this name next is new."""
@@ -382,9 +381,7 @@ class Scanner:
         inner = self._shared.setdefault(snapshot.folders, snapshot.folders)
         if entry is None:
             unknown = Judgement("arriving", "")
-            entry = self._seen[name] = _Seen(
-                name, unknown, 0.0, state, now, now, now, now, renamed_in=renamed_in, ends=ends
-            )
+            entry = self._seen[name] = _Seen(name, unknown, state, now, now, now, now, renamed_in=renamed_in, ends=ends)
         elif entry.state != state:
             entry.state, entry.last_change = state, now
             entry.renamed_in, entry.contents, entry.reading = False, None, None
@@ -404,7 +401,7 @@ class Scanner:
             pause = min(window.said_s, window.settle_s)
             stale = entry.contents is None or (not entry.contents.clean and now - entry.read_at >= window.settle_s)
             if quiet >= pause and stale and not self._read(entry, folder, snapshot, now):
-                self._keep(entry, Judgement("settling", "all files are there and are being read"), quiet)
+                self._keep(entry, Judgement("settling", "all files are there and are being read"))
                 self._next_due = entry.look_at = now  # the next pass goes on with it
                 return None
             if entry.contents is not None:
@@ -412,7 +409,7 @@ class Scanner:
         judgement = self._wording(entry, judge(snapshot, quiet, window, _said(entry)), now)
         if entry.name in self.listing.cancelled and not snapshot.open_files:
             judgement = _cancelled(judgement, quiet, window)
-        self._keep(entry, judgement, quiet)
+        self._keep(entry, judgement)
         self._schedule(entry, judgement, now)
         if judgement.state in ("ready", "refuse"):
             return Candidate(entry.name, snapshot, judgement)
@@ -446,12 +443,12 @@ class Scanner:
             return judgement
         return Judgement("arriving", f"late files for job {job}, which was complete without them: {judgement.sentence}")
 
-    def _keep(self, entry: _Seen, judgement: Judgement, quiet: float) -> None:
+    def _keep(self, entry: _Seen, judgement: Judgement) -> None:
         if judgement != entry.judgement:
             self.version += 1
         if len(self._shared) > _SHARED_MOST:
             self._shared.clear()
-        entry.judgement, entry.quiet_s = self._shared.setdefault(judgement, judgement), quiet
+        entry.judgement = self._shared.setdefault(judgement, judgement)
 
     def _schedule(self, entry: _Seen, judgement: Judgement, now: float) -> None:
         name = entry.name
@@ -495,7 +492,7 @@ class Scanner:
                 log.error("folder cannot be looked at", folder=shown(name), exc_info=error)
         again = self._later(now, _RETRY_EVERY, name)
         judgement = Judgement("arriving", f"this folder cannot be read by the service ({why}")
-        self._seen[name] = _Seen(name, judgement, float("inf"), 0, now, again, again, again)
+        self._seen[name] = _Seen(name, judgement, 0, float("-inf"), again, again, again)
         self.version += 1
 
 

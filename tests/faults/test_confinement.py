@@ -21,6 +21,9 @@ from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.walls.confinement import LAYERS
 from tests.rig import ENGINES, is_gone
 
+#: Where the service keeps the folders of its jobs, and one that is not the burglar's.
+JOBS = "state/work"
+OTHER = f"{JOBS}/other"
 LIMITS = TimeLimits(run_s=900, stall_s=900, grace_s=5)
 
 
@@ -78,19 +81,19 @@ def raid(ball: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Pat
         for name in (
             "state/meshdrop.db",
             "root/.meshdrop/config.toml",
-            "state/work/other/input/view.png",
+            f"{OTHER}/input/view.png",
             "home/.ssh/id",
             "root/inbox/chair/view.png",
             "root/outbox/done/mesh.glb",
-            "state/work/other/evil.pickle",
+            f"{OTHER}/evil.pickle",
         )
     ]
     for path in secrets:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"secret")
         os.utime(path, (10**9, 10**9))
-    (house / "state/work/other/evil.pickle").write_bytes(pickle.dumps(_Opens(house / "root/inbox/unpickled")))
-    own = house / "state/work/job/a1/burglar"
+    (house / f"{OTHER}/evil.pickle").write_bytes(pickle.dumps(_Opens(house / "root/inbox/unpickled")))
+    own = house / JOBS / "job/a1/burglar"
     own.parent.mkdir(parents=True)
     sibling = subprocess.Popen(["sleep", "900"])
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as control:
@@ -106,13 +109,7 @@ def raid(ball: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Pat
                     "sibling": sibling.pid,
                     "read": [*map(str, secrets)],
                     "change": [*map(str, secrets)],
-                    "list": [
-                        str(house / "root/inbox"),
-                        str(house / "state"),
-                        str(house / "state/work/other"),
-                        "/",
-                        "/tmp",
-                    ],
+                    "list": [str(house / "root/inbox"), str(house / "state"), str(house / OTHER), "/", "/tmp"],
                     "write": [
                         str(house / "root/inbox"),
                         str(house / "root/outbox"),

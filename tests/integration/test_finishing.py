@@ -113,10 +113,12 @@ def test_a_share_that_goes_away_at_any_step_is_waited_for(
     assert complaints == []
 
 
-#: Where the service must be able to write for a job to come out at all.
+#: Where the service keeps the folders of its jobs.
+WORK = "state/work"
+#: Where it must be able to write for a job to come out at all.
 NEEDED = (
-    "state/work/JOB",
-    "state/work/JOB/DELIVERING",
+    f"{WORK}/JOB",
+    f"{WORK}/JOB/DELIVERING",
     "scans/.meshdrop/spool/staging/JOB",
     *(f"scans/.meshdrop/spool/staging/JOB/{name}" for name in ("WHY.txt", "failure.json", "log.txt", "receipt.json")),
 )
@@ -270,7 +272,7 @@ def test_an_attempt_that_is_cancelled_while_it_is_held_up_comes_out_as_cancelled
     memory: Path, monkeypatch: pytest.MonkeyPatch, ball: Path
 ) -> None:
     with bench(memory / "here", monkeypatch) as here:
-        here.fault = Own(here, "write_file state/work/JOB/a1/attempt.json", OSError(13, "EACCES for a test"))
+        here.fault = Own(here, f"write_file {WORK}/JOB/a1/attempt.json", OSError(13, "EACCES for a test"))
         here.drop(ball)
         here.between = lambda: [here.loop.cancel(job.id) for job in here.jobs.live()] and None
         job = here.bring()

@@ -16,6 +16,7 @@ from meshdrop.db.records import Job, ModelRun
 from meshdrop.db.states import State
 from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.files.problem import Problem
+from tests.jobs import failing_job
 
 ROOT = Path(__file__).parents[2]
 #: These carry a fix too, but only sometimes: the doctor's findings check themselves, folders' pages have tests of their
@@ -26,38 +27,12 @@ NO_ENTRIES = ("Finding", "Page", "Ended", "ModelOutcome", "Validation")
 PASSED_ON = ("answer['message']", "str(error)")
 SOURCES = [file for room in ("daemon", "models") for file in sorted((ROOT / room).rglob("*.py"))]
 
-
 # -- what the program says -----------------------------------------------------------------------------------------
 
 
 def failed(code: str, inspection: dict[str, object] | None = None) -> Job:
     """A job that failed for this reason."""
-    return Job(
-        id="0" * 32,
-        name=b"chair",
-        state=State.FAILED_CLEAN,
-        priority=0,
-        fingerprint="",
-        digest=None,
-        ingest_tries=1,
-        put_back=0,
-        attempt=1,
-        refunds=0,
-        finish_tries=0,
-        boot_id=None,
-        models=None,
-        not_before=0,
-        dest=b"chair",
-        reason_code=code,
-        reason="the reason",
-        verdict=None,
-        best_model=None,
-        inspection=inspection,
-        created_at=0.0,
-        queued_at=None,
-        started_at=None,
-        finished_at=None,
-    )
+    return failing_job(state=State.FAILED_CLEAN, dest=b"chair", reason_code=code, inspection=inspection)
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))

@@ -8,8 +8,8 @@ from meshdrop.daemon.base.failures import FAILURES
 from meshdrop.daemon.base.tries import MAX_ATTEMPTS
 from meshdrop.daemon.outbox.bundle import why_text
 from meshdrop.db.records import Job, ModelRun
-from meshdrop.db.states import State
 from meshdrop.models.contract.failures import RUN_FAILURES
+from tests.jobs import failing_job
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
@@ -33,32 +33,7 @@ def test_every_failure_of_a_run_has_a_sentence_a_cure_and_fewer_retries_than_att
 
 def job(code: str) -> Job:
     """A failed job whose name has a line break in it."""
-    return Job(
-        id="0" * 32,
-        name=b"chair\nleg",
-        state=State.FAIL_PENDING,
-        priority=0,
-        fingerprint="",
-        digest=None,
-        ingest_tries=1,
-        put_back=0,
-        attempt=1,
-        refunds=0,
-        finish_tries=0,
-        boot_id=None,
-        models=None,
-        not_before=0,
-        dest=None,
-        reason_code=code,
-        reason=None,
-        verdict=None,
-        best_model=None,
-        inspection=None,
-        created_at=0.0,
-        queued_at=None,
-        started_at=None,
-        finished_at=None,
-    )
+    return failing_job(name=b"chair\nleg", reason_code=code, reason=None)
 
 
 def test_what_a_model_printed_commands_no_terminal() -> None:

@@ -15,37 +15,11 @@ from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.errors import ShareUnavailable
 from meshdrop.daemon.base.settings import Settings, load
 from meshdrop.daemon.outbox.bundle import failure_bundle, result_bundle
-from meshdrop.db.records import Job
-from meshdrop.db.states import State
 from meshdrop.models.files import walk
+from tests.jobs import failing_job
 from tests.rig import assert_whole, contents
 
-JOB = Job(
-    id="0" * 32,
-    name=b"chair",
-    state=State.FAIL_PENDING,
-    priority=0,
-    fingerprint="",
-    digest=None,
-    ingest_tries=1,
-    put_back=0,
-    attempt=1,
-    refunds=0,
-    finish_tries=0,
-    boot_id=None,
-    models=None,
-    not_before=0,
-    dest=None,
-    reason_code="capture",
-    reason="the reason",
-    verdict=None,
-    best_model=None,
-    inspection=None,
-    created_at=0.0,
-    queued_at=None,
-    started_at=None,
-    finished_at=None,
-)
+JOB = failing_job()
 
 
 @pytest.fixture
