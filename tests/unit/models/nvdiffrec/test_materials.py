@@ -232,7 +232,7 @@ def test_the_winner_s_files_hold_its_material_and_light(world: Contest, tmp_path
     assert (off <= world.found.radiance.max(axis=2, keepdims=True) / 128).all()
 
 
-def test_six_views_have_none_to_spare_and_the_report_says_so(tmp_path: Path) -> None:
+def test_six_views_have_none_to_spare_and_the_report_says_so(tmp_path: Path, accepted: None) -> None:
     capture = photographed(torus())
     assert too_few_views(photographs(pasted(), 9)) is None
     result = quick_run(capture, tmp_path)
