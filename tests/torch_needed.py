@@ -1,7 +1,8 @@
 """Tests that need torch: marked ``torch``, and skipped with one sentence where it is not installed.
 
-A file that needs it at its top says ``torch = torch_or_skip()``; a single test carries ``@pytest.mark.torch``. The
-hooks in ``tests/conftest.py`` do the rest, so ``make test-torch`` runs exactly what ``make test`` skips for its lack.
+A file that needs it at its top says ``torch_or_skip()`` and then ``import torch``, which the type check reads too; a
+single test carries ``@pytest.mark.torch``. The hooks in ``tests/conftest.py`` do the rest, so ``make test-torch`` runs
+exactly what ``make test`` skips for its lack.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import pytest
 NO_TORCH = "torch is not installed: make test-torch"
 
 
-def torch_or_skip() -> ModuleType:
-    """torch; where it is absent, the file that asks is skipped."""
+def torch_or_skip() -> None:
+    """Where torch is absent, the file that asks is skipped."""
     __tracebackhide__ = True  # the line that asks is told, not this one
-    return pytest.importorskip("torch", reason=NO_TORCH)
+    pytest.importorskip("torch", reason=NO_TORCH)
 
 
 def is_installed() -> bool:

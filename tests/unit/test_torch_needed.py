@@ -12,7 +12,7 @@ import pytest
 from tests.torch_needed import NO_TORCH
 
 ROOT = Path(__file__).parents[2]
-WHOLE = "from tests.torch_needed import torch_or_skip\ntorch = torch_or_skip()\ndef test_whole(): torch.tensor\n"
+WHOLE = "from tests.torch_needed import torch_or_skip\ntorch_or_skip()\nimport torch\ndef test_whole(): torch.tensor\n"
 SINGLE = "import pytest\n@pytest.mark.torch\ndef test_single(): import torch\ndef test_other(): pass\n"
 SKIPPED = "import pytest\n@pytest.mark.torch\ndef test_on_a_gpu(): pytest.skip('no GPU')\n"
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.mesh.pbr import Material  # noqa: E402
 from meshdrop.models.nvdiffrec.material import Textures, from_file, to_file  # noqa: E402

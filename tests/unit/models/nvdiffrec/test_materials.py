@@ -12,8 +12,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 
 from meshdrop.models.capture.capture import Capture, View  # noqa: E402
 from meshdrop.models.contract.base import ModelResult  # noqa: E402

@@ -10,7 +10,9 @@ from trimesh.creation import icosphere
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.capture.capture import Capture  # noqa: E402
 from meshdrop.models.mesh.mesh import TexturedMesh  # noqa: E402

@@ -12,7 +12,9 @@ from trimesh import Trimesh
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.capture.capture import Capture  # noqa: E402
 from meshdrop.models.contract.base import ModelResult  # noqa: E402

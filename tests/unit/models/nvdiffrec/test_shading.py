@@ -9,8 +9,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 

@@ -9,7 +9,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from tests.unit.models.raster.scenes import each_raster, raster_called  # noqa: E402 - torch may be absent
 

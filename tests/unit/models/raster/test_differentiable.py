@@ -10,7 +10,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.raster import differentiable  # noqa: E402 - torch may be absent
 from meshdrop.models.raster.differentiable import best_raster, choose  # noqa: E402

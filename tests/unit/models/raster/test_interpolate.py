@@ -7,7 +7,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402 - torch may be absent
 from tests.unit.models.raster.scenes import each_raster, random_scene, raster_called, triangles  # noqa: E402

@@ -20,8 +20,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 from torch import Tensor  # noqa: E402 - torch may be absent
 
 from meshdrop.models.raster.differentiable import Raster  # noqa: E402

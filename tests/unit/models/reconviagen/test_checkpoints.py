@@ -8,7 +8,10 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
+
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
 
 from torch import nn  # noqa: E402

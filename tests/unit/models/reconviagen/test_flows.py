@@ -9,7 +9,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.reconviagen import flows, parts, weights  # noqa: E402
 from meshdrop.models.reconviagen.presets import Sampling  # noqa: E402

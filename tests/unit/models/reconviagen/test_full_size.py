@@ -12,7 +12,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.reconviagen.generated import Generated  # noqa: E402
 from meshdrop.models.reconviagen.pipeline import STAGES, Generator  # noqa: E402

@@ -11,8 +11,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from meshdrop.models.reconviagen.checks import InputLimits  # noqa: E402

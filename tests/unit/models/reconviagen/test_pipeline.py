@@ -14,8 +14,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from meshdrop.models.contract.base import ModelUnavailable  # noqa: E402

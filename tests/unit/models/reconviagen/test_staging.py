@@ -8,8 +8,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from meshdrop.models.reconviagen.checks import InputLimits, StageFault, need_finite, need_surface, need_voxels  # noqa: E402

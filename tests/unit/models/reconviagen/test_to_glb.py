@@ -12,7 +12,9 @@ from PIL import Image
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.reconviagen import to_glb  # noqa: E402
 from tests.unit.models.reconviagen.test_model import generated  # noqa: E402

@@ -7,7 +7,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.nvdiffrec.search.encoding import (  # noqa: E402
     FIRST_FEATURES,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.nvdiffrec.search.encoding import HashSettings  # noqa: E402
 from meshdrop.models.nvdiffrec.search.field import EPSILON, MaterialField  # noqa: E402

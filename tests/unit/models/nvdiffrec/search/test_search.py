@@ -11,7 +11,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.capture.capture import View  # noqa: E402
 from meshdrop.models.formats.cameras import Camera  # noqa: E402

@@ -7,7 +7,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.mesh.topology import topology  # noqa: E402
 from meshdrop.models.nvdiffrec.search.tets import (  # noqa: E402

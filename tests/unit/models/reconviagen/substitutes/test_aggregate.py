@@ -6,7 +6,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
+
+import torch  # noqa: E402
 
 from meshdrop.models.reconviagen.substitutes.aggregate import aggregate  # noqa: E402
 from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402

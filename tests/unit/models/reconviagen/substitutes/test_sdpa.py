@@ -6,8 +6,9 @@ import pytest
 
 from tests.torch_needed import torch_or_skip
 
-torch = torch_or_skip()
+torch_or_skip()
 
+import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from meshdrop.models.reconviagen.substitutes import sdpa  # noqa: E402
