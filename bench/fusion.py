@@ -139,7 +139,7 @@ def score_pictures(mesh: TexturedMesh, truth: Path) -> tuple[float, float, float
         rows.append(
             (
                 -10 * np.log10(error.mean()),
-                structural_similarity(got, wanted, data_range=1.0, channel_axis=-1),
+                structural_similarity(got, wanted, data_range=1.0, channel_axis=-1),  # type: ignore[no-untyped-call]
                 -10 * np.log10(error[inside].mean()),
             )
         )
@@ -168,7 +168,7 @@ def distance_to_surface(points: Array, vertices: Array, faces: NDArray[np.intege
     _, near = cKDTree(samples).query(points, k=CANDIDATES)
     best = np.full(len(points), np.inf)
     for column in range(CANDIDATES):
-        foot = trimesh.triangles.closest_point(surface.triangles[owner[near[:, column]]], points)
+        foot = trimesh.triangles.closest_point(surface.triangles[owner[near[:, column]]], points)  # type: ignore[no-untyped-call]
         best = np.minimum(best, np.linalg.norm(foot - points, axis=1))
     return best
 

@@ -40,7 +40,9 @@ def main() -> None:
         top = Path(sys.argv[1] if len(sys.argv) > 1 else scratch)
         cache = top / "cache"
         warming = Warming(Home(top, cache))
-        ended = run_to_end(warming.start(f"bench {top}"), lambda: False)
+        worker = warming.start(f"bench {top}")
+        assert worker is not None, "the log above says why it cannot be started"
+        ended = run_to_end(worker, lambda: False)
         warming.conclude(ended)
         print(f"warming     {ended.cpu_seconds:6.1f} s of a processor, {ended.seconds:6.1f} s")
         began = time.perf_counter()

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,13 @@ sys.path.insert(0, str(ROOT))
 
 from meshdrop.models.capture.capture import Capture, View  # noqa: E402
 from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, Camera, look_at, opengl_camera_to_world  # noqa: E402
-from meshdrop.models.formats.sidecar import Sidecar  # noqa: E402
+from meshdrop.models.formats.sidecar import Axes, Pose, Sidecar  # noqa: E402
 from meshdrop.models.probe.probe import ProbeResult, Reading, probe  # noqa: E402
 from tests.unit.models.synthetic import ANIMAL, BALL, CUBE, PLATE, ROD, Scene, capture_of  # noqa: E402
 
 UNITS_M = (1e-3, 1e-4, 1 / 5000, 1 / 6553.5, 1 / 256, 1e-2)
 READINGS = tuple(
-    Reading(axes, pose, unit)
-    for axes, pose, unit in itertools.product(("opengl", "opencv"), ("camera_to_world", "world_to_camera"), UNITS_M)
+    Reading(axes, pose, unit) for axes, pose, unit in itertools.product(get_args(Axes), get_args(Pose), UNITS_M)
 )
 USUAL = READINGS[0]
 OBJECTS = {"animal": ANIMAL, "cube": CUBE, "ball": BALL, "plate": PLATE, "rod": ROD}
@@ -65,7 +65,7 @@ RIGS = {
 def written(camera: Camera, reading: Reading) -> NDArray[np.float64]:
     """The pose matrix as a file in this convention holds it."""
     c2w = camera.c2w @ OPENCV_TO_OPENGL if reading.axes == "opencv" else camera.c2w
-    return np.linalg.inv(c2w) if reading.pose == "world_to_camera" else c2w
+    return np.linalg.inv(c2w).astype(np.float64) if reading.pose == "world_to_camera" else c2w
 
 
 def misread(true: Capture, truth: Reading, reading: Reading) -> Capture:
@@ -131,7 +131,7 @@ def _names(result: ProbeResult, case: Case) -> bool:
     text = result.problem.fix
     line = json.loads(text[text.index("{") : text.index("}") + 1])
     unit = line.get("depth_unit_m", case.reading.depth_unit_m)
-    return (
+    return bool(
         line.get("camera_axes", case.reading.axes) == case.truth.axes
         and line.get("pose", case.reading.pose) == case.truth.pose
         and abs(unit / case.truth.depth_unit_m - 1) < 1e-4

@@ -42,8 +42,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from meshdrop.models.capture.capture import Capture, read_capture
 from meshdrop.models.mesh.mesh import write_all
-from meshdrop.models.reconviagen import model as module
 from meshdrop.models.reconviagen import upstream as published
+from meshdrop.models.reconviagen import weights
 from meshdrop.models.reconviagen.images import prepare_views
 from meshdrop.models.reconviagen.model import UPRIGHT, Reconviagen
 from meshdrop.models.reconviagen.pipeline import STAGES, Generator
@@ -150,7 +150,7 @@ def _signed_distances(vertices: NDArray[np.float64], faces: NDArray[np.integer])
     far = distance_transform_edt(empty) * step
     near = far < 5 * step
     pieces, _ = label(~near)
-    signed = np.where(pieces == pieces[0, 0, 0], far, -far)
+    signed: NDArray[np.float64] = np.where(pieces == pieces[0, 0, 0], far, -far)
     lattice = np.argwhere(near) * step - 0.5
     found, nearest = cKDTree(points).query(lattice, workers=-1)
     outward = ((lattice - points[nearest]) * mesh.face_normals[face[nearest]]).sum(axis=1)
@@ -216,7 +216,7 @@ def ours(
 def _runner(code: Upstream, folder: Path, distance: Distance | None, profile: str, preset: str) -> Reconviagen:
     """The model as the worker makes it, but with these weights and, where given, the known shape."""
     settings = {"preset": preset, "profile": profile, "code": str(code.root)}
-    with patch.multiple(module.weights, where=lambda: folder, require=lambda folder: None):
+    with patch.multiple(weights, where=lambda: folder, require=lambda folder: None):
         runner = Reconviagen(settings, lambda percent, step: None)
     builders = None if distance is None else full_size.builders(code, folder, CUDA, distance)
     made = Generator(code, folder, PRESETS[preset], profile, CUDA, builders=builders)

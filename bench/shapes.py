@@ -145,7 +145,8 @@ def heap(seed: int) -> Distance:
         tip = base + aim / np.linalg.norm(aim) * random.uniform(0.15, 0.4)
         kind, r = random.integers(3), float(random.uniform(0.05, 0.15))
         if kind == 0:
-            parts.append(ball(*(float(v) for v in tip), r))
+            x, y, z = (float(v) for v in tip)
+            parts.append(ball(x, y, z, r))
         elif kind == 1:
             parts.append(rod(tuple(base), tuple(tip), 0.7 * r))
         else:

@@ -133,7 +133,7 @@ def _as_jpeg(content: bytes) -> bytes:
 
 
 def _to_eight_bits(depth: np.ndarray) -> np.ndarray:
-    return (depth.astype(np.float64) / max(1, depth.max()) * 255).astype(np.uint8)
+    return np.asarray(depth.astype(np.float64) / max(1, depth.max()) * 255).astype(np.uint8)
 
 
 def _without_light(rgba: np.ndarray) -> np.ndarray:

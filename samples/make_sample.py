@@ -95,7 +95,8 @@ def _true_distances(points: Array, cell: float) -> Array:
         step = np.zeros(3)
         step[axis] = cell / 4
         gradient[:, axis] = (distances(points + step) - distances(points - step)) / (cell / 2)
-    return distances(points) / np.maximum(np.linalg.norm(gradient, axis=1), 0.2)
+    found: Array = distances(points) / np.maximum(np.linalg.norm(gradient, axis=1), 0.2)
+    return found
 
 
 def main() -> None:

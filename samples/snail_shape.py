@@ -40,7 +40,8 @@ def _round_cone(p: Point, a: Point, b: Point, ra: float, rb: float) -> float:
     t = (ap0 * ab0 + ap1 * ab1 + ap2 * ab2) / (ab0 * ab0 + ab1 * ab1 + ab2 * ab2)
     t = min(1.0, max(0.0, t))
     d0, d1, d2 = ap0 - t * ab0, ap1 - t * ab1, ap2 - t * ab2
-    return math.sqrt(d0 * d0 + d1 * d1 + d2 * d2) - (ra + t * (rb - ra))
+    away: float = math.sqrt(d0 * d0 + d1 * d1 + d2 * d2) - (ra + t * (rb - ra))
+    return away
 
 
 @njit(cache=True)
@@ -90,7 +91,8 @@ def _body(p: Point) -> float:
     d = _blend(d, eye, 0.012)
     floor = _FLOOR - p[1]
     h = max(0.012 - abs(d - floor), 0.0) / 0.012
-    return max(d, floor) + h * h * 0.003
+    away: float = max(d, floor) + h * h * 0.003
+    return away
 
 
 @njit(cache=True)
@@ -231,7 +233,8 @@ def _shade(p: Array, lamp: Array) -> Array:
     n = _normal(p)
     sky = 0.62 + 0.16 * n[1]
     key = 0.5 * max(0.0, (n * lamp).sum())
-    return paint(p) * (sky * _openness(p, n) + key)
+    colour: Array = paint(p) * (sky * _openness(p, n) + key)
+    return colour
 
 
 @njit(cache=True)
