@@ -65,7 +65,9 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         warming = Warming(Home(shared, cache))
         if warming.is_due():
-            ended = run_to_end(warming.start(f"tests-{os.getpid()}"), lambda: False)
+            worker = warming.start(f"tests-{os.getpid()}")
+            assert worker is not None
+            ended = run_to_end(worker, lambda: False)
             assert ended.answer is not None, ended.reason
             warming.conclude(ended)
     return cache
