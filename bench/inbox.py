@@ -33,6 +33,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -282,7 +283,7 @@ def _idle_beside(wish: argparse.Namespace, count: int) -> list[Line]:
         late = []
         for number in range(5):
             at = drop(subject.inbox, f"fresh{number}", "plain copy", capture_files(count + number))
-            subject.wait(lambda wanted=number + 1: subject.jobs() >= wanted, 120)  # type: ignore[misc]
+            subject.wait(partial(_has_jobs, subject, number + 1), 120)
             late.append(subject.claimed_at()[f"fresh{number}"] - at)
         rss, peak = subject.memory_mb()
         watches = subject.watches()
@@ -301,6 +302,10 @@ def _idle_beside(wish: argparse.Namespace, count: int) -> list[Line]:
 
 
 # -- stop ----------------------------------------------------------------------------------------------------------
+
+
+def _has_jobs(subject: Subject, wanted: int) -> bool:
+    return subject.jobs() >= wanted
 
 
 def stop(wish: argparse.Namespace) -> list[Line]:

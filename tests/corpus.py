@@ -276,7 +276,11 @@ def smaller_front(folder: Path) -> None:
 
 
 def remove(*names: str) -> Break:
-    return lambda folder: [(folder / name).unlink() for name in names]
+    def removed(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return removed
 
 
 def link(target: str) -> Break:

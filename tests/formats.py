@@ -235,7 +235,7 @@ def colmap_images(rig: Rig, suffix: str = "png") -> list[ColmapImage]:
     """Rows of an images file, in an order that is not that of the names."""
     rows = []
     for index, (name, camera) in enumerate(rig):
-        w2c = np.linalg.inv(camera.c2w @ FLIP)
+        w2c = np.linalg.inv(camera.c2w @ FLIP).astype(np.float64)
         turn = tuple(float(value) for value in quaternion(w2c[:3, :3]))
         rows.append(ColmapImage(index + 1, turn, tuple(w2c[:3, 3].tolist()), index + 1, f"{name}.{suffix}"))
     return rows[::-1]

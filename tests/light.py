@@ -221,7 +221,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         "depth_within_5mm": 0.99,
         "depth_median_share_of_size": 0.0004,
     }
-    models = {}
+    models: dict[str, Any] = {}
     for model, folder in request["models"].items():
         # The real one reads every mesh back: a file that a crash emptied must not pass here either.
         vouched = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))["files"]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,11 +152,11 @@ class Rig:
                 process.kill()
                 process.wait()
 
-    def run_once(self, timeout: float = PATIENCE_S, **extra: str) -> int:
+    def run_once(self, **extra: str) -> int:
         """Run until nothing is left to do; returns the exit code (negative: killed by that signal)."""
         process = self.start("--once", **extra)
         try:
-            return process.wait(timeout)
+            return process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -238,11 +239,11 @@ class Onlooker(threading.Thread):
         return self.half_visible
 
 
-def wait_for(what: object, timeout: float = PATIENCE_S) -> None:
-    """Wait until the callable ``what`` is true."""
+def wait_for(what: Callable[[], object], timeout: float = PATIENCE_S) -> None:
+    """Wait until ``what`` is true."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
-        if what():  # type: ignore[operator]
+        if what():
             return
         time.sleep(0.05)
     raise AssertionError(f"waited {timeout} s in vain")

@@ -101,13 +101,13 @@ class Together:
         does not come: the tests of the single cases say what is missing."""
         awaited = [(case.says, case.name) for case in CASES if case.outcome in outcomes]
         pages: list[str] = []
+
+        def is_told() -> bool:
+            pages.append(self.rig.status_page())
+            return all(says in line_of(pages[-1], name) for says, name in awaited)
+
         with contextlib.suppress(AssertionError):
-            wait_for(
-                lambda: (
-                    pages.append(self.rig.status_page())
-                    or all(says in line_of(pages[-1], name) for says, name in awaited)
-                )
-            )
+            wait_for(is_told)
         return pages[-1]
 
     def _missing(self, names: list[bytes]) -> list[bytes]:

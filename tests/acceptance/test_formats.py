@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_each_format_waits_for_its_last_file(light_rig: Callable[..., Rig], tmp_
         shutil.copytree(tmp_path / name, here.places.inbox / name)
     daemon = here.start()
     for name, (_, awaited) in AWAITED.items():
-        wait_for(lambda name=name, awaited=awaited: awaited in page(here, name)["sentence"])  # type: ignore[misc]
+        wait_for(partial(is_told, here, name, awaited))
     assert here.jobs() == []
     for name, (file, _) in AWAITED.items():
         shutil.move(late[name], here.places.inbox / name / file)
@@ -92,6 +93,10 @@ def page(here: Rig, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {"sentence": ""}
     return found
+
+
+def is_told(here: Rig, name: str, awaited: str) -> bool:
+    return awaited in page(here, name)["sentence"]
 
 
 def test_a_colmap_model_that_is_still_being_copied_is_awaited(light_rig: Callable[..., Rig], tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ class Machine:
             assert stop(self.daemon) == 0, self.rig.log()[-3000:]
             self.daemon = None
         if verb in ("start", "restart"):
-            self.daemon = self.rig.start()
-            wait_for(lambda: f'"pid": {self.daemon.pid}' in self._live())  # type: ignore[union-attr]
+            daemon = self.daemon = self.rig.start()
+            wait_for(lambda: f'"pid": {daemon.pid}' in self._live())
 
     def _live(self) -> str:
         file = self.rig.places.live_status

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from meshdrop.db.states import State
@@ -74,11 +75,21 @@ def start_faulty(here: Rig, *arguments: str) -> subprocess.Popen[bytes]:
     return here.started[-1]
 
 
+def stands(here: Rig, name: bytes, state: State) -> bool:
+    """Whether the job of this folder is in this state."""
+    return (name, state) in [(job.name, job.state) for job in here.live_jobs()]
+
+
 def cancel(here: Rig, name: str) -> str:
     """What ``meshdrop cancel`` answers."""
     command = [sys.executable, "-m", "meshdrop.daemon.cli", "cancel", name]
     ended = subprocess.run(command, env=here.environment(), capture_output=True, text=True, check=False)
     return " ".join((ended.stdout + ended.stderr).split())
+
+
+def refuses(here: Rig, name: str, why: str) -> bool:
+    """Whether ``meshdrop cancel`` says no, for this reason."""
+    return why in cancel(here, name)
 
 
 def are_out(here: Rig, names: list[str]) -> bool:
@@ -101,9 +112,8 @@ def test_the_line_goes_on_whatever_fails_for_single_jobs(light_rig: Callable[...
         ("odd-make_dir-staging-refused", State.FAIL_PENDING, "failed/ already"),
         ("odd-rename-outbox-refused", State.DELIVERING, "on its way"),
     ):  # asked earlier, it would still be cancelled
-        at = (os.fsencode(name), state)
-        wait_for(lambda at=at: at in [(job.name, job.state) for job in here.live_jobs()], PATIENCE_S)
-        wait_for(lambda name=name, why=why: why in cancel(here, name), PATIENCE_S)
+        wait_for(partial(stands, here, os.fsencode(name), state), PATIENCE_S)
+        wait_for(partial(refuses, here, name, why), PATIENCE_S)
         assert "Permission denied" in cancel(here, name)
     assert stop(service) == 0
     # The same again after a start, where all that is held stands in the line at once.
@@ -112,7 +122,7 @@ def test_the_line_goes_on_whatever_fails_for_single_jobs(light_rig: Callable[...
     wait_for(lambda: are_out(here, ["late"]), PATIENCE_S)
     assert stop(service) == 0
     # And with the faults gone everything comes out.
-    assert here.run_once(timeout=PATIENCE_S) == 0, here.log()[-3000:]
+    assert here.run_once() == 0, here.log()[-3000:]
     for name in ODD:
         shelves = [shelf for shelf in (here.places.outbox, here.places.failed) if (shelf / name).is_dir()]
         assert len(shelves) == 1, f"{name} is in {shelves}"
@@ -144,7 +154,7 @@ def test_a_run_to_the_end_ends_beside_what_stays_and_says_so(light_rig: Callable
         assert ("a defect" if name.endswith("defect") else "Permission denied") in line
     assert "fix: mend what is named" in told
     # Nothing is lost: with the cause gone, the next run goes on from there.
-    assert here.run_once(timeout=PATIENCE_S) == 0, here.log()[-3000:]
+    assert here.run_once() == 0, here.log()[-3000:]
     for name, (is_good, _) in STAYING.items():
         published = (here.places.outbox if is_good else here.places.failed) / name
         assert_whole(published)
@@ -166,7 +176,7 @@ def test_returned_folders_with_a_file_where_another_has_a_folder_come_out(
         (bad / "capture.json").write_text('{"nonsense": 1}')
         here.drop(bad)
     here.drop(ball, "good")
-    assert here.run_once(timeout=PATIENCE_S) == 0, here.log()[-3000:]
+    assert here.run_once() == 0, here.log()[-3000:]
     assert are_out(here, ["good", *(f"odd-{number}" for number in range(3))])
     for number in range(3):
         there = contents(here.places.failed / f"bad-{number}/capture")

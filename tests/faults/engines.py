@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,10 @@ def _outcome(attempt: Callable[[], object]) -> str:
     return "done"
 
 
+def _unpickle(file: Path) -> object:
+    return pickle.loads(file.read_bytes())  # noqa: S301
+
+
 def _attempts(plan: dict[str, Any]) -> dict[str, Callable[[], object]]:
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -339,19 +344,19 @@ def _attempts(plan: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "shared memory": lambda: call("shmget", 4711, 4096, 0o1600),
     }
     for path in plan["read"]:
-        found[f"read {path}"] = lambda path=path: Path(path).read_bytes()
-        found[f"unpickle {path}"] = lambda path=path: pickle.loads(Path(path).read_bytes())  # noqa: S301
+        found[f"read {path}"] = Path(path).read_bytes
+        found[f"unpickle {path}"] = partial(_unpickle, Path(path))
     for path in plan["list"]:
-        found[f"list {path}"] = lambda path=path: os.listdir(path)
+        found[f"list {path}"] = partial(os.listdir, path)
     for path in plan["write"]:
-        found[f"write {path}"] = lambda path=path: Path(path, "swag").write_text("was here")
-        found[f"link {path}"] = lambda path=path: os.symlink("/", Path(path, "swag-link"))
+        found[f"write {path}"] = partial(Path(path, "swag").write_text, "was here")
+        found[f"link {path}"] = partial(os.symlink, "/", Path(path, "swag-link"))
     for path in plan["change"]:
-        found[f"overwrite {path}"] = lambda path=path: os.open(path, os.O_RDWR)
-        found[f"remove {path}"] = lambda path=path: os.unlink(path)
-        found[f"rename {path}"] = lambda path=path: os.rename(path, f"{path}.gone")
-        found[f"open up {path}"] = lambda path=path: os.chmod(path, 0o777)
-        found[f"date {path}"] = lambda path=path: os.utime(path, (0, 0))
+        found[f"overwrite {path}"] = partial(os.open, path, os.O_RDWR)
+        found[f"remove {path}"] = partial(os.unlink, path)
+        found[f"rename {path}"] = partial(os.rename, path, f"{path}.gone")
+        found[f"open up {path}"] = partial(os.chmod, path, 0o777)
+        found[f"date {path}"] = partial(os.utime, path, (0, 0))
     return found
 
 

@@ -17,6 +17,7 @@ import pytest
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.install.site import Site
 from meshdrop.models.reconviagen import upstream
+from meshdrop.models.reconviagen.settings import PLACE_VARIABLE
 from tests.image.dockerfile import Stage, expanded, instructions, stages
 
 PROJECT = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def test_sources_are_pinned_by_commit_and_are_those_that_the_models_know() -> No
         "https://github.com/GAP-LAB-CUHK-SZ",
     }
     assert f"git checkout {pins['RECONVIAGEN_COMMIT']}" in upstream.FIX
-    assert STAGES["gpu"].environment[upstream.PLACE_VARIABLE] == lines_of(STAGES["reconviagen"], "WORKDIR")[0][0]
+    assert STAGES["gpu"].environment[PLACE_VARIABLE] == lines_of(STAGES["reconviagen"], "WORKDIR")[0][0]
     kept = re.search(r"checkout --quiet FETCH_HEAD -- (.+?)  ", lines_of(STAGES["reconviagen"], "RUN")[0][0])
     assert kept is not None
     assert all(any(mark.startswith(top) for top in kept[1].split()) for mark in upstream.MARKS)

@@ -85,7 +85,7 @@ def test_a_service_at_work_is_not_disturbed(
     rig: Callable[..., Rig], ball: Path, working: dict[str, Any] | None
 ) -> None:
     here = rig()
-    page = {"schema": SCHEMA, "working": working, "held": [], "stopped": False}
+    page: dict[str, Any] = {"schema": SCHEMA, "working": working, "held": [], "stopped": False}
     here.places.live_status.write_text(json.dumps(page))
     with here.places.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -258,12 +258,14 @@ def test_kernels_that_others_may_write_and_a_program_that_is_gone_are_the_machin
         monkeypatch.setattr(sys, "executable", str(memory / "gone"))
         return lambda: monkeypatch.setattr(sys, "executable", real)
 
+    def mended_later(here: Bench, mend: Callable[[], None]) -> Callable[[], None]:
+        return lambda: mend() if len(here.troubles) >= LASTS else None
+
     for number, spoil in enumerate((open_cache, lose_program)):
         with bench(memory / str(number), monkeypatch) as here:
             refuse_workers(here, monkeypatch, "run", "start", PermissionError(13, "Permission denied"), LASTS)
             here.drop(ball)
-            mend = spoil(here)
-            here.between = lambda here=here, mend=mend: mend() if len(here.troubles) >= LASTS else None
+            here.between = mended_later(here, spoil(here))
             assert check_delivered(here, here.bring(), ball) is None
             assert len(here.troubles) >= LASTS
 
@@ -274,7 +276,12 @@ def test_an_attempt_that_is_cancelled_while_it_is_held_up_comes_out_as_cancelled
     with bench(memory / "here", monkeypatch) as here:
         here.fault = Own(here, f"write_file {WORK}/JOB/a1/attempt.json", OSError(13, "EACCES for a test"))
         here.drop(ball)
-        here.between = lambda: [here.loop.cancel(job.id) for job in here.jobs.live()] and None
+
+        def cancel_all() -> None:
+            for job in here.jobs.live():
+                here.loop.cancel(job.id)
+
+        here.between = cancel_all
         job = here.bring()
         assert job is not None
         assert (job.state, job.reason_code) == (State.FAILED_CLEAN, "cancelled")
@@ -301,7 +308,7 @@ def test_a_folder_that_did_change_goes_back_into_the_inbox(
 ) -> None:
     with bench(memory / "here", monkeypatch) as here:
         here.drop(ball)
-        changed = []
+        changed: list[Path] = []
 
         def change(operation: str, paths: tuple[Path, ...]) -> None:
             if operation == "copy_file" and "claimed" in paths[0].parts and not changed:

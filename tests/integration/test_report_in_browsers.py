@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,10 @@ def box_of(session: Session, selector: str) -> tuple[float, float, float, float]
 
 def seen(session: Session, selector: str, folder: Path) -> NDArray[np.int64]:
     """The pixels (H, W, 3) of that element."""
-    box = box_of(session, selector)
+    left, top, right, bottom = box_of(session, selector)
     with Image.open(session.screenshot(folder / "seen.png")) as picture:
-        return np.asarray(picture.convert("RGB").crop([round(side) for side in box])).astype(np.int64)
+        element = picture.convert("RGB").crop((round(left), round(top), round(right), round(bottom)))
+        return np.asarray(element).astype(np.int64)
 
 
 def objects_share(pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -125,9 +127,13 @@ def objects_share(pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def test_every_mesh_is_in_the_picture(opened: Session, page: Path, tmp_path: Path) -> None:
+
+    def is_drawn(stage: str) -> bool:
+        return bool(objects_share(seen(opened, stage, tmp_path)).mean() > 0.05)
+
     for index in range(3):
         stage = f"[data-mesh=mesh-{index}]"
-        waited(lambda stage=stage: objects_share(seen(opened, stage, tmp_path)).mean() > 0.05, f"{stage} to be drawn")
+        waited(partial(is_drawn, stage), f"{stage} to be drawn")
         pixels = seen(opened, stage, tmp_path)
         different = objects_share(pixels)
         assert different.mean() < 0.9, index
@@ -140,11 +146,12 @@ ORBIT = "document.querySelectorAll('model-viewer')[{}]"
 
 
 def orbits(session: Session) -> list[dict[str, float]]:
-    return session.evaluate(
+    found: list[dict[str, float]] = session.evaluate(
         "[...document.querySelectorAll('model-viewer')].map(one => { const orbit = one.getCameraOrbit(), "
         "target = one.getCameraTarget(); return { theta: orbit.theta, phi: orbit.phi, radius: orbit.radius, "
         "x: target.x, y: target.y, z: target.z, field: one.getFieldOfView() }; })"
     )
+    return found
 
 
 def linked(session: Session) -> list[dict[str, float]]:

@@ -234,12 +234,16 @@ def another_place_and_a_second_service(machine: Machine) -> None:
 @step
 def a_reboot_and_a_pulled_plug(machine: Machine) -> None:
     """The service comes back by itself, and what was in hand is delivered once."""
-    for number, end in enumerate((machine.switch_off, machine.kill)):
-        drop(machine, f"interrupted{number}")
-        wait_for(lambda name=f"interrupted{number}: ": unit(machine, "StatusText").startswith(name))
+
+    def interrupt(name: str, end: Callable[[], None]) -> None:
+        drop(machine, name)
+        wait_for(lambda: unit(machine, "StatusText").startswith(f"{name}: "))
         end()
         machine.switch_on()
-        wait_for(lambda name=f"interrupted{number}": delivered(machine, name))
+        wait_for(lambda: delivered(machine, name))
+
+    interrupt("interrupted0", machine.switch_off)
+    interrupt("interrupted1", machine.kill)
     assert unit(machine, "ActiveState") == "active"
 
 

@@ -69,7 +69,7 @@ class Hold(Case):
 
     def run(self, ground: Ground) -> str:
         """Raises ``AssertionError`` when a capture failed for it, or the work did not go on by itself."""
-        with self._disks(ground) as (share, state), ground.rig(share.path, state and state.path) as rig:
+        with self._disks(ground) as (share, state), ground.rig(share.path, state.path if state else None) as rig:
             service = subject.launch(rig)
             try:
                 with onlooker(rig) if self.trouble in ("full", "read-only") else _nobody():
@@ -167,7 +167,11 @@ def rename_away(rig: RootRig, _: Disk, __: Subject) -> Callable[[], None]:
     """The root is not where it was."""
     hidden = rig.root.with_name(f"{rig.root.name}-hidden")
     rig.root.rename(hidden)
-    return lambda: hidden.rename(rig.root) and None
+
+    def bring_back() -> None:
+        hidden.rename(rig.root)
+
+    return bring_back
 
 
 def unmount(_: RootRig, disk: Disk, __: Subject) -> Callable[[], None]:

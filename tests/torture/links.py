@@ -131,7 +131,7 @@ def _hoard(like: Path, treasure: Path) -> None:
 
 def _inventory(top: Path) -> dict[str, tuple[object, ...]]:
     """What there is, to the nanosecond; not when it was read."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for folder, folders, names in os.walk(top):
         for name in (".", *folders, *names):
             facts = os.lstat(path := Path(folder, name))

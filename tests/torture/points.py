@@ -87,7 +87,7 @@ class Crash(Case):
         return MISSED if reached < len(self.points) else ""
 
     def _start(self, rig: Rig, **extra: str) -> int:
-        service = subject.launch(rig, "--once", LIGHT_WITHOUT=self.without, **extra)
+        service = subject.launch(rig, "--once", held=False, LIGHT_WITHOUT=self.without, **extra)
         with consumer(rig) if self.taken else onlooker(rig):
             return service.wait()
 

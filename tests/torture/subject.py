@@ -86,7 +86,7 @@ def launch(rig: Rig, *arguments: str, held: bool = False, **extra: str) -> Subje
 
 def run_once(rig: Rig, **extra: str) -> int:
     """Run until nothing is left to do; returns the exit code (negative: killed by that signal)."""
-    return launch(rig, "--once", **extra).wait()
+    return launch(rig, "--once", held=False, **extra).wait()
 
 
 def _become(environment: dict[str, str], arguments: tuple[str, ...], log: int, gate: int | None) -> None:
