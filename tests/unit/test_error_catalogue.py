@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.daemon.base.failures import FAILURES
+from meshdrop.daemon.base.failures import FAILURES, Failure
 from meshdrop.daemon.outbox.bundle import why_text
 from meshdrop.daemon.status.pages import ended_page
 from meshdrop.db.records import Job, ModelRun
 from meshdrop.db.states import State
-from meshdrop.models.contract.failures import RUN_FAILURES
+from meshdrop.models.contract.failures import RUN_FAILURES, RunFailure
 from meshdrop.models.files.problem import Problem
 from tests.jobs import failing_job
 
@@ -56,7 +56,8 @@ def test_every_failed_folder_has_a_cure_on_its_page(code: str) -> None:
 
 
 def test_every_row_of_the_tables_has_a_sentence_and_a_cure() -> None:
-    for name, row in [*FAILURES.items(), *RUN_FAILURES.items()]:
+    rows: list[tuple[str, Failure | RunFailure]] = [*FAILURES.items(), *RUN_FAILURES.items()]
+    for name, row in rows:
         assert row.says.strip(), name
         assert row.fix.strip(), name
 
@@ -243,9 +244,9 @@ def given_to(name: str, node: ast.AST) -> Iterator[ast.expr]:
         case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
             yield value
         case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
-            for target, value in zip(targets, values, strict=True):
-                if isinstance(target, ast.Name) and target.id == name:
-                    yield value
+            for one, given in zip(targets, values, strict=True):
+                if isinstance(one, ast.Name) and one.id == name:
+                    yield given
         case ast.Assign(targets=[ast.Tuple(elts=[*_, ast.Name(id=target)])], value=value) if target == name:
             yield value
 

@@ -65,7 +65,7 @@ def test_every_metric_in_the_table_is_told_with_its_labels_and_none_besides(fini
     for line in metrics(finished[0]).splitlines():
         if found := re.match(r"(meshdrop_\w+?)(?:_bucket|_count|_sum)?(?:\{(.*)\})? ", line):
             told.setdefault(found[1], set()).update(set(re.findall(r'(\w+)="', found[2] or "")) - {"le"})
-    rows = {}
+    rows: dict[str, set[str]] = {}
     for line in re.findall(r"^\| (`meshdrop_.*) \|$", section(PAGE, "Metrics"), re.MULTILINE):
         names, labels, _ = line.split(" | ", 2)
         rows |= {name: set(quoted(labels)) for name in quoted(names)}

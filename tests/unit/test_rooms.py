@@ -151,7 +151,6 @@ BY_WAY_OF = {
     "unit/daemon/inbox/test_scanner.py": ("daemon.inbox.listing",),
     "unit/daemon/install/test_site.py": ("daemon.cli.service",),
     "unit/daemon/notify/test_outgoing.py": ("daemon.cli.notify", "daemon.notify.addresses"),
-    "unit/daemon/outbox/test_beside.py": ("daemon.outbox.receipts",),
     "unit/daemon/reporting/test_facts.py": ("daemon.reporting.trend",),
     "unit/daemon/workers/test_kernels.py": ("models.warming",),
     "unit/db/test_schema.py": ("db.head",),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_a_tree_is_opened_up_by_descriptors(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "tree/locked").mkdir(parents=True)
     real, calls = shutil.rmtree, []
 
-    def swapped_meanwhile(name: str, **keywords: int) -> None:
+    def swapped_meanwhile(name: str, **keywords: Any) -> None:
         calls.append(name)
         if len(calls) == 1:
             (tmp_path / "tree/locked").rmdir()
@@ -153,7 +154,7 @@ def test_a_tree_of_a_thousand_levels_goes() -> None:
     top.rmdir()
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[[Path], object]] = {
     "sync_file": lambda at: fsops.sync_file(at / "file"),
     "sync_dir": lambda at: fsops.sync_dir(at / "inner"),
     "sync_below": lambda at: fsops.sync_below(at, ["file"], [""]),

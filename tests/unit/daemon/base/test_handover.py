@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from itertools import islice
 
 from meshdrop.daemon.base.handover import Handover
@@ -17,6 +18,7 @@ def test_the_oldest_comes_first_and_what_is_in_hand_is_still_open() -> None:
     assert (next(served), line.open) == (0, 3)
     assert (next(served), line.open) == (1, 2)
     assert (next(served), line.open) == (2, 1)
+    assert isinstance(served, Generator)
     served.close()
     assert line.open == 0
 

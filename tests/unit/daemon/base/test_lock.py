@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from meshdrop.daemon.base import lock
 from meshdrop.daemon.base.errors import AnotherInstance
 from meshdrop.daemon.base.lock import STALE_S, Holder, SpoolLock
+from meshdrop.db.clocks import boot_id
 from tests.patience import PATIENCE_S
 
 HERE = Holder("here", "machine-a", "alpha", "boot-a", 4000, "/srv/scans")
@@ -113,7 +113,12 @@ def test_a_host_without_a_heartbeat_is_outwaited_by_our_own_clock(tmp_path: Path
 def test_a_host_that_lets_go_while_we_wait_is_not_waited_for_any_longer(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     write(path, THERE)
-    waiting = Waiting(lambda seconds: path.write_bytes(b"") if seconds >= 3 else None)
+
+    def let_go(seconds: float) -> None:
+        if seconds >= 3:
+            path.write_bytes(b"")
+
+    waiting = Waiting(let_go)
     lock_for(path, waiting=waiting).take()
     assert waiting.now <= 1000.0 + 4
 
@@ -134,7 +139,7 @@ def test_without_locks_a_live_process_is_still_noticed_and_two_who_come_at_once_
 ) -> None:
     """As on a file system without flock: only what stands in the file counts."""
     monkeypatch.setattr(SpoolLock, "_flock", lambda self: False)
-    path, boot = tmp_path / "lock", lock.boot_id()
+    path, boot = tmp_path / "lock", boot_id()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
         write(path, replace(HERE, token="x", boot=boot, pid=alive.pid))
         with pytest.raises(AnotherInstance):
@@ -149,7 +154,7 @@ def test_without_locks_a_live_process_is_still_noticed_and_two_who_come_at_once_
 
 
 def test_a_holder_that_was_pushed_aside_notices_it_and_writes_nothing_more(tmp_path: Path) -> None:
-    path, lost = tmp_path / "lock", []
+    path, lost = tmp_path / "lock", list[Holder]()
     mine = SpoolLock(path, HERE, lost=lost.append)
     mine.take()
     mine.beat()

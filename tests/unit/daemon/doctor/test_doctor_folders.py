@@ -63,7 +63,11 @@ def test_a_missing_public_folder_fails(root: Path, healthy: Machine, name: str) 
 
 
 def test_a_file_in_the_place_of_a_folder_fails(root: Path, healthy: Machine) -> None:
-    found = changed(root, healthy, lambda: ((root / "outbox").rmdir(), (root / "outbox").touch()))
+    def replace_it() -> None:
+        (root / "outbox").rmdir()
+        (root / "outbox").touch()
+
+    found = changed(root, healthy, replace_it)
     assert (found.name, found.result) == ("folders", "fail")
     assert found.says == f"{root}/outbox is there and is no folder"
 

@@ -13,6 +13,7 @@ from meshdrop.daemon.doctor.checks import gpu as check_gpu
 from meshdrop.daemon.doctor.examine import examine
 from meshdrop.daemon.host import gpus
 from meshdrop.daemon.host.machine import Machine, Torch, gpu_seen, torch_installed
+from meshdrop.daemon.host.processes import ProcessFacts
 from meshdrop.models.contract.entry import ModelEntry
 from tests.unit.daemon.doctor.ailments import by_name, changed, script, troubles, write_smi
 
@@ -45,6 +46,11 @@ def no_driver(machine: Machine) -> None:
         node.unlink()
 
 
+def too_new(machine: Machine) -> Machine:
+    write_smi(machine, {"name": "RTX 5090", "compute_cap": "12.0"})
+    return replace(machine, torch=lambda: Torch("2.6.0+cu124", "12.4"))
+
+
 FAULTS: dict[str, tuple[Callable[[Machine], object], str, str]] = {
     "no driver": (no_driver, "gpu", "no NVIDIA driver, but the settings name nvdiffrec"),
     "no card node": (lambda m: (m.dev / "nvidia0").unlink(), "gpu", "no device node for the card"),
@@ -68,14 +74,7 @@ FAULTS: dict[str, tuple[Callable[[Machine], object], str, str]] = {
     "torch for the CPU": (lambda m: replace(m, torch=lambda: Torch("2.13.0+cpu", None)), "torch", "on the CPU only"),
     "driver too old": (lambda m: write_smi(m, {"driver_version": "570.1.2"}), "torch", "needs driver 580.65 or newer"),
     "card too old": (lambda m: write_smi(m, {"name": "Tesla V100", "compute_cap": "7.0"}), "torch", "no longer serves"),
-    "card too new": (
-        lambda m: (
-            write_smi(m, {"name": "RTX 5090", "compute_cap": "12.0"}),
-            replace(m, torch=lambda: Torch("2.6.0+cu124", "12.4")),
-        )[1],
-        "torch",
-        "does not know it yet",
-    ),
+    "card too new": (too_new, "torch", "does not know it yet"),
     "card too small": (
         lambda m: write_smi(m, {"memory.total": "2048", "memory.free": "2048"}),
         "gpu memory",
@@ -158,9 +157,9 @@ def test_the_services_own_run_is_no_stranger_on_the_card(root: Path, with_gpu: M
     wanted = check_gpu.Wanted({"nvdiffrec": {}})
     question = gpus.SmiQuery(with_gpu.path)
     cards = question.cards() or ()
-    service = check_gpu.ProcessFacts(with_gpu.proc, 4710)
+    service = ProcessFacts(with_gpu.proc, 4710)
     assert check_gpu.memory(wanted, cards, service).result == "ok"
-    assert check_gpu.memory(wanted, cards, check_gpu.ProcessFacts(with_gpu.proc, 9)).result == "warn"
+    assert check_gpu.memory(wanted, cards, ProcessFacts(with_gpu.proc, 9)).result == "warn"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +195,7 @@ def test_cards_are_shown_as_cuda_shows_them(with_gpu: Machine, chosen: str | Non
 def test_reconviagen_needs_what_its_profile_needs(with_gpu: Machine, profile: str, total: int, result: str) -> None:
     write_smi(with_gpu, {"memory.total": str(total), "memory.free": str(total)})
     wanted = check_gpu.Wanted({"fusion": {}, "reconviagen": {"profile": profile}})
-    found = check_gpu.memory(wanted, gpus.SmiQuery(with_gpu.path).cards() or (), check_gpu.ProcessFacts(Path("/"), 1))
+    found = check_gpu.memory(wanted, gpus.SmiQuery(with_gpu.path).cards() or (), ProcessFacts(Path("/"), 1))
     assert found.result == result
 
 

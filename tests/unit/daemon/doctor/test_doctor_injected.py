@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from meshdrop.daemon.doctor.checks import folders as check_folders
 from meshdrop.daemon.doctor.checks import run as checkup
 from meshdrop.daemon.doctor.checks import settings as check_settings
 from meshdrop.daemon.doctor.checks.finding import Finding
-from meshdrop.daemon.doctor.checks.gpu import Cards, ProcessFacts
+from meshdrop.daemon.doctor.checks.gpu import Cards
 from meshdrop.daemon.doctor.checks.machine import clock
 from meshdrop.daemon.doctor.checks.models import asked
 from meshdrop.daemon.doctor.checks.run import Check, carry_out
@@ -32,6 +33,7 @@ from meshdrop.daemon.doctor.examine import examine
 from meshdrop.daemon.doctor.repairs import plan
 from meshdrop.daemon.doctor.start_checks import refuse_what_loses_data
 from meshdrop.daemon.host.machine import Machine, Room
+from meshdrop.daemon.host.processes import ProcessFacts
 from meshdrop.daemon.install.site import UNIT
 from meshdrop.daemon.install.steps import site_of
 from tests.rig import is_gone, wait_for
@@ -205,7 +207,7 @@ def test_without_a_thread_to_be_had_every_check_is_made_all_the_same(monkeypatch
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(checkup.threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     [found] = carry_out([Check("machine", "one", lambda: Finding("one", "ok", "fine"))])
     assert found.result == "ok"
 

@@ -15,8 +15,9 @@ import pytest
 
 from meshdrop.daemon.doctor.checks import formats as check_formats
 from meshdrop.daemon.doctor.checks import machine as check_machine
-from meshdrop.daemon.host.machine import Machine, Room, clock_is_steered, inotify_refused
+from meshdrop.daemon.host.machine import Machine, Room, inotify_refused
 from meshdrop.daemon.host.processes import ProcessFacts
+from meshdrop.db.clocks import clock_is_steered
 from tests.unit.daemon.doctor.ailments import add_job, add_run, by_name, changed
 
 pytestmark = pytest.mark.usefixtures("quick_models")

@@ -116,8 +116,12 @@ def test_secrets_in_a_folder_that_is_closed_to_strangers_are_closed_to_them(
 def test_notifications_that_are_not_complete_fail_as_the_service_would(
     root: Path, healthy: Machine, quick_models: None
 ) -> None:
-    fault = 'webhook_secret = "abcdef"\n'
-    found = changed(root, healthy, lambda: (config_file(root).write_text(fault), config_file(root).chmod(0o600)))
+
+    def state_a_secret_alone() -> None:
+        config_file(root).write_text('webhook_secret = "abcdef"\n')
+        config_file(root).chmod(0o600)
+
+    found = changed(root, healthy, state_a_secret_alone)
     assert (found.name, found.result) == ("notifications", "fail")
     assert "abcdef" not in found.says
 

@@ -250,7 +250,12 @@ def test_a_damaged_record_fails_and_the_copy_is_named_that_a_start_puts_back(roo
 
 def test_a_folder_in_the_place_of_the_record_fails(root: Path, healthy: Machine) -> None:
     database = load(root).places.database
-    found = changed(root, healthy, lambda: (database.unlink(), database.mkdir()))
+
+    def replace_it() -> None:
+        database.unlink()
+        database.mkdir()
+
+    found = changed(root, healthy, replace_it)
     assert (found.name, found.result) == ("record", "fail")
     assert "not a plain file" in found.says
 

@@ -28,7 +28,7 @@ class Supervisor:
 
     def heard(self) -> list[dict[str, str]]:
         """Every message since the last time, as its fields."""
-        messages = []
+        messages: list[dict[str, str]] = []
         while True:
             try:
                 text = self.socket.recv(65_536).decode()

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def steps(work: Callable[[], object]) -> int:
     """Lines and calls of Python that ``work`` takes."""
     count = 0
 
-    def trace(*_: object) -> Callable[..., object]:
+    def trace(*_: object) -> Any:
         nonlocal count
         count += 1
         return trace
@@ -354,7 +355,7 @@ def test_what_was_looked_through_is_not_looked_through_again(filled: Path, monke
         return False
 
     monkeypatch.setattr(jpeg, "ends_early", search)
-    monkeypatch.setattr(looking.time, "time_ns", lambda: 1 << 62)  # long after the files were written
+    monkeypatch.setattr(time, "time_ns", lambda: 1 << 62)  # long after the files were written
     ends = Ends()
     for _ in range(20):
         assert len(look(filled, LIMITS, ends=ends).unfinished) == 12
@@ -367,7 +368,12 @@ def test_what_was_looked_through_is_not_looked_through_again(filled: Path, monke
 
 def test_one_look_reads_no_more_than_a_capture_may_have(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[int] = []
-    monkeypatch.setattr(jpeg, "ends_early", lambda content: bool(searched.append(len(content))))
+
+    def search(content: bytes) -> bool:
+        searched.append(len(content))
+        return False
+
+    monkeypatch.setattr(jpeg, "ends_early", search)
     look(filled, CaptureLimits(max_capture_bytes=1_000_000))
     assert 0 < sum(searched) <= 1_000_000
 

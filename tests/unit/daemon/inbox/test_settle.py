@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from meshdrop.daemon.inbox.observe import look
-from meshdrop.daemon.inbox.settle import Fact, Snapshot, Window, judge
+from meshdrop.daemon.inbox.settle import Snapshot, Window, judge
 from meshdrop.models.capture.layout import expect
+from meshdrop.models.files.entries import Fact
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import is_awaited
 
@@ -20,7 +22,7 @@ VIEWS = [f"views/view_{number:02d}.png" for number in range(6)]
 DEPTHS = [f"depth/depth_{number:02d}.png" for number in range(6)]
 
 
-def snapshot(names: list[str], **changes: object) -> Snapshot:
+def snapshot(names: list[str], **changes: Any) -> Snapshot:
     """A folder holding plain files of these names."""
     facts = tuple(sorted(Fact(name, "file", 100, 1) for name in names))
     return replace(Snapshot(facts, expect(names, lambda _: b"{}", LIMITS)), **changes)

@@ -179,9 +179,13 @@ def test_a_file_that_grows_after_it_was_weighed_is_left_out_and_fills_no_disk(
         late.touch()
         os.truncate(late, 1 << 24)
 
+    def write(to: int, chunk: bytes) -> None:
+        copied.append(len(chunk))
+        write_all(to, chunk)
+
     monkeypatch.setattr(fsops, "observer", begin)
     monkeypatch.setattr("meshdrop.daemon.outbox.bundle.lacks_room", grow)
-    monkeypatch.setattr(fsops, "_write_all", lambda to, chunk: (copied.append(len(chunk)), write_all(to, chunk)))
+    monkeypatch.setattr(fsops, "_write_all", write)
     staged = published(settings, results=results)
     assert sum(copied) < 1 << 20
     assert set(contents(staged / "capture")) == {"a.txt"}

@@ -71,8 +71,8 @@ def test_every_row_of_an_old_record_ends_where_the_folders_say(case: str) -> Non
 def every_trace() -> list[Evidence]:
     outcomes = (None, GOOD, BAD)
     return [
-        Evidence(*flags, marker=marker, published=published)
-        for flags in product((False, True), repeat=4)
+        Evidence(claimed, staged, copied, kept, marker, published)
+        for claimed, staged, copied, kept in product((False, True), repeat=4)
         for marker, published in product(outcomes, outcomes)
     ]
 

@@ -85,7 +85,7 @@ VIEW = {
     "depth": DEPTH,
 }
 BOX = [[-0.1, -0.2, -0.3], [0.1, 0.2, 0.3]]
-MEASURED = {
+MEASURED: dict[str, Any] = {
     "error": None,
     "files": {
         "file_bytes": {"mesh.glb": 1_536_000, "mesh.obj": 900},

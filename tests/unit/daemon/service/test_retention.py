@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.settings import Settings
+from meshdrop.daemon.outbox.receipts import read_shared
 from meshdrop.daemon.service import retention as retention_module
 from meshdrop.daemon.service.retention import Limit, Retention, Stored, expired
 from meshdrop.db.jobs import Placement
@@ -235,10 +236,11 @@ def test_a_defect_that_one_folder_brings_up_keeps_no_other_and_is_told_once(
 ) -> None:
     for guest in ("bad", "good"):
         house.bring(guest, "cleaned")
-    read = retention_module.read_shared
 
     def bewitched(path: Path) -> dict[str, Any]:
-        return {}["no such key"] if "bad" in path.parts else read(path)  # type: ignore[no-any-return]
+        if "bad" in path.parts:
+            raise KeyError("no such key")
+        return read_shared(path)
 
     monkeypatch.setattr(retention_module, "read_shared", bewitched)
     one = retention(house, outbox_days=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,7 +201,7 @@ def test_only_what_is_damaged_is_fetched_again(hub: Hub, tmp_path: Path, damage:
     fill(tmp_path)
     content = bytearray(FILES[CONFIG])
     content[3] ^= 1
-    (tmp_path / SMALL).write_bytes({"gone": b"", "cut": content[:5], "swapped": content}[damage])
+    (tmp_path / SMALL).write_bytes({"gone": b"", "cut": bytes(content[:5]), "swapped": bytes(content)}[damage])
     if damage == "gone":
         (tmp_path / SMALL).unlink()
     get(hub, tmp_path)
@@ -300,7 +300,7 @@ class FullDisk:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def offers(self, resource: Resource, files: list[WeightFile]) -> list[Offer]:
+    def offers(self, resource: Resource, files: Sequence[WeightFile]) -> list[Offer]:
         return self._source.offers(resource, files)
 
     def bring(self, offer: Offer, partial: Path, follow: object) -> None:

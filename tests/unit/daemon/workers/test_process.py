@@ -7,10 +7,11 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from meshdrop.daemon.workers import process
+from meshdrop.daemon.workers import kernels, process
 from meshdrop.daemon.workers.process import (
     LOG_HEAD,
     LOG_TAIL,
@@ -134,13 +135,18 @@ def test_a_worker_that_cannot_be_watched_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: int
 ) -> None:
     """No more threads can be started: no process, no descriptor and no copy of the kernels stays."""
-    copied, forgotten = tmp_path / "kernels", []
-    monkeypatch.setattr(process.kernels, "copy_for_worker", lambda *_: copied)
-    monkeypatch.setattr(process.kernels, "forget", forgotten.append)
+    copied, forgotten = tmp_path / "kernels", list[Path]()
+    monkeypatch.setattr(kernels, "copy_for_worker", lambda *_: copied)
+    monkeypatch.setattr(kernels, "forget", forgotten.append)
     begin, left = threading.Thread.start, [None] * started
     pids: list[int] = []
     spawn = os.posix_spawn
-    monkeypatch.setattr(os, "posix_spawn", lambda *words, **more: pids.append(spawn(*words, **more)) or pids[-1])
+
+    def note(*words: Any, **more: Any) -> int:
+        pids.append(spawn(*words, **more))
+        return pids[-1]
+
+    monkeypatch.setattr(os, "posix_spawn", note)
 
     def refuse(thread: threading.Thread) -> None:
         if not left:
