@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshdrop.models.mesh.cleaning import Triangles, clean, degenerate, weld
+from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.mesh.topology import Topology, topology
 from tests import meshes
 
 
-def triangles(mesh: meshes.TexturedMesh) -> Triangles:
+def triangles(mesh: TexturedMesh) -> Triangles:
     return Triangles(mesh.vertices, mesh.faces, mesh.uv)
 
 

@@ -97,7 +97,7 @@ def test_a_validator_without_enough_memory_is_no_judgement(
 
 
 def test_no_engine_is_said_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gltf_engines.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert engine() is None
     found = validate(tmp_path, ["mesh.glb"], engine())
@@ -110,9 +110,9 @@ def test_mini_racer_comes_first_and_node_is_found_by_either_name(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     script(tmp_path / "nodejs", "exit 0")
-    monkeypatch.setattr(gltf_engines.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert [found and found.name for found in (engine(), engine(NODE), engine(MINI_RACER))] == [NODE, NODE, None]
-    monkeypatch.setattr(gltf_engines.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert [found and found.name for found in (engine(), engine(NODE))] == [MINI_RACER, NODE]
 
 

@@ -26,19 +26,22 @@ EXTRAS = {"generator": "Meshdrop 1.2.3", "model": "fusion"}
 def load(path: Path) -> trimesh.Trimesh:
     """The file as trimesh reads it, untouched."""
     (mesh,) = trimesh.load_scene(path, process=False).dump()
+    assert isinstance(mesh, trimesh.Trimesh)
     return mesh
 
 
 def corner_colours(mesh: trimesh.Trimesh) -> NDArray[np.uint8]:
     """Texture colour (F, 3, 3) of the texel that holds each corner, as trimesh sees image and uv (v up)."""
-    material = mesh.visual.material
+    visual: Any = mesh.visual
+    material = visual.material
     image = material.image if hasattr(material, "image") else material.baseColorTexture
     pixels = np.asarray(image.convert("RGB"))
     height, width = pixels.shape[:2]
-    uv = mesh.visual.uv[mesh.faces]
+    uv = visual.uv[mesh.faces]
     column = np.clip((uv[..., 0] * width).astype(int), 0, width - 1)
     row = np.clip(((1 - uv[..., 1]) * height).astype(int), 0, height - 1)
-    return pixels[row, column]
+    colours: NDArray[np.uint8] = pixels[row, column]
+    return colours
 
 
 def test_a_200_mm_cube_measures_200_mm_in_every_format(tmp_path: Path) -> None:
@@ -85,8 +88,10 @@ def test_a_white_texture_is_rendered_white(tmp_path: Path) -> None:
     statements = dict(line.split(None, 1) for line in (tmp_path / "mesh.mtl").read_text().splitlines())
     assert statements["Kd"] == "1 1 1"  # a viewer multiplies the texture with it
     assert statements["map_Kd"] == "texture.png"
-    assert (np.asarray(load(tmp_path / "mesh.ply").visual.vertex_colors)[:, :3] == 255).all()
-    factor = load(tmp_path / "mesh.glb").visual.material.baseColorFactor
+    of_ply: Any = load(tmp_path / "mesh.ply").visual
+    of_glb: Any = load(tmp_path / "mesh.glb").visual
+    assert (np.asarray(of_ply.vertex_colors)[:, :3] == 255).all()
+    factor = of_glb.material.baseColorFactor
     assert factor is None or (np.asarray(factor) == 255).all()
 
 

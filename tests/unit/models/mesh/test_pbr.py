@@ -65,7 +65,9 @@ def test_trimesh_finds_surface_and_textures(tmp_path: Path, mesh: TexturedMesh) 
     written = material(mesh.texture)
     write_pbr_glb(mesh, written, path, {})
     (read,) = trimesh.load_scene(path, process=False).dump()
-    surface = read.visual.material
+    assert isinstance(read, trimesh.Trimesh)
+    visual: Any = read.visual
+    surface = visual.material
     assert np.array_equal(np.asarray(surface.baseColorTexture.convert("RGB")), written.kd)
     assert np.array_equal(np.asarray(surface.metallicRoughnessTexture.convert("RGB")), written.orm)
     assert np.array_equal(np.asarray(surface.occlusionTexture.convert("RGB")), written.orm)

@@ -78,8 +78,12 @@ def repaint(folder: Path, colour: int) -> None:
     write_all(replace(meshes.torus(), texture=np.full((64, 64, 3), colour, np.uint8)), folder, {})
 
 
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), name) for name in MESH_FILES},
+    **{f"no {name}": (without(name), name) for name in MESH_FILES},
     "glb cut": (lambda folder: cut(folder / "mesh.glb"), r"mesh\.glb"),
     "glb longer": (lambda folder: lengthen(folder / "mesh.glb"), r"mesh\.glb.*announces"),
     "glb box": (lambda folder: edit_glb(folder, '"max":[0.4', '"max":[0.9'), r"mesh\.glb.*announces"),
@@ -150,7 +154,7 @@ def test_a_material_and_its_light_pass_with_their_sizes(lit: Path, good: Path) -
 
 
 LIT_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    **{f"no {name}": (lambda folder, name=name: (folder / name).unlink(), f"{name} cannot be read") for name in BOTH},
+    **{f"no {name}": (without(name), f"{name} cannot be read") for name in BOTH},
     "glb cut": (lambda folder: cut(folder / "pbr.glb"), r"pbr\.glb"),
     "another surface": (lambda folder: write_lit(folder, minor=0.11), r"pbr\.glb and mesh\.glb disagree"),
     "no material": (lambda folder: write_glb(meshes.torus(), folder / "pbr.glb", {}), r"pbr\.glb: no metallic-rough"),

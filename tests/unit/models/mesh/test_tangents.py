@@ -65,7 +65,10 @@ def test_charts_that_touch_in_one_place_of_the_atlas_are_not_averaged() -> None:
 def test_the_bitangent_runs_along_v_whether_the_chart_is_mirrored_or_not(name: str) -> None:
     """dP/dv of each triangle and cross(normal, tangent) times the sign agree, and mirroring u turns u's side only."""
     mesh = MESHES[name]
-    for chart, turn in ((mesh, 1.0), (replace(mesh, uv=mesh.uv * np.float32([-1, 1]) + np.float32([1, 0])), -1.0)):
+    for chart, turn in (
+        (mesh, 1.0),
+        (replace(mesh, uv=mesh.uv * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)), -1.0),
+    ):
         frames = frames_of(chart)
         tangent = frames.tangent[frames.faces]
         normals = mesh.vertex_normals()[mesh.faces]
@@ -86,7 +89,7 @@ def test_two_triangles_that_mirror_each_other_share_no_frame() -> None:
     vertices = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (2, 0, 0)], np.float32)
     faces = np.array([(0, 1, 2), (1, 3, 2)], np.int32)
     uv = np.array([[(0, 0), (1, 0), (1, 1)], [(1, 0), (0, 0), (1, 1)]], np.float32)
-    frames = tangent_frames(vertices, faces, uv, np.tile(np.float32([0, 0, 1]), (4, 1)))
+    frames = tangent_frames(vertices, faces, uv, np.tile(np.array([0, 0, 1], np.float32), (4, 1)))
     assert len(frames.vertex) == 6
     assert frames.tangent[frames.faces[0]].tolist() == [[1, 0, 0, 1]] * 3
     assert frames.tangent[frames.faces[1]].tolist() == [[-1, 0, 0, -1]] * 3
@@ -96,7 +99,7 @@ def test_triangles_without_area_in_the_texture_take_the_frame_of_their_neighbour
     vertices = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (2, 0, 0)], np.float32)
     faces = np.array([(0, 1, 2), (1, 3, 2)], np.int32)
     uv = np.array([[(0, 0), (0, 1), (0.5, 1)], [(0, 1), (0.25, 1), (0.5, 1)]], np.float32)
-    up = np.tile(np.float32([0.48, 0.6, 0.64]), (4, 1))
+    up = np.tile(np.array([0.48, 0.6, 0.64], np.float32), (4, 1))
     frames = tangent_frames(vertices, faces, uv, up)
     # this chart is mirrored, so its corners split from the flat triangle's; those have no frame but any
     assert np.linalg.norm(frames.tangent[:, :3], axis=1) == pytest.approx(1)

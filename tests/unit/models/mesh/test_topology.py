@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.mesh.topology import Topology, topology
 from tests import meshes
 
 
-def measure(mesh: meshes.TexturedMesh) -> Topology:
+def measure(mesh: TexturedMesh) -> Topology:
     return topology(mesh.vertices, mesh.faces)
 
 
@@ -25,7 +26,7 @@ def test_a_cube_has_its_area_volume_and_size() -> None:
 
 
 @pytest.mark.parametrize(("mesh", "genus"), [(meshes.sphere(), 0), (meshes.torus(), 1)])
-def test_handles_are_counted(mesh: meshes.TexturedMesh, genus: int) -> None:
+def test_handles_are_counted(mesh: TexturedMesh, genus: int) -> None:
     facts = measure(mesh)
     assert facts.watertight
     assert facts.genus == genus

@@ -178,7 +178,7 @@ def test_a_converter_that_fails_costs_no_mesh(
     fake.write_text(f'#!/bin/sh\necho half > "$5"\nexec {sys.executable} -c "{program}"\n')
     fake.chmod(0o755)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr(extra_formats.sys, "executable", str(fake))
+    monkeypatch.setattr(sys, "executable", str(fake))
     monkeypatch.setattr(extra_formats, "_LIMIT_S", limit_s)
     paths, [note] = write_extra_formats(tmp_path, ["usdz"])
     assert paths == []
