@@ -97,9 +97,9 @@ def around(rng: np.random.Generator, count: int, size: tuple[int, int], distance
     for _ in range(count):
         direction, up = rng.normal(size=3), rng.normal(size=3)
         pose = look_at(tuple(direction / np.linalg.norm(direction)), tuple(up), distance)
-        focal = 0.9 * width * rng.uniform(0.9, 1.1, 2)
-        centre = np.array([width, height]) * rng.uniform(0.45, 0.55, 2)
-        cameras.append(Camera(width, height, *focal, *centre, pose))
+        fx, fy = 0.9 * width * rng.uniform(0.9, 1.1, 2)
+        cx, cy = np.array([width, height]) * rng.uniform(0.45, 0.55, 2)
+        cameras.append(Camera(width, height, fx, fy, cx, cy, pose))
     return cameras
 
 

@@ -59,7 +59,7 @@ def test_inner_edges_stay_sharp_and_seams_do_not(name: str) -> None:
     colour = torch.rand((1, *SIZE, 2), generator=torch.Generator().manual_seed(1)).to(raster.device)
     clip = flat(points, SIZE).float().to(raster.device)
     fragments = raster.rasterize(clip, joined, SIZE)
-    assert len(fragments[..., 3].unique()) == 2
+    assert len(fragments[..., 3].unique()) == 2  # type: ignore[no-untyped-call]
     assert torch.equal(raster.antialias(colour, fragments, clip, joined), colour)
     # the same two triangles without a shared vertex: each ends there, so the line between them is a silhouette
     corners = clip[:, [0, 1, 2, 0, 2, 3]]

@@ -14,7 +14,6 @@ torch_or_skip()
 
 import torch  # noqa: E402
 
-from meshdrop.models.raster import differentiable  # noqa: E402 - torch may be absent
 from meshdrop.models.raster.differentiable import best_raster, choose  # noqa: E402
 
 ROOT = Path(__file__).parents[4]
@@ -44,8 +43,8 @@ def test_a_gpu_without_a_working_nvdiffrast_is_explained(
         raise ImportError("libtorch has another version")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(differentiable.importlib.util, "find_spec", lambda name: found)
-    monkeypatch.setattr(differentiable.importlib, "import_module", broken)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    monkeypatch.setattr("importlib.import_module", broken)
     assert choose().name == "numba"
     assert says in choose().reason
 

@@ -23,7 +23,7 @@ def test_corners_weigh_by_u_v_and_the_rest(name: str) -> None:
     faces = triangles([[3, 0, 1], [0, 1, 2]])
     values = raster.interpolate(*(tensor.to(raster.device) for tensor in (attribute, fragments, faces)))
     # 0.25 * 1 + 0.5 * 2 + 0.25 * 4 = 2.25; all of corner 3; background
-    np.testing.assert_allclose(values.cpu().numpy(), [[[[2.25, 22.5], [8, 80], [0, 0]]]], rtol=1e-6)
+    np.testing.assert_allclose(values.cpu().numpy(), [[[[2.25, 22.5], [8.0, 80.0], [0.0, 0.0]]]], rtol=1e-6)
 
 
 @each_raster
@@ -66,7 +66,7 @@ def test_a_gradient_through_all_of_it_reaches_only_what_is_asked_for() -> None:
     clip = scene.clip.requires_grad_()
     positions = torch.tensor(scene.vertices, dtype=torch.float32)
     fragments = raster.rasterize(clip, scene.faces, scene.size)
-    raster.interpolate(positions, fragments, scene.faces).square().sum().backward()
+    raster.interpolate(positions, fragments, scene.faces).square().sum().backward()  # type: ignore[no-untyped-call]
     assert clip.grad is not None
     assert clip.grad[..., [0, 1, 3]].any()
     assert not clip.grad[..., 2].any()

@@ -220,6 +220,6 @@ def test_barycentrics_follow_the_corners_as_finite_differences_do(seed: int) -> 
 
 def test_depth_and_face_numbers_give_no_gradient() -> None:
     clip = flat(EVERYWHERE, SIZE).requires_grad_()
-    NumbaRaster().rasterize(clip, triangles([[0, 1, 2]]), SIZE)[..., 2:].sum().backward()
+    NumbaRaster().rasterize(clip, triangles([[0, 1, 2]]), SIZE)[..., 2:].sum().backward()  # type: ignore[no-untyped-call]
     assert clip.grad is not None
     assert not clip.grad.any()

@@ -70,6 +70,7 @@ def test_gradients_agree_with_finite_differences(shared: bool, seed: int) -> Non
 def test_a_texture_of_one_texel_is_constant() -> None:
     uv = noise(1, 3, 4, 2).requires_grad_()
     values = NumbaRaster().texture(torch.full((1, 1, 2), 0.3), uv)
-    values.sum().backward()
+    values.sum().backward()  # type: ignore[no-untyped-call]
     assert (values == torch.tensor(0.3)).all()
+    assert uv.grad is not None
     assert not uv.grad.any()
