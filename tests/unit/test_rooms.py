@@ -184,7 +184,6 @@ BY_WAY_OF = {
     "unit/models/raster/test_rasterize.py": ("models.raster.cpu_rasterize",),
     "unit/models/raster/test_texture.py": ("models.raster.cpu_texture",),
     "unit/models/reconviagen/test_model.py": ("models.reconviagen.gaussian_reading",),
-    "unit/models/reconviagen/test_upstream.py": ("models.reconviagen.dinov2_source",),
     "unit/models/registration/test_register.py": (
         "models.contract.side_by_side",
         "models.registration.likeness",

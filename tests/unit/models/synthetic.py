@@ -123,7 +123,7 @@ def write_canonical(folder: Path, scene: Scene = ANIMAL, size: int = 64, sidecar
     return folder
 
 
-def points_of(camera: Camera, depth: Array) -> Array:
+def points_of(camera: Camera, depth: NDArray[np.floating]) -> Array:
     """World points (H, W, 3) at the pixel centres of a depth picture; depth 0 gives the camera's centre."""
     v, u = np.indices(depth.shape) + 0.5
     return camera.unproject(u, v, depth.astype(np.float64))

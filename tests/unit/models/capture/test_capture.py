@@ -36,7 +36,7 @@ def write_framed(folder: Path, *, axes: str = "opengl", pose: str = "camera_to_w
         write_png(folder / f"images/{name}.png", photograph(depth))
         write_png(folder / f"depth/{name}.png", np.rint(depth * 1000).astype(np.uint16))
         matrix = camera.c2w @ OPENCV_TO_OPENGL if axes == "opencv" else camera.c2w
-        matrix = np.linalg.inv(matrix) if pose == "world_to_camera" else matrix
+        matrix = np.linalg.inv(matrix).astype(np.float64) if pose == "world_to_camera" else matrix
         files = {"file_path": f"images/{name}.png", "depth_file_path": f"depth/{name}.png"}
         frames.append({**files, "transform_matrix": matrix.tolist()})
     table = {"fl_x": 1.8 * SIZE, "w": SIZE, "h": SIZE, "frames": frames, **extra}
@@ -66,7 +66,7 @@ def test_a_canonical_folder_becomes_a_capture(tmp_path: Path) -> None:
     for view, (name, camera) in zip(capture.views, canonical_rig(SIZE), strict=True):
         true = ANIMAL.depth(camera)
         assert view.name == name
-        assert (view.rgb.dtype, view.mask.dtype) == (np.uint8, np.float32)
+        assert (view.rgb.dtype, view.mask.dtype) == (np.dtype(np.uint8), np.dtype(np.float32))
         assert view.depth is not None
         assert view.depth.dtype == np.float32
         # Rounded to whole millimetres: at most half of one away.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from meshdrop.models.contract.weights import (
     verify,
     where,
 )
+from meshdrop.models.reconviagen import dinov2_source
 from meshdrop.models.reconviagen import weights as reconviagen
 from tests import hub
 from tests.hub import CODE, CONFIG, MODEL, NETWORK, REPOSITORY
@@ -43,7 +45,7 @@ def catalogue() -> Catalogue:
     return hub.Hub().catalogue()
 
 
-def edit(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the manifest."""
     told = json.loads((folder / MANIFEST).read_text())
     change(told)
@@ -183,14 +185,14 @@ def test_the_page_about_weights_says_what_the_catalogue_says() -> None:
     known = sum(file.sha256 is not None for _, file in files)
     assert f"{known} of the {len(files)} files have their SHA-256 in the source" in page
     assert f"the other {len(files) - known} are held to what the Hub says" in page
-    assert f"{len(reconviagen.dinov2_source.FILES)} files of commit `{reconviagen.dinov2_source.COMMIT[:12]}`" in page
+    assert f"{len(dinov2_source.FILES)} files of commit `{dinov2_source.COMMIT[:12]}`" in page
     assert f"needs {reconviagen.CATALOGUE.about_bytes / 1e9:.1f} GB" in page
     assert all(len(line) <= 120 or line.startswith("|") for line in page.splitlines())
 
 
 def test_dinov2s_code_is_complete() -> None:
     """Every module that a listed one imports is listed too, but for the text models (see the module's first lines)."""
-    names = {file.path for file in reconviagen.dinov2_source.FILES}
+    names = {file.path for file in dinov2_source.FILES}
     assert {"LICENSE", "hubconf.py", "dinov2/hub/backbones.py", "dinov2/models/vision_transformer.py"} <= names
     for name in names:
         for parent in Path(name).parents:

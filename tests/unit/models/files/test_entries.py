@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_folder_that_may_not_be_read_names_itself(tmp_path: Path, monkeypatch:
     write(tmp_path, "views/a.png")
     real = walk.reach
 
-    def refuse(path: str | Path, *arguments: int, **keywords: int | None) -> int:
+    def refuse(path: str | Path, *arguments: Any, **keywords: Any) -> int:
         if str(path) == "views":
             raise PermissionError(13, "Permission denied", "views")
         return real(path, *arguments, **keywords)

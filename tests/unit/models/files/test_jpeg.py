@@ -6,6 +6,7 @@ import io
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ GOOD = saved(progressive=True, quality=80)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 100, "subsampling": 0}, {"optimize": True}])
-def test_ordinary_pictures_pass(options: dict[str, object]) -> None:
+def test_ordinary_pictures_pass(options: dict[str, Any]) -> None:
     content = saved(**options)
     assert check_jpeg(content, LIMITS) == JpegInfo(64, 48)
     with Image.open(io.BytesIO(content)) as picture:

@@ -169,7 +169,7 @@ def test_the_decoder_is_given_pixels_and_nothing_else() -> None:
 )
 def test_each_kind_takes_its_own_formats_only(bits: int, colour: int, row_bytes: int, kinds: tuple[str, ...]) -> None:
     content = png(header(bits=bits, colour=colour), chunk(b"IDAT", pixels(SIDE, row_bytes)), IEND)
-    assert {kind for kind in ("image", "depth", "mask") if code(content, kind) == "ok"} == set(kinds)  # type: ignore[arg-type]
+    assert {kind for kind in ("image", "depth", "mask") if code(content, kind) == "ok"} == set(kinds)
 
 
 def test_an_eight_bit_depth_map_is_called_a_preview() -> None:

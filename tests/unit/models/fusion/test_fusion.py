@@ -41,7 +41,8 @@ def ball(radius: float = 0.4, centre: tuple[float, float, float] = (0, 0, 0)) ->
 def box(half: tuple[float, float, float]) -> Field:
     def distance(p: np.ndarray) -> np.ndarray:
         q = np.abs(p) - np.array(half)
-        return np.linalg.norm(np.maximum(q, 0), axis=-1) + np.minimum(q.max(-1), 0)
+        away: np.ndarray = np.linalg.norm(np.maximum(q, 0), axis=-1) + np.minimum(q.max(-1), 0)
+        return away
 
     return distance
 
@@ -52,7 +53,8 @@ def torus(major: float, minor: float) -> Field:
 
 def colour(points: np.ndarray) -> np.ndarray:
     """A smooth pattern over space, 55..200."""
-    return 127.5 + 72.5 * np.sin(points * np.array([9.0, 7.0, 8.0]))
+    waves: np.ndarray = np.sin(points * np.array([9.0, 7.0, 8.0]))
+    return 127.5 + 72.5 * waves
 
 
 def photograph(shape: Field, camera: Camera, scale: float = 1.0) -> View:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_it_is_plain_json(measured: tuple[Path, dict[str, object], object]) -> N
     assert json.loads(json.dumps(measured[1], allow_nan=False)) == json.loads(json.dumps(measured[1]))
 
 
-def test_a_perfect_mesh_has_perfect_figures(measured: tuple[Path, dict, object]) -> None:
+def test_a_perfect_mesh_has_perfect_figures(measured: tuple[Path, dict[str, Any], object]) -> None:
     exact = measured[1]["models"]["exact"]
     mean = exact["quality"]["mean"]
     # all that is left is the rounding of the photographs: uniform in +-0.5/255, MSE 1/12/255^2, 58.9 dB
@@ -63,7 +64,7 @@ def test_a_perfect_mesh_has_perfect_figures(measured: tuple[Path, dict, object])
     assert exact["quality"]["held_out"]["views"] == 1
 
 
-def test_a_mesh_one_per_cent_too_large_is_millimetres_off(measured: tuple[Path, dict, object]) -> None:
+def test_a_mesh_one_per_cent_too_large_is_millimetres_off(measured: tuple[Path, dict[str, Any], object]) -> None:
     # from the top the tube's crown lies at y = 0.1 and moves by 0.01 * 0.1 m = 1 mm towards the camera; the slopes
     # move outwards too, so the median is a little larger than that
     views = {view["name"]: view for view in measured[1]["models"]["large"]["quality"]["views"]}
@@ -73,7 +74,7 @@ def test_a_mesh_one_per_cent_too_large_is_millimetres_off(measured: tuple[Path, 
     assert measured[1]["models"]["large"]["quality"]["mean"]["psnr_masked_db"] < exact["psnr_masked_db"]
 
 
-def test_bad_files_are_an_error_and_spoil_nothing_else(measured: tuple[Path, dict, object]) -> None:
+def test_bad_files_are_an_error_and_spoil_nothing_else(measured: tuple[Path, dict[str, Any], object]) -> None:
     broken = measured[1]["models"]["broken"]
     assert broken["error"]["code"] == "mesh_invalid"
     assert "mesh.glb" in broken["error"]["message"]
@@ -82,14 +83,14 @@ def test_bad_files_are_an_error_and_spoil_nothing_else(measured: tuple[Path, dic
     assert measured[1]["models"]["large"]["quality"] is not None
 
 
-def test_a_mesh_in_another_frame_is_shown_but_not_compared(measured: tuple[Path, dict, object]) -> None:
+def test_a_mesh_in_another_frame_is_shown_but_not_compared(measured: tuple[Path, dict[str, Any], object]) -> None:
     astray = measured[1]["models"]["astray"]
     assert (astray["error"], astray["quality"]) == (None, None)
     assert astray["topology"]["watertight"]
     assert "astray/clay.png" in astray["pictures"]
 
 
-def test_every_named_picture_is_there_and_opens(measured: tuple[Path, dict, object]) -> None:
+def test_every_named_picture_is_there_and_opens(measured: tuple[Path, dict[str, Any], object]) -> None:
     out, facts, _ = measured
     names = facts["pictures"] + facts["models"]["exact"]["pictures"] + facts["models"]["large"]["pictures"]
     assert "contact.png" in names
@@ -100,14 +101,16 @@ def test_every_named_picture_is_there_and_opens(measured: tuple[Path, dict, obje
             picture.verify()
 
 
-def test_progress_only_grows_and_ends_at_a_hundred(measured: tuple[Path, dict, list[tuple[float, str]]]) -> None:
+def test_progress_only_grows_and_ends_at_a_hundred(
+    measured: tuple[Path, dict[str, Any], list[tuple[float, str]]],
+) -> None:
     percents = [percent for percent, _ in measured[2]]
     assert percents == sorted(percents)
     assert percents[-1] == 100
     assert any("exact" in step for _, step in measured[2])
 
 
-def test_each_view_is_drawn_for_the_page(measured: tuple[Path, dict, object]) -> None:
+def test_each_view_is_drawn_for_the_page(measured: tuple[Path, dict[str, Any], object]) -> None:
     """Photograph, render and difference, square and of one size; of models in the capture's frame only."""
     page = measured[0] / "page"
     drawn = {str(file.relative_to(page)) for file in page.rglob("*.jpg")}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from meshdrop.models.capture.capture import Capture, read_capture
-from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, Camera
+from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, Camera, look_at
 from meshdrop.models.formats.sidecar import Sidecar
 from meshdrop.models.probe.probe import ProbeResult, probe
 from tests.captures import ground_truth
@@ -273,7 +273,7 @@ def test_a_reading_in_which_no_camera_sees_another_is_not_proven_by_that() -> No
     for index in range(6):
         angle = 0.2 + index * np.pi / 3
         # `look_at` looks inwards from where it stands; 0.3 m behind the middle it looks out of the other side.
-        c2w = synthetic.look_at((np.sin(angle), 0.0, np.cos(angle)), (0.0, 1.0, 0.0), -0.3)
+        c2w = look_at((np.sin(angle), 0.0, np.cos(angle)), (0.0, 1.0, 0.0), -0.3)
         rig.append((f"o{index}", Camera(160, 120, 110.0, 110.0, 80.0, 60.0, c2w)))
     true = capture_of(Scene(boxes=tuple(walls)), rig, 0.0, 0.2, 0.01)
     for change in (opencv_labelled_opengl, w2c_labelled_c2w, opencv_w2c_labelled_opengl_c2w):
@@ -287,7 +287,7 @@ def test_units_that_little_parallax_hardly_tells_apart_are_told_by_the_surfaces(
     rig = []
     for index in range(6):
         x, y = 0.06 * (index % 3 - 1), 0.06 * (index // 3 - 0.5)
-        c2w = synthetic.look_at((x / 1.7, y / 1.7, 1.0), (0.0, 1.0, 0.0), 1.7)
+        c2w = look_at((x / 1.7, y / 1.7, 1.0), (0.0, 1.0, 0.0), 1.7)
         rig.append((f"f{index}", Camera(160, 120, 250.0, 250.0, 80.0, 60.0, c2w)))
     true = capture_of(BALL, rig, noise, 0.2, 1 / 5000)
     assert probe(true).verdict == "verified"
@@ -303,7 +303,7 @@ def test_depth_along_the_ray_is_refused_and_planar_depth_is_not(rig: str, noise:
         "forward": [(0.3 * x, 0.3 * y, 1.0) for x in (-1, 0, 1) for y in (-1, 1)],
     }[rig]
     cameras = [
-        (f"v{index}", Camera(160, 120, 110.0, 110.0, 80.0, 60.0, synthetic.look_at(d, (0.0, 1.0, 0.0), 0.9)))
+        (f"v{index}", Camera(160, 120, 110.0, 110.0, 80.0, 60.0, look_at(d, (0.0, 1.0, 0.0), 0.9)))
         for index, d in enumerate(directions)
     ]
     true = capture_of(ANIMAL, cameras, noise, 0.2)
