@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, max_pool2d, pad, softplus
 
-from meshdrop.models.nvdiffrec.search.field import MaterialField
 from meshdrop.models.nvdiffrec.search.tets import TetMesh
 from meshdrop.models.raster.differentiable import Raster
 
@@ -61,7 +61,7 @@ class Shot:
         return self.colour + (1 - self.coverage) * background
 
 
-def shoot(raster: Raster, views: SearchViews, pixels: Tensor, mesh: TetMesh, field: MaterialField) -> Shot:
+def shoot(raster: Raster, views: SearchViews, pixels: Tensor, mesh: TetMesh, field: Callable[[Tensor], Tensor]) -> Shot:
     """Draw the surface with the field's colours at the object pixels; elsewhere the object is black."""
     corners = pad(mesh.vertices, (0, 1), value=1.0)
     clip = torch.einsum("nij,vj->nvi", views.clip, corners).contiguous()

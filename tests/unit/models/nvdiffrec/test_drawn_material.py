@@ -40,7 +40,7 @@ def test_a_drawn_ball_is_shaded_like_the_true_one(table: Tensor, view: str, mirr
     On the true ball normal, east and north are known at every point, so the picture is too.
     """
     mesh = meshes.sphere(RADIUS, rows=65, columns=128).cleaned()
-    uv = mesh.uv * np.float32([-1, 1]) + np.float32([1, 0]) if mirrored else mesh.uv
+    uv = mesh.uv * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32) if mirrored else mesh.uv
     # u of this ball runs east, in its mirror image west; v, up in the image, runs north
     tilt = np.array([153, 178, 230], np.uint8)
     texel = np.array([[[102 if mirrored else 153, 178, 230]]], np.uint8)

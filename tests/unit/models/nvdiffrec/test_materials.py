@@ -25,7 +25,7 @@ from meshdrop.models.mesh.output_formats import MATERIAL_FILES  # noqa: E402
 from meshdrop.models.mesh.pbr import Material, read_material  # noqa: E402
 from meshdrop.models.mesh.radiance_hdr import read_hdr  # noqa: E402
 from meshdrop.models.mesh.reload import check_files  # noqa: E402
-from meshdrop.models.nvdiffrec import materials, samples  # noqa: E402
+from meshdrop.models.nvdiffrec import judge, materials, samples  # noqa: E402
 from meshdrop.models.nvdiffrec import model as module  # noqa: E402
 from meshdrop.models.nvdiffrec.appearance import Colouring, Delivered, Lit, Optics, Painted, draw  # noqa: E402
 from meshdrop.models.nvdiffrec.appearance_fit import Gallery, back_projected  # noqa: E402
@@ -35,6 +35,7 @@ from meshdrop.models.nvdiffrec.materials import Contest, decompose, too_few_view
 from meshdrop.models.nvdiffrec.model import Nvdiffrec  # noqa: E402
 from meshdrop.models.nvdiffrec.samples import samples_of  # noqa: E402
 from meshdrop.models.nvdiffrec.scene import build_scene  # noqa: E402
+from meshdrop.models.nvdiffrec.settings import SAMPLES  # noqa: E402
 from meshdrop.models.raster.differentiable import Raster  # noqa: E402
 from meshdrop.models.raster.render import render  # noqa: E402
 from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
@@ -255,8 +256,8 @@ def quick_run(capture: Capture, folder: Path, **settings: str) -> ModelResult:
 @pytest.fixture
 def accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps of refinement are as good as any, few samples and vertices are enough."""
-    monkeypatch.setattr(module, "SAMPLES", dict.fromkeys(module.SAMPLES, 100_000))
-    monkeypatch.setattr(module.judge, "objection", lambda refined, draft: None)
+    monkeypatch.setattr(module, "SAMPLES", dict.fromkeys(SAMPLES, 100_000))
+    monkeypatch.setattr(judge, "objection", lambda refined, draft: None)
     monkeypatch.setattr(mesh_files, "MIN_VERTICES", 500)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from meshdrop.models.contract import cuda
 from meshdrop.models.contract.base import ModelUnavailable
 from meshdrop.models.contract.registry import load_class
 from meshdrop.models.contract.stages import StageLog
-from meshdrop.models.nvdiffrec import model as module
 from meshdrop.models.nvdiffrec.judge import MeanScores, objection
 from meshdrop.models.nvdiffrec.model import Nvdiffrec
 from meshdrop.models.nvdiffrec.settings import SAMPLES, NvdiffrecSettings
@@ -51,8 +52,8 @@ def test_every_wrong_setting_is_named() -> None:
 
 
 def test_without_nvdiffrast_it_says_what_is_missing_and_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = module.importlib.util.find_spec
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "nvdiffrast" else find(name))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nvdiffrast" else find(name))
     with pytest.raises(ModelUnavailable) as caught:
         Nvdiffrec({}, silent)
     assert "nvdiffrast" in caught.value.reason
@@ -63,8 +64,8 @@ def test_without_a_driver_it_points_to_the_doctor(monkeypatch: pytest.MonkeyPatc
     def nothing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(cuda.ctypes, "CDLL", nothing)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(ctypes, "CDLL", nothing)
     with pytest.raises(ModelUnavailable) as caught:
         Nvdiffrec({}, silent)
     assert "driver" in caught.value.reason
@@ -72,7 +73,7 @@ def test_without_a_driver_it_points_to_the_doctor(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_torch_the_probe_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelUnavailable, match="torch"):
         Nvdiffrec.probe()
 
@@ -101,8 +102,9 @@ def test_a_stage_that_fails_says_so_and_nothing_is_complete(tmp_path: Path) -> N
     assert stages(tmp_path)["complete"] is True
 
 
-def stages(folder: Path) -> dict[str, object]:
-    return json.loads((folder / "stages.json").read_text())
+def stages(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "stages.json").read_text())
+    return found
 
 
 # -- which mesh --------------------------------------------------------------------------------------------------------
@@ -170,17 +172,17 @@ def test_when_the_gpu_is_full_the_next_smaller_preset_is_tried_once(
     import torch  # noqa: PLC0415
 
     from meshdrop.models.nvdiffrec import rounds  # noqa: PLC0415
+    from meshdrop.models.nvdiffrec.passes import refine_mesh  # noqa: PLC0415
 
     tried: list[int] = []
-    refine = rounds.refine_mesh
     for number, preset in enumerate(SAMPLES):
         monkeypatch.setitem(SAMPLES, preset, 400_000 + number)
 
-    def full(*given: object) -> object:
-        tried.append(given[5])  # type: ignore[arg-type]
+    def full(*given: Any) -> object:
+        tried.append(given[5])
         if len(tried) == 1:
             raise torch.cuda.OutOfMemoryError("no room")
-        return refine(*given)  # type: ignore[arg-type]
+        return refine_mesh(*given)
 
     monkeypatch.setattr(rounds, "refine_mesh", full)
     result = Nvdiffrec(QUICK | {"preset": "normal"}, silent).inference(photographed(torus()), tmp_path)

@@ -102,7 +102,7 @@ def test_light_and_material_are_found_again_from_six_pictures() -> None:
         error = (found.picture(light.apply(map_), table, ball) - photographs)[ball.shown]
         psnr.append(-10 * math.log10(float(error.detach().square().mean())))
         optimiser.zero_grad()
-        (error.abs().mean() + 0.005 * greyness(map_)).backward()
+        (error.abs().mean() + 0.005 * greyness(map_)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     assert psnr[0] < 15

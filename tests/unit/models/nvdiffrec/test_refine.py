@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,11 +217,11 @@ def test_pass_two_mends_bumps_and_colours(capture: Capture) -> None:
 def test_a_run_that_breaks_down_goes_back_and_on(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     start = off(TRUE)
     run = a_run(capture, start, 110)
-    poisoned = []
+    poisoned: list[int] = []
     step = Refinement._step
 
-    def poison(self: Refinement, number: int, *rest: object) -> None:
-        step(self, number, *rest)  # type: ignore[arg-type]
+    def poison(self: Refinement, number: int, *rest: Any) -> None:
+        step(self, number, *rest)
         if number == 70 and not poisoned:
             poisoned.append(number)
             with torch.no_grad():

@@ -100,7 +100,7 @@ def test_a_tunnel_that_was_drawn_into_a_line_is_put_back() -> None:
     """The torus' tube, an eighth of the ring long, without any width."""
     around = np.arctan2(THING.vertices[:, 2], THING.vertices[:, 0])
     drawn = (around > 0) & (around < np.pi / 4)
-    moved = (THING.vertices + np.float32([0.001, 0, 0])).astype(np.float32)
+    moved = (THING.vertices + np.array([0.001, 0, 0], np.float32)).astype(np.float32)
     ring = 0.3 * np.stack([np.cos(around), 0 * around, np.sin(around)], axis=1)
     moved[drawn] = ring[drawn]
     assert degenerate(moved, THING.faces).any()
@@ -114,5 +114,5 @@ def test_a_tunnel_that_was_drawn_into_a_line_is_put_back() -> None:
 def test_triangles_that_never_had_an_area_are_left_alone() -> None:
     before = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0]], np.float32)
     faces = np.array([[0, 1, 2], [0, 1, 3]], np.int32)
-    after = before + np.float32([0, 0, 1])
+    after = before + np.array([0, 0, 1], np.float32)
     np.testing.assert_array_equal(unfolded(after, before, faces), after)

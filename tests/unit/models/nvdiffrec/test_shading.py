@@ -200,7 +200,7 @@ def test_a_tilted_map_turns_the_normal_along_the_texture(mirrored: bool, turned:
     if mirrored:
         chart[:, 0] = 1 - chart[:, 0]
     faces = np.array([(0, 1, 2)], np.int32)
-    frames = tangent_frames(corners, faces, chart[None], np.tile(np.float32([0, 0, 1]), (3, 1)))
+    frames = tangent_frames(corners, faces, chart[None], np.tile(np.array([0, 0, 1], np.float32), (3, 1)))
     # where does the chart's coordinate of this channel increase on the surface? chart = origin + rows @ xy
     rows = np.stack([chart[1] - chart[0], chart[2] - chart[0]], axis=1)
     downhill = rows[channel]
@@ -223,7 +223,8 @@ def test_empty_pixels_stay_empty(table: Tensor, white_room: Environment) -> None
     nothing = torch.zeros(4, 3, dtype=torch.float64, requires_grad=True)
     normal = shading_normal(nothing, torch.zeros(4, 4, dtype=torch.float64), decode_normal(FLAT).expand(4, 3))
     colour = shade(white_room, table, nothing, nothing, facing_viewer(normal, nothing, nothing), nothing)
-    (colour * 0).sum().backward()
+    (colour * 0).sum().backward()  # type: ignore[no-untyped-call]
+    assert nothing.grad is not None
     assert torch.isfinite(colour).all()
     assert torch.equal(nothing.grad, torch.zeros(4, 3, dtype=torch.float64))
 
@@ -246,7 +247,8 @@ def test_both_curves_undo_each_other_and_meet_at_their_joint() -> None:
 
 def test_black_has_a_gradient() -> None:
     black = torch.zeros(3, requires_grad=True)
-    linear_to_srgb(black).sum().backward()
+    linear_to_srgb(black).sum().backward()  # type: ignore[no-untyped-call]
+    assert black.grad is not None
     assert black.grad.tolist() == pytest.approx([12.92] * 3)
 
 

@@ -8,7 +8,7 @@ torch_or_skip()
 
 import torch  # noqa: E402
 
-from meshdrop.models.nvdiffrec.search.encoding import HashSettings  # noqa: E402
+from meshdrop.models.nvdiffrec.search.encoding import HashSettings, TorchHash  # noqa: E402
 from meshdrop.models.nvdiffrec.search.field import EPSILON, MaterialField  # noqa: E402
 
 TINY = HashSettings(levels=4, log2_entries=10, coarsest=4, finest=32)
@@ -60,6 +60,7 @@ def test_it_learns_a_pattern_in_space() -> None:
 def test_tiny_gradients_still_move_the_tables() -> None:
     """A pixel's share of a mean over a million pixels: with the usual epsilon of 1e-8 the step would be lost."""
     field = MaterialField(LOW, HIGH, settings=TINY)
+    assert isinstance(field.encoding, TorchHash)
     before = field.encoding.tables[-1].detach().clone()
     optimizer = torch.optim.Adam(field.parameters(), lr=0.01, eps=EPSILON)
     (1e-9 * field(spots(5)).sum()).backward()

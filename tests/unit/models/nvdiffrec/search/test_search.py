@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.torch_needed import torch_or_skip
 torch_or_skip()
 
 import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from meshdrop.models.capture.capture import View  # noqa: E402
 from meshdrop.models.formats.cameras import Camera  # noqa: E402
@@ -23,16 +25,18 @@ from meshdrop.models.nvdiffrec.search.encoding import HashSettings  # noqa: E402
 from meshdrop.models.nvdiffrec.search.hull import StartField, start_field  # noqa: E402
 from meshdrop.models.nvdiffrec.search.plate import ThinPlate  # noqa: E402
 from meshdrop.models.nvdiffrec.search.pyramid import resolutions, search_coarse_to_fine  # noqa: E402
-from meshdrop.models.nvdiffrec.search.search import EmptySurface, SearchSettings, TopologySearch  # noqa: E402
+from meshdrop.models.nvdiffrec.search.search import EmptySurface, Progress, SearchResult, SearchSettings, TopologySearch  # noqa: E402
 from meshdrop.models.nvdiffrec.search.search_losses import SearchViews  # noqa: E402
 from meshdrop.models.nvdiffrec.search.shape import ImplicitShape  # noqa: E402
 from meshdrop.models.nvdiffrec.search.tets import SAFE_OFFSET, Lattice, MarchingTets, TetGrid  # noqa: E402
-from meshdrop.models.raster.differentiable import best_raster, choose  # noqa: E402
+from meshdrop.models.raster.differentiable import Raster, best_raster, choose  # noqa: E402
 from meshdrop.models.raster.torch_numba import NumbaRaster  # noqa: E402
 from meshdrop.models.surface.range_view import prepare  # noqa: E402
 from meshdrop.models.surface.silhouette import signed_distance  # noqa: E402
 from tests.unit.models.synthetic import ANIMAL, BALL, Scene, canonical_rig, points_of  # noqa: E402
 
+Animal = tuple[list[View], SearchViews, StartField]
+Searched = tuple[TopologySearch, SearchResult, list[Progress]]
 CPU = torch.device("cpu")
 SIZE, SUPERSAMPLED = 64, 4
 TINY = HashSettings(levels=4, log2_entries=12, coarsest=8, finest=64)
@@ -42,7 +46,8 @@ QUICK = SearchSettings(steps=40, check_every=10, field_rate=0.03, warm_up=5, ben
 
 def colours(points: np.ndarray) -> np.ndarray:
     """A smooth pattern in space, 0.1..0.9."""
-    return 0.5 + 0.4 * np.sin(9 * points + [0.0, 1.0, 2.0])
+    waves: np.ndarray = np.sin(9 * points + [0.0, 1.0, 2.0])
+    return 0.5 + 0.4 * waves
 
 
 def photograph(scene: Scene, name: str, camera: Camera) -> View:
@@ -71,7 +76,7 @@ def clip_matrix(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_tensors(views: list[View], depths: list[np.ndarray] | None = None) -> SearchViews:
-    def stack(arrays: list[np.ndarray]) -> torch.Tensor:
+    def stack(arrays: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays).astype(np.float32))
 
     matrices = [clip_matrix(view.camera) for view in views]
@@ -94,24 +99,24 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def animal() -> tuple[list[View], SearchViews, StartField]:
+def animal() -> Animal:
     views = [photograph(ANIMAL, name, camera) for name, camera in canonical_rig(SIZE)]
     return views, as_tensors(views), start_field([prepare(view) for view in views], 24)
 
 
-def new_search(animal, raster=None, **settings) -> TopologySearch:  # type: ignore[no-untyped-def]
+def new_search(animal: Animal, raster: Raster | None = None, **settings: Any) -> TopologySearch:
     _, tensors, start = animal
     return TopologySearch(raster or NumbaRaster(), tensors, start, replace(QUICK, **settings), TINY)
 
 
 @pytest.fixture(scope="module")
-def searched(animal):  # type: ignore[no-untyped-def]
-    reports = []
+def searched(animal: Animal) -> Searched:
+    reports: list[Progress] = []
     search = new_search(animal)
     return search, search.run(reports.append), reports
 
 
-def test_it_lowers_the_masked_error_and_fits_the_silhouettes_better(searched) -> None:  # type: ignore[no-untyped-def]
+def test_it_lowers_the_masked_error_and_fits_the_silhouettes_better(searched: Searched) -> None:
     _, result, _ = searched
     assert result.psnr > result.start_psnr + 6
     assert result.iou > result.start_iou
@@ -120,7 +125,7 @@ def test_it_lowers_the_masked_error_and_fits_the_silhouettes_better(searched) ->
     assert result.best_step > 0
 
 
-def test_its_surface_is_nearer_to_the_true_one_than_the_hulls(animal, searched) -> None:  # type: ignore[no-untyped-def]
+def test_its_surface_is_nearer_to_the_true_one_than_the_hulls(animal: Animal, searched: Searched) -> None:
     """The median distance to the union of spheres, on its outside."""
     before = new_search(animal).surface().to_numpy()[0]
     after = searched[1].vertices
@@ -128,20 +133,21 @@ def test_its_surface_is_nearer_to_the_true_one_than_the_hulls(animal, searched) 
 
 
 def to_animal(points: np.ndarray) -> np.ndarray:
-    return np.min([np.linalg.norm(points - s[:3], axis=1) - s[3] for s in ANIMAL.spheres], axis=0)
+    nearest: np.ndarray = np.min([np.linalg.norm(points - s[:3], axis=1) - s[3] for s in ANIMAL.spheres], axis=0)
+    return nearest
 
 
-def test_the_result_is_closed_and_outward(searched) -> None:  # type: ignore[no-untyped-def]
+def test_the_result_is_closed_and_outward(searched: Searched) -> None:
     _, result, _ = searched
     facts = topology(result.vertices.astype(np.float32), result.faces)
     assert facts.watertight
     assert facts.consistent_winding
     assert facts.volume_m3 is not None
     assert facts.volume_m3 > 0
-    assert (result.vertices.dtype, result.faces.dtype) == (np.float64, np.int32)
+    assert (result.vertices.dtype, result.faces.dtype) == (np.dtype(np.float64), np.dtype(np.int32))
 
 
-def test_free_space_stays_free(animal, searched) -> None:  # type: ignore[no-untyped-def]
+def test_free_space_stays_free(animal: Animal, searched: Searched) -> None:
     """No vertex leaves a silhouette by more than slack and safe offset together, and the hair that bilinear costs."""
     views, _, start = animal
     for view in views:
@@ -150,14 +156,14 @@ def test_free_space_stays_free(animal, searched) -> None:  # type: ignore[no-unt
         assert outside.max() < (QUICK.slack + SAFE_OFFSET) * start.lattice.cell + 1.0 * z.max() / view.camera.fx
 
 
-def test_the_field_that_comes_back_belongs_to_the_surface(searched) -> None:  # type: ignore[no-untyped-def]
+def test_the_field_that_comes_back_belongs_to_the_surface(searched: Searched) -> None:
     _, result, _ = searched
     with torch.no_grad():
         painted = result.field(torch.from_numpy(result.vertices).float()).numpy()
     assert np.abs(painted - colours(result.vertices)).mean() < 0.12
 
 
-def test_progress_tells_step_quality_and_time(searched) -> None:  # type: ignore[no-untyped-def]
+def test_progress_tells_step_quality_and_time(searched: Searched) -> None:
     _, result, reports = searched
     assert [one.step for one in reports] == [0, 10, 20, 30, 40]
     assert reports == list(result.history)
@@ -173,13 +179,13 @@ class SickRaster(NumbaRaster):
         super().__init__()
         self.calls, self.sick_call = 0, sick_call
 
-    def antialias(self, colour, fragments, clip, faces):  # type: ignore[no-untyped-def]
+    def antialias(self, colour: Tensor, fragments: Tensor, clip: Tensor, faces: Tensor) -> Tensor:
         self.calls += 1
         picture = super().antialias(colour, fragments, clip, faces)
         return picture * float("nan") if self.calls == self.sick_call else picture
 
 
-def test_numbers_that_are_not_finite_roll_the_search_back_and_it_says_so(animal) -> None:  # type: ignore[no-untyped-def]
+def test_numbers_that_are_not_finite_roll_the_search_back_and_it_says_so(animal: Animal) -> None:
     # calls 1 and 12 are the checks at steps 0 and 10; call 16 is in the second group of ten
     result = new_search(animal, SickRaster(16), steps=20).run()
     assert result.rolled_back == ("numbers that are not finite by step 20",)
@@ -191,9 +197,9 @@ def test_numbers_that_are_not_finite_roll_the_search_back_and_it_says_so(animal)
     assert result.psnr > result.start_psnr + 3
 
 
-def test_an_engine_that_stays_sick_ends_the_search_with_what_was_good(animal) -> None:  # type: ignore[no-untyped-def]
+def test_an_engine_that_stays_sick_ends_the_search_with_what_was_good(animal: Animal) -> None:
     class ForeverSick(SickRaster):
-        def antialias(self, colour, fragments, clip, faces):  # type: ignore[no-untyped-def]
+        def antialias(self, colour: Tensor, fragments: Tensor, clip: Tensor, faces: Tensor) -> Tensor:
             self.sick_call = max(self.calls + 1, self.sick_call)
             return super().antialias(colour, fragments, clip, faces)
 
@@ -203,9 +209,9 @@ def test_an_engine_that_stays_sick_ends_the_search_with_what_was_good(animal) ->
     assert topology(result.vertices.astype(np.float32), result.faces).watertight
 
 
-def test_an_engine_that_never_works_gives_the_start_back_and_says_why(animal) -> None:  # type: ignore[no-untyped-def]
+def test_an_engine_that_never_works_gives_the_start_back_and_says_why(animal: Animal) -> None:
     class AlwaysSick(NumbaRaster):
-        def antialias(self, colour, fragments, clip, faces):  # type: ignore[no-untyped-def]
+        def antialias(self, colour: Tensor, fragments: Tensor, clip: Tensor, faces: Tensor) -> Tensor:
             return super().antialias(colour, fragments, clip, faces) * float("nan")
 
     result = new_search(animal, AlwaysSick(), most_rollbacks=1, check_every=1).run()
@@ -215,7 +221,7 @@ def test_an_engine_that_never_works_gives_the_start_back_and_says_why(animal) ->
     assert topology(result.vertices.astype(np.float32), result.faces).watertight
 
 
-def test_a_surface_that_vanishes_comes_back(animal) -> None:  # type: ignore[no-untyped-def]
+def test_a_surface_that_vanishes_comes_back(animal: Animal) -> None:
     search = new_search(animal)
     faces = search.check().faces
     with torch.no_grad():
@@ -224,7 +230,7 @@ def test_a_surface_that_vanishes_comes_back(animal) -> None:  # type: ignore[no-
     assert search.check().faces == faces
 
 
-def test_a_surface_beyond_its_room_is_noticed_and_given_more(animal) -> None:  # type: ignore[no-untyped-def]
+def test_a_surface_beyond_its_room_is_noticed_and_given_more(animal: Animal) -> None:
     search = new_search(animal)
     faces = search.check().faces
     search.march.vertex_capacity, search.march.tet_capacity = 100, 100
@@ -243,10 +249,10 @@ def test_lattices_double_up_to_the_one_asked_for() -> None:
     assert resolutions(40) == (40,)
 
 
-def test_a_finer_lattice_goes_on_from_what_a_coarser_one_found(animal) -> None:  # type: ignore[no-untyped-def]
+def test_a_finer_lattice_goes_on_from_what_a_coarser_one_found(animal: Animal) -> None:
     views, tensors, _ = animal
     prepared = [prepare(view) for view in views]
-    seen = []
+    seen: list[Progress] = []
     result = search_coarse_to_fine(
         NumbaRaster(),
         tensors,
@@ -278,13 +284,13 @@ def test_values_survive_the_way_to_a_finer_lattice() -> None:
     np.testing.assert_allclose(shape.values_on(finer, everywhere).detach()[near], expected[near], atol=0.2)
 
 
-def test_a_start_without_solid_space_is_refused(animal) -> None:  # type: ignore[no-untyped-def]
+def test_a_start_without_solid_space_is_refused(animal: Animal) -> None:
     _, tensors, start = animal
     with pytest.raises(EmptySurface, match="no solid space"):
         TopologySearch(NumbaRaster(), tensors, replace(start, values=np.abs(start.values) + 1), QUICK, TINY)
 
 
-def test_start_values_grow_like_distances_beyond_the_narrow_band(animal) -> None:  # type: ignore[no-untyped-def]
+def test_start_values_grow_like_distances_beyond_the_narrow_band(animal: Animal) -> None:
     values = animal[2].values
     assert values.max() > 5
     assert values.min() < -3
@@ -338,7 +344,7 @@ def test_depth_is_compared_in_cells_with_a_huber_loss() -> None:
         assert float(losses.depth_loss(shot, tensors, pixels, cell).detach()) == pytest.approx(expected, abs=0.02)
 
 
-def test_trusted_depth_pulls_the_surface_to_it(animal) -> None:  # type: ignore[no-untyped-def]
+def test_trusted_depth_pulls_the_surface_to_it(animal: Animal) -> None:
     views, _, start = animal
     tensors = as_tensors(views, [ANIMAL.depth(view.camera) for view in views])
     search = TopologySearch(NumbaRaster(), tensors, start, replace(QUICK, steps=20), TINY)
@@ -354,7 +360,7 @@ def test_trusted_depth_pulls_the_surface_to_it(animal) -> None:  # type: ignore[
     assert error() < 0.6 * before
 
 
-def grey(points: torch.Tensor) -> torch.Tensor:
+def grey(points: Tensor) -> Tensor:
     return torch.full_like(points, 0.5)
 
 
@@ -382,7 +388,7 @@ def test_the_sign_loss_is_that_of_both_ends_labels() -> None:
 
 
 @pytest.mark.gpu
-def test_steps_on_cuda_do_not_wait_for_the_device(animal) -> None:  # type: ignore[no-untyped-def]
+def test_steps_on_cuda_do_not_wait_for_the_device(animal: Animal) -> None:
     if choose().name != "nvdiffrast":
         pytest.skip(choose().reason)
     views, _, start = animal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,8 @@ def extract(grid: TetGrid, values: torch.Tensor) -> TetMesh:
 
 
 def sphere(points: torch.Tensor, radius: float = 0.6) -> torch.Tensor:
-    return points.norm(dim=1) - radius
+    from_centre: torch.Tensor = points.norm(dim=1)
+    return from_centre - radius
 
 
 def torus(points: torch.Tensor) -> torch.Tensor:
@@ -51,7 +54,8 @@ def torus(points: torch.Tensor) -> torch.Tensor:
 
 def volumes(grid: TetGrid, points: torch.Tensor) -> torch.Tensor:
     a, b, c, d = (points[grid.tets[:, k].long()].double() for k in range(4))
-    return (torch.linalg.cross(b - a, c - a, dim=1) * (d - a)).sum(dim=1) / 6
+    boxes: torch.Tensor = (torch.linalg.cross(b - a, c - a, dim=1) * (d - a)).sum(dim=1)
+    return boxes / 6
 
 
 def test_every_tetrahedron_has_a_twelfth_of_a_cube_and_is_turned_the_same_way() -> None:
@@ -98,7 +102,7 @@ def test_the_table_cuts_off_one_corner_or_parts_two_from_two() -> None:
 
 
 @pytest.mark.parametrize(("shape", "genus"), [(sphere, 0), (torus, 1)])
-def test_a_known_shape_is_closed_outward_and_near(shape, genus: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_known_shape_is_closed_outward_and_near(shape: Callable[[torch.Tensor], torch.Tensor], genus: int) -> None:
     lattice = unit_lattice(24)
     values = shape(lattice.points(CPU))
     grid = TetGrid.around(lattice, values < 2 * lattice.cell)
@@ -225,7 +229,7 @@ def test_cuda_gives_the_same_surface_without_waiting() -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         mesh = march(there.points, moved)
-        mesh.vertices.sum().backward()
+        mesh.vertices.sum().backward()  # type: ignore[no-untyped-call]
     finally:
         torch.cuda.set_sync_debug_mode("default")
     vertices, faces = mesh.to_numpy()
