@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from meshdrop.models.reconviagen import parts, weights
-from meshdrop.models.reconviagen.checkpoints import fill_from_safetensors
+from meshdrop.models.reconviagen.checkpoints import built, fill_from_safetensors
 from meshdrop.models.reconviagen.parts import Builder
 from meshdrop.models.reconviagen.surface import CORNERS
 from meshdrop.models.reconviagen.upstream import Upstream
@@ -34,31 +35,25 @@ _DECODER = {
     "use_fp16": True,
 }
 _FLOW = {**_BLOCKS, "in_channels": 8, "out_channels": 8, "model_channels": 1024, "cond_channels": 1024}
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "sparse_structure_vggt_cond": {"channels": 1024, "ctx_channels": 3072, "num_heads": 16, "use_fp16": True},
+    "slat_vggt_cond": {"channels": 1024, "ctx_channels": 3072, "use_fp16": True},
+    "sparse_structure_flow_model": {**_FLOW, "resolution": 16, "patch_size": 1},
+    "sparse_structure_decoder": {
+        "out_channels": 1,
+        "latent_channels": 8,
+        "num_res_blocks": 2,
+        "num_res_blocks_middle": 2,
+        "channels": [512, 128, 32],
+        "use_fp16": True,
+    },
+    "slat_flow_model": {**_FLOW, "resolution": 64, "patch_size": 2, "num_io_res_blocks": 2, "io_block_channels": [128]},
+    "slat_decoder_gs": {**_DECODER, "representation_config": {**tiny._GAUSSIANS, "num_gaussians": 32}},
+    "slat_decoder_mesh": {**_DECODER, "representation_config": {"use_color": True}},
+}
 #: As ``tiny.NETWORKS``, with the arguments of the published checkpoints.
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    name: (tiny.NETWORKS[name][0], tiny.NETWORKS[name][1], arguments)
-    for name, arguments in {
-        "sparse_structure_vggt_cond": {"channels": 1024, "ctx_channels": 3072, "num_heads": 16, "use_fp16": True},
-        "slat_vggt_cond": {"channels": 1024, "ctx_channels": 3072, "use_fp16": True},
-        "sparse_structure_flow_model": {**_FLOW, "resolution": 16, "patch_size": 1},
-        "sparse_structure_decoder": {
-            "out_channels": 1,
-            "latent_channels": 8,
-            "num_res_blocks": 2,
-            "num_res_blocks_middle": 2,
-            "channels": [512, 128, 32],
-            "use_fp16": True,
-        },
-        "slat_flow_model": {
-            **_FLOW,
-            "resolution": 64,
-            "patch_size": 2,
-            "num_io_res_blocks": 2,
-            "io_block_channels": [128],
-        },
-        "slat_decoder_gs": {**_DECODER, "representation_config": {**tiny._GAUSSIANS, "num_gaussians": 32}},
-        "slat_decoder_mesh": {**_DECODER, "representation_config": {"use_color": True}},
-    }.items()
+    name: (tiny.NETWORKS[name][0], tiny.NETWORKS[name][1], arguments) for name, arguments in _ARGUMENTS.items()
 }
 #: Millions of parameters, by class. Half of the published latents' condition is never used, and not built.
 MILLIONS = {
@@ -83,7 +78,7 @@ def write(folder: Path, upstream: Upstream, device: torch.device, dinov2: Path |
     places = weights.paths(folder)
     (places.trellis / "ckpts").mkdir(parents=True)
     for file, kind, arguments in NETWORKS.values():
-        made = _random(lambda kind=kind, arguments=arguments: upstream.build(kind, arguments), upstream, device)  # type: ignore[misc]
+        made = _random(partial(upstream.build, kind, arguments), upstream, device)
         (places.trellis / "ckpts" / f"{file}.json").write_text(json.dumps({"name": kind, "args": arguments}))
         save_file(made, places.trellis / "ckpts" / f"{file}.safetensors")
     (places.trellis / "pipeline.json").write_text(json.dumps(tiny.pipeline_json()))
@@ -100,7 +95,8 @@ def write(folder: Path, upstream: Upstream, device: torch.device, dinov2: Path |
 
     def image_model() -> nn.Module:
         source = str(places.dinov2_source)
-        return torch.hub.load(source, "dinov2_vitl14_reg", source="local", pretrained=False)  # type: ignore[no-any-return]
+        made: nn.Module = torch.hub.load(source, "dinov2_vitl14_reg", source="local", pretrained=False)  # type: ignore[no-untyped-call]
+        return made
 
     torch.save(_random(image_model, upstream, device), places.dinov2_checkpoint)
     return folder
@@ -109,7 +105,7 @@ def write(folder: Path, upstream: Upstream, device: torch.device, dinov2: Path |
 def _random(make: Callable[[], nn.Module], upstream: Upstream, device: torch.device) -> dict[str, Tensor]:
     """The tensors of a network: weights small, gains and biases as they are initialised, buffers computed."""
     with parts._without_grids(upstream):
-        shapes = parts.built(make).state_dict()
+        shapes = built(make).state_dict()
     generator = torch.Generator(device).manual_seed(1)
     given = {}
     for name, like in shapes.items():
@@ -126,7 +122,8 @@ Distance = Callable[[Tensor], Tensor]
 
 def sphere(points: Tensor) -> Tensor:
     """Distances to a sphere; its shell of cells is of the usual number, about 17,000."""
-    return points.norm(dim=-1) - 22.5 / 32
+    from_centre: Tensor = points.norm(dim=-1)
+    return from_centre - 22.5 / 32
 
 
 class Shell(nn.Module):
@@ -191,6 +188,6 @@ def know_surface(mesh_decoder: Any, distance: Distance) -> None:
 
 def trunk(upstream: Upstream, folder: Path, device: torch.device) -> nn.Module:
     """VGGT's trunk as upstream keeps it, in single precision."""
-    network = parts.built(upstream.module("vggt.models.aggregator").Aggregator)
+    network = built(upstream.module("vggt.models.aggregator").Aggregator)
     fill_from_safetensors(network, weights.paths(folder).vggt / "model.safetensors", device, prefix="aggregator.")
     return network

@@ -25,6 +25,8 @@ CPU = torch.device("cpu")
 class Net(nn.Module):
     """Two precisions, a kept and an unkept buffer, and a number read back while it is built."""
 
+    given: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(3, 4).half()
@@ -43,6 +45,7 @@ def whole() -> dict[str, torch.Tensor]:
 
 def test_a_network_is_built_without_storage() -> None:
     network = built(Net)
+    assert isinstance(network, Net)
     assert {weight.device.type for weight in network.parameters()} == {"meta"}
     assert not any(weight.requires_grad for weight in network.parameters())
     assert not network.training
@@ -52,6 +55,7 @@ def test_a_network_is_built_without_storage() -> None:
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_the_files_numbers_in_the_networks_precision(tmp_path: Path, whole: dict[str, torch.Tensor], kind: str) -> None:
     network, path = built(Net), tmp_path / f"x.{kind}"
+    assert isinstance(network, Net)
     if kind == "pth":
         torch.save({**whole, "dead": torch.ones(9)}, path)
         fill_from_pth(network, path, CPU)

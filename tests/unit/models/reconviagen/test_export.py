@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike, NDArray
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.mesh.mesh import TexturedMesh
@@ -39,7 +40,8 @@ def capture() -> Capture:
 
 def off(mesh: TexturedMesh, wanted: np.ndarray) -> np.ndarray:
     """Mean colour error of each vertex."""
-    return np.abs(mesh.vertex_colours() - wanted).mean(axis=1)
+    mean: np.ndarray = np.abs(mesh.vertex_colours() - wanted).mean(axis=1)
+    return mean
 
 
 def test_photographs_and_gaussians_meet_at_one_exposure(capture: Capture) -> None:
@@ -62,16 +64,19 @@ def test_without_a_place_only_the_gaussians_speak(capture: Capture) -> None:
     assert np.mean(off(mesh, 0.75 * TRUE)) < 3
 
 
+def single(numbers: ArrayLike) -> NDArray[np.float32]:
+    """In single precision."""
+    return np.array(numbers, np.float32)
+
+
 def test_a_point_takes_the_colour_of_what_is_opaque_and_near() -> None:
     black, white = [0, 0, 0], [255, 255, 255]
-    pair = Splats(
-        np.float32([[0, 0, 0], [1, 0, 0]]), np.float32([black, white]), np.float32([0.9, 0.9]), np.float32([0.3, 0.3])
-    )
-    assert pair.at(np.float32([[0, 0, 0], [1, 0, 0], [0.5, 0, 0], [9, 0, 0]]))[:, 0] == pytest.approx(
+    pair = Splats(single([[0, 0, 0], [1, 0, 0]]), single([black, white]), single([0.9, 0.9]), single([0.3, 0.3]))
+    assert pair.at(single([[0.0, 0, 0], [1.0, 0, 0], [0.5, 0, 0], [9.0, 0, 0]]))[:, 0] == pytest.approx(
         [1, 254, 127.5, 255], abs=1
     )
-    thin = replace(pair, opacity=np.float32([0.9, 0.01]))
-    assert thin.at(np.float32([[0.5, 0, 0]]))[0, 0] < 10
+    thin = replace(pair, opacity=single([0.9, 0.01]))
+    assert thin.at(single([[0.5, 0, 0]]))[0, 0] < 10
 
 
 def test_splats_move_with_the_surface() -> None:

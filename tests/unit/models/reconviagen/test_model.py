@@ -16,9 +16,10 @@ from meshdrop.models.contract.base import ModelResult, ModelUnavailable
 from meshdrop.models.contract.registry import load_class
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.reconviagen import model as module
+from meshdrop.models.reconviagen import upstream, weights
 from meshdrop.models.reconviagen.generated import Gaussians, Generated, GenerationFailed, StageRecord
 from meshdrop.models.reconviagen.model import UPRIGHT, Reconviagen
-from meshdrop.models.reconviagen.settings import ReconviagenSettings
+from meshdrop.models.reconviagen.settings import PLACE_VARIABLE, ReconviagenSettings
 from tests.meshes import sphere, torus
 from tests.photographs import photographed
 
@@ -33,7 +34,7 @@ def thing() -> TexturedMesh:
     for at, radius in BALLS:
         ball = sphere(radius, rows=24, columns=48).cleaned()
         faces.append(ball.faces + sum(map(len, vertices)))
-        vertices.append(ball.vertices + np.float32(at))
+        vertices.append(ball.vertices + np.array(at, np.float32))
         uv.append(ball.uv)
     return replace(
         ring, vertices=np.concatenate(vertices), faces=np.concatenate(faces).astype(np.int32), uv=np.concatenate(uv)
@@ -56,7 +57,7 @@ def generated(mesh: TexturedMesh = TRUE, turn: float = 40.0) -> Generated:
         (mesh.vertex_colours() / 255).astype(np.float32),
         np.full(count, 0.9, np.float32),
         np.full((count, 3), 0.01, np.float32),
-        np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
+        np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
     )
     stages = (StageRecord("vggt", 0.1, 0.0, 2400), StageRecord("mesh", 0.1, 0.0, 3000))
     return Generated(
@@ -101,9 +102,9 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reconviagen]:
 
     def build(made: Generated, report: Callable[[float, str], None], **settings: Any) -> Reconviagen:
         monkeypatch.setattr(module, "need_cuda", lambda name: None)
-        monkeypatch.setattr(module.upstream, "probe", lambda place: Path("code"))
-        monkeypatch.setattr(module.weights, "where", lambda: Path("weights"))
-        monkeypatch.setattr(module.weights, "require", lambda folder: None)
+        monkeypatch.setattr(upstream, "probe", lambda place: Path("code"))
+        monkeypatch.setattr(weights, "where", lambda: Path("weights"))
+        monkeypatch.setattr(weights, "require", lambda folder: None)
         runner = Reconviagen({"texture_size": 128, **settings}, report)
         runner._generator = Pretended(made)  # type: ignore[assignment]
         return runner
@@ -143,17 +144,17 @@ def test_without_a_gpu_without_code_and_without_weights_it_says_which(
         assert caught.value.fix
         return caught.value.reason
 
-    monkeypatch.delenv(module.upstream.PLACE_VARIABLE, raising=False)
+    monkeypatch.delenv(PLACE_VARIABLE, raising=False)
     assert "GPU" in refused()
     monkeypatch.setattr(module, "need_cuda", lambda name: None)
     assert "ReconViaGen's own code" in refused()
-    monkeypatch.setattr(module.upstream, "probe", lambda place: tmp_path)
+    monkeypatch.setattr(upstream, "probe", lambda place: tmp_path)
     monkeypatch.setenv("MESHDROP_WEIGHTS_DIR", str(tmp_path))
     assert "weights" in refused()
 
 
 def test_without_torch_the_probe_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelUnavailable, match="torch"):
         Reconviagen.probe()
 
@@ -218,7 +219,12 @@ def test_upstreams_own_export_is_placed_as_it_is(
     made = generated()
     own = replace(TRUE, vertices=(made.vertices @ UPRIGHT.T).astype(np.float32), seen=np.zeros_like(TRUE.seen))
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(to_glb, "exported", lambda *said: asked.append(said) or own)
+
+    def exported(*said: Any) -> TexturedMesh:
+        asked.append(said)
+        return own
+
+    monkeypatch.setattr(to_glb, "exported", exported)
     runner = build(made, silent, export="to_glb", texture_size=128)
     monkeypatch.setattr(runner._generator, "upstream", "the code")
     found = runner.inference(capture, tmp_path)

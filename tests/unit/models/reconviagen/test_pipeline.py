@@ -23,6 +23,7 @@ from meshdrop.models.contract.base import ModelUnavailable  # noqa: E402
 from meshdrop.models.reconviagen import parts, weights  # noqa: E402
 from meshdrop.models.reconviagen.checks import InputLimits  # noqa: E402
 from meshdrop.models.reconviagen.generated import Generated, GenerationFailed  # noqa: E402
+from meshdrop.models.reconviagen.parts import Builder  # noqa: E402
 from meshdrop.models.reconviagen.pipeline import STAGES, Conditioning, Generator  # noqa: E402
 from meshdrop.models.reconviagen.to_glb import as_upstream  # noqa: E402
 from meshdrop.models.reconviagen.upstream import Upstream  # noqa: E402
@@ -39,6 +40,10 @@ def silent(stage: str, done: int, steps: int) -> None:
     """Tell nobody."""
 
 
+def wrapped(real: Builder, wrap: Callable[[nn.Module], nn.Module]) -> Builder:
+    return lambda: wrap(real())
+
+
 @pytest.fixture(scope="module")
 def make(upstream: Upstream, weights_folder: Path) -> Maker:
     """Generators of tiny networks; keyword arguments as of ``Generator``, ``change`` wraps single networks."""
@@ -50,7 +55,7 @@ def make(upstream: Upstream, weights_folder: Path) -> Maker:
         made = parts.builders(upstream, places, parts.read_recipe(places), torch.device("cpu"))
         made |= tiny.trunk_builder(upstream, weights_folder)
         for name, wrap in (change or {}).items():
-            made[name] = lambda real=made[name], wrap=wrap: wrap(real())  # type: ignore[misc]
+            made[name] = wrapped(made[name], wrap)
         limits = more.pop("limits", InputLimits(20, 511, 100))
         return Generator(upstream, weights_folder, tiny.PRESET, profile, "cpu", limits=limits, builders=made, **more)
 
@@ -247,12 +252,13 @@ NOTHING = {
 def spoiler(stage: str) -> Callable[[nn.Module], nn.Module]:
     """Changes a network so that its stage has no useful result."""
 
-    def spoil(network: Any) -> nn.Module:
+    def spoil(network: nn.Module) -> nn.Module:
+        out: Any = network.out_layer
         with torch.no_grad():
             if stage == "occupancy":
-                network.out_layer[-1].bias.fill_(-1e9)
+                out[-1].bias.fill_(-1e9)
             else:
-                network.out_layer.bias.fill_(torch.nan)
+                out.bias.fill_(torch.nan)
         return network
 
     return spoil

@@ -54,7 +54,12 @@ def test_nothing_refers_to_the_networks_when_memory_is_given_back(monkeypatch: p
     shop, left = Shop(), list[int]()
     stages = shop.stages("staged")
     real = stages.release
-    monkeypatch.setattr(stages, "release", lambda: (real(), left.append(len(shop.alive))))
+
+    def release() -> None:
+        real()
+        left.append(len(shop.alive))
+
+    monkeypatch.setattr(stages, "release", release)
     stages.run("one", lambda a, b: None, "a", "b")
     assert left == [0]
 

@@ -28,20 +28,20 @@ def test_its_mesh_keeps_uv_and_texture(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def export(cloud: str, mesh: str, **asked: Any) -> trimesh.Trimesh:
         said.update(asked, cloud=cloud, mesh=mesh, gradients=torch.is_grad_enabled(), chance=np.random.rand())
-        material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(texture))
+        material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(texture))  # type: ignore[no-untyped-call]
         uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0000001]])
-        visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        visual = trimesh.visual.TextureVisuals(uv=uv, material=material)  # type: ignore[no-untyped-call]
         corners = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
         return trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], visual=visual, process=False)
 
     monkeypatch.setattr(to_glb, "as_upstream", lambda upstream, made: ("cloud", "mesh"))
     code: Any = SimpleNamespace(module=lambda name: SimpleNamespace(to_glb=export))
-    before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()
     with torch.no_grad():
         mesh = to_glb.exported(code, generated(), 512, 7)
     asked = {"cloud": "cloud", "mesh": "mesh", "simplify": 0.95, "texture_size": 512, "verbose": False}
     assert said == asked | {"gradients": True, "chance": np.random.RandomState(7).rand()}
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
     mesh.check()
     top_left = (mesh.vertices[mesh.faces] == [0, 1, 0]).all(axis=2)
     np.testing.assert_allclose(mesh.uv[top_left], [[0, 1]])

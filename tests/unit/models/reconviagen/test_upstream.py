@@ -14,6 +14,7 @@ import pytest
 
 from meshdrop.models.contract.base import ModelUnavailable
 from meshdrop.models.reconviagen import upstream as code
+from meshdrop.models.reconviagen.settings import PLACE_VARIABLE
 from meshdrop.models.reconviagen.substitutes.contract import CALLED
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def loaded_elsewhere(place: Path) -> str:
         "from meshdrop.models.reconviagen.upstream import load\n"
         "try:\n    print(load(spconv=False).revision)\nexcept ModelUnavailable as e:\n    print(e.reason, '|', e.fix)"
     )
-    environment = {**os.environ, code.PLACE_VARIABLE: str(place)}
+    environment = {**os.environ, PLACE_VARIABLE: str(place)}
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
     )
@@ -45,25 +46,25 @@ def loaded_elsewhere(place: Path) -> str:
 
 
 def test_no_code_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(code.PLACE_VARIABLE, raising=False)
+    monkeypatch.delenv(PLACE_VARIABLE, raising=False)
     with pytest.raises(ModelUnavailable) as error:
         code.find()
     assert "not installed" in error.value.reason
     assert "git clone" in error.value.fix
-    assert code.PLACE_VARIABLE in error.value.fix
+    assert PLACE_VARIABLE in error.value.fix
 
 
 def test_an_installed_package_is_found_beside_its_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for mark in (*code.MARKS, "trellis/__init__.py"):
         (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / mark).touch()
-    monkeypatch.delenv(code.PLACE_VARIABLE, raising=False)
+    monkeypatch.delenv(PLACE_VARIABLE, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     assert code.find() == tmp_path.resolve()
 
 
 def test_a_folder_that_is_no_checkout_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(code.PLACE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(PLACE_VARIABLE, str(tmp_path))
     with pytest.raises(ModelUnavailable) as error:
         code.probe()
     assert str(tmp_path) in error.value.reason
@@ -74,7 +75,7 @@ def test_the_setting_goes_before_the_environment(tmp_path: Path, monkeypatch: py
     for mark in code.MARKS:
         (tmp_path / "one" / mark).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "one" / mark).touch()
-    monkeypatch.setenv(code.PLACE_VARIABLE, str(tmp_path / "two"))
+    monkeypatch.setenv(PLACE_VARIABLE, str(tmp_path / "two"))
     assert code.find(tmp_path / "one") == (tmp_path / "one").resolve()
 
 

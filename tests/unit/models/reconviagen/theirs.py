@@ -26,7 +26,8 @@ def pipeline(upstream: Upstream, folder: Path, trunk: nn.Module, device: torch.d
     }
     line.sparse_structure_vggt_cond = line.models["sparse_structure_vggt_cond"]
     line.slat_vggt_cond = line.models["slat_vggt_cond"]
-    image_model: Any = torch.hub.load(str(places.dinov2_source), "dinov2_vitl14_reg", source="local", pretrained=False)
+    source = str(places.dinov2_source)
+    image_model: Any = torch.hub.load(source, "dinov2_vitl14_reg", source="local", pretrained=False)  # type: ignore[no-untyped-call]
     image_model.load_state_dict(torch.load(places.dinov2_checkpoint, weights_only=True))
     line.models["image_cond_model"] = image_model.eval().to(device)
     mean, deviation = (

@@ -200,7 +200,7 @@ def write(folder: Path, upstream: Upstream, *, half: bool = False) -> Path:
     with upstream_on_cpu(upstream):
         for file, kind, said in NETWORKS.values():
             arguments = {**said, "use_fp16": half}
-            network = awake(upstream.build(kind, arguments), chance)
+            network: Any = awake(upstream.build(kind, arguments), chance)
             if kind == "SparseStructureDecoder":  # a quarter of the cells occupied
                 values = network(torch.randn(1, 8, *[LATENT] * 3, generator=chance))
                 network.out_layer[-1].bias.data -= values.quantile(0.75)
@@ -213,7 +213,7 @@ def write(folder: Path, upstream: Upstream, *, half: bool = False) -> Path:
     places.dinov2_source.mkdir(parents=True)
     (places.dinov2_source / "hubconf.py").write_text(HUBCONF)
     places.dinov2_checkpoint.parent.mkdir(parents=True)
-    namespace = torch.hub.load(str(places.dinov2_source), "dinov2_vitl14_reg", source="local", pretrained=False)
+    namespace = torch.hub.load(str(places.dinov2_source), "dinov2_vitl14_reg", source="local", pretrained=False)  # type: ignore[no-untyped-call]
     torch.save(awake(namespace, chance).state_dict(), places.dinov2_checkpoint)
     return folder
 

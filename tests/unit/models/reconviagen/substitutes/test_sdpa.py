@@ -32,6 +32,11 @@ def one_by_one(q: Tensor, k: Tensor, v: Tensor, starts_q: Tensor, starts_k: Tens
     return torch.cat(parts)
 
 
+def thirds(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = qkv.unbind(1)
+    return q, k, v
+
+
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("padded_tokens", [1, 8, 1 << 16])
 def test_self_attention_of_packed_sequences(
@@ -40,7 +45,7 @@ def test_self_attention_of_packed_sequences(
     monkeypatch.setattr(sdpa, "PADDED_TOKENS", padded_tokens)
     qkv, starts = packed(lengths)
     found = sdpa.module().flash_attn_varlen_qkvpacked_func(qkv, starts, max(lengths))
-    torch.testing.assert_close(found, one_by_one(*qkv.unbind(1), starts, starts))
+    torch.testing.assert_close(found, one_by_one(*thirds(qkv), starts, starts))
 
 
 def test_cross_attention_of_packed_sequences() -> None:
@@ -57,7 +62,7 @@ def test_cross_attention_of_packed_sequences() -> None:
 def test_batches_of_equal_length() -> None:
     qkv, starts = packed([4, 4, 4])
     batch = qkv.view(3, 4, 3, 2, 8)
-    expected = one_by_one(*qkv.unbind(1), starts, starts).view(3, 4, 2, 8)
+    expected = one_by_one(*thirds(qkv), starts, starts).view(3, 4, 2, 8)
     flash = sdpa.module()
     torch.testing.assert_close(flash.flash_attn_qkvpacked_func(batch), expected)
     torch.testing.assert_close(flash.flash_attn_kvpacked_func(batch[:, :, 0], batch[:, :, 1:]), expected)
@@ -70,6 +75,6 @@ def test_half_precision_on_the_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     qkv, starts = packed([30, 1, 70, 12], heads=4, width=64)
-    expected = one_by_one(*qkv.unbind(1), starts, starts)
+    expected = one_by_one(*thirds(qkv), starts, starts)
     found = sdpa.module().flash_attn_varlen_qkvpacked_func(qkv.cuda().half(), starts.cuda(), 70)
     torch.testing.assert_close(found.cpu().float(), expected, atol=0.01, rtol=0.01)

@@ -54,6 +54,7 @@ def test_equals_a_dense_convolution(
     features = torch.randn(len(where), 5)
     with torch.no_grad():
         if bias:
+            assert conv.bias is not None
             conv.bias.normal_()
         found = conv(submanifold.SparseConvTensor(features, where, [SIDE] * 3, 2)).features
         torch.testing.assert_close(found, dense(conv, features, where))
