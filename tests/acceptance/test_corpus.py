@@ -19,6 +19,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ def drop_all(base: Path, rig: ReadingRig, good: Path) -> list[str]:
     for name in (*GOOD, *TAKEN, "48-again", "49-one", "49-two"):
         drop(base, rig, name.encode(), copy)
     for case in CASES:
-        drop(base, rig, case.name, lambda target, case=case: make(case, good, target))  # type: ignore[misc]
+        drop(base, rig, case.name, partial(make, case, good))
     mutants = drop_mutants(base, rig, good)
     (rig.places.inbox / "28-link").symlink_to(base / "canary" / "capture")
     for name in STRAYS:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from meshdrop.daemon.base.pause import Pause
 from tests.patience import PATIENCE_S
@@ -30,7 +31,7 @@ def published(rig: Rig) -> set[str]:
     return {folder.name for folder in rig.places.outbox.iterdir() if folder.is_dir()}
 
 
-def told(rig: Rig) -> dict[str, object]:
+def told(rig: Rig) -> dict[str, Any]:
     return dict(json.loads(command(rig, "status", "--json").stdout))
 
 
@@ -53,7 +54,7 @@ def test_a_pause_lets_run_what_runs_and_holds_over_a_restart(light_rig: Callable
     wait_for(lambda: "third: the service is paused" in here.status_page())
     state = told(here)
     assert state["paused_since"] is not None
-    assert [job["name"] for job in state["queue"]] == ["second"]  # type: ignore[attr-defined]
+    assert [job["name"] for job in state["queue"]] == ["second"]
     assert published(here) == {"first"}
     assert os.listdir(here.places.inbox) == ["third"]
     assert command(here, "resume").stdout == "It goes on.\n"
@@ -94,8 +95,8 @@ def test_drain_finishes_what_runs_and_ends_with_success(light_rig: Callable[...,
     # Not one attempt was cut short: what is published was run once, and what is not was never begun.
     done, waits = published(here), told(here)["open"]
     assert done
-    assert done | {job["name"] for job in waits} == {"first", "second", "third"}  # type: ignore[attr-defined]
-    assert {job["attempt"] for job in waits} <= {0}  # type: ignore[attr-defined]
+    assert done | {job["name"] for job in waits} == {"first", "second", "third"}
+    assert {job["attempt"] for job in waits} <= {0}
     assert {(job.attempt, job.refunds) for job in here.jobs()} == {(1, 0)}
     assert command(here, "drain").returncode == 1  # nobody is there to be ended
     assert here.run_once() == 0

@@ -60,7 +60,7 @@ def stages(text: str, arguments: Mapping[str, str] | None = None) -> dict[str, S
     inherited: dict[str, dict[str, str]] = {}
     for kind, rest in instructions(text):
         if kind == "FROM":
-            base, name = re.fullmatch(r"(\S+) AS (\S+)", rest, re.IGNORECASE).groups()  # type: ignore[union-attr]
+            base, name = re.split(r" AS ", rest, flags=re.IGNORECASE)
             stage = found[name] = Stage(name, expanded(base, globally), environment={"PATH": IMAGE_PATH})
             if (parent := found.get(stage.base)) is not None:
                 stage.environment, stage.user = dict(parent.environment), parent.user

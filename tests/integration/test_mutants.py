@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], I
 
 @pytest.mark.parametrize("mutation", FATAL, ids=lambda mutation: mutation.__name__)
 def test_a_reader_that_overlooked_damage_would_be_caught(
-    mutation: object, sound: tuple[dict[str, bytes], Inspection]
+    mutation: Callable[[bytes, random.Random], bytes], sound: tuple[dict[str, bytes], Inspection]
 ) -> None:
     """The judge is given a damaged file and the answer of a reader that noticed nothing."""
     good, answer = sound
-    content = mutation(good["views/front.png"], random.Random(1))  # type: ignore[operator]
+    content = mutation(good["views/front.png"], random.Random(1))
     with pytest.raises(AssertionError, match="was accepted"):
         judge({"views/front.png": Mutant(content, "damage", fatal=True)}, good, answer, Tally())

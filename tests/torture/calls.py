@@ -185,7 +185,7 @@ def calls_of_a_run(ground: Ground) -> list[tuple[str, int]]:
     found = []
     for line in (ground.folder / "strace").read_text(errors="replace").splitlines():
         if call := _CALL.match(line):
-            counted[call.groups()] += 1  # type: ignore[index]
+            counted[call[1], call[2]] += 1
             found.append((call[2], counted[call[1], call[2]]))
     return found
 

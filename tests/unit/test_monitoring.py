@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from meshdrop.daemon.base.settings import Settings, load
 from meshdrop.daemon.host.gpu_memory import GpuMemory
@@ -52,7 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Job]:
 
 
 def metrics(path: Path) -> str:
-    def sessions() -> sessionmaker:  # type: ignore[type-arg]
+    def sessions() -> sessionmaker[Session]:
         return reader(path)
 
     gpus = [GpuMemory(0, 1024, 2048)]

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from bench.original_nvdiffrec import score_curve, score_pictures
 from bench.original_result import read_log, read_obj
 from bench.original_run import Incomplete, Run, run
 from meshdrop.models.capture.capture import Capture
-from meshdrop.models.formats.cameras import Camera
 from tests.unit.models.synthetic import BALL, canonical_rig, capture_of, ring_rig, write_png
 
 #: The scores of pictures 51 and 17 levels too dark: 20 log10(255 / 51) and 20 log10(255 / 17).
@@ -42,14 +42,14 @@ def capture() -> Capture:
     return capture_of(BALL, ring_rig(3, size=16))
 
 
-def started(tmp_path: Path, capture: Capture, truth: Path, mood: str, **how: float) -> Run:
+def started(tmp_path: Path, capture: Capture, truth: Path, mood: str, **how: Any) -> Run:
     """A run of the imposter in this mood."""
     write_inputs(capture, truth, tmp_path / "data")
     checkout = tmp_path / "checkout"
     (checkout / "data").mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("imposter.py"), checkout / "train.py")
     (checkout / "mood").write_text(mood)
-    return run(checkout, tmp_path / "data", tmp_path / "out", 40, **how)  # type: ignore[arg-type]
+    return run(checkout, tmp_path / "data", tmp_path / "out", 40, **how)
 
 
 def as_the_original_projects(folder: Path, split: str, number: int, points: np.ndarray) -> np.ndarray:
@@ -89,9 +89,9 @@ def test_pictures_keep_straight_colour_and_coverage(tmp_path: Path, capture: Cap
 
 @pytest.mark.parametrize("wrong", [{"cx": 7.5}, {"fy": 30.0}, {"fx": 30.0, "fy": 30.0}])
 def test_cameras_that_it_cannot_express_are_refused(
-    tmp_path: Path, capture: Capture, truth: Path, wrong: dict[str, float]
+    tmp_path: Path, capture: Capture, truth: Path, wrong: dict[str, Any]
 ) -> None:
-    camera: Camera = replace(capture.views[2].camera, **wrong)  # type: ignore[arg-type]
+    camera = replace(capture.views[2].camera, **wrong)
     views = (*capture.views[:2], replace(capture.views[2], camera=camera))
     with pytest.raises(ValueError, match="the original wants"):
         write_inputs(replace(capture, views=views), truth, tmp_path / "data")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from meshdrop.db.engine import Database
 from meshdrop.db.jobs import AGEING_S, Jobs, NameBeingClaimed, NoSuchJob
@@ -90,16 +91,16 @@ def test_the_database_itself_refuses_every_move_that_the_table_does_not_know(job
         for new in State:
             job = jobs.claim(f"{old}-{new}".encode(), "f")
 
-            def force(session, job_id=job.id, state=old):  # type: ignore[no-untyped-def]
+            def force(session: Session, job_id: str = job.id, state: State = old) -> None:
                 # Rows are born in any state only by an INSERT, which the trigger does not guard.
                 session.execute(text("DELETE FROM event WHERE job_id = :id"), {"id": job_id})
-                row = session.execute(text("SELECT * FROM job WHERE id = :id"), {"id": job_id}).mappings().one()
+                row = dict(session.execute(text("SELECT * FROM job WHERE id = :id"), {"id": job_id}).mappings().one())
                 session.execute(text("DELETE FROM job WHERE id = :id"), {"id": job_id})
                 columns = ", ".join(row)
                 values = ", ".join(f":{name}" for name in row)
                 session.execute(text(f"INSERT INTO job ({columns}) VALUES ({values})"), {**row, "state": state})
 
-            def move(session, job_id=job.id, state=new):  # type: ignore[no-untyped-def]
+            def move(session: Session, job_id: str = job.id, state: State = new) -> None:
                 session.execute(text("UPDATE job SET state = :state WHERE id = :id"), {"state": state, "id": job_id})
 
             database.write(force)

@@ -23,9 +23,10 @@ def test_a_refusal_is_told_whole_with_its_cure(tmp_path: Path) -> None:
     cure = 'so put {"camera_axes": "opengl"} into capture.json.'
     reason = f"The views contradict each other {'and again ' * 30}{cure}"
     (folder / "failure.json").write_text(json.dumps({"reason": reason, "says": "A problem that no waiting can cure."}))
-    console = Console(file=io.StringIO(), width=60)
+    shown = io.StringIO()
+    console = Console(file=shown, width=60)
     demo._tell(places, {folder}, console, broken=True)
-    assert console.file.getvalue().strip() == f"failed/chair: {reason}"  # type: ignore[attr-defined]
+    assert shown.getvalue().strip() == f"failed/chair: {reason}"
 
 
 @pytest.fixture

@@ -83,7 +83,8 @@ class Office:
     def __init__(self, folder: Path, targets: Targets) -> None:
         # 2026-11-21 12:00 here, whatever the zone: digests go by the machine's own clock
         self.wall = time.mktime((2026, 11, 21, 12, 0, 0, 0, 0, -1))
-        self.seconds, self.trouble = 0.0, None
+        self.seconds = 0.0
+        self.trouble: str | None = None
         self.database = Database(folder / "a.db")
         self.database.migrate(folder)
         self.messages = Messages(self.database, self.now)
@@ -405,7 +406,7 @@ def test_the_ping_comes_while_all_is_well_and_tells_when_it_is_not(office: Calla
     here.turn(299)
     assert here.courier.pings == [PING]
     here.turn(1)
-    here.trouble = "held"  # type: ignore[assignment]
+    here.trouble = "held"
     here.turn(300)
     assert here.courier.pings == [PING, PING, f"{PING}/fail"]
     here.trouble = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,14 +133,14 @@ def spoil_entry(cache: Path) -> None:
     [spoil_mode, spoil_group, spoil_way, spoil_owner, spoil_link, spoil_list, spoil_entry],
     ids=lambda spoil: spoil.__name__,
 )
-def test_a_cache_that_others_may_write_to_is_refused(tmp_path: Path, spoil: object) -> None:
+def test_a_cache_that_others_may_write_to_is_refused(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     """At the start and before each worker, with the cause and the cure."""
     cache = tmp_path / "above" / "cache"
     warmed(tmp_path, cache, one=b"1")
     settings = load(tmp_path / "root", cache_dir=cache)
     refuse_open_workers(settings)
     try:
-        spoil(cache)  # type: ignore[operator]
+        spoil(cache)
     except PermissionError:
         pytest.skip("only root can give a folder away")
     found = kernels.unsafe(cache)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_a_profile_in_the_folder_wins_over_the_stored_one_of_its_name() -> None:
 
 
 FRAMES = json.loads(profile_text())["frames"]
-QUARRELS = {
+QUARRELS: dict[str, dict[str, Any]] = {
     "two rigs": {"capture": {"rig": "rig1"}, "dropped_for": "rig2"},
     "a rig and a file of cameras": {"transforms": {"frames": []}, "dropped_for": "rig1"},
     "a rig and the file's own frames": {"capture": {"frames": FRAMES}, "dropped_for": "rig1"},
@@ -221,7 +222,7 @@ QUARRELS = {
 @pytest.mark.parametrize("what", QUARRELS)
 @pytest.mark.parametrize("names", [IMAGES, pictures("views/view_{name}.png")], ids=["rig's", "others"])
 def test_whatever_is_unclear_is_refused_and_never_read_as_the_standard_rig(what: str, names: tuple[str, ...]) -> None:
-    found = look(*names, **QUARRELS[what])  # type: ignore[arg-type]
+    found = look(*names, **QUARRELS[what])
     assert not found.complete
     assert found.problems
     assert found.kind != "canonical"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -160,11 +162,11 @@ def test_antialias_of_ones_is_coverage() -> None:
     ("change", "words"),
     [({"samples": 0}, "samples"), ({"rows": (0, 9)}, "rows"), ({"faces": np.array([[0, 1, 7]])}, "face")],
 )
-def test_wrong_arguments_are_named(change: dict[str, object], words: str) -> None:
+def test_wrong_arguments_are_named(change: dict[str, Any], words: str) -> None:
     vertices, faces = quad(-0.5, 0.5, -0.5, 0.5, -1.0)
-    arguments: dict[str, object] = {"camera": front_camera(), "vertices": vertices, "faces": faces} | change
+    arguments: dict[str, Any] = {"camera": front_camera(), "vertices": vertices, "faces": faces} | change
     with pytest.raises(ValueError, match=words):
-        rasterize(**arguments)  # type: ignore[arg-type]
+        rasterize(**arguments)
 
 
 def test_vertices_that_are_no_numbers_are_refused() -> None:
