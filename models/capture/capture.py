@@ -24,6 +24,7 @@ from meshdrop.models.capture.masks import (
     straight_colour,
 )
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
+from meshdrop.models.capture.up import Up, stated_up
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
@@ -68,7 +69,7 @@ class Capture:
 
     ``layout`` is "canonical" for the standard rig, else the format in which its cameras were stated. ``warnings`` are
     sentences for the operator; ``labels`` come from ``capture.json`` as they are. ``origin_m`` is the point of the
-    stated world that is (0, 0, 0) here.
+    stated world that is (0, 0, 0) here. ``up`` is which way is up where that is stated; see ``models.capture.up``.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Capture:
     warnings: tuple[str, ...] = ()
     labels: dict[str, Any] = field(default_factory=dict)
     origin_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    up: Up | None = None
 
     @property
     def has_depth(self) -> bool:
@@ -147,6 +149,7 @@ class _Reader:
             depth_unit_m=unit if has_depth else None,
             warnings=tuple(self._warnings),
             labels=expectation.stated.options.labels,
+            up=stated_up(expectation),
         )
         return capture, expectation
 

@@ -1,7 +1,9 @@
 """Worlds whose origin is far away: survey coordinates, or a tracker that began kilometres from here.
 
 Meshes are kept and written in single precision: five million metres from the origin that is steps of half a metre. Such
-a capture is worked on relative to a point of its own, which everything that is made of it names as ``origin_m``.
+a capture is worked on relative to a point of its own, which everything that is made of it names as ``origin_m``. Far is
+what would cost a tenth of the finest voxel (a 1024th of what the cameras look at), or a tenth of a millimetre, with
+room to spare.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from meshdrop.models.formats.cameras import Camera
 #: The origin is far when it is so many times as far as the cameras are from what they look at: single precision then
 #: still has a hundred thousandth of that.
 FAR = 100.0
+#: And in any case at so many metres, where single precision has steps of 0.06 mm.
+FAR_M = 1000.0
 
 
 def local_origin(cameras: Sequence[Camera]) -> tuple[float, float, float] | None:
@@ -30,7 +34,7 @@ def local_origin(cameras: Sequence[Camera]) -> tuple[float, float, float] | None
         A, b = A + across, b + across @ centre
     focus = middle + np.linalg.lstsq(A, b, rcond=1e-6)[0]
     reach = float(np.linalg.norm(centres - focus, axis=1).max())
-    if not 0 < FAR * reach < float(np.linalg.norm(focus)):
+    if not 0 < min(FAR * reach, FAR_M) < float(np.linalg.norm(focus)):
         return None
     step = 10.0 ** np.floor(np.log10(reach))
     x, y, z = (float(value) for value in np.round(np.round(focus / step) * step, 9))
@@ -44,11 +48,6 @@ def near(capture: Capture) -> Capture:
         return capture
     views = tuple(replace(view, camera=_moved(view.camera, origin)) for view in capture.views)
     return replace(capture, views=views, origin_m=origin)
-
-
-def origin_facts(capture: Capture) -> dict[str, list[float]]:
-    """What a file says of it, for whoever wants the stated world back: add this to every position."""
-    return {"origin_m": list(capture.origin_m)} if any(capture.origin_m) else {}
 
 
 def _moved(camera: Camera, origin: tuple[float, float, float]) -> Camera:

@@ -57,7 +57,8 @@ class ModelResult:
     frame: it is delivered, but not compared with the photographs. ``extra_files`` are delivered beside the mesh's own
     files; their names are those of ``models.mesh.output_formats.MATERIAL_FILES``, all or none. ``provenance`` holds
     plain JSON values that travel inside the files: which revision of foreign code and which weights (by SHA-256) made
-    it.
+    it. ``table_up``: the normal of the plane that the object stands on, pointing to the object's side, in the world of
+    the vertices and of any length, where the model has found one; it tells which way is up where nothing states it.
     """
 
     mesh: TexturedMesh
@@ -68,6 +69,7 @@ class ModelResult:
     registered: bool = True
     extra_files: Mapping[str, Writer] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    table_up: tuple[float, float, float] | None = None
 
 
 class ReconstructionModel(ABC):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object, wrong
 from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
@@ -49,6 +50,7 @@ def read(folder: Folder) -> Cameras:
         camera_axes="opencv",
         pose="world_to_camera",
         depth_unit_m=next(iter(units)) / 1000 if units else None,
+        format_up=CONVENTIONS["bop"].up,
     )
     return Cameras("bop", (FILE,), stated, complaints.told(), notes=_notes(folder))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.names import is_rendered_pass, outer_folders
 from meshdrop.models.formats import bop, colmap, polycam
@@ -58,6 +59,7 @@ def _read_transforms(folder: Folder) -> Cameras:
     if not content.strip(b"\0"):
         return Cameras("transforms", (file,), begun=(file,))
     stated, problems = parse_sidecar(content, folder.root + file, folder.limits)
+    stated = replace(stated, format_up=stated.format_up or CONVENTIONS["transforms"].up)
     return Cameras("transforms", (file,), stated, problems, notes=_notes(folder, stated.frames or ()))
 
 

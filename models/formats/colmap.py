@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
@@ -127,7 +128,7 @@ def read(folder: Folder) -> Cameras:
         complaints = Complaints(folder.root + files[1])
         frames = _frames(folder, cameras, images, complaints)
         told.problems += complaints.told()
-    stated = Sidecar(frames=frames, camera_axes="opencv", pose="world_to_camera")
+    stated = Sidecar(frames=frames, camera_axes="opencv", pose="world_to_camera", format_up=CONVENTIONS["colmap"].up)
     return Cameras("colmap", files, stated, tuple(told.problems), tuple(told.begun), _notes(folder, place, frames))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object
@@ -69,7 +70,12 @@ def read(folder: Folder) -> Cameras:
     if whole and len(frames) < folder.limits.min_views:
         message = f"The scan has {len(frames)} pictures; a capture has {folder.limits.min_views} or more."
         problems.append(Problem("set", None, message, "Take more pictures."))
-    stated = Sidecar(frames=tuple(frames) if whole else (), depth_unit_m=0.001, coarse_depth=True)
+    stated = Sidecar(
+        frames=tuple(frames) if whole else (),
+        depth_unit_m=0.001,
+        coarse_depth=True,
+        format_up=CONVENTIONS["polycam"].up,
+    )
     return Cameras("polycam", files, stated, tuple(problems[:20]), tuple(begun), _notes(folder), open_ended=True)
 
 

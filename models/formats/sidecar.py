@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from meshdrop.models.axes.directions import AXES, Direction, direction
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.png import Kind
@@ -50,6 +51,7 @@ OWN_KEYS = (
     "depth",
     "coarse_depth",
     "mask",
+    "world_up",
     "models",
     "priority",
     "labels",
@@ -79,9 +81,10 @@ PASSED_OVER_KEYS = (
     "test_filenames",
     "name",
     "rotation",
-    "up",
 )
-KNOWN_KEYS = OWN_KEYS + INTRINSIC_KEYS + DISTORTION_KEYS + SCALE_KEYS + PASSED_OVER_KEYS
+#: instant-ngp's own word for which way is up, in the world of the file's poses.
+FILE_UP_KEY = "up"
+KNOWN_KEYS = (*OWN_KEYS, *INTRINSIC_KEYS, *DISTORTION_KEYS, *SCALE_KEYS, *PASSED_OVER_KEYS, FILE_UP_KEY)
 #: nerfstudio says ``depth_file_path``, instant-ngp ``depth_path``.
 DEPTH_PATH_KEYS = ("depth_file_path", "depth_path")
 FRAME_KEYS = ("file_path", *DEPTH_PATH_KEYS, "mask_path", "transform_matrix", *INTRINSIC_KEYS, *DISTORTION_KEYS)
@@ -144,6 +147,8 @@ class Sidecar:
     ``applied_transform`` (4, 4) and ``applied_scale`` are what nerfstudio did to the original world:
     ``stored = applied_scale * applied_transform @ original``. ``rig`` names a stored profile that has the cameras.
     ``coarse_depth``: depth maps of a sensor with fewer pixels than its photographs, and the same field of view.
+    ``world_up`` is the sender's own word for which way is up in the world that the mesh comes out in, ``format_up`` the
+    format's, in the world of the poses as they are stored.
     """
 
     rig: str | None = None
@@ -158,6 +163,8 @@ class Sidecar:
     applied_transform: Matrix | None = None
     applied_scale: float | None = None
     coarse_depth: bool = False
+    world_up: Direction | None = None
+    format_up: Direction | None = None
     options: Options = field(default_factory=Options)
 
 
@@ -209,6 +216,8 @@ def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimit
         if "applied_transform" in table
         else None,
         applied_scale=_positive(table, "applied_scale", complaints),
+        world_up=_world_up(table, complaints),
+        format_up=direction(table.get(FILE_UP_KEY)),
         options=Options(_models(table, complaints), _priority(table, complaints), _labels(table, complaints)),
     )
     _refuse_two_rigs(table, stated, complaints)
@@ -229,6 +238,8 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
         applied_transform=theirs.applied_transform,
         applied_scale=ours.applied_scale or theirs.applied_scale,
         coarse_depth=ours.coarse_depth or theirs.coarse_depth,
+        world_up=ours.world_up or theirs.world_up,
+        format_up=theirs.format_up,
         options=ours.options,
     )
 
@@ -334,6 +345,17 @@ def _labels(table: Mapping[str, Any], complaints: Complaints) -> dict[str, Any]:
     return {}
 
 
+def _world_up(table: Mapping[str, Any], complaints: Complaints) -> Direction | None:
+    """One of the words for an axis, or a vector of any length."""
+    value = table.get("world_up")
+    found = AXES.get(value.casefold()) if isinstance(value, str) else direction(value)
+    is_told = isinstance(value, list) and any(isinstance(item, float) and not math.isfinite(item) for item in value)
+    if found is None and value is not None and not is_told:  # a number that is none was complained about already
+        words = ", ".join(f'"{word}"' for word in AXES)
+        wrong("world_up", value, f"{words}, or three numbers that are not all 0", complaints)
+    return found
+
+
 def _rig(table: Mapping[str, Any], complaints: Complaints) -> str | None:
     """The name of a stored rig; None for the standard one, which is the default."""
     rig = table.get("rig")
@@ -411,7 +433,7 @@ def _frame(
     where = f"frames[{index}]"
     before = complaints.count
     if _is_ours(complaints):
-        _refuse_unknown(frame, FRAME_KEYS + PASSED_OVER_KEYS, f"{where}.", complaints)
+        _refuse_unknown(frame, (*FRAME_KEYS, *PASSED_OVER_KEYS, FILE_UP_KEY), f"{where}.", complaints)
     _refuse_lens({key: frame[key] for key in DISTORTION_KEYS if key in frame}, f"{where}: ", complaints)
     image = _path(frame, "file_path", where, complaints)
     depth = _path(frame, next((key for key in DEPTH_PATH_KEYS if key in frame), "depth_file_path"), where, complaints)

@@ -35,7 +35,7 @@ def provenance(
 ) -> dict[str, Any]:
     """What ``asset.extras`` of a GLB says, for somebody who has nothing but that file.
 
-    ``units`` and ``up_axis`` of the positions, in the frame of the ``capture`` or, for a mesh that could not be placed
+    ``units`` and ``up_axis`` of the scene, in the frame of the ``capture`` or, for a mesh that could not be placed
     there, in one of its ``own`` without a known unit; the program, model, settings and versions that made it; the
     SHA-256 of the capture's content; what the model itself adds (``ModelResult.provenance``), and the licences that
     bound its use: those of ``entry``, the model's own, or of the model of ours that made the mesh in its place. Names

@@ -15,6 +15,7 @@ import numpy as np
 from meshdrop.models.capture.capture import Capture, CaptureError, MaskSource, View, read_stated_capture
 from meshdrop.models.capture.local_origin import local_origin
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
+from meshdrop.models.capture.up import Up, doubt, which_up
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem, printable
 from meshdrop.models.formats.sidecar import Options
@@ -54,6 +55,9 @@ class Inspection:
     depth_unit_m: float | None = None
     options: Options = field(default_factory=Options)
     probe: ProbeResult | None = None
+    #: Which way is up, as far as can be said before a model has seen the pictures.
+    up: Up | None = None
+    up_doubt: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -68,6 +72,7 @@ class Inspection:
             "depth_unit_m": self.depth_unit_m,
             "options": asdict(self.options),
             "probe": None if self.probe is None else self.probe.to_json(),
+            "up": None if self.up is None else {**self.up.to_json(), "doubt": self.up_doubt},
         }
 
     def lines(self) -> list[str]:
@@ -83,6 +88,8 @@ class Inspection:
             rig = f" {self.rig[0]} (version {self.rig[1]})" if self.rig else ""
             told.append(f"  {self.layout} layout{rig}, {len(self.views)} views, {unit}")
             told += _view_lines(self.views)
+        told += [] if self.up is None else [f"  up: {self.up.sentence}"]
+        told += [f"    {self.up_doubt}"] if self.up_doubt else []
         told += [f"  {line}" for line in _option_lines(self.options)]
         if self.probe is not None:
             told += [f"  {line}" for line in self.probe.lines()]
@@ -103,6 +110,8 @@ def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_R
     result = probe(capture, expectation.stated)
     problems = () if result.problem is None else (_with_scale(result.problem, capture.layout),)
     facts = tuple(_facts(view) for view in capture.views)
+    cameras = [view.camera for view in capture.views]
+    up = which_up(capture.up, None, cameras)
     return Inspection(
         name=name,
         ok=not problems,
@@ -114,6 +123,8 @@ def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_R
         depth_unit_m=capture.depth_unit_m,
         options=expectation.stated.options,
         probe=result,
+        up=up,
+        up_doubt=doubt(up, cameras),
     )
 
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from meshdrop.models.capture.capture import read_stated_capture
 from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
 from meshdrop.models.capture.rig_profile import FILE, SCHEMA, RigProfile, parse_profile
+from meshdrop.models.capture.up import stated_up
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import CaptureError, Problem
-from meshdrop.models.formats.sidecar import Sidecar, StatedFrame
+from meshdrop.models.formats.sidecar import StatedFrame
 from meshdrop.models.formats.stated_camera import CameraError, camera_pose
 from meshdrop.models.probe.inspection import Inspection, inspect
 
@@ -48,7 +49,7 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
     if found.missing and found.kind == "canonical":
         raise CaptureError(found.awaited())
     if found.missing:
-        return MadeProfile(_profile(name, _framed(found), found.stated, limits, require_depth), found.layout, None)
+        return MadeProfile(_profile(name, _framed(found), found, limits, require_depth), found.layout, None)
     inspection = inspect(folder, limits)
     if not inspection.ok:
         raise CaptureError(inspection.problems)
@@ -71,7 +72,7 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
         )
         for files, camera in zip(found.views, (view.camera for view in capture.views), strict=True)
     ]
-    return MadeProfile(_profile(name, frames, found.stated, limits, require_depth), found.layout, inspection)
+    return MadeProfile(_profile(name, frames, found, limits, require_depth), found.layout, inspection)
 
 
 def _beside(file: Path) -> list[str]:
@@ -127,12 +128,14 @@ def _entry(
 
 
 def _profile(
-    name: str, frames: list[dict[str, Any]], stated: Sidecar, limits: CaptureLimits, require_depth: bool
+    name: str, frames: list[dict[str, Any]], found: Expectation, limits: CaptureLimits, require_depth: bool
 ) -> RigProfile:
     """Written and read again: what is stored is what the service will accept."""
+    stated, up = found.stated, stated_up(found)
     table: dict[str, Any] = {"schema": SCHEMA, "rig": name}
     table |= {"depth_unit_m": stated.depth_unit_m} if stated.depth_unit_m is not None else {}
     table |= {"coarse_depth": True} if stated.coarse_depth else {}
+    table |= {"world_up": list(up.direction)} if up is not None else {}
     table |= {"depth": True} if require_depth else {}
     text = json.dumps({**table, "frames": frames}, indent=1).encode()
     profile, problems = parse_profile(text, FILE, limits)

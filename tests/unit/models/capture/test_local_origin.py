@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meshdrop.models.capture.local_origin import local_origin, near, origin_facts
+from meshdrop.models.capture.local_origin import local_origin, near
+from meshdrop.models.contract.base import ModelResult
 from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
 from meshdrop.models.fusion.model import Fusion
+from meshdrop.models.measure.standing import standing, up_of
 from meshdrop.models.mesh.mesh import write_all
 from meshdrop.models.mesh.reload import check_files
 from meshdrop.models.probe.inspection import _oddities
@@ -32,7 +34,7 @@ def test_a_far_world_gives_the_mesh_of_a_near_one(by: tuple[float, float, float]
     there = replace(here, views=tuple(replace(view, camera=moved(view.camera, by)) for view in here.views))
     local = near(there)
     mesh = Fusion(SMALL, lambda percent, step: None).inference(local, Path("unused")).mesh
-    write_all(mesh, tmp_path, origin_facts(local))
+    write_all(mesh, tmp_path, standing(local, up_of(local, ModelResult(mesh))))
     check_files(tmp_path)
     centre = np.array(by) - np.array(local.origin_m)
     assert np.abs(centre).max() < 2.5, "the ball lies within the cameras' reach of the new origin"
@@ -53,7 +55,6 @@ def test_worlds_that_begin_nearby_keep_their_origin() -> None:
         assert local_origin(rig) is None
     same = capture(ball(), canonical_rig())
     assert near(same) is same
-    assert origin_facts(same) == {}
 
 
 def test_cameras_in_one_place_and_of_one_direction_are_no_reason_to_move() -> None:
