@@ -186,14 +186,16 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     model_class.probe()
     from meshdrop.models.capture.capture import read_capture  # noqa: PLC0415
     from meshdrop.models.capture.holdout import hold_out  # noqa: PLC0415
-    from meshdrop.models.capture.local_origin import near, origin_facts  # noqa: PLC0415
+    from meshdrop.models.capture.local_origin import near  # noqa: PLC0415
     from meshdrop.models.measure.provenance import provenance, software_versions  # noqa: PLC0415
+    from meshdrop.models.measure.standing import doubts, standing, up_of  # noqa: PLC0415
     from meshdrop.models.mesh.extra_formats import write_extra_formats  # noqa: PLC0415
     from meshdrop.models.mesh.mesh import write_all  # noqa: PLC0415
 
     started, cpu = time.monotonic(), time.process_time()
     line.progress(0, "reading the capture")
-    capture, held_out = hold_out(near(read_capture(request.capture, request.limits)))
+    whole = near(read_capture(request.capture, request.limits))
+    capture, held_out = hold_out(whole)
     # The model's own share of the bar leaves room for writing the files.
     model = model_class(request.settings or {}, lambda percent, step: line.progress(2 + 0.9 * percent, step))
     scratch = output / "scratch"
@@ -206,12 +208,13 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     line.progress(93, "writing the files")
     versions = software_versions()
     asset = provenance(request.model, model.entry, request.settings or {}, request.digest, result, versions)
-    asset |= origin_facts(capture) if result.registered else {}
+    up = up_of(whole, result)
+    asset |= standing(whole, up)
     files = [*write_all(result.mesh, output, asset), *_write_extra(result, output, asset)]
     more, notes = write_extra_formats(output, request.extra_formats)
     answer = _run_answer(request, result, [*files, *more], versions)
     return answer | {
-        "notes": [*result.notes, *notes, *filter(None, [former_names.note()])],
+        "notes": [*result.notes, *notes, *doubts(whole, up), *filter(None, [former_names.note()])],
         "asset": asset,
         "held_out": list(held_out),
         "seconds": round(time.monotonic() - started, 3),

@@ -21,7 +21,7 @@ from meshdrop.models.measure.frame import frame_of
 from meshdrop.models.measure.page_pictures import PAGE, save_view
 from meshdrop.models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
 from meshdrop.models.measure.quality import Quality, compare, summarise
-from meshdrop.models.mesh.mesh import MeshError, TexturedMesh
+from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, upright
 from meshdrop.models.mesh.reload import MeshFacts, check_files
 from meshdrop.models.mesh.topology import Topology, topology
 from meshdrop.models.mesh.viewer_copy import viewer_copy
@@ -135,13 +135,13 @@ def _measure_model(
     if capture is not None:
         quality, cells = _compare_views(mesh, capture, held_out, out_dir / PAGE, name, report_share)
     report_share(0.75, "turntable")
-    pictures = _draw(mesh, out_dir / "previews" / name)
-    viewer = _lighter(mesh, out_dir / PAGE / name) if files.file_bytes["mesh.glb"] > VIEWER_BYTES else None
+    pictures = _draw(upright(mesh, files.asset), out_dir / "previews" / name)
+    viewer = _lighter(mesh, files.asset, out_dir / PAGE / name) if files.file_bytes["mesh.glb"] > VIEWER_BYTES else None
     return ModelMeasurement(files=files, topology=shape, quality=quality, pictures=pictures, viewer=viewer), cells
 
 
-def _lighter(mesh: TexturedMesh, folder: Path) -> dict[str, Any] | None:
-    copy = viewer_copy(mesh, VIEWER_BYTES)
+def _lighter(mesh: TexturedMesh, asset: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    copy = viewer_copy(mesh, VIEWER_BYTES, asset)
     if copy is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def _compare_views(
 
 
 def _draw(mesh: TexturedMesh, folder: Path) -> tuple[str, ...]:
-    """Draw one model's stills into ``folder``; returns their names relative to the folder above it."""
+    """Draw the stills of a mesh, +Y up, into ``folder``; returns their names relative to the folder above it."""
     folder.mkdir(exist_ok=True)
     drawn = stills(mesh)
     named = {f"turntable_{index:02d}.png": still for index, still in enumerate(drawn.turntable)}

@@ -188,7 +188,7 @@ class Stills:
 
 
 def stills(mesh: TexturedMesh) -> Stills:
-    """Draw ``STILLS`` pictures of a mesh, ``CLAY_STILLS`` of them bare as well."""
+    """Draw ``STILLS`` pictures of a mesh that stands on +Y, ``CLAY_STILLS`` of them bare as well."""
     surface = _Surface.of(mesh)
     every = STILLS // CLAY_STILLS
     turntable: list[Image.Image] = []

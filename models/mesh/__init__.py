@@ -1,4 +1,4 @@
 """A textured mesh, and the files that it is written to and read back from.
 
-It imports no other room. It knows nothing of captures.
+It may import ``axes``. It knows nothing of captures.
 """

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from meshdrop.models.axes.stance import Stance
+
 if TYPE_CHECKING:
     from meshdrop.models.mesh.mesh import FinishedMesh
 
@@ -47,8 +49,8 @@ class GlbContent:
 
     ``positions`` and ``normals`` (V, 3) float32; ``texcoords`` (V, 2) float32 with **v down** (glTF: (0, 0) is
     the upper left corner of the image); ``indices`` (F, 3) uint32; ``image`` the encoded picture, ``image_type``
-    its MIME type; ``asset`` goes into ``asset.extras``. Without ``material`` the picture is all there is to the
-    surface, with its two factors.
+    its MIME type; ``asset`` goes into ``asset.extras``, and the mesh's node turns what it says is up to +Y
+    (``models/axes/stance.py``). Without ``material`` the picture is all there is to the surface, with its two factors.
     """
 
     positions: NDArray[np.float32]
@@ -69,7 +71,7 @@ def write(finished: FinishedMesh, folder: Path) -> None:
 
 
 def glb_of(finished: FinishedMesh, picture_type: str = "image/png") -> bytes:
-    """One binary glTF file: metres, +Y up, the picture inside; ``picture_type`` is the MIME type of that."""
+    """One binary glTF file: metres, +Y up by its node, the picture inside, whose MIME type is ``picture_type``."""
     mesh, (texcoords, corner) = finished.mesh, finished.texcoords
     # a glTF vertex is one (position, uv) pair: split where the charts meet, nowhere else
     pair_of_corner = mesh.faces.ravel().astype(np.int64) << 32 | corner.ravel()
@@ -144,7 +146,7 @@ def _document(content: GlbContent, views: list[dict[str, int]], length: int, ind
         "asset": {"version": "2.0", "generator": generator, "extras": dict(content.asset)},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "mesh"}],
+        "nodes": [_node(Stance.of(content.asset))],
         "meshes": [
             {
                 "name": "mesh",
@@ -190,6 +192,12 @@ def _document(content: GlbContent, views: list[dict[str, int]], length: int, ind
             {"bufferView": 3, "componentType": index_type, "count": content.indices.size, "type": "SCALAR"},
         ],
     }
+
+
+def _node(stance: Stance) -> dict[str, Any]:
+    """The one node; a mesh that stands already is not turned at all (glTF 2.0 section 3.5.3)."""
+    node: dict[str, Any] = {"mesh": 0, "name": "mesh"}
+    return node if stance.is_upright else node | {"rotation": list(stance.quaternion)}
 
 
 def _add_material(document: dict[str, Any], content: GlbContent) -> None:

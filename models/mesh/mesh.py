@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from meshdrop.models.axes.stance import Stance
 from meshdrop.models.mesh.cleaning import Triangles, clean, weld
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.mesh.glb import glb_of
@@ -29,6 +30,7 @@ __all__ = [
     "glb_with_jpeg",
     "read_glb",
     "read_mesh",
+    "upright",
     "welded_mesh",
     "write_all",
     "write_glb",
@@ -39,7 +41,7 @@ __all__ = [
 class TexturedMesh:
     """Triangles with one UV atlas and one base-colour texture.
 
-    ``vertices`` (V, 3) float32, metres, capture frame (+Y up in the canonical world). ``faces`` (F, 3) int32,
+    ``vertices`` (V, 3) float32, metres, in the capture's world, whichever way is up there. ``faces`` (F, 3) int32,
     counter-clockwise seen from outside. ``uv`` (F, 3, 2) float32 per face corner, in [0, 1], **v up** (v = 0 is
     the bottom row of the texture, as in OBJ; GLB is flipped on writing). ``texture`` (H, W, 3) uint8 sRGB, row 0
     on top. ``seen`` (H, W) bool, True where a camera saw the surface of that texel; False texels were filled in.
@@ -146,16 +148,22 @@ class FinishedMesh:
 
     @property
     def comments(self) -> tuple[str, ...]:
-        """What a text header says of the positions, for formats that have no place of their own for it."""
-        return f"units: {self.extras.get('units', 'metre')}", f"up axis: {self.extras.get('up_axis', '+Y')}"
+        """What a text header says of the positions, for formats that have no place of their own for it: there nothing
+        turns them, so the axis is the vertices' own."""
+        stance = Stance.of(self.extras)
+        told = [f"units: {self.extras.get('units', 'metre')}", f"up axis: {stance.axis}"]
+        if any(stance.origin):
+            x, y, z = stance.origin
+            told.append(f"origin: {x!r} {y!r} {z!r} (of the capture's world: add it to every position)")
+        return tuple(told)
 
 
 def write_all(mesh: TexturedMesh, folder: Path, extras: Mapping[str, Any]) -> list[Path]:
     """Write every file of ``MESH_FILES`` into ``folder`` from one cleaned mesh; returns the paths in that order.
 
-    ``extras`` (plain JSON values) goes into the GLB's ``asset.extras``; its ``units`` and ``up_axis`` (else metres and
-    +Y) are said in the other formats too. Raises ``MeshError`` or ``OSError``; no file is ever skipped. The same mesh
-    and extras give the same bytes.
+    ``extras`` (plain JSON values) goes into the GLB's ``asset.extras``; its ``units`` (else metres), its ``world_up``
+    (else +Y), by which the GLB's node is turned, and its ``origin_m`` are said in the other formats too. Raises
+    ``MeshError`` or ``OSError``; no file is ever skipped. The same mesh and extras give the same bytes.
     """
     finished = FinishedMesh.of(mesh, extras)
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,12 +173,12 @@ def write_all(mesh: TexturedMesh, folder: Path, extras: Mapping[str, Any]) -> li
 
 
 def write_glb(mesh: TexturedMesh, path: Path, extras: Mapping[str, Any]) -> None:
-    """Write one binary glTF file: metres, +Y up, the texture inside as PNG (lossless at any size)."""
+    """Write one binary glTF file: metres, +Y up by its node, the texture inside as PNG (lossless at any size)."""
     path.write_bytes(glb_of(FinishedMesh.of(mesh, extras)))
 
 
 def read_glb(path: Path) -> TexturedMesh:
-    """Read a GLB with UV seams welded again; ``seen`` is True everywhere (a GLB has none).
+    """Read a GLB with UV seams welded again, in the capture's world; ``seen`` is True everywhere (a GLB has none).
 
     Raises ``MeshError`` for anything else than one textured triangle mesh, ``OSError`` when it cannot be opened.
     """
@@ -207,9 +215,14 @@ def decode_picture(raw: bytes, name: str) -> NDArray[np.uint8]:
         raise MeshError(f"{name}: its picture cannot be decoded ({error})") from error
 
 
-def glb_with_jpeg(mesh: TexturedMesh, jpeg: bytes) -> bytes:
+def upright(mesh: TexturedMesh, extras: Mapping[str, Any]) -> TexturedMesh:
+    """The mesh as a scene shows it that says ``extras`` of it: +Y up, no longer in the capture's world."""
+    return replace(mesh, vertices=Stance.of(extras).stand(mesh.vertices))
+
+
+def glb_with_jpeg(mesh: TexturedMesh, jpeg: bytes, extras: Mapping[str, Any]) -> bytes:
     """A GLB for looking at: a cleaned mesh whose picture is ``jpeg``, of any size, instead of its own texture."""
-    return glb_of(FinishedMesh(mesh, mesh.vertex_normals(), jpeg), "image/jpeg")
+    return glb_of(FinishedMesh(mesh, mesh.vertex_normals(), jpeg, extras), "image/jpeg")
 
 
 def _bilinear(texture: NDArray[np.uint8], uv: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ class Material:
 
 
 def write_pbr_glb(mesh: TexturedMesh, material: Material, path: Path, extras: Mapping[str, Any]) -> None:
-    """Write one binary glTF file: metres, +Y up, three textures inside as PNG, tangents for the normals.
+    """Write one binary glTF file: metres, +Y up by its node, three textures inside as PNG, tangents for the normals.
 
     The mesh gives the surface and its texture coordinates; its own texture and factors are not used. ``extras`` (plain
     JSON values) goes into ``asset.extras``. Raises ``MeshError`` or ``OSError``. The same input gives the same bytes.

@@ -36,6 +36,27 @@ def write_hdr(path: Path, radiance: Floats) -> None:
     path.write_bytes(header.encode("ascii") + _to_rgbe(radiance).tobytes())
 
 
+def turned(radiance: Floats, rotation: NDArray[np.float64]) -> Floats:
+    """A latitude-longitude map (H, W, 3), +Y up and -Z in its middle, after ``rotation`` (3, 3): what came from one
+    direction comes from where that is taken. Read between the texels, so that a coarse map gets a little softer."""
+    height, width = radiance.shape[:2]
+    theta = (np.arange(height) + 0.5)[:, None] * np.pi / height
+    phi = ((np.arange(width) + 0.5) / width - 0.5)[None] * 2 * np.pi
+    flat = np.sin(theta)
+    to = np.stack([flat * np.sin(phi), np.cos(theta) + 0 * phi, -flat * np.cos(phi)], axis=-1)
+    x, y, z = np.moveaxis(to @ rotation, -1, 0)  # rows: the inverse, where each texel's light came from
+    column = (np.arctan2(x, -z) / (2 * np.pi) + 0.5) * width - 0.5
+    row = np.arccos(np.clip(y, -1, 1)) * height / np.pi - 0.5
+    left, above = np.floor(column).astype(int), np.floor(row).astype(int)
+    found = np.zeros(radiance.shape)
+    for down in (0, 1):
+        for right in (0, 1):
+            share = (1 - np.abs(row - above - down)) * (1 - np.abs(column - left - right))
+            texel = radiance[np.clip(above + down, 0, height - 1), (left + right) % width]
+            found += share[..., None] * texel
+    return found.astype(np.float32)
+
+
 def read_hdr(path: Path) -> Floats:
     """Linear radiance (H, W, 3) of a picture with rows from the top (``-Y H +X W``), packed or flat.
 

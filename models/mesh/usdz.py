@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pxr import Gf, Sdf, Usd, UsdGeom, UsdShade, Vt  # type: ignore[import-untyped,unused-ignore]
 
+from meshdrop.models.axes.stance import Stance
 from meshdrop.models.mesh.glb_reader import decode_glb
 from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, encode_picture, welded_mesh
 from meshdrop.models.mesh.pbr import Material, read_material
@@ -24,13 +25,15 @@ _SURFACE = "/mesh/surface"
 _MATERIAL = "/mesh/materials/surface"
 #: 1 January 1981: an archive's dates begin in 1980.
 _NO_DATE = 347_155_200
+_TURN_TOLERANCE = 1e-6
 
 
 def convert(source: Path, target: Path) -> None:
     """Write ``target`` from a GLB of ours, and prove it. Raises ``MeshError`` or ``OSError``.
 
-    Metres, +Y up, one mesh with its normals and a ``UsdPreviewSurface``: the GLB's base colour with its factors, or
-    all three textures of ``pbr.glb``. The GLB's ``asset.extras`` stand in the layer's ``customLayerData``.
+    Metres, +Y up (by a turn of the root, as the GLB's node has it), one mesh with its normals and a
+    ``UsdPreviewSurface``: the GLB's base colour with its factors, or all three textures of ``pbr.glb``. The GLB's
+    ``asset.extras`` stand in the layer's ``customLayerData``.
     """
     content = decode_glb(source.read_bytes(), source.name)
     mesh = welded_mesh(content, np.ones(content.texture.shape[:2], np.bool_)).cleaned()
@@ -44,7 +47,7 @@ def convert(source: Path, target: Path) -> None:
             (folder / file).write_bytes(encode_picture(pixels))
         _write_layer(folder / LAYER, mesh, material, content.extras)
         _pack(target, folder, [LAYER, *pictures])
-    prove(target, mesh, len(pictures))
+    prove(target, mesh, len(pictures), Stance.of(content.extras))
 
 
 def _write_layer(path: Path, mesh: TexturedMesh, material: Material | None, extras: Mapping[str, Any]) -> None:
@@ -53,6 +56,10 @@ def _write_layer(path: Path, mesh: TexturedMesh, material: Material | None, extr
     UsdGeom.SetStageMetersPerUnit(stage, UsdGeom.LinearUnits.meters)
     root = UsdGeom.Xform.Define(stage, "/mesh")
     stage.SetDefaultPrim(root.GetPrim())
+    stance = Stance.of(extras)
+    if not stance.is_upright:
+        x, y, z, w = stance.quaternion
+        root.AddOrientOp(UsdGeom.XformOp.PrecisionDouble).Set(Gf.Quatd(w, x, y, z))
     surface = _define_surface(stage, mesh)
     _define_material(stage, mesh, material)
     UsdShade.MaterialBindingAPI.Apply(surface.GetPrim()).Bind(UsdShade.Material.Get(stage, _MATERIAL))
@@ -131,7 +138,7 @@ def _pack(target: Path, folder: Path, names: list[str]) -> None:
         raise MeshError(f"{target.name} could not be written")
 
 
-def prove(path: Path, mesh: TexturedMesh, pictures: int) -> None:
+def prove(path: Path, mesh: TexturedMesh, pictures: int, stance: Stance) -> None:
     """Open a package afresh and compare it with its mesh; raises ``MeshError`` naming what is different."""
     stage = Usd.Stage.Open(str(path))
     if stage is None:
@@ -143,6 +150,10 @@ def prove(path: Path, mesh: TexturedMesh, pictures: int) -> None:
         raise MeshError(f"{path.name} holds another surface than the GLB")
     if UsdGeom.GetStageMetersPerUnit(stage) != 1.0 or UsdGeom.GetStageUpAxis(stage) != UsdGeom.Tokens.y:
         raise MeshError(f"{path.name} is not in metres with +Y up")
+    # USD has a matrix's points as rows
+    turn = np.array(surface.ComputeLocalToWorldTransform(Usd.TimeCode.Default())).T
+    if np.abs(turn[:3, :3] - stance.rotation).max() > _TURN_TOLERANCE or np.abs(turn[:3, 3]).max() > 0:
+        raise MeshError(f"{path.name} does not stand as the GLB does")
     found = [
         UsdShade.Shader(prim).GetInput("file").Get().resolvedPath
         for prim in stage.Traverse()

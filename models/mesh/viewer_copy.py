@@ -9,7 +9,9 @@ edges, and it takes any mesh as it is: open or closed, in any number of pieces a
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,15 +44,16 @@ class ViewerCopy:
     texture_size: tuple[int, int]
 
 
-def viewer_copy(mesh: TexturedMesh, most_bytes: int) -> ViewerCopy | None:
-    """A GLB of at most ``most_bytes`` that looks like ``mesh``, a cleaned one; None when no grid is coarse enough."""
+def viewer_copy(mesh: TexturedMesh, most_bytes: int, extras: Mapping[str, Any]) -> ViewerCopy | None:
+    """A GLB of at most ``most_bytes`` that looks like ``mesh``, a cleaned one, and stands as ``extras`` say; None when
+    no grid is coarse enough."""
     picture = _shrunk(mesh.texture, MOST_TEXELS)
     jpeg = _jpeg(picture)
     while len(jpeg) > PICTURES_SHARE * most_bytes and (side := max(picture.shape)) > LEAST_TEXELS:
         picture = _shrunk(mesh.texture, side // 2)
         jpeg = _jpeg(picture)
     size = (picture.shape[1], picture.shape[0])
-    glb = glb_with_jpeg(mesh, jpeg)
+    glb = glb_with_jpeg(mesh, jpeg, extras)
     if len(glb) <= most_bytes:
         return ViewerCopy(glb, len(mesh.faces), size)
     corners = _corners(mesh)
@@ -59,7 +62,7 @@ def viewer_copy(mesh: TexturedMesh, most_bytes: int) -> ViewerCopy | None:
         clusters = _clusters(mesh.vertices, cells)
         if (clusters.max() + 1) * BYTES_A_VERTEX + len(jpeg) <= most_bytes:
             simple = _clustered(mesh, clusters, corners)
-            glb = b"" if simple is None else glb_with_jpeg(simple, jpeg)
+            glb = b"" if simple is None else glb_with_jpeg(simple, jpeg, extras)
             if simple is not None and len(glb) <= most_bytes:
                 return ViewerCopy(glb, len(simple.faces), size)
         cells *= COARSER

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from meshdrop.models.axes.stance import Stance
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.capture.holdout import FITTED_AT_LEAST, hold_out
 from meshdrop.models.contract.base import Writer
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.mesh.output_formats import MATERIAL_FILES
 from meshdrop.models.mesh.pbr import Material, write_pbr_glb
-from meshdrop.models.mesh.radiance_hdr import write_hdr
+from meshdrop.models.mesh.radiance_hdr import turned, write_hdr
 from meshdrop.models.nvdiffrec.appearance import Lit, Optics, Painted
 from meshdrop.models.nvdiffrec.appearance_fit import A, Fitted, Gallery, back_projected, fit
 from meshdrop.models.nvdiffrec.losses import Weights
@@ -52,13 +53,16 @@ class Found:
     radiance: NDArray[np.float32]
 
     def files(self, mesh: TexturedMesh, attached: bool) -> dict[str, Writer]:
-        """Writers of ``MATERIAL_FILES`` for the mesh that it was fitted on."""
+        """Writers of ``MATERIAL_FILES`` for the mesh that it was fitted on; a light that is fixed in the world is
+        written in the axes of the GLB's scene, which stands on +Y."""
 
         def lit(path: Path, extras: Mapping[str, Any]) -> None:
             write_pbr_glb(mesh, self.material, path, {**extras, "light": "camera" if attached else "world"})
 
         def light(path: Path, extras: Mapping[str, Any]) -> None:
-            write_hdr(path, self.radiance)
+            stance = Stance.of(extras)
+            stands = attached or stance.is_upright
+            write_hdr(path, self.radiance if stands else turned(self.radiance, stance.rotation))
 
         return dict(zip(MATERIAL_FILES, (lit, light), strict=True))
 

@@ -88,6 +88,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "glb longer": (lambda folder: lengthen(folder / "mesh.glb"), r"mesh\.glb.*announces"),
     "glb box": (lambda folder: edit_glb(folder, '"max":[0.4', '"max":[0.9'), r"mesh\.glb.*announces"),
     "glb moved": (lambda folder: edit_glb(folder, NODE, '"nodes":[{"mesh":0,"translation":[0,0,1]}]'), "announces"),
+    "glb turned": (lambda folder: edit_glb(folder, NODE, '"nodes":[{"mesh":0,"rotation":[1,0,0,0]}]'), "announces"),
+    "glb scaled": (lambda folder: edit_glb(folder, NODE, '"nodes":[{"mesh":0,"scale":[2,2,2]}]'), "announces"),
     "glb not shown": (lambda folder: edit_glb(folder, '"nodes":[0]', '"nodes":[]'), "0 meshes"),
     "glb not textured": (lambda folder: edit_glb(folder, '"baseColorTexture":{"index":0},', ""), "no base-colour"),
     "glb beyond its bytes": (lambda folder: edit_glb(folder, INDICES, INDICES + "000"), r"mesh\.glb"),

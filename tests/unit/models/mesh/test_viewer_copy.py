@@ -36,7 +36,7 @@ def torus() -> TexturedMesh:
 
 def test_a_picture_alone_is_made_lighter_where_that_is_enough(torus: TexturedMesh) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (900, 900, 3), np.uint8)
-    copy = viewer_copy(replace(torus, texture=noise, seen=np.ones((900, 900), np.bool_)), 6_000_000)
+    copy = viewer_copy(replace(torus, texture=noise, seen=np.ones((900, 900), np.bool_)), 6_000_000, {})
     assert read(copy).faces.shape == torus.faces.shape
     assert copy is not None
     assert copy.glb.count(b"image/jpeg") == 1
@@ -46,14 +46,14 @@ def test_a_picture_alone_is_made_lighter_where_that_is_enough(torus: TexturedMes
 def test_a_picture_is_never_larger_than_a_phone_can_take() -> None:
     wide = np.zeros((3, MOST_TEXELS + 1000, 3), np.uint8)
     cube = meshes.cube(1.0).cleaned()
-    copy = viewer_copy(replace(cube, texture=wide, seen=np.ones(wide.shape[:2], np.bool_)), 10_000_000)
+    copy = viewer_copy(replace(cube, texture=wide, seen=np.ones(wide.shape[:2], np.bool_)), 10_000_000, {})
     assert copy is not None
     assert copy.texture_size == (MOST_TEXELS, 2)
 
 
 @pytest.mark.parametrize("most", [1_000_000, 200_000])
 def test_a_copy_of_fewer_triangles_keeps_its_place_and_its_shape(torus: TexturedMesh, most: int) -> None:
-    copy = viewer_copy(torus, most)
+    copy = viewer_copy(torus, most, {})
     assert copy is not None
     assert most / 3 < len(copy.glb) <= most  # small enough, and not smaller than it had to be
     before, after = topology(torus.vertices, torus.faces), topology(read(copy).vertices, read(copy).faces)
@@ -66,7 +66,7 @@ def test_a_copy_of_fewer_triangles_keeps_its_place_and_its_shape(torus: Textured
 
 
 def test_a_copy_looks_like_the_original(torus: TexturedMesh) -> None:
-    simple = read(viewer_copy(torus, 300_000))
+    simple = read(viewer_copy(torus, 300_000, {}))
     assert len(simple.faces) < len(torus.faces) / 8
     # a triangle with corners on both sides of a seam would show the whole texture
     assert np.ptp(simple.uv, axis=1).max() < 0.1
@@ -83,21 +83,21 @@ def test_a_copy_looks_like_the_original(torus: TexturedMesh) -> None:
 def test_charts_of_one_triangle_each_survive(torus: TexturedMesh) -> None:
     """The worst atlas there is: no two triangles share a texture coordinate."""
     mesh = meshes.charts(meshes.torus(rows=60, columns=40).cleaned())
-    simple = read(viewer_copy(mesh, 110_000))
+    simple = read(viewer_copy(mesh, 110_000, {}))
     assert 100 < len(simple.faces) < len(mesh.faces)
 
 
 def test_what_cannot_be_light_enough_is_none(torus: TexturedMesh) -> None:
-    assert viewer_copy(torus, 1_000) is None
+    assert viewer_copy(torus, 1_000, {}) is None
 
 
 def test_the_same_mesh_gives_the_same_copy(torus: TexturedMesh) -> None:
-    one, other = viewer_copy(torus, 400_000), viewer_copy(torus, 400_000)
+    one, other = viewer_copy(torus, 400_000, {}), viewer_copy(torus, 400_000, {})
     assert one == other
 
 
 def test_the_picture_in_the_copy_is_the_texture(torus: TexturedMesh) -> None:
-    copy = viewer_copy(torus, 10_000_000)
+    copy = viewer_copy(torus, 10_000_000, {})
     assert copy is not None
     content = decode_glb(copy.glb, "copy")
     assert np.abs(content.texture.astype(int) - torus.texture).mean() < 4
@@ -108,7 +108,7 @@ def test_the_picture_in_the_copy_is_the_texture(torus: TexturedMesh) -> None:
 def test_a_picture_that_is_too_heavy_even_as_a_jpeg_is_made_smaller() -> None:
     noise = np.random.default_rng(3).integers(0, 256, (2048, 1024, 3), np.uint8)
     torus = meshes.torus().cleaned()
-    copy = viewer_copy(replace(torus, texture=noise, seen=np.ones(noise.shape[:2], np.bool_)), 1_000_000)
+    copy = viewer_copy(replace(torus, texture=noise, seen=np.ones(noise.shape[:2], np.bool_)), 1_000_000, {})
     assert copy is not None
     assert copy.texture_size == (512, 1024)  # a quarter of some 3 MB
     assert len(read(copy).faces) == len(torus.faces)
