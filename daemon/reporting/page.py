@@ -21,6 +21,7 @@ from meshdrop.daemon.reporting import tables
 from meshdrop.daemon.reporting.grades import least
 from meshdrop.daemon.reporting.inline import TEMPLATES, Cargo, Programs
 from meshdrop.daemon.reporting.pose import placement
+from meshdrop.daemon.reporting.standing import standing
 from meshdrop.models.contract.registry import BUILT_IN
 from meshdrop.models.files.limits import VIEWER_BYTES
 from meshdrop.models.files.problem import printable
@@ -64,6 +65,7 @@ def render_html(report: Mapping[str, Any], attempt: Path) -> Iterator[bytes]:
             scene=scene,
             views=views,
             placements={name: placement(model) for name, model in shown.items()},
+            standings={name: words for name, model in shown.items() if (words := standing(model)) is not None},
             licences={name: _licences(name, model) for name, model in models.items() if model["state"] == "ok"},
             figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
             shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
