@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
+from scipy.spatial import cKDTree
 
 from meshdrop.models.capture.local_origin import local_origin, near
+from meshdrop.models.capture.up import Up
 from meshdrop.models.contract.base import ModelResult
 from meshdrop.models.formats.cameras import CANONICAL_VIEWS, Camera, canonical_camera, look_at
 from meshdrop.models.fusion.model import Fusion
@@ -16,6 +20,7 @@ from meshdrop.models.measure.standing import standing, up_of
 from meshdrop.models.mesh.mesh import write_all
 from meshdrop.models.mesh.reload import check_files
 from meshdrop.models.probe.inspection import _oddities
+from tests import meshes
 from tests.unit.models.fusion.test_fusion import SMALL, ball, canonical_rig, capture
 
 #: A tracker that began 1.2 km away, a survey in UTM coordinates, a microscope whose stage counts from far.
@@ -61,3 +66,34 @@ def test_cameras_in_one_place_and_of_one_direction_are_no_reason_to_move() -> No
     camera = canonical_camera("front", 64, 64)
     assert local_origin([camera] * 6) is None
     assert local_origin([moved(camera, (n * 0.1, 0.0, 0.0)) for n in range(6)]) is None
+
+
+@pytest.mark.parametrize("up", [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.6, -0.8, 0.0)])
+@pytest.mark.parametrize(
+    "by", [(500_000.0, 5_000_000.0, 0.0), (500_000.123, 5_000_000.456, 212.789), (900.5, 0.0, 700.5)]
+)
+def test_no_vertex_of_a_far_world_is_off_by_a_tenth_of_a_millimetre(
+    by: tuple[float, float, float], up: tuple[float, float, float], tmp_path: Path
+) -> None:
+    """The true place of each vertex in the stated world, against where another loader's scene and the file's own matrix
+    have it; OBJ and PLY by the origin that they name."""
+    here = capture(ball(), canonical_rig())
+    views = tuple(replace(view, camera=moved(view.camera, by)) for view in here.views)
+    local = near(replace(here, views=views, up=Up(up, "world_up", "as stated")))
+    assert any(local.origin_m)
+    true = meshes.torus().vertices.astype(np.float64) * 2.4 + np.array(by) + 0.0123
+    mesh = replace(meshes.torus(), vertices=(true - np.array(local.origin_m)).astype(np.float32))
+    extras = standing(local, up_of(local, ModelResult(mesh)))
+    write_all(mesh, tmp_path, extras)
+    back = np.array(extras["to_capture_world"])
+    (shown,) = trimesh.load_scene(tmp_path / "mesh.glb", process=False).dump()
+    places = {"mesh.glb": shown.vertices @ back[:3, :3].T + back[:3, 3]}
+    for name in ("mesh.obj", "mesh.ply"):
+        said = re.search(rb"origin: (\S+) (\S+) (\S+) ", (tmp_path / name).read_bytes()[:1000])
+        assert said is not None
+        places[name] = trimesh.load(tmp_path / name, process=False).vertices + np.array(said.groups(), float)
+    for name, found in places.items():
+        distance, _ = cKDTree(true - by).query(found - by)
+        assert distance.max() < 1e-4, name
+        distance, _ = cKDTree(found - by).query(true - by)
+        assert distance.max() < 1e-4, name

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
+from meshdrop.models.axes.stance import Stance
+from meshdrop.models.measure import measure as measuring
 from meshdrop.models.measure import pictures
 from meshdrop.models.measure.measure import measure
 from meshdrop.models.mesh.mesh import write_all
@@ -161,3 +164,44 @@ def test_a_mesh_too_large_for_the_page_gets_a_lighter_copy(tmp_path: Path, monke
     ).to_json()["models"]["fusion"]
     assert facts["viewer"] is None
     assert facts["error"] is None
+
+
+@pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0), (0.36, -0.48, 0.8)])
+def test_a_world_that_lies_is_measured_as_it_is_and_drawn_upright(
+    up: tuple[float, float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same object and cameras in a world turned by what the file says: figures and pictures are the same."""
+    monkeypatch.setattr(pictures, "STILL_PX", 60)
+    mesh = meshes.torus()
+    capture = photographed(mesh)
+    back = Stance(up).rotation.T
+    pose = np.eye(4)
+    pose[:3, :3] = back
+    views = tuple(replace(view, camera=replace(view.camera, c2w=pose @ view.camera.c2w)) for view in capture.views)
+    lying = replace(mesh, vertices=(mesh.vertices.astype(np.float64) @ back.T).astype(np.float32))
+    write_all(mesh, tmp_path / "one/m", {})
+    write_all(lying, tmp_path / "other/m", Stance(up).facts())
+    found = []
+    for name, scene in (("one", capture), ("other", replace(capture, views=views))):
+        facts = measure(scene, {"m": tmp_path / name / "m"}, tmp_path / name / "out", lambda percent, step: None)
+        quality = facts.models["m"].quality
+        assert quality is not None, facts.models["m"].error
+        assert quality.mean.psnr_masked_db is not None
+        assert quality.mean.psnr_masked_db > 50
+        found.append(facts)
+    for picture in found[0].models["m"].pictures:
+        one, other = (
+            np.asarray(Image.open(tmp_path / name / "out/previews" / picture)).astype(int) for name in ("one", "other")
+        )
+        assert np.abs(one - other).mean() < 0.5, picture  # of 255; single precision moves a few rim pixels
+
+
+def test_the_lighter_copy_stands_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "STILL_PX", 60)
+    monkeypatch.setattr(measuring, "VIEWER_BYTES", 60_000)
+    mesh = meshes.torus()
+    write_all(mesh, tmp_path / "m", Stance((0.0, 0.0, 1.0)).facts())
+    measure(photographed(mesh), {"m": tmp_path / "m"}, tmp_path / "out", lambda percent, step: None, elsewhere=["m"])
+    low, high = trimesh.load_scene(tmp_path / "out/page/m/mesh.glb", process=False).bounds
+    # the ring lies in x and z, whose z is up here: 0.8 m wide, 0.8 m high
+    assert (high - low) == pytest.approx([0.8, 0.8, 0.2], abs=0.05)

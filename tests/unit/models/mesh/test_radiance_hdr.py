@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meshdrop.models.mesh.radiance_hdr import HdrError, read_hdr, write_hdr
+from meshdrop.models.axes.stance import Stance
+from meshdrop.models.mesh.radiance_hdr import HdrError, read_hdr, turned, write_hdr
 
 HEADER = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n"
 
@@ -79,3 +80,28 @@ def test_light_that_cannot_be_is_not_written(tmp_path: Path, value: float) -> No
     with pytest.raises(ValueError, match="finite and not negative"):
         write_hdr(tmp_path / "probe.hdr", np.full((2, 2, 3), value, np.float32))
     assert not (tmp_path / "probe.hdr").exists()
+
+
+def lamp(direction: tuple[float, float, float], height: int = 32) -> np.ndarray:
+    """A map with a soft lamp in one direction; the texels' directions as the module says: +Y up, -Z in the middle."""
+    theta = (np.arange(height) + 0.5)[:, None] * np.pi / height
+    phi = ((np.arange(2 * height) + 0.5) / (2 * height) - 0.5)[None] * 2 * np.pi
+    to = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta) + 0 * phi, -np.sin(theta) * np.cos(phi)], axis=-1)
+    bright = np.exp(8 * (to @ np.array(direction) - 1))
+    return np.stack([bright, 0.5 * bright, 1 + 0 * bright], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "up", [(0.0, 0.0, 1.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.36, -0.48, 0.8)]
+)
+@pytest.mark.parametrize("lit", [(0.0, 1.0, 0.0), (0.6, 0.0, -0.8), (0.0, 0.6, 0.8)])
+def test_a_turned_light_comes_from_the_turned_direction(
+    up: tuple[float, float, float], lit: tuple[float, float, float]
+) -> None:
+    rotation = Stance(up).rotation
+    x, y, z = (rotation @ np.array(lit)).tolist()
+    assert np.abs(turned(lamp(lit), rotation) - lamp((x, y, z))).max() < 0.03
+
+
+def test_a_light_that_is_not_turned_stays_as_it_is() -> None:
+    assert turned(lamp((0.6, 0.0, -0.8)), np.eye(3)) == pytest.approx(lamp((0.6, 0.0, -0.8)), abs=1e-5)
