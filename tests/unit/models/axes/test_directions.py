@@ -22,6 +22,7 @@ def test_a_direction_has_length_one_whatever_length_was_stated(value: object) ->
 
 def test_an_oblique_direction_keeps_its_shares() -> None:
     found = direction([3, 0, -4])
+    assert found is not None
     assert found == pytest.approx((0.6, 0.0, -0.8), abs=1e-15)
     assert str(found[1]) == "0.0"
 

@@ -33,6 +33,13 @@ def moved(camera: Camera, by: tuple[float, float, float]) -> Camera:
     return replace(camera, c2w=c2w)
 
 
+def load(path: Path) -> trimesh.Trimesh:
+    """The one mesh of a file as another loader shows it."""
+    (mesh,) = trimesh.load_scene(path, process=False).dump()
+    assert isinstance(mesh, trimesh.Trimesh)
+    return mesh
+
+
 @pytest.mark.parametrize("by", FAR)
 def test_a_far_world_gives_the_mesh_of_a_near_one(by: tuple[float, float, float], tmp_path: Path) -> None:
     here = capture(ball(), canonical_rig())
@@ -86,12 +93,12 @@ def test_no_vertex_of_a_far_world_is_off_by_a_tenth_of_a_millimetre(
     extras = standing(local, up_of(local, ModelResult(mesh)))
     write_all(mesh, tmp_path, extras)
     back = np.array(extras["to_capture_world"])
-    (shown,) = trimesh.load_scene(tmp_path / "mesh.glb", process=False).dump()
+    shown = load(tmp_path / "mesh.glb")
     places = {"mesh.glb": shown.vertices @ back[:3, :3].T + back[:3, 3]}
     for name in ("mesh.obj", "mesh.ply"):
         said = re.search(rb"origin: (\S+) (\S+) (\S+) ", (tmp_path / name).read_bytes()[:1000])
         assert said is not None
-        places[name] = trimesh.load(tmp_path / name, process=False).vertices + np.array(said.groups(), float)
+        places[name] = load(tmp_path / name).vertices + np.array(said.groups(), float)
     for name, found in places.items():
         distance, _ = cKDTree(true - by).query(found - by)
         assert distance.max() < 1e-4, name

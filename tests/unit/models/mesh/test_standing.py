@@ -57,6 +57,13 @@ GLBS: dict[str, Callable[[TexturedMesh, Path, dict[str, Any]], None]] = {
 }
 
 
+def load(path: Path) -> trimesh.Trimesh:
+    """The one mesh of a file as trimesh shows it."""
+    (mesh,) = trimesh.load_scene(path, process=False).dump()
+    assert isinstance(mesh, trimesh.Trimesh)
+    return mesh
+
+
 def document(path: Path) -> dict[str, Any]:
     raw = path.read_bytes()
     found: dict[str, Any] = json.loads(raw[20 : 20 + struct.unpack_from("<I", raw, 12)[0]])
@@ -90,7 +97,7 @@ def test_vertices_stay_in_the_captures_world_and_the_matrix_leads_back(
     )
     assert ("rotation" in told["nodes"][0]) is (up != (0, 1, 0))
     assert read_mesh(tmp_path).vertices == pytest.approx(mesh.vertices)
-    (shown,) = trimesh.load_scene(tmp_path / "mesh.glb", process=False).dump()
+    shown = load(tmp_path / "mesh.glb")
     back = np.array(told["asset"]["extras"]["to_capture_world"])
     world = shown.vertices @ back[:3, :3].T + back[:3, 3]
     assert np.abs(world - FAR - mesh.vertices[indices_of(shown.vertices, mesh, up)]).max() < 1e-6
@@ -112,7 +119,7 @@ def test_obj_and_ply_hold_the_captures_axes_and_say_which_is_up(tmp_path: Path, 
         word = said[1].casefold()
         found = np.array(AXES[word] if word in AXES else [float(number) for number in word.split()])
         assert found.tolist() == list(up), name
-        mesh = trimesh.load(tmp_path / name, process=False)
+        mesh = load(tmp_path / name)
         along = mesh.vertices @ found
         assert (along.min(), along.max()) == pytest.approx((0.9, 1.1), abs=1e-3), name
         origin = re.search(r"^(?:#|comment) origin: (\S+) (\S+) (\S+) ", head, re.MULTILINE)
