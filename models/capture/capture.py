@@ -31,9 +31,10 @@ from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem
 from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.formats.sidecar import Subject
 from meshdrop.models.formats.stated_camera import CameraError, stated_camera
 
-__all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "View", "read_capture", "read_stated_capture"]
+__all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "Subject", "View", "read_capture", "read_stated_capture"]
 
 MaskSource = Literal["file", "alpha", "depth", "border"]
 
@@ -70,6 +71,7 @@ class Capture:
     ``layout`` is "canonical" for the standard rig, else the format in which its cameras were stated. ``warnings`` are
     sentences for the operator; ``labels`` come from ``capture.json`` as they are. ``origin_m`` is the point of the
     stated world that is (0, 0, 0) here. ``up`` is which way is up where that is stated; see ``models.capture.up``.
+    ``subject`` is what the sender says that it shows; None leaves it to its content (``models.views.subject``).
     """
 
     name: str
@@ -80,6 +82,7 @@ class Capture:
     labels: dict[str, Any] = field(default_factory=dict)
     origin_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     up: Up | None = None
+    subject: Subject | None = None
 
     @property
     def has_depth(self) -> bool:
@@ -150,6 +153,7 @@ class _Reader:
             warnings=tuple(self._warnings),
             labels=expectation.stated.options.labels,
             up=stated_up(expectation),
+            subject=expectation.stated.subject,
         )
         return capture, expectation
 
@@ -357,7 +361,7 @@ class _Reader:
             fix = "Check that the object is in the picture; white (or opaque) means object."
             self._report("semantic", name, f"{says[source]} marks no pixel as object.", fix)
             return False
-        if mask.size - inside < FEWEST_MASK_PIXELS:
+        if source != "depth" and mask.size - inside < FEWEST_MASK_PIXELS:
             fix = "Send masks, or RGBA images with the background transparent."
             self._report("semantic", name, f"{says[source]} marks every pixel as object.", fix)
             return False

@@ -31,6 +31,8 @@ from meshdrop.models.formats.json_table import (
 
 Axes = Literal["opengl", "opencv"]
 Pose = Literal["camera_to_world", "world_to_camera"]
+#: What a capture shows; see ``docs/capture-format.md``.
+Subject = Literal["object", "table", "scene"]
 Matrix = tuple[tuple[float, ...], ...]
 
 #: The rig's view names in the order of their numbers: ``view_00`` is front. `models.formats.cameras` holds their poses.
@@ -52,6 +54,7 @@ OWN_KEYS = (
     "coarse_depth",
     "mask",
     "world_up",
+    "subject",
     "models",
     "priority",
     "labels",
@@ -148,7 +151,7 @@ class Sidecar:
     ``stored = applied_scale * applied_transform @ original``. ``rig`` names a stored profile that has the cameras.
     ``coarse_depth``: depth maps of a sensor with fewer pixels than its photographs, and the same field of view.
     ``world_up`` is the sender's own word for which way is up in the world that the mesh comes out in, ``format_up`` the
-    format's, in the world of the poses as they are stored.
+    format's, in the world of the poses as they are stored. ``subject`` says what was captured.
     """
 
     rig: str | None = None
@@ -165,6 +168,7 @@ class Sidecar:
     coarse_depth: bool = False
     world_up: Direction | None = None
     format_up: Direction | None = None
+    subject: Subject | None = None
     options: Options = field(default_factory=Options)
 
 
@@ -218,6 +222,7 @@ def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimit
         applied_scale=_positive(table, "applied_scale", complaints),
         world_up=_world_up(table, complaints),
         format_up=direction(table.get(FILE_UP_KEY)),
+        subject=_choice(table, "subject", ("object", "table", "scene"), complaints),  # type: ignore[arg-type]
         options=Options(_models(table, complaints), _priority(table, complaints), _labels(table, complaints)),
     )
     _refuse_two_rigs(table, stated, complaints)
@@ -240,6 +245,7 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
         coarse_depth=ours.coarse_depth or theirs.coarse_depth,
         world_up=ours.world_up or theirs.world_up,
         format_up=theirs.format_up,
+        subject=ours.subject or theirs.subject,
         options=ours.options,
     )
 
