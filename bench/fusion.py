@@ -99,16 +99,16 @@ def main() -> None:
         print(f"| {score.name} | " + " | ".join(f"{seconds:.2f}" for seconds in score.cpu.values()) + " |")
 
 
-def reconstruct(capture: Capture, settings: dict[str, int]) -> tuple[TexturedMesh, dict[str, float], float]:
-    """Run the model; the mesh, CPU seconds per stage, unseen share."""
+def reconstruct(capture: Capture, settings: dict[str, int]) -> tuple[TexturedMesh, dict[str, float], float, float]:
+    """Run the model; the mesh, CPU seconds per stage, unseen share, side of a voxel in metres."""
     with tempfile.TemporaryDirectory() as folder:
         result = Fusion(settings, lambda percent, step: None).inference(capture, Path(folder))
-    return result.mesh, dict(result.figures["cpu_seconds"]), result.unseen_fraction
+    return result.mesh, dict(result.figures["cpu_seconds"]), result.unseen_fraction, float(result.figures["voxel_m"])
 
 
 def score_capture(folder: Path, settings: dict[str, int]) -> Score:
     """Reconstruct one capture and score the exported file."""
-    built, cpu, unseen = reconstruct(read_capture(folder / "capture"), settings)
+    built, cpu, unseen, _ = reconstruct(read_capture(folder / "capture"), settings)
     with tempfile.TemporaryDirectory() as scratch:
         write_glb(built, Path(scratch) / "mesh.glb", {})
         mesh = read_glb(Path(scratch) / "mesh.glb")

@@ -70,7 +70,7 @@ def target_of(capture: Capture, views: Sequence[RangeView] | None = None) -> Tar
 
 def _outside(views: Sequence[RangeView]) -> Cloud:
     grid = object_grid(views, CELLS)
-    vertices, faces = isosurface.extract(tsdf.fuse(views, grid)[0])
+    vertices, faces = isosurface.extract(tsdf.fuse(views, grid).field)
     if not len(faces):
         raise EmptyCapture("Depth and silhouettes leave no solid space.", "Check the camera poses and the masks.")
     return seen_from_outside(grid.world(vertices), faces)

@@ -16,6 +16,8 @@ Floats = NDArray[np.float32]
 
 #: Width of the low pass that tells lost curvature from noise.
 RESTORE_SIGMA_PX = 2.5
+#: What giving curvature back lets through of the noise's variance: that of the low pass, 1 / (4 pi sigma^2).
+RESTORED_SHARE = 1 / (4 * np.pi * RESTORE_SIGMA_PX**2)
 #: Immerkaer's operator: blind to planes and to curvature along either image axis; its response to white noise is 6
 #: sigma.
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float64)
@@ -24,33 +26,46 @@ _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float64)
 def depth_noise(depth: Floats, mask: Floats) -> float:
     """Standard deviation of the depth noise in metres, robust to steps and holes; 0 where too little was measured.
 
-    J. Immerkaer, "Fast noise variance estimation", 1996, with a median in place of the mean.
+    J. Immerkaer, "Fast noise variance estimation", 1996, with a median in place of the mean. Not less than what
+    rounding to the steps of the depth image costs, which smooth surfaces hide: a step / sqrt(12).
     """
     valid = minimum_filter((depth > 0) & (mask >= 0.5), 3)
     if np.count_nonzero(valid) < 50:
         return 0.0
     response = correlate(depth.astype(np.float64), _NOISE_KERNEL)[valid]
-    return float(1.4826 * np.median(np.abs(response)) / 6.0)
+    return float(max(1.4826 * np.median(np.abs(response)) / 6.0, _step(depth[valid]) / np.sqrt(12)))
 
 
-def smooth_depth(depth: Floats, mask: Floats, camera: Camera, noise: float, radius: int) -> tuple[Floats, Floats]:
-    """Filtered planar depth (0 = none) and, per pixel, what turns a depth difference into a distance; both (H, W).
+def _step(values: Floats) -> float:
+    """The smallest difference between two of the values: what a depth image can tell apart."""
+    steps = np.diff(np.unique(values))
+    return float(steps.min()) if len(steps) else 0.0
+
+
+def smooth_depth(
+    depth: Floats, mask: Floats, camera: Camera, noise: float, radius: int
+) -> tuple[Floats, Floats, Floats]:
+    """Filtered planar depth (0 = none), per pixel what turns a depth difference into a distance, and the filtered
+    depth's standard deviation in metres; all (H, W).
 
     A plane is a linear function of the pixel in inverse depth, so around each pixel a plane is fitted to 1 / z over
     (2 radius + 1)^2 pixels, twice, the second time without what lies more than 3 ``noise`` off (metres). Its value
     replaces the depth; its normal n (n . X = 1 on the plane) gives the factor 1 / (z |n|): the distance of a point
     on the pixel's ray to the surface's tangent plane is (depth - z) times that factor. Pixels without three fitting
-    neighbours are dropped: alone in the air they are flying pixels.
+    neighbours are dropped: alone in the air they are flying pixels. The deviation is what is left of independent
+    ``noise`` after the fit: where few pixels fit, at rims and on thin parts, that is most of it.
     """
     inside = (depth > 0) & (mask >= 0.5)
     clean = np.where(inside, depth, 0).astype(np.float32)
-    smooth, factor = np.zeros_like(clean), np.zeros_like(clean)
+    smooth, factor, share = np.zeros_like(clean), np.zeros_like(clean), np.zeros_like(clean)
     inverse = np.divide(1.0, clean, out=np.zeros(clean.shape), where=inside)
     offset = np.arange(-radius, radius + 1.0)
     away = np.hypot(offset[:, None], offset).ravel()
     bell = np.exp(-0.5 * (away / (0.75 * max(radius, 1))) ** 2)
-    _fit_planes(inverse, camera.fx, camera.fy, camera.cx, camera.cy, float(noise), radius, away, bell, smooth, factor)
-    return _restore_curvature(clean, smooth, noise, camera), factor
+    optics = (camera.fx, camera.fy, camera.cx, camera.cy)
+    _fit_planes(inverse, *optics, float(noise), radius, away, bell, smooth, factor, share)
+    spread = noise * np.sqrt(share + RESTORED_SHARE)
+    return _restore_curvature(clean, smooth, noise, camera), factor, spread.astype(np.float32)
 
 
 def window_radius(noise: float, camera: Camera, depth: Floats) -> int:
@@ -73,9 +88,10 @@ def _restore_curvature(depth: Floats, smooth: Floats, noise: float, camera: Came
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
-def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, factor):  # type: ignore[no-untyped-def]
-    """Fill ``smooth`` and ``factor`` (H, W) from ``inverse`` depths; ``away`` and ``bell`` ((2 radius + 1)^2,) are the
-    distance in pixels and the weight of each pixel of the window."""
+def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, factor, share):  # type: ignore[no-untyped-def]
+    """Fill ``smooth``, ``factor`` and ``share`` (what is left of the noise's variance), each (H, W), from ``inverse``
+    depths; ``away`` and ``bell`` ((2 radius + 1)^2,) are the distance in pixels and the weight of each pixel of the
+    window."""
     height, width = inverse.shape
     side = 2 * radius + 1
     for i in range(height):
@@ -90,11 +106,11 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
             slope = 5.7 * z0 / min(fx, fy)
             # second pass: curvature must not count as noise; allow the sag of a ball of 8 pixels' radius
             fixed, sag = 3 * noise + 1e-12, 0.06 * z0 / fx
-            a, b, c = 0.0, 0.0, 0.0
+            a, b, c, left_over = 0.0, 0.0, 0.0, 1.0
             count = 0
             for turn in range(2):
                 s00, s01, s02, s11, s12, s22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-                t0, t1, t2 = 0.0, 0.0, 0.0
+                t0, t1, t2, squares = 0.0, 0.0, 0.0, 0.0
                 count = 0
                 for y in range(top, bottom + 1):
                     di = y - i
@@ -113,6 +129,7 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
                             continue
                         w = bell[n + x]
                         count += 1
+                        squares += w * w
                         s00 += w
                         s01 += w * dj
                         s02 += w * di
@@ -132,6 +149,8 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
                 if det <= 1e-12:
                     count = 0
                     break
+                # variance of the plane's value here, for weights that are alike: (A^-1)_00, times Kish's factor
+                left_over = m0 / det * squares / s00
                 a = (t0 * m0 + t1 * m1 + t2 * m2) / det
                 b = (t0 * m1 + t1 * (s00 * s22 - s02 * s02) + t2 * (s01 * s02 - s00 * s12)) / det
                 c = (t0 * m2 + t1 * (s01 * s02 - s00 * s12) + t2 * (s00 * s11 - s01 * s01)) / det
@@ -141,4 +160,5 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
             nx, ny = b * fx, c * fy
             nz = value - nx * (j + 0.5 - cx) / fx - ny * (i + 0.5 - cy) / fy
             smooth[i, j] = 1.0 / value
+            share[i, j] = min(left_over, 1.0)
             factor[i, j] = value / np.sqrt(nx * nx + ny * ny + nz * nz)

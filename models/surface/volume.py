@@ -19,6 +19,8 @@ COARSE = 40
 ROUNDS = 6
 #: How far the object may reach beyond its measured points, as a share of their longest extent.
 BEYOND_POINTS = 0.15
+#: What of a scene's points lies farther out than this share on a side is looked at as noise.
+OUTLYING = 0.002
 #: Voxels along an object that is small in its pictures: outlines are known to fractions of a pixel.
 LEAST_VOXELS = 48
 #: Measured points are taken from at most about this many rows and columns.
@@ -66,6 +68,26 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
     smallest = min(_pixel_footprint(views, (low + high) / 2), longest / LEAST_VOXELS)
     voxel = max(longest / resolution, smallest)
     # two samples of air on every side, so that the surface can close
+    shape = np.ceil((high - low) / voxel).astype(int) + 5
+    origin = (low + high) / 2 - voxel * (shape - 1) / 2
+    return Grid(origin, voxel, (int(shape[0]), int(shape[1]), int(shape[2])))
+
+
+def scene_grid(views: Sequence[RangeView], resolution: int, within: tuple[Array, float] | None = None) -> Grid:
+    """The lattice around what was measured, but for the OUTLYING share of points on each side, or around what of it
+    lies ``within`` a distance in metres of a point: ``resolution`` voxels on its longest side, none smaller than a
+    pixel's footprint. Raises ``EmptyCapture`` when nothing was measured there."""
+    points = np.concatenate([_unproject(view, max(1, round(max(view.depth.shape) / THINNED))) for view in views])
+    if within is not None:
+        middle, reach = within
+        points = points[np.linalg.norm(points - middle, axis=1) < reach]
+    if not len(points):
+        raise EmptyCapture("No view has depth, and a scene is made of depth alone.", "Send depth images, or masks.")
+    low, high = np.quantile(points, [OUTLYING, 1 - OUTLYING], axis=0)
+    longest = float((high - low).max())
+    if not longest > 0:
+        raise EmptyCapture("All of the measured depth is one point.", "Check the depth unit and the depth images.")
+    voxel = max(longest / resolution, _pixel_footprint(views, (low + high) / 2))
     shape = np.ceil((high - low) / voxel).astype(int) + 5
     origin = (low + high) / 2 - voxel * (shape - 1) / 2
     return Grid(origin, voxel, (int(shape[0]), int(shape[1]), int(shape[2])))

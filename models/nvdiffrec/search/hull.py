@@ -41,7 +41,7 @@ def start_field(views: Sequence[RangeView], resolution: int) -> StartField:
     ``object_grid`` does.
     """
     grid = object_grid(views, resolution)
-    return from_volume(grid, tsdf.fuse(views, grid)[0])
+    return from_volume(grid, tsdf.fuse(views, grid).field)
 
 
 def from_volume(grid: Grid, field: NDArray[np.float32]) -> StartField:
