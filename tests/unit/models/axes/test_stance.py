@@ -19,7 +19,7 @@ def turned(quaternion: tuple[float, ...], vector: NDArray[np.float64]) -> NDArra
     """A vector after a quaternion x, y, z, w, by the textbook: v + 2 w (q x v) + 2 q x (q x v)."""
     q, w = np.array(quaternion[:3]), quaternion[3]
     across = np.cross(q, vector)
-    return vector + 2 * w * across + 2 * np.cross(q, across)
+    return np.asarray(vector + 2 * w * across + 2 * np.cross(q, across))
 
 
 @pytest.mark.parametrize("up", [*UPS, *NEARLY_DOWN])

@@ -81,7 +81,8 @@ def test_trimesh_sees_every_glb_upright(tmp_path: Path, up: tuple[float, float, 
     near = 0.05 if kind == "copy for the page" else 2e-3  # of fewer triangles
     GLBS[kind](arrow(up), tmp_path / "m.glb", Stance(up).facts())
     scene = trimesh.load_scene(tmp_path / "m.glb", process=False)
-    assert stands(*scene.bounds, near=near)
+    low, high = scene.bounds
+    assert stands(low, high, near=near)
 
 
 @pytest.mark.parametrize("up", UPS)
@@ -106,7 +107,7 @@ def test_vertices_stay_in_the_captures_world_and_the_matrix_leads_back(
 def indices_of(shown: np.ndarray, mesh: TexturedMesh, up: tuple[float, float, float]) -> np.ndarray:
     """Which vertex each shown one is, by its place."""
     there = mesh.vertices.astype(np.float64) @ Stance(up).rotation.T
-    return np.linalg.norm(shown[:, None] - there[None], axis=2).argmin(axis=1)
+    return np.asarray(np.linalg.norm(shown[:, None] - there[None], axis=2).argmin(axis=1))
 
 
 @pytest.mark.parametrize("up", UPS)
