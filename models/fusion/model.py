@@ -7,13 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from meshdrop.models.capture.capture import Capture
+from meshdrop.models.capture.capture import Capture, Subject
 from meshdrop.models.contract.base import ModelResult, Progress, ReconstructionModel
 from meshdrop.models.contract.entry import ModelEntry
 from meshdrop.models.fusion.settings import ENTRY, FusionSettings
 from meshdrop.models.surface import extraction, tsdf, volume
 from meshdrop.models.surface.dressing import TimedStages, dress
-from meshdrop.models.surface.range_view import RangeView, prepare
+from meshdrop.models.surface.open_surface import OpenSurface, extract_open
+from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.views.assembly import Assembly, assemble, hand_back
+
+#: In a scene of so many views a single one's word is not enough.
+MANY_VIEWS = 8
 
 
 class Fusion(ReconstructionModel):
@@ -32,15 +37,18 @@ class Fusion(ReconstructionModel):
         self.options = FusionSettings.from_mapping(settings)
 
     def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
-        """Reconstruct; writes nothing into ``output_dir``."""
+        """Reconstruct; writes into ``output_dir`` what ``hand_back`` does."""
         run = TimedStages(self.report_progress)
         with run.stage("depth", 2):
-            views = [prepare(view) for view in capture.views]
+            made_of = assemble(capture)
+            capture, views = made_of.capture, list(made_of.views)
+            hand_back(made_of, output_dir)
         with run.stage("volume", 20):
-            grid = volume.object_grid(views, self.options.resolution)
-            field, blocks = tsdf.fuse(views, grid)
+            size = volume.scene_grid if made_of.subject == "scene" else volume.object_grid
+            grid = size(views, self.options.resolution)
+            fused = tsdf.fuse(views, grid)
         with run.stage("surface", 45):
-            shape = extraction.extract(field, self.options.max_faces)
+            shape = self._surface(fused, made_of)
         mesh, unseen_fraction, facts = dress(
             capture,
             views,
@@ -57,24 +65,30 @@ class Fusion(ReconstructionModel):
             "settings": asdict(self.options),
             "voxel_m": grid.voxel,
             "grid": list(grid.shape),
-            "blocks_computed": blocks,
+            "blocks_computed": fused.blocks,
             "depth_noise_m": [view.noise for view in views],
             "faces_extracted": shape.extracted_faces,
             "faces": len(shape.faces),
             "vertices": len(shape.vertices),
-            "simplify_cost_voxels4": shape.cost,
+            **made_of.figures,
             **facts,
         }
-        notes = _notes(capture, views)
+        notes = (*made_of.notes, *_notes(capture, views, made_of.subject))
         if facts["texels"] != self.options.texture_size:
             notes += (
                 f"the texture has {facts['texels']} texels a side instead of {self.options.texture_size}: the surface "
                 f"falls into {facts['charts']:,} pieces, as coarse or noisy depth makes it",
             )
-        return ModelResult(mesh, figures, notes, unseen_fraction)
+        return ModelResult(mesh, figures, notes, unseen_fraction, table_up=made_of.table_up)
+
+    def _surface(self, fused: tsdf.Fused, made_of: Assembly) -> extraction.Surface | OpenSurface:
+        """Closed around an object, open in a scene."""
+        if made_of.subject != "scene":
+            return extraction.extract(fused.field, self.options.max_faces)
+        return extract_open(fused, self.options.max_faces, 1 if len(made_of.views) < MANY_VIEWS else 2)
 
 
-def _notes(capture: Capture, views: list[RangeView]) -> tuple[str, ...]:
+def _notes(capture: Capture, views: list[RangeView], subject: Subject) -> tuple[str, ...]:
     without = [view.name for view in capture.views if view.depth is None]
     notes = []
     if len(without) == len(capture.views):
@@ -82,6 +96,6 @@ def _notes(capture: Capture, views: list[RangeView]) -> tuple[str, ...]:
     elif without:
         notes.append(f"no depth in {', '.join(without)}: there only the silhouette carries the shape")
     cut = [view.name for view, prepared in zip(capture.views, views, strict=True) if prepared.open_border]
-    if cut:
+    if cut and subject != "scene":
         notes.append(f"the object leaves the picture in {', '.join(cut)}: nothing is known beyond the border")
     return tuple(notes)

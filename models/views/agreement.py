@@ -1,0 +1,107 @@
+"""How far the views' surfaces lie apart: what noise alone does not tell of a depth map.
+
+Sensors' errors are alike among neighbouring pixels, and poses are a little off; neither shows within one view. Both
+show where two views see the same surface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshdrop.models.surface.range_view import RangeView
+
+Array = NDArray[np.float64]
+
+#: Each view is compared with this many others: those that look most alike.
+NEIGHBOURS = 6
+#: Points of a view that are looked up in another, about.
+POINTS = 1500
+#: Fewer common points say nothing about two views.
+FEWEST_POINTS = 60
+#: Farther apart than this share of their distance, two depths are of different surfaces.
+SAME_SURFACE = 0.02
+#: Surfaces seen at a smaller factor than this are not compared: a pixel beside is another depth.
+FLATTEST = 0.3
+
+
+def agreed(views: Sequence[RangeView]) -> list[RangeView]:
+    """The views with ``spread`` raised to what their neighbours' surfaces say of it.
+
+    Of the disagreement between two views, half of the variance is each one's; a view's own is the median over its
+    neighbours, so that one bad view does not spoil the others' figures. It is taken to grow with the square of the
+    distance, as the error of triangulation does (Khoshelham and Oude Elberink 2012).
+    """
+    apart = disagreement(views)
+    return [view if found == 0 else _widened(view, found) for view, found in zip(views, apart, strict=True)]
+
+
+def disagreement(views: Sequence[RangeView]) -> Array:
+    """Per view the standard deviation of its surface against its neighbours', as a share of the distance squared
+    (1/m), (N,); 0 where no neighbour sees enough of the same surface."""
+    found: list[list[float]] = [[] for _ in views]
+    for here, there in pairs(views):
+        off = _offsets(views[here], views[there])
+        if len(off) >= FEWEST_POINTS:
+            deviation = 1.4826 * float(np.median(np.abs(off))) / np.sqrt(2)
+            found[here].append(deviation)
+            found[there].append(deviation)
+    return np.array([np.median(values) if values else 0.0 for values in found])
+
+
+def pairs(views: Sequence[RangeView]) -> list[tuple[int, int]]:
+    """Each view with depth and its nearest neighbours by the angle between their optical axes and by distance."""
+    able = [n for n, view in enumerate(views) if view.depth.any()]
+    if len(able) < 2:
+        return []
+    axes = np.array([-views[n].camera.c2w[:3, 2] for n in able])
+    centres = np.array([views[n].camera.centre for n in able])
+    span = max(float(np.ptp(centres, axis=0).max()), 1e-9)
+    gap = np.linalg.norm(centres[:, None] - centres, axis=2) / span + (1 - axes @ axes.T)
+    np.fill_diagonal(gap, np.inf)
+    pairs = set()
+    for row, order in enumerate(np.argsort(gap, axis=1, kind="stable")):
+        pairs |= {(able[row], able[column]) for column in order[: min(NEIGHBOURS, len(able) - 1)]}
+    return sorted(pairs)
+
+
+def _offsets(here: RangeView, there: RangeView) -> Array:
+    """Signed distances from points of ``here`` to the surface of ``there``, over the distance from ``there`` squared.
+
+    Points that the two look at from opposite sides are left out: through a thin part both sides are near."""
+    rows, columns = np.nonzero((here.depth > 0) & (here.factor > FLATTEST))
+    thin = slice(None, None, max(1, len(rows) // POINTS))
+    rows, columns = rows[thin], columns[thin]
+    u, v = columns.astype(np.float64) + 0.5, rows.astype(np.float64) + 0.5
+    points = here.camera.unproject(u, v, here.depth[rows, columns].astype(np.float64))
+    across = (points - here.camera.centre) * (points - there.camera.centre)
+    u, v, z = there.camera.project(points)
+    height, width = there.depth.shape
+    met = (z > 0) & (u >= 0.5) & (u < width - 0.5) & (v >= 0.5) & (v < height - 0.5) & (across.sum(axis=1) > 0)
+    u, v, z = u[met] - 0.5, v[met] - 0.5, z[met]
+    x, y = np.minimum(u.astype(int), width - 2), np.minimum(v.astype(int), height - 2)
+    corners = np.stack([there.depth[y + i, x + j] for i in (0, 1) for j in (0, 1)]).astype(np.float64)
+    a, b = u - x, v - y
+    shares = np.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b])
+    factor = there.factor[y, x].astype(np.float64)
+    whole = (corners.min(axis=0) > 0) & (np.ptp(corners, axis=0) < SAME_SURFACE / 2 * z) & (factor > FLATTEST)
+    off = (shares * corners).sum(axis=0) - z
+    same = whole & (np.abs(off) < SAME_SURFACE * z)
+    return np.asarray((off * factor / z**2)[same], np.float64)
+
+
+def _widened(view: RangeView, apart: float) -> RangeView:
+    """The view with at least this deviation; ``apart`` as ``disagreement`` gives it. What of it the depth's own noise
+    does not explain is the cameras', and moves outlines as well."""
+    measured = view.depth > 0
+    depth, own = float(np.median(view.depth[measured])), float(np.median(view.spread[measured]))
+    beside = np.sqrt(max((apart * depth**2) ** 2 - own**2, 0.0))
+    focal = min(view.camera.fx, view.camera.fy)
+    return replace(
+        view,
+        spread=np.maximum(view.spread, (apart * view.depth**2).astype(np.float32)),
+        slack=float(beside / depth * focal),
+    )
