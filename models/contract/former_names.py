@@ -28,7 +28,7 @@ FORMER = {
         "mesh": "mesh.mesh",
         "mesh_pbr": "mesh.pbr",
         "mesh_cleaning": "mesh.cleaning",
-        "topology": "mesh.topology",
+        "topology": "measure.topology",
         "radiance_hdr": "mesh.radiance_hdr",
         "raster": "raster",
         "raster.render": "raster.render",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +16,19 @@ from PIL import Image
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import Progress
 from meshdrop.models.files.limits import VIEWER_BYTES
+from meshdrop.models.measure.figures import Measurement, ModelMeasurement, Quality
 from meshdrop.models.measure.frame import frame_of
 from meshdrop.models.measure.page_pictures import PAGE, save_view
 from meshdrop.models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
-from meshdrop.models.measure.quality import Quality, compare, summarise
+from meshdrop.models.measure.quality import compare, summarise
+from meshdrop.models.measure.topology import topology
 from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, upright
-from meshdrop.models.mesh.reload import MeshFacts, check_files
-from meshdrop.models.mesh.topology import Topology, topology
+from meshdrop.models.mesh.reload import check_files
 from meshdrop.models.mesh.viewer_copy import viewer_copy
 from meshdrop.models.raster.render import render
 
 #: An odd number puts one sample on the pixel's centre, where measured depth belongs.
 SAMPLES = 3
-
-
-@dataclass(frozen=True)
-class ModelMeasurement:
-    """One model's figures, or why there are none. ``error`` is ``{code, message, fix}``; with an error the figures
-    that could not be taken are None. ``pictures`` are paths relative to the previews folder. ``viewer`` tells of the
-    lighter copy that was made for the page, ``{bytes, faces, texture_size}``; None when ``mesh.glb`` itself will do, or
-    when no copy is light enough.
-    """
-
-    error: Mapping[str, str] | None = None
-    files: MeshFacts | None = None
-    topology: Topology | None = None
-    quality: Quality | None = None
-    pictures: tuple[str, ...] = ()
-    viewer: Mapping[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values under the names above."""
-        return {
-            "error": None if self.error is None else dict(self.error),
-            "files": None if self.files is None else self.files.to_json(),
-            "topology": None if self.topology is None else self.topology.to_json(),
-            "quality": None if self.quality is None else self.quality.to_json(),
-            "pictures": list(self.pictures),
-            "viewer": None if self.viewer is None else dict(self.viewer),
-        }
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """All models' figures by name, and the pictures that belong to the capture as a whole."""
-
-    models: Mapping[str, ModelMeasurement]
-    pictures: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values under the names above."""
-        return {
-            "models": {name: facts.to_json() for name, facts in self.models.items()},
-            "pictures": list(self.pictures),
-        }
 
 
 def measure(

@@ -15,8 +15,9 @@ from scipy.ndimage import binary_dilation
 
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.formats.cameras import Camera, look_at
+from meshdrop.models.measure.figures import ViewQuality
 from meshdrop.models.measure.frame import Frame, mesh_frame
-from meshdrop.models.measure.quality import COVERED, ViewQuality, over_white
+from meshdrop.models.measure.quality import COVERED, over_white
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.raster import numba_raster as raster
 from meshdrop.models.raster.render import Picture

@@ -8,7 +8,6 @@ the whole image a small object in front of white scores well whatever it looks l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy.ndimage import binary_erosion
 from skimage.metrics import structural_similarity
 
 from meshdrop.models.capture.capture import View
+from meshdrop.models.measure.figures import DepthQuality, MeanQuality, Quality, ViewQuality
 from meshdrop.models.raster.render import Picture
 
 Floats = NDArray[np.float32]
@@ -29,80 +29,6 @@ MAX_PSNR_DB = 100.0
 SSIM_EROSION_PX = 5
 #: A pixel belongs to a silhouette when the object covers at least half of it.
 COVERED = 0.5
-
-
-@dataclass(frozen=True)
-class DepthQuality:
-    """Rendered against measured depth over the pixels that have both. Lower is better for lengths, higher for shares.
-
-    ``median_mm`` and ``p95_mm`` of the absolute error; ``bias_mm`` is the median of rendered minus measured (positive:
-    the mesh lies behind the measurement). ``within_*`` are shares of the compared pixels, 0..1.
-    ``compared_share`` is the part of the measured object pixels that the mesh covers. ``median_share_of_size`` is the
-    median error divided by the diagonal of the mesh's bounding box.
-    """
-
-    pixels: int
-    compared_share: float
-    median_mm: float
-    p95_mm: float
-    bias_mm: float
-    within_1mm: float
-    within_2mm: float
-    within_5mm: float
-    median_share_of_size: float
-
-
-@dataclass(frozen=True)
-class ViewQuality:
-    """One view's figures. PSNR in dB and SSIM: higher is better; ``silhouette_iou`` 0..1: higher is better.
-
-    ``held_out`` views were not used to make the mesh and are worth more. Masked figures are None when the view shows
-    no object, ``depth`` when nothing was measured or nothing of it is covered. ``unseen_share`` is the part of the
-    rendered object, 0..1, whose texture was filled in.
-    """
-
-    name: str
-    held_out: bool
-    psnr_masked_db: float | None
-    ssim_masked: float | None
-    psnr_whole_db: float
-    ssim_whole: float
-    silhouette_iou: float
-    unseen_share: float | None
-    depth: DepthQuality | None
-
-
-@dataclass(frozen=True)
-class MeanQuality:
-    """Means of the per-view figures over the ``views`` that have them; None where no view has one."""
-
-    views: int
-    psnr_masked_db: float | None
-    ssim_masked: float | None
-    psnr_whole_db: float | None
-    ssim_whole: float | None
-    silhouette_iou: float | None
-    unseen_share: float | None
-    depth_median_mm: float | None
-    depth_p95_mm: float | None
-    depth_bias_mm: float | None
-    depth_within_1mm: float | None
-    depth_within_2mm: float | None
-    depth_within_5mm: float | None
-    depth_median_share_of_size: float | None
-
-
-@dataclass(frozen=True)
-class Quality:
-    """All figures of one mesh: over all views, over the held-out ones alone (None without any), and per view."""
-
-    mean: MeanQuality
-    held_out: MeanQuality | None
-    views: tuple[ViewQuality, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values under the names above; never a NaN or an infinity."""
-        return asdict(self)
 
 
 def summarise(views: Sequence[ViewQuality]) -> Quality:

@@ -6,12 +6,11 @@ The GLB is read by trimesh and is what all others are compared with, each by its
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from meshdrop.models.mesh.delivered import DeliveredMesh, surface_of, textured_share, unseen_share
 from meshdrop.models.mesh.errors import MeshError
+from meshdrop.models.mesh.facts import MeshFacts
 from meshdrop.models.mesh.glb_reader import decode_glb
 from meshdrop.models.mesh.mesh import TexturedMesh, welded_mesh
 from meshdrop.models.mesh.output_formats import FORMATS, OutputFormat, function
@@ -19,29 +18,6 @@ from meshdrop.models.mesh.uv_overlap import overlap_share
 
 MIN_VERTICES = 1_000
 MIN_GLB_BYTES = 1_024
-
-
-@dataclass(frozen=True)
-class MeshFacts:
-    """What the files of one model hold, as read back. ``vertices`` counts places, ``glb_vertices`` the GLB's own
-    (split where charts meet). Shares are of the surface area, 0..1, and ``overlap_share`` of the used texels: that of
-    those which two triangles or more use. ``bounds_m`` is the lower and upper corner.
-    """
-
-    file_bytes: dict[str, int]
-    vertices: int
-    glb_vertices: int
-    faces: int
-    texture_size: tuple[int, int]
-    textured_share: float
-    unseen_share: float
-    overlap_share: float
-    bounds_m: tuple[tuple[float, ...], tuple[float, ...]]
-    asset: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values under the names above."""
-        return asdict(self)
 
 
 def check_files(folder: Path, listed: Collection[str] | None = None) -> tuple[MeshFacts, TexturedMesh]:

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from meshdrop.models.capture.capture import View
+from meshdrop.models.measure.figures import ViewQuality
 from meshdrop.models.measure.frame import frame_of
-from meshdrop.models.measure.quality import ViewQuality, compare, summarise
+from meshdrop.models.measure.quality import compare, summarise
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.raster.render import render
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshdrop.models.measure.figures import Topology
+from meshdrop.models.measure.topology import topology
 from meshdrop.models.mesh.cleaning import Triangles, clean, degenerate, weld
 from meshdrop.models.mesh.mesh import TexturedMesh
-from meshdrop.models.mesh.topology import Topology, topology
 from tests import meshes
 
 

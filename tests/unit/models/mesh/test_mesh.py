@@ -15,8 +15,8 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
+from meshdrop.models.measure.topology import topology
 from meshdrop.models.mesh.mesh import MESH_FILES, MeshError, TexturedMesh, read_glb, read_mesh, write_all, write_glb
-from meshdrop.models.mesh.topology import topology
 from tests import meshes
 from tests.patience import PATIENCE_S
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.measure.topology import topology
 from meshdrop.models.mesh.glb_reader import decode_glb
 from meshdrop.models.mesh.mesh import TexturedMesh, welded_mesh
-from meshdrop.models.mesh.topology import topology
 from meshdrop.models.mesh.viewer_copy import MOST_TEXELS, ViewerCopy, viewer_copy
 from meshdrop.models.raster.render import render
 from tests import meshes

@@ -19,7 +19,7 @@ from torch import Tensor  # noqa: E402
 
 from meshdrop.models.capture.capture import View  # noqa: E402
 from meshdrop.models.formats.cameras import Camera  # noqa: E402
-from meshdrop.models.mesh.topology import topology  # noqa: E402
+from meshdrop.models.measure.topology import topology  # noqa: E402
 from meshdrop.models.nvdiffrec.search import search_losses as losses  # noqa: E402
 from meshdrop.models.nvdiffrec.search.encoding import HashSettings  # noqa: E402
 from meshdrop.models.nvdiffrec.search.hull import StartField, start_field  # noqa: E402

@@ -13,7 +13,7 @@ torch_or_skip()
 
 import torch  # noqa: E402
 
-from meshdrop.models.mesh.topology import topology  # noqa: E402
+from meshdrop.models.measure.topology import topology  # noqa: E402
 from meshdrop.models.nvdiffrec.search.tets import (  # noqa: E402
     CLEAR_OF_ENDS,
     EDGES,

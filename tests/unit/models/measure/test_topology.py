@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from meshdrop.models.measure.figures import Topology
+from meshdrop.models.measure.topology import topology
 from meshdrop.models.mesh.mesh import TexturedMesh
-from meshdrop.models.mesh.topology import Topology, topology
 from tests import meshes
 
 

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from meshdrop.models.measure.figures import Topology
 from meshdrop.models.mesh.cleaning import Triangles, degenerate, weld
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Topology:
-    """Facts about a surface whose equal positions are welded, so that UV seams do not open it.
-
-    ``watertight``: every edge joins exactly two triangles. ``boundary_edges`` have one triangle,
-    ``non_manifold_edges`` three or more. ``non_manifold_vertices`` counts the extra sheets that touch at a vertex only.
-    ``consistent_winding``: neighbours agree on which side is outside. ``components`` are joined through edges;
-    ``largest_component_share`` is the largest one's part of the area, 0..1. ``genus`` (handles, summed over the
-    components) and ``volume_m3`` (positive when the normals point outwards) exist for closed, consistently wound
-    surfaces only. ``bounds_m`` holds the lower and the upper corner, ``size_m`` the sides of that box.
-    """
-
-    vertices: int
-    faces: int
-    watertight: bool
-    consistent_winding: bool
-    components: int
-    largest_component_share: float
-    boundary_edges: int
-    non_manifold_edges: int
-    non_manifold_vertices: int
-    degenerate_faces: int
-    genus: int | None
-    area_m2: float
-    volume_m3: float | None
-    bounds_m: tuple[tuple[float, ...], tuple[float, ...]]
-    size_m: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values under the names above."""
-        return asdict(self)
 
 
 def topology(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> Topology:
