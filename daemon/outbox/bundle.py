@@ -20,8 +20,7 @@ from meshdrop.daemon.base.places import Places, shown
 from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.outbox.beside import CLOSED, lies_beside
 from meshdrop.daemon.outbox.receipts import SCHEMA, earlier_results
-from meshdrop.daemon.workers.attempts import files_of
-from meshdrop.daemon.workers.process import read_answer
+from meshdrop.daemon.workers.attempts import ModelAnswer
 from meshdrop.daemon.workers.trouble import is_passing, told
 from meshdrop.db.records import Job, ModelRun
 from meshdrop.models.capture.rig_profile import FILE as RIG_FILE
@@ -217,8 +216,9 @@ def _add_results(bundle: Bundle, attempt: Path) -> None:
     for picture in sorted(previews.rglob("*.png")):
         bundle.copies[f"previews/{picture.relative_to(previews)}"] = picture
     for answer in sorted(attempt.glob("*/result.json")):
-        for name in files_of(read_answer(answer) or {}):
-            bundle.copies[f"{answer.parent.name}/{name}"] = answer.parent / name
+        with contextlib.suppress(ValueError):  # what vouches for nothing adds nothing
+            vouched = ModelAnswer.read(answer.parent).files
+            bundle.copies |= {f"{answer.parent.name}/{name}": answer.parent / name for name in vouched}
 
 
 def _add_beside(bundle: Bundle, folder: Path, root: str, own: Collection[str], limits: CaptureLimits) -> None:

@@ -1,180 +1,211 @@
-"""The quality report: ``report.json``, for programs; ``report_page.py`` makes ``report.html`` of it, for people.
-
-``build_report`` takes the facts of a finished job, plain JSON values throughout; whatever is missing or None was not
-taken::
-
-    job          {id, name, attempt, created, started, finished}       times as ISO 8601 text, UTC
-    capture      the inspection: {layout, views: [{name, width, height, mask_source, mask_coverage, depth_coverage}],
-                 depth_unit_m, probe, problems: [{code, file, message, fix}], warnings: [text]}
-    models       {name: {state: ok | failed | skipped, verdict: normal | warning | failure | None, reason, fix, seconds,
-                 cpu_seconds, peak_rss_mib, peak_vram_mib, unseen_fraction, figures, files: {file: {size, sha256}},
-                 settings, versions, notes: [text], made_by: whose mesh it is when its own was no better,
-                 registered: whether it stands in the capture's frame, validation: what the glTF validator said, as
-                 models/mesh/gltf_validation.py has it}}
-                                                                       in the order of the page
-    measurement  what the measuring process answered: {models: {name: {error, files, topology, quality, pictures}},
-                 pictures: [name under previews/]}
-    verdict      normal | warning | failure, for the whole job
-    best         name of the model to take, or None
-    error        {code, message, fix} when the job itself failed
-    trend        [{name, finished, verdict, psnr_masked_db, probe_score}]: what became of this rig's last captures
-    input_digest SHA-256 of the capture;  stages {name: seconds};  versions {};  settings {};  notes [text]
+"""The quality report as values: ``report.json``, for programs, is written from them, and ``page.py`` makes
+``report.html`` of them, for people. Whatever is None was not taken.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from meshdrop.daemon.reporting import tables
-from meshdrop.daemon.reporting.grades import grade, least
+from meshdrop.daemon.reporting.grades import Verdict, grade, least
+from meshdrop.daemon.reporting.trend import EarlierCapture
+from meshdrop.models.measure.figures import ModelMeasurement
+from meshdrop.models.mesh.gltf_validation import Validation
 
 SCHEMA = "meshdrop.report/1"
-VERDICTS = ("normal", "warning", "failure")
-STATES = ("ok", "failed", "skipped")
 
 Json = dict[str, Any]
 
 
-def build_report(facts: Mapping[str, Any]) -> Json:
-    """``report.json`` from the facts of a job (see the module's docstring): complete, ordered, plain JSON values.
+@dataclass(frozen=True)
+class JobFacts:
+    """The job that a report tells of. Times are ISO 8601 text, UTC."""
 
-    Raises ``ValueError`` for an unknown verdict or state, and ``TypeError`` for values that JSON does not know. NaN and
-    infinities become None.
+    id: str | None = None
+    name: str | None = None
+    attempt: int | None = None
+    created: str | None = None
+    started: str | None = None
+    finished: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """From its start to its end."""
+        try:
+            span = datetime.fromisoformat(self.finished or "") - datetime.fromisoformat(self.started or "")
+        except (ValueError, TypeError):
+            return None
+        return span.total_seconds()
+
+    def to_json(self) -> Json:
+        """Plain JSON values under the names above, and ``seconds``."""
+        return {**asdict(self), "seconds": self.seconds}
+
+
+@dataclass(frozen=True)
+class ReportedError:
+    """Why a job failed, and what to do."""
+
+    code: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One model's part: how its run ended, what it said of itself, and what was measured of its mesh.
+
+    Time in seconds, memory in MiB; ``figures``, ``settings`` and ``versions`` are the model's own JSON values.
+    ``made_by`` names whose mesh it is when its own was no better, ``registered`` tells whether it stands in the
+    capture's frame. ``files`` are those that its answer vouches for, ``{size, sha256}`` by name.
     """
-    models = {str(name): _model(str(name), model, facts) for name, model in (facts.get("models") or {}).items()}
-    best = facts.get("best")
-    if best is not None and best not in models:
-        raise ValueError(f"the best model {best!r} is not among the job's models")
-    report: Json = {
-        "schema": SCHEMA,
-        "verdict": _one_of(facts.get("verdict"), VERDICTS),
-        "headline": "",
-        "best": best,
-        "job": _job(facts.get("job") or {}),
-        "error": facts.get("error"),
-        "capture": _capture(facts.get("capture")),
-        "models": models,
-        "trend": list(facts.get("trend") or []),
-        "pictures": list((facts.get("measurement") or {}).get("pictures") or []),
-        "input_digest": facts.get("input_digest"),
-        "stages": dict(facts.get("stages") or {}),
-        "versions": dict(facts.get("versions") or {}),
-        "settings": dict(facts.get("settings") or {}),
-        "notes": list(facts.get("notes") or []),
-    }
-    report["headline"] = headline(report)
-    plain = _plain(report)
-    if not isinstance(plain, dict):
-        raise TypeError("a report is an object")
-    return plain
+
+    state: Literal["ok", "failed", "skipped"]
+    verdict: Verdict | None = None
+    reason: str | None = None
+    fix: str | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_rss_mib: int | float | None = None
+    peak_vram_mib: int | float | None = None
+    unseen_fraction: float | None = None
+    made_by: str | None = None
+    registered: bool | None = None
+    notes: tuple[str, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measured: ModelMeasurement | None = None
+    validation: Validation | None = None
+
+    def to_json(self) -> Json:
+        """Plain JSON values under the names above."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return own | {
+            "measured": None if self.measured is None else self.measured.to_json(),
+            "validation": None if self.validation is None else self.validation.to_json(),
+        }
 
 
-def headline(report: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class QualityReport:
+    """All that is told of a finished job; ``models`` in the order of the page.
+
+    ``capture`` is the inspection's own JSON: {layout, views: [{name, width, height, mask_source, mask_coverage,
+    depth_coverage}], depth_unit_m, probe, problems: [{code, file, message, fix}], warnings: [text]}. ``best`` names the
+    model to take; ``error`` tells why the job itself failed. ``trend`` is what became of this rig's last captures,
+    ``pictures`` are names under previews/, ``stages`` seconds by name, ``input_digest`` the capture's SHA-256.
+    Raises ``ValueError`` for a best model that is not among the models.
+    """
+
+    verdict: Verdict
+    best: str | None
+    job: JobFacts = JobFacts()
+    error: ReportedError | None = None
+    capture: Mapping[str, Any] | None = None
+    models: Mapping[str, ModelReport] = field(default_factory=dict)
+    trend: tuple[EarlierCapture, ...] = ()
+    pictures: tuple[str, ...] = ()
+    input_digest: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.best is not None and self.best not in self.models:
+            raise ValueError(f"the best model {self.best!r} is not among the job's models")
+
+    @property
+    def headline(self) -> str:
+        """The verdict as one sentence with the figures that made it."""
+        return headline(self)
+
+    def to_json(self) -> Json:
+        """``report.json``: complete, ordered, plain JSON values. NaN and infinities become None; raises ``TypeError``
+        for values that JSON does not know."""
+        told: Json = {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "best": self.best,
+            "job": self.job.to_json(),
+            "error": None if self.error is None else asdict(self.error),
+            "capture": self._capture(),
+            "models": {name: model.to_json() for name, model in self.models.items()},
+            "trend": [asdict(one) for one in self.trend],
+            "pictures": self.pictures,
+            "input_digest": self.input_digest,
+            "stages": self.stages,
+            "versions": self.versions,
+            "settings": self.settings,
+            "notes": self.notes,
+        }
+        return {name: _plain(fact) for name, fact in told.items()}
+
+    def _capture(self) -> Json | None:
+        if not self.capture:
+            return None
+        nothing: Json = {"layout": None, "problems": [], "warnings": [], "views": [], "depth_unit_m": None}
+        return {**nothing, "probe": None, **self.capture}
+
+
+def headline(report: QualityReport) -> str:
     """The verdict as one sentence with the figures that made it, and with what keeps the mesh from being a good one."""
-    best = report["best"]
-    if best is None:
-        told = str(tables.dig(report, "error", "message") or _why_nothing(report["models"]))
+    if report.best is None:
+        told = report.error.message if report.error is not None else _why_nothing(report.models)
         reason = "; ".join(told.splitlines())  # a line for each model
         return f"No usable mesh: {reason}" if reason else "No usable mesh."
-    model = report["models"][best]
+    model = report.models[report.best]
     figures = _key_figures(model)
-    word = {"normal": "Good mesh", "warning": "Usable mesh, with warnings", "failure": "Poor mesh"}[report["verdict"]]
-    sentence = f"{word}: take {best} ({figures})" if figures else f"{word}: take {best}"
+    word = {"normal": "Good mesh", "warning": "Usable mesh, with warnings", "failure": "Poor mesh"}[report.verdict]
+    sentence = f"{word}: take {report.best} ({figures})" if figures else f"{word}: take {report.best}"
     return "; ".join([sentence, *_flaws(model)]) + "."
 
 
-def _model(name: str, model: Mapping[str, Any], facts: Mapping[str, Any]) -> Json:
-    measured = tables.dig(facts, "measurement", "models", name)
-    if measured is not None:
-        unmeasured: Json = dict.fromkeys(("error", "files", "topology", "quality", "viewer"))
-        measured = {**unmeasured, "pictures": [], **measured}
-    return {
-        "state": _one_of(model.get("state"), STATES),
-        "verdict": None if model.get("verdict") is None else _one_of(model["verdict"], VERDICTS),
-        "reason": model.get("reason"),
-        "fix": model.get("fix"),
-        "seconds": model.get("seconds"),
-        "cpu_seconds": model.get("cpu_seconds"),
-        "peak_rss_mib": model.get("peak_rss_mib"),
-        "peak_vram_mib": model.get("peak_vram_mib"),
-        "unseen_fraction": model.get("unseen_fraction"),
-        "made_by": model.get("made_by"),
-        "registered": model.get("registered"),
-        "notes": [note for note in model.get("notes") or [] if str(note).strip()],
-        "figures": dict(model.get("figures") or {}),
-        "settings": dict(model.get("settings") or {}),
-        "versions": dict(model.get("versions") or {}),
-        "licences": list(tables.dig(model, "asset", "licences") or []),
-        "files": dict(model.get("files") or {}),
-        "measured": measured,
-        "validation": model.get("validation"),
-    }
-
-
-def _capture(capture: Mapping[str, Any] | None) -> Json | None:
-    if not capture:
-        return None
-    return {"layout": None, "problems": [], "warnings": [], "views": [], "depth_unit_m": None, "probe": None, **capture}
-
-
-def _job(job: Mapping[str, Any]) -> Json:
-    fields: Json = {key: job.get(key) for key in ("id", "name", "attempt", "created", "started", "finished")}
-    fields["seconds"] = _between(fields["started"], fields["finished"])
-    return fields
-
-
-def _between(start: str | None, end: str | None) -> float | None:
-    try:
-        span = datetime.fromisoformat(end or "") - datetime.fromisoformat(start or "")
-    except (ValueError, TypeError):
-        return None
-    return span.total_seconds()
-
-
-def _key_figures(model: Json) -> str:
+def _key_figures(model: ModelReport) -> str:
     """The three figures that people ask for first."""
-    mean = tables.dig(model, "measured", "quality", "mean") or {}
+    mean = tables.dig(model, "measured", "quality", "mean")
+    if mean is None:
+        return ""
     parts = []
-    if mean.get("psnr_masked_db") is not None and mean.get("ssim_masked") is not None:
-        parts.append(f"{mean['psnr_masked_db']:.1f} dB and SSIM {mean['ssim_masked']:.3f} on the object")
-    if mean.get("depth_median_mm") is not None:
-        parts.append(f"median depth error {mean['depth_median_mm']:.2f} mm")
+    if mean.psnr_masked_db is not None and mean.ssim_masked is not None:
+        parts.append(f"{mean.psnr_masked_db:.1f} dB and SSIM {mean.ssim_masked:.3f} on the object")
+    if mean.depth_median_mm is not None:
+        parts.append(f"median depth error {mean.depth_median_mm:.2f} mm")
     return ", ".join(parts)
 
 
-def _flaws(model: Json) -> list[str]:
+def _flaws(model: ModelReport) -> list[str]:
     """What makes a usable mesh less than a good one."""
-    if model["verdict"] != "warning":
+    if model.verdict != "warning":
         return []
-    if model["registered"] is False:
+    if model.registered is False:
         flaws = ["it has no place in the capture's frame and was not compared: look at it, but do not measure it"]
     else:
-        mean = tables.dig(model, "measured", "quality", "mean") or {}
-        good = grade(mean.get("psnr_masked_db"), mean.get("ssim_masked")) == "normal"
+        mean = tables.dig(model, "measured", "quality", "mean")
+        good = mean is not None and grade(mean.psnr_masked_db, mean.ssim_masked) == "normal"
         flaws = [] if good else [f"a good mesh has {least('normal')}"]
-    if tables.dig(model, "validation", "status") == "failed":
+    if model.validation is not None and model.validation.status == "failed":
         flaws.append("its GLB breaks the glTF standard")
     return flaws
 
 
-def _why_nothing(models: Mapping[str, Json]) -> str:
+def _why_nothing(models: Mapping[str, ModelReport]) -> str:
     """What kept each model from a usable mesh: its figures, its error, or why it did not run."""
     reasons = []
     for name, model in models.items():
-        why = _key_figures(model) or tables.dig(model, "measured", "error", "message") or model["reason"]
+        why = _key_figures(model) or tables.dig(model, "measured", "error", "message") or model.reason
         if why:
             reasons.append(f"{name}: {str(why).rstrip('.')}")
     return "; ".join(reasons) + "." if reasons else ""
-
-
-def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
-    return str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
 from markupsafe import Markup, escape
 
 from meshdrop.daemon.reporting import tables
+from meshdrop.daemon.reporting.facts import ModelReport, QualityReport
 from meshdrop.daemon.reporting.grades import least
 from meshdrop.daemon.reporting.inline import TEMPLATES, Cargo, Programs
 from meshdrop.daemon.reporting.pose import placement
@@ -36,16 +37,16 @@ SHOWN_STILLS = 8
 WORDS = {"normal": "Good", "warning": "Usable, with warnings", "failure": "Failed"}
 
 
-def render_html(report: Mapping[str, Any], attempt: Path) -> Iterator[bytes]:
+def render_html(report: QualityReport, attempt: Path) -> Iterator[bytes]:
     """The page in pieces, of which none is large; the whole may have tens of megabytes.
 
-    ``report`` comes from ``build_report``. ``attempt`` is the job's folder: below it lie ``measure/previews``,
+    ``attempt`` is the job's folder: below it lie ``measure/previews``,
     ``measure/page`` and each model's ``mesh.glb``. A picture that is missing or very large is named instead of shown.
     Of a mesh of more than ``VIEWER_BYTES`` the lighter copy is shown that was made when it was measured. Raises
     ``OSError`` when a file cannot be read to its end.
     """
-    models: Mapping[str, Json] = report["models"]
-    shown = {name: model for name, model in models.items() if model["state"] == "ok" or _has_figures(model)}
+    models = report.models
+    shown = {name: model for name, model in models.items() if model.state == "ok" or _has_figures(model)}
     cargo = Cargo()
     album = _Album(attempt / "measure" / "previews", cargo)
     solids = ((name, _solid(name, model, attempt, cargo)) for name, model in shown.items())
@@ -61,21 +62,21 @@ def render_html(report: Mapping[str, Any], attempt: Path) -> Iterator[bytes]:
             programs=programs,
             word=WORDS,
             shown=shown,
-            idle={name: model for name, model in models.items() if model["state"] != "ok"},
+            idle={name: model for name, model in models.items() if model.state != "ok"},
             scene=scene,
             views=views,
             placements={name: placement(model) for name, model in shown.items()},
             standings={name: words for name, model in shown.items() if (words := standing(model)) is not None},
-            licences={name: _licences(name, model) for name, model in models.items() if model["state"] == "ok"},
+            licences={name: _licences(name, model) for name, model in models.items() if model.state == "ok"},
             figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
             shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
             compared=any(_has_figures(model) for model in shown.values()),
             view_figures=tables.VIEW_FIGURES,
-            contact=None if views else album.picture("contact.png", report["pictures"]),
-            capture_picture=album.picture("capture.png", report["pictures"]),
+            contact=None if views else album.picture("contact.png", report.pictures),
+            capture_picture=album.picture("capture.png", report.pictures),
             stills={name: album.stills(model) for name, model in shown.items()},
             clay={name: album.named(model, "clay.png") for name, model in shown.items()},
-            fine_print=tables.flat({key: report[key] for key in ("versions", "settings", "input_digest")}),
+            fine_print=tables.flat({key: getattr(report, key) for key in ("versions", "settings", "input_digest")}),
         )
     )
     return cargo.page(text)
@@ -143,7 +144,7 @@ class _Album:
     def __init__(self, folder: Path, cargo: Cargo) -> None:
         self.folder, self.cargo = folder, cargo
 
-    def picture(self, name: str, listed: list[str]) -> Json | None:
+    def picture(self, name: str, listed: Sequence[str]) -> Json | None:
         """``{name, source}`` of a listed picture; ``source`` is None when it cannot travel inside the page."""
         if name not in listed:
             return None
@@ -152,15 +153,15 @@ class _Album:
             return None
         return {"name": name, "source": _source(self.folder / path, "image/png", self.cargo)}
 
-    def named(self, model: Json, name: str) -> Json | None:
+    def named(self, model: ModelReport, name: str) -> Json | None:
         """The picture of a model whose last name is ``name``."""
-        listed = (model["measured"] or {}).get("pictures") or []
+        listed = () if model.measured is None else model.measured.pictures
         found = [item for item in listed if PurePosixPath(item).name == name]
         return self.picture(found[0], listed) if found else None
 
-    def stills(self, model: Json) -> list[Json]:
+    def stills(self, model: ModelReport) -> list[Json]:
         """The turntable of a model, in order."""
-        listed = (model["measured"] or {}).get("pictures") or []
+        listed = () if model.measured is None else model.measured.pictures
         names = sorted(item for item in listed if PurePosixPath(item).name.startswith("turntable_"))
         return [still for name in names[:SHOWN_STILLS] if (still := self.picture(name, listed)) is not None]
 
@@ -177,7 +178,7 @@ def _fits(file: Path, most_bytes: int) -> bool:
         return False
 
 
-def _solid(name: str, model: Json, attempt: Path, cargo: Cargo) -> Json | None:
+def _solid(name: str, model: ModelReport, attempt: Path, cargo: Cargo) -> Json | None:
     """What the page's 3D view of a model shows: ``mesh``, None when it is ``too_large``; the delivered file's
     ``bytes``; and which ``lighter`` copy is shown in its place. None for a model without a sound mesh."""
     delivered = tables.dig(model, "measured", "files", "file_bytes", "mesh.glb")
@@ -190,7 +191,7 @@ def _solid(name: str, model: Json, attempt: Path, cargo: Cargo) -> Json | None:
     return {"mesh": mesh, "bytes": delivered, "lighter": lighter, "too_large": delivered > VIEWER_BYTES}
 
 
-def _compared(shown: Mapping[str, Json], page: Path, cargo: Cargo) -> list[Json]:
+def _compared(shown: Mapping[str, ModelReport], page: Path, cargo: Cargo) -> list[Json]:
     """The views that the measuring process drew for the page: ``{name, photo, models: {name: {render, difference,
     figures}}}``, each picture a data address."""
     views: dict[int, Json] = {}
@@ -202,21 +203,21 @@ def _compared(shown: Mapping[str, Json], page: Path, cargo: Cargo) -> list[Json]
                 continue
             if index not in views:
                 photo = _source(page / f"{index:02d}_photo.jpg", "image/jpeg", cargo)
-                views[index] = {"name": figures.get("name"), "photo": photo, "models": {}}
+                views[index] = {"name": figures.name, "photo": photo, "models": {}}
             if views[index]["photo"] is not None:
                 drawn = {"render": render, "difference": difference, "figures": figures}
                 views[index]["models"][model] = drawn
     return [view for _, view in sorted(views.items()) if view["models"]]
 
 
-def _licences(name: str, model: Json) -> list[str]:
+def _licences(name: str, model: ModelReport) -> list[str]:
     """One line for each part behind a mesh that may not be used for everything."""
-    if told := model.get("licences"):
-        return list(told)
+    if model.licences:
+        return list(model.licences)
     if name not in BUILT_IN:
         return ["a model of your own: its licence is for you to know"]
     return ["free for any use"]
 
 
-def _has_figures(model: Json) -> bool:
+def _has_figures(model: ModelReport) -> bool:
     return tables.dig(model, "measured", "quality") is not None

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from meshdrop.daemon.reporting.facts import ModelReport
+
 #: Those of ``models.registration.register``, which the service does not import: a test holds them together.
 LEAST_IOU, AMBIGUOUS = 0.90, 0.01
 
@@ -24,11 +26,11 @@ class PlacementWords:
     sentences: tuple[str, ...]
 
 
-def placement(model: Mapping[str, Any]) -> PlacementWords | None:
+def placement(model: ModelReport) -> PlacementWords | None:
     """The words for a model of report.json; None for models that work in the capture's frame from the start."""
-    found = (model.get("figures") or {}).get("registration")
+    found = model.figures.get("registration")
     found = found if isinstance(found, Mapping) else {}
-    if model.get("registered") is False:
+    if model.registered is False:
         reason = str(found.get("reason") or "The model gave no reason.")
         return PlacementWords(
             "not placed",

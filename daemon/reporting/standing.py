@@ -5,10 +5,9 @@ The facts are those of ``models.measure.provenance.standing``, as the GLB's own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from meshdrop.daemon.reporting.facts import ModelReport
 from meshdrop.daemon.reporting.tables import dig
 
 
@@ -20,9 +19,10 @@ class StandingWords:
     matrix: tuple[str, ...]
 
 
-def standing(model: Mapping[str, Any]) -> StandingWords | None:
-    """The words for a model of report.json; None where its files do not say it."""
-    asset = dig(model, "measured", "files", "asset")
+def standing(model: ModelReport) -> StandingWords | None:
+    """The words for a model of the report; None where its files do not say it."""
+    files = None if model.measured is None else model.measured.files
+    asset = None if files is None else files.asset
     up, matrix = dig(asset, "world_up"), dig(asset, "to_capture_world")
     if not _is_row(up, 3) or not isinstance(matrix, list) or not all(_is_row(row, 4) for row in matrix):
         return None

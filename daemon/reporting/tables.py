@@ -1,6 +1,6 @@
 """The tables of the report page: which figure, in which unit, which direction is better, and how it is written.
 
-Everything here turns plain JSON values into text. A figure that was not taken is a dash, never a zero.
+Everything here turns values into text. A figure that was not taken is a dash, never a zero.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Json = Mapping[str, Any]
 Better = Literal["higher", "lower", ""]
 
 NOT_TAKEN = "–"
@@ -19,7 +18,7 @@ LENGTHS = frozenset({"mm", "cm²", "cm³"})
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: where its value is, as keys from the outside in, and how a person should read it.
+    """One row: where its value is, as names from the outside in, and how a person should read it.
 
     ``scale`` multiplies the stored value into ``unit``; ``digits`` are those behind the point.
     """
@@ -32,14 +31,14 @@ class Figure:
     meaning: str
     scale: float = 1.0
 
-    def value(self, facts: Json) -> float | None:
+    def value(self, facts: Any) -> float | None:
         """The figure in its unit, or None when it was not taken; a mesh that is in no unit has no lengths."""
-        if self.unit in LENGTHS and facts.get("registered") is False:
+        if self.unit in LENGTHS and dig(facts, "registered") is False:
             return None
         found = dig(facts, *self.path)
         return None if found is None or isinstance(found, bool | str) else float(found) * self.scale
 
-    def text(self, facts: Json) -> str:
+    def text(self, facts: Any) -> str:
         """The figure as written in a table, without its unit."""
         value = self.value(facts)
         return NOT_TAKEN if value is None else f"{value:,.{self.digits}f}"
@@ -262,15 +261,13 @@ SHAPE_FIGURES: tuple[Figure, ...] = (
 
 
 def dig(facts: Any, *path: str) -> Any:
-    """The value under the keys ``path``, or None as soon as one of them is missing."""
-    for key in path:
-        if not isinstance(facts, Mapping):
-            return None
-        facts = facts.get(key)
+    """What stands under the names ``path``, of values or of JSON objects; None as soon as one of them is missing."""
+    for name in path:
+        facts = facts.get(name) if isinstance(facts, Mapping) else getattr(facts, name, None)
     return facts
 
 
-def rows(figures: Sequence[Figure], models: Mapping[str, Json]) -> list[Row]:
+def rows(figures: Sequence[Figure], models: Mapping[str, Any]) -> list[Row]:
     """A row per figure that at least one model has; the best value is marked when several models compete."""
     table = []
     for figure in figures:
@@ -287,13 +284,13 @@ def rows(figures: Sequence[Figure], models: Mapping[str, Json]) -> list[Row]:
     return table
 
 
-def median(rows: Sequence[Json], key: str) -> float | None:
-    """The middle one of what the rows have under ``key``; None when none has anything there."""
-    values = sorted(row[key] for row in rows if row.get(key) is not None)
+def median(rows: Sequence[Any], name: str) -> float | None:
+    """The middle one of what the rows have under ``name``; None when none has anything there."""
+    values = sorted(value for row in rows if (value := dig(row, name)) is not None)
     return values[(len(values) - 1) // 2] if values else None
 
 
-def used(figures: Sequence[Figure], items: Sequence[Json]) -> list[Figure]:
+def used(figures: Sequence[Figure], items: Sequence[Any]) -> list[Figure]:
     """The figures that at least one of ``items`` has."""
     return [figure for figure in figures if any(figure.value(item) is not None for item in items)]
 

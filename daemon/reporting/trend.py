@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,17 @@ from meshdrop.db.rig_history import Earlier
 
 #: Rows in a report.
 MOST = 10
+
+
+@dataclass(frozen=True)
+class EarlierCapture:
+    """What became of an earlier capture of the same rig. ``finished`` is ISO 8601 text, UTC."""
+
+    name: str
+    finished: str
+    verdict: str
+    psnr_masked_db: float | None
+    probe_score: float | None
 
 
 def rig_of(inspection: Mapping[str, Any]) -> str:
@@ -27,15 +39,15 @@ def probe_score(inspection: Mapping[str, Any]) -> float | None:
     return float(score) if isinstance(score, int | float) else None
 
 
-def trend(earlier: Sequence[Earlier]) -> list[dict[str, Any]]:
-    """The rows of report.json's ``trend``, newest first."""
-    return [
-        {
-            "name": shown(one.name),
-            "finished": datetime.fromtimestamp(one.finished_at, UTC).isoformat(timespec="seconds"),
-            "verdict": one.verdict or "failure",
-            "psnr_masked_db": (one.figures or {}).get("psnr_masked_db"),
-            "probe_score": probe_score(one.inspection),
-        }
+def trend(earlier: Sequence[Earlier]) -> tuple[EarlierCapture, ...]:
+    """The rows of a report's ``trend``, newest first."""
+    return tuple(
+        EarlierCapture(
+            name=shown(one.name),
+            finished=datetime.fromtimestamp(one.finished_at, UTC).isoformat(timespec="seconds"),
+            verdict=one.verdict or "failure",
+            psnr_masked_db=(one.figures or {}).get("psnr_masked_db"),
+            probe_score=probe_score(one.inspection),
+        )
         for one in earlier
-    ]
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from meshdrop.daemon.base import fsops
+from meshdrop.daemon.workers.answers import value_of
 from meshdrop.daemon.workers.process import read_answer
 
 RESULT = "result.json"
@@ -71,8 +72,8 @@ class ModelOutcome:
     started_at: float | None = None
     seconds: float | None = None
     cpu_seconds: float | None = None
-    peak_rss_mib: int | None = None
-    peak_vram_mib: int | None = None
+    peak_rss_mib: int | float | None = None
+    peak_vram_mib: int | float | None = None
     carried_over: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -106,25 +107,73 @@ def read_manifest(folder: Path) -> dict[str, ModelOutcome] | None:
         return None
 
 
-def files_of(answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The plain file names that a model's answer vouches for; none when the answer is not what it should be."""
-    files = answer.get("files")
-    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
-        return ()
-    return tuple(files) if all(name == os.path.basename(name) and name[:1] not in ("", ".") for name in files) else ()
+@dataclass(frozen=True)
+class Vouched:
+    """A file of a model's folder as its answer vouches for it: bytes, and their hash."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Asset:
+    """Of what an answer says about where its mesh comes from, the part that the report shows."""
+
+    licences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """What a model's process left as its answer. ``files`` by plain name, at least one; ``made_by`` is whose mesh it
+    is, ``registered`` whether it stands in the capture's frame; ``figures``, ``settings`` and ``versions`` are the
+    model's own JSON values. Seconds, MiB; None: not told."""
+
+    files: Mapping[str, Vouched]
+    made_by: str | None = None
+    registered: bool | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    asset: Asset = Asset()
+    unseen_fraction: float | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_rss_mib: int | float | None = None
+    peak_vram_mib: int | float | None = None
+
+    @classmethod
+    def from_json(cls, told: object) -> ModelAnswer:
+        """What ``told`` says; ``ValueError`` with a sentence when it is not what an answer must be."""
+        answer = value_of(cls, told)
+        if not answer.files:
+            raise ValueError("files: it vouches for none")
+        if strange := [name for name in answer.files if name != os.path.basename(name) or name[:1] in ("", ".")]:
+            raise ValueError(f"files: {strange[0]!r} is no plain file name")
+        return answer
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelAnswer:
+        """The answer in a model's folder; ``ValueError`` when there is none, or it is not what it must be."""
+        return cls.from_json(read_answer(folder / RESULT))
 
 
 def finished_before(folder: Path) -> ModelOutcome | None:
     """The outcome of a model that an earlier attempt finished and whose files are still what they were."""
     try:
-        answer = read_answer(folder / RESULT) or {}
-        names = files_of(answer)
-        if not names or any(fsops.sha256_of(folder / name) != answer["files"][name]["sha256"] for name in names):
+        answer = ModelAnswer.read(folder)
+        if any(fsops.sha256_of(folder / name) != file.sha256 for name, file in answer.files.items()):
             return None
-        figures = {name: answer[name] for name in ("seconds", "cpu_seconds", "peak_rss_mib", "peak_vram_mib")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return None
-    return ModelOutcome("ok", carried_over=True, **figures)
+    return ModelOutcome(
+        "ok",
+        seconds=answer.seconds,
+        cpu_seconds=answer.cpu_seconds,
+        peak_rss_mib=answer.peak_rss_mib,
+        peak_vram_mib=answer.peak_vram_mib,
+        carried_over=True,
+    )
 
 
 def carry_over(previous: Path, current: Path) -> None:

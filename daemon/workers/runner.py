@@ -12,11 +12,11 @@ from meshdrop.daemon.base import fsops
 from meshdrop.daemon.base.log import get_logger
 from meshdrop.daemon.workers.attempts import (
     RESULT,
+    ModelAnswer,
     ModelOutcome,
     Recipe,
     State,
     Step,
-    files_of,
     finished_before,
     write_manifest,
 )
@@ -175,10 +175,13 @@ class _Run:
         step = self._next()
         if step is None:
             raise RuntimeError("a process ended that no step had started")
-        if ended.answer is not None and not files_of(ended.answer):
-            ended = replace(
-                ended, error_class=RunClass.GARBAGE, reason=RUN_FAILURES[RunClass.GARBAGE].says, answer=None
-            )
+        answer = None
+        if ended.answer is not None:
+            try:
+                answer = ModelAnswer.from_json(ended.answer)
+            except ValueError as error:
+                reason = f"{RUN_FAILURES[RunClass.GARBAGE].says} ({error})"
+                ended = replace(ended, error_class=RunClass.GARBAGE, reason=reason, answer=None)
         state: State = _STATES.get(ended.error_class, "failed")
         if state == "ok":
             fsops.sync_tree(Path(self.attempt.dir) / step.model)
@@ -191,7 +194,7 @@ class _Run:
             round(ended.seconds, 3),
             round(ended.cpu_seconds, 3),
             ended.peak_rss_mib,
-            (ended.answer or {}).get("peak_vram_mib"),
+            None if answer is None else answer.peak_vram_mib,
         )
         log.info(
             "model ended",

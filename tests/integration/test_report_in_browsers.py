@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from meshdrop.daemon.base import fsops
-from meshdrop.daemon.reporting.facts import build_report
 from meshdrop.daemon.reporting.page import render_html
 from meshdrop.models.files.limits import VIEWER_BYTES
 from meshdrop.models.measure import pictures
@@ -31,6 +30,7 @@ from tests.browsers.chromium import Chromium
 from tests.browsers.firefox import Firefox
 from tests.browsers.session import Session, waited
 from tests.photographs import photographed
+from tests.reports import report_of
 
 BROWSERS: dict[str, Callable[..., Session]] = {"chromium": Chromium, "firefox": Firefox}
 LOADED = "document.querySelectorAll('[data-state=loaded]').length === document.querySelectorAll('[data-mesh]').length"
@@ -64,7 +64,7 @@ def make_page(
         "measurement": json.loads(json.dumps(measured)),
     }
     page = folder / "report.html"
-    fsops.write_pieces(page, render_html(build_report(facts), folder))
+    fsops.write_pieces(page, render_html(report_of(facts), folder))
     return page
 
 

@@ -231,7 +231,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Places, Set
     database.close()
     attempt, mesh = places.attempt(job.id, 1), meshes.torus()
     files = write_all(mesh, attempt / "fusion", {})
-    (attempt / "fusion" / "result.json").write_text(json.dumps({"files": {file.name: {} for file in files}}))
+    (attempt / "fusion" / "result.json").write_text(
+        json.dumps({"files": {file.name: {"size": 1, "sha256": ""} for file in files}})
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "STILL_PX", 24)
         measure(photographed(mesh), {"fusion": attempt / "fusion"}, attempt / "measure", lambda *_: None)

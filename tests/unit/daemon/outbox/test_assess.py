@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from meshdrop.daemon.outbox.assess import judge
+from meshdrop.daemon.outbox.assess import graded, judge
 from meshdrop.daemon.reporting.grades import GRADES, grade, least
+from tests.reports import model_of, quality
 
 
 @pytest.mark.parametrize(
@@ -33,8 +34,8 @@ def test_the_least_figures_are_those_of_the_grades() -> None:
 
 def test_a_mesh_that_fails_by_its_structure_alone_is_told_so() -> None:
     """Saying only that 26 dB are more than the 20 that are asked for would help nobody."""
-    blurred = {"state": "ok", "verdict": "failure", "psnr_masked_db": 26.0, "ssim_masked": 0.61, "reason": ""}
-    found = judge({"fusion": blurred})
+    blurred = {"quality": quality(psnr_masked_db=26.0, ssim_masked=0.61)}
+    found = judge({"fusion": graded(model_of({"state": "ok", "reason": "", "measured": blurred}))})
     assert (found.verdict, found.best, found.code) == ("failure", None, "quality")
     assert found.reason == (
         "fusion reaches 26.0 dB and SSIM 0.610 on the object; a usable mesh has 20 dB and SSIM 0.75 or more."

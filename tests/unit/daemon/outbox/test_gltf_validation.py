@@ -11,33 +11,36 @@ from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.doctor.checks import formats as check_formats
 from meshdrop.daemon.outbox.assess import judge, with_validation
 from meshdrop.daemon.outbox.gltf_validation import objection
+from meshdrop.daemon.reporting.facts import ModelReport
 from meshdrop.models.mesh.gltf_engines import NODE, Engine, validator_version
-from meshdrop.models.mesh.gltf_validation import CURE, MISSING, no_engine
+from meshdrop.models.mesh.gltf_validation import CURE, MISSING, Validation, ValidationMessage, no_engine
+from tests.reports import model_of, quality
 
-MESSAGE = {"file": "pbr.glb", "severity": "error", "code": "ACCESSOR_INDEX_OOB", "message": "Index 9.", "pointer": ""}
-
-
-def broken(errors: int = 1, **changes: Any) -> dict[str, Any]:
-    return {"status": "failed", "errors": errors, "truncated": False, "messages": [MESSAGE], **changes}
+MESSAGE = ValidationMessage("pbr.glb", "error", "ACCESSOR_INDEX_OOB", "Index 9.", "")
+PASSED = Validation("passed")
 
 
-def model(verdict: str, psnr: float | None = 30.0, validation: dict[str, Any] | None = None) -> dict[str, Any]:
-    facts = {"state": "ok", "verdict": verdict, "psnr_masked_db": psnr, "reason": "", "notes": ["first"]}
-    return with_validation(facts, validation)
+def broken(errors: int = 1, **changes: Any) -> Validation:
+    return Validation("failed", errors=errors, messages=(MESSAGE,), **changes)
+
+
+def model(verdict: str, psnr: float | None = 30.0, validation: Validation = PASSED) -> ModelReport:
+    facts = {"state": "ok", "verdict": verdict, "reason": "", "notes": ["first"]}
+    return with_validation(model_of({**facts, "measured": {"quality": quality(psnr_masked_db=psnr)}}), validation)
 
 
 @pytest.mark.parametrize(("before", "after"), [("normal", "warning"), ("warning", "warning"), ("failure", "failure")])
 def test_a_broken_file_is_a_warning_at_best(before: str, after: str) -> None:
     told = model(before, validation=broken())
-    assert told["verdict"] == after
-    assert told["notes"] == ["first", objection(broken())]
-    assert told["validation"]["status"] == "failed"
+    assert told.verdict == after
+    assert told.notes == ("first", objection(broken()))
+    assert told.validation == broken()
 
 
-@pytest.mark.parametrize("validation", [None, no_engine().to_json(), {"status": "passed"}])
-def test_what_is_valid_or_unknown_changes_no_verdict(validation: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("validation", [no_engine(), PASSED])
+def test_what_is_valid_or_unknown_changes_no_verdict(validation: Validation) -> None:
     told = model("normal", validation=validation)
-    assert (told["verdict"], told["notes"], told["validation"]) == ("normal", ["first"], validation)
+    assert (told.verdict, told.notes, told.validation) == ("normal", ("first",), validation)
 
 
 def test_the_sentence_names_file_count_and_first_error() -> None:

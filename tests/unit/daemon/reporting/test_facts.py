@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from markupsafe import escape
 
-from meshdrop.daemon.reporting.facts import build_report, headline
+from meshdrop.daemon.reporting.facts import QualityReport, headline
 from meshdrop.daemon.reporting.inline import TEMPLATES, VIEWER, viewer_script
 from meshdrop.daemon.reporting.page import MAX_INLINE_BYTES, render_html
 from meshdrop.daemon.reporting.pose import AMBIGUOUS, LEAST_IOU, placement
@@ -41,6 +40,7 @@ from meshdrop.models.mesh.mesh import write_all
 from meshdrop.models.registration import register
 from tests import meshes
 from tests.photographs import photographed
+from tests.reports import model_of, report_of
 
 #: A 1 x 1 PNG.
 PNG = base64.b64decode(
@@ -213,7 +213,7 @@ def with_mesh(attempt: Path, content: bytes = b"glTF and so on") -> Path:
     return attempt
 
 
-def html(report: Mapping[str, Any], attempt: Path) -> str:
+def html(report: QualityReport, attempt: Path) -> str:
     """The whole page as one text."""
     return b"".join(render_html(report, attempt)).decode()
 
@@ -247,12 +247,12 @@ def breaks(report: Any) -> list[str]:
 
 @pytest.mark.parametrize("job", ALL)
 def test_the_report_keeps_to_its_schema(job: str) -> None:
-    assert breaks(build_report(ALL[job])) == []
+    assert breaks(report_of(ALL[job]).to_json()) == []
 
 
 def test_the_schema_check_can_fail() -> None:
     """Guards the test above."""
-    report = build_report(facts())
+    report = report_of(facts()).to_json()
     report["verdict"] = "splendid"
     report["models"]["fusion"]["measured"]["quality"]["mean"]["silhouette_iou"] = 1.5
     del report["job"]["name"]
@@ -266,8 +266,8 @@ def test_what_the_measuring_process_answers_fits_the_schema(tmp_path: Path, monk
     write_all(meshes.torus(), tmp_path / "fusion", {})
     capture = photographed(meshes.torus(), ["front", "top", "right"])
     answer = measure(capture, {"fusion": tmp_path / "fusion"}, tmp_path, lambda *_: None, {"fusion": ["top"]}).to_json()
-    report = build_report(facts(measurement=json.loads(json.dumps(answer))))
-    assert breaks(report) == []
+    report = report_of(facts(measurement=json.loads(json.dumps(answer))))
+    assert breaks(report.to_json()) == []
     for folder in ("previews", "page"):
         (tmp_path / "measure").mkdir(exist_ok=True)
         (tmp_path / folder).rename(tmp_path / "measure" / folder)
@@ -279,17 +279,17 @@ def test_what_the_measuring_process_answers_fits_the_schema(tmp_path: Path, monk
 
 def test_numbers_that_are_none_become_null() -> None:
     broken = {**OK, "seconds": math.nan, "figures": {"loss": math.inf}}
-    report = build_report(facts(models={"fusion": broken}))
+    report = report_of(facts(models={"fusion": broken}, capture={"depth_unit_m": math.nan})).to_json()
     assert report["models"]["fusion"]["seconds"] is None
     assert report["models"]["fusion"]["figures"]["loss"] is None
     json.dumps(report, allow_nan=False)
 
 
 def test_the_headline_says_which_mesh_to_take_and_why() -> None:
-    assert build_report(facts())["headline"] == (
+    assert report_of(facts()).headline == (
         "Good mesh: take fusion (31.2 dB and SSIM 0.931 on the object, median depth error 0.73 mm)."
     )
-    assert build_report(facts(verdict="warning"))["headline"].startswith("Usable mesh, with warnings: take fusion")
+    assert report_of(facts(verdict="warning")).headline.startswith("Usable mesh, with warnings: take fusion")
 
 
 WARNED = {**OK, "verdict": "warning"}
@@ -313,47 +313,42 @@ def test_the_headline_of_a_warning_says_what_keeps_the_mesh_from_being_good(
     model: dict[str, Any], measured: dict[str, Any], why: str
 ) -> None:
     job = facts(verdict="warning", models={"fusion": model}, measurement={"models": {"fusion": measured}})
-    assert build_report(job)["headline"].endswith(why)
+    assert report_of(job).headline.endswith(why)
 
 
 def test_two_models_that_failed_are_told_in_one_line(attempt: Path) -> None:
     """A line break in it stood in the page as a backslash and an n."""
     error = {"code": "models", "message": "a: broke\nb: no GPU", "fix": "See `doctor`."}
-    both = build_report({**FAILED, "error": error})
-    assert both["headline"] == "No usable mesh: a: broke; b: no GPU"
+    both = report_of({**FAILED, "error": error})
+    assert both.headline == "No usable mesh: a: broke; b: no GPU"
     page = html(both, attempt)
     assert "<h1>No usable mesh: a: broke; b: no GPU</h1>" in page
     assert "<b>What to do:</b> See <code>doctor</code>." in page
 
 
 def test_a_model_without_a_result_is_told_at_the_top(attempt: Path) -> None:
-    page = html(build_report(facts()), attempt)
+    page = html(report_of(facts()), attempt)
     assert '<b>No result</b> from reconviagen: <a href="#idle">' in page[: page.index("</header>")]
     assert '<h2 id="idle">' in page
-    assert "idle" not in html(build_report(facts(models={"fusion": OK})), attempt)
+    assert "idle" not in html(report_of(facts(models={"fusion": OK})), attempt)
 
 
 def test_a_mesh_in_no_unit_has_no_lengths(attempt: Path) -> None:
     """Its numbers would read as kilometres of snail."""
     measured = {"models": {"fusion": {**MEASURED, "quality": None}}}
-    page = html(build_report(facts(models={"fusion": ASTRAY}, measurement=measured)), attempt)
+    page = html(report_of(facts(models={"fusion": ASTRAY}, measurement=measured)), attempt)
     assert "200.0 × 400.0 × 600.0" not in page
     shape = page[page.index('<h2 id="shape">') :]
     assert "Surface area" not in shape
     assert "Open edges" in shape
     assert "<h2>View by view</h2>" not in page  # there is none
     assert "a mesh that could not be placed there is in no unit" in page
-    assert "200.0 × 400.0 × 600.0" in html(build_report(facts()), attempt)
-
-
-def test_an_empty_note_is_no_note(attempt: Path) -> None:
-    report = build_report(facts(models={"fusion": {**OK, "notes": ["", " ", "One."]}}))
-    assert report["models"]["fusion"]["notes"] == ["One."]
+    assert "200.0 × 400.0 × 600.0" in html(report_of(facts()), attempt)
 
 
 def test_backticks_become_code_and_nothing_else_does(attempt: Path) -> None:
     noted = {**OK, "notes": ["Set `<b>` to `x`, or ` alone \u202e."]}
-    page = html(build_report(facts(models={"fusion": noted})), attempt)
+    page = html(report_of(facts(models={"fusion": noted})), attempt)
     assert "<li>Set <code>&lt;b&gt;</code> to <code>x</code>, or ` alone \\u202e.</li>" in page
 
 
@@ -364,8 +359,8 @@ def test_the_last_captures_of_a_rig_stand_beside_this_one(attempt: Path) -> None
         return {"name": name, "finished": "2026-03-01T11:00:00+00:00", "verdict": verdict, **figures}
 
     rows = [row("<b>cup", 30.04, 0.9), row("jar", None, None), row("pot", 33.0, 0.95)]
-    report = build_report(facts(trend=rows))
-    assert breaks(report) == []
+    report = report_of(facts(trend=rows))
+    assert breaks(report.to_json()) == []
     page = html(report, attempt)
     section = page[page.index('<h3 id="trend">') :]
     section = section[: section.index("</table>")]
@@ -377,14 +372,14 @@ def test_the_last_captures_of_a_rig_stand_beside_this_one(attempt: Path) -> None
     assert '<td class="text">Failed</td><td>–</td><td>–</td>' in section
     assert "their median</th><td></td><td></td><td>30.0</td><td>0.9</td>" in section
     assert "The rig is the standard one." in page
-    assert 'id="trend"' not in html(build_report(facts()), attempt)
-    unknown = html(build_report(facts(trend=rows, capture={**facts()["capture"], "layout": "transforms"})), attempt)
+    assert 'id="trend"' not in html(report_of(facts()), attempt)
+    unknown = html(report_of(facts(trend=rows, capture={**facts()["capture"], "layout": "transforms"})), attempt)
     assert "The last captures in this format" in unknown
     assert "The rig is" not in unknown
 
 
 def test_what_the_figures_mean_can_be_read_without_a_pointer(attempt: Path) -> None:
-    page = html(build_report(facts()), attempt)
+    page = html(report_of(facts()), attempt)
     told = page[page.index("<summary>What the figures mean</summary>") :]
     assert "<dt>PSNR on the object</dt><dd>How close" in told
     assert "both figures must hold" in page
@@ -392,20 +387,20 @@ def test_what_the_figures_mean_can_be_read_without_a_pointer(attempt: Path) -> N
 
 
 def test_without_a_usable_mesh_the_headline_says_why() -> None:
-    assert build_report(FAILED)["headline"] == "No usable mesh: x"
-    assert build_report({**FAILED, "error": None})["headline"] == "No usable mesh: fusion: It ran out of memory."
-    poor = build_report(facts(best=None, verdict="failure", models={"fusion": {**OK, "verdict": "failure"}}))
-    assert poor["headline"].startswith("No usable mesh: fusion: 31.2 dB")
-    assert headline(build_report(BARE)) == "No usable mesh."
+    assert report_of(FAILED).headline == "No usable mesh: x"
+    assert report_of({**FAILED, "error": None}).headline == "No usable mesh: fusion: It ran out of memory."
+    poor = report_of(facts(best=None, verdict="failure", models={"fusion": {**OK, "verdict": "failure"}}))
+    assert poor.headline.startswith("No usable mesh: fusion: 31.2 dB")
+    assert headline(report_of(BARE)) == "No usable mesh."
 
 
 def test_unknown_words_are_refused() -> None:
-    with pytest.raises(ValueError, match="splendid"):
-        build_report(facts(verdict="splendid"))
+    with pytest.raises(ValueError, match="verdict: Input should be 'normal'"):
+        report_of(facts(verdict="splendid"))
     with pytest.raises(ValueError, match="gone"):
-        build_report(facts(best="gone"))
-    with pytest.raises(ValueError, match="sleeping"):
-        build_report(facts(models={"fusion": {"state": "sleeping"}}))
+        report_of(facts(best="gone"))
+    with pytest.raises(ValueError, match="state: Input should be 'ok'"):
+        report_of(facts(models={"fusion": {"state": "sleeping"}}))
 
 
 class Page(HTMLParser):
@@ -438,7 +433,7 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("job", ALL)
 def test_the_page_reaches_for_nothing_outside_itself(job: str, attempt: Path) -> None:
-    text = html(build_report(ALL[job]), attempt)
+    text = html(report_of(ALL[job]), attempt)
     page = Page(text)
     assert "script" not in page.tags  # nothing moves in a page without meshes and pictures of the views
     assert not {name for name in page.attributes if name.startswith("on")}
@@ -450,7 +445,7 @@ def test_the_page_reaches_for_nothing_outside_itself(job: str, attempt: Path) ->
 
 def everything(attempt: Path) -> str:
     """A page with a 3D view and wipes."""
-    return html(build_report(facts()), with_mesh(with_views(attempt)))
+    return html(report_of(facts()), with_mesh(with_views(attempt)))
 
 
 def test_a_page_with_everything_reaches_for_nothing_either(attempt: Path) -> None:
@@ -484,19 +479,19 @@ def test_every_program_in_the_page_is_ours_and_admitted_by_its_hash(attempt: Pat
 
 
 def test_wipes_alone_need_no_viewer(attempt: Path) -> None:
-    text = html(build_report(facts()), with_views(attempt))
+    text = html(report_of(facts()), with_views(attempt))
     assert text.count("<script>") == 2
     assert "blob:" not in Page(text).policy
     assert len(text) < 150_000
 
 
 def test_a_page_without_meshes_stays_small(attempt: Path) -> None:
-    assert len(html(build_report(FAILED), attempt)) < 40_000
+    assert len(html(report_of(FAILED), attempt)) < 40_000
 
 
 def test_the_mesh_travels_as_it_is(attempt: Path) -> None:
     content = bytes(range(256)) * 5000  # more than one piece, and not a multiple of three
-    text = html(build_report(facts()), with_mesh(attempt, content))
+    text = html(report_of(facts()), with_mesh(attempt, content))
     (carried,) = re.findall(r'<script type="application/octet-stream" id="mesh-0">([^<]*)</script>', text)
     assert base64.b64decode(carried, validate=True) == content
 
@@ -507,8 +502,8 @@ def test_of_a_large_mesh_the_lighter_copy_travels_and_the_page_says_so(attempt: 
     copy = {"bytes": 9_500_000, "faces": 123_456, "texture_size": [2048, 2048]}
     files = {**MEASURED["files"], "file_bytes": {"mesh.glb": 61_000_000}, "faces": 1_200_000}
     measured = {**MEASURED, "files": files, "viewer": copy}
-    report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": []}))
-    assert breaks(report) == []
+    report = report_of(facts(measurement={"models": {"fusion": measured}, "pictures": []}))
+    assert breaks(report.to_json()) == []
     text = " ".join(html(report, attempt).split())
     assert base64.b64encode(b"the light one").decode() in text
     assert base64.b64encode(b"the large one").decode() not in text
@@ -520,7 +515,7 @@ def test_a_mesh_too_large_for_any_copy_is_named(attempt: Path) -> None:
     with (with_mesh(attempt) / "fusion" / "mesh.glb").open("r+b") as file:
         file.truncate(VIEWER_BYTES + 1)
     files = {**MEASURED["files"], "file_bytes": {"mesh.glb": VIEWER_BYTES + 1}}
-    report = build_report(facts(measurement={"models": {"fusion": {**MEASURED, "files": files}}, "pictures": []}))
+    report = report_of(facts(measurement={"models": {"fusion": {**MEASURED, "files": files}}, "pictures": []}))
     text = html(report, attempt)
     assert "too large for a 3D view inside this page" in text
     assert "<script" not in text
@@ -530,14 +525,14 @@ def test_a_mesh_too_large_for_any_copy_is_named(attempt: Path) -> None:
 
 def test_a_mesh_that_could_not_be_read_back_is_not_shown(attempt: Path) -> None:
     measured = {**MEASURED, "error": {"code": "mesh", "message": "mesh.glb is damaged.", "fix": "Run it again."}}
-    report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": []}))
+    report = report_of(facts(measurement={"models": {"fusion": measured}, "pictures": []}))
     assert "octet-stream" not in html(report, with_mesh(attempt))
 
 
 def test_writing_a_large_page_takes_little_memory(attempt: Path) -> None:
     """The service makes the page, and its memory is a promise: 25 MB of mesh pass through in pieces."""
     with_mesh(attempt, bytes(VIEWER_BYTES))
-    report = build_report(facts())
+    report = report_of(facts())
     with (attempt / "report.html").open("wb") as page:
         page.writelines(render_html(report, attempt))  # what is made once, the template, is made
         page.seek(0)
@@ -561,7 +556,7 @@ def test_the_viewer_is_the_published_one_and_its_licence_is_there() -> None:
 def test_the_viewer_s_licence_travels_with_it(attempt: Path) -> None:
     text = everything(attempt)
     assert "Licensed under the Apache License" in text
-    assert "Apache License" not in html(build_report(FAILED), attempt)
+    assert "Apache License" not in html(report_of(FAILED), attempt)
 
 
 def placed(**changes: Any) -> str:
@@ -581,7 +576,8 @@ def placed(**changes: Any) -> str:
         "target": "depth",
         **changes,
     }
-    told = placement({"registered": found["status"] == "registered", "figures": {"registration": found}})
+    registered = found["status"] == "registered"
+    told = placement(model_of({"state": "ok", "registered": registered, "figures": {"registration": found}}))
     assert told is not None
     return " ".join((told.word, *told.sentences))
 
@@ -609,18 +605,19 @@ def test_a_mesh_that_was_not_placed_says_why() -> None:
     words = placed(status="unregistered", reason="Its silhouettes agree only to 0.6.")
     assert words.startswith("Not placed ")
     assert "Its silhouettes agree only to 0.6." in words
-    assert placement({"registered": False}) is not None  # a model of somebody else's, without any figures
-    assert placement({"registered": True, "figures": {"grid": 3}}) is None
-    assert placement({"registered": None}) is None
+    theirs = {"state": "ok", "registered": False}  # a model of somebody else's, without any figures
+    assert placement(model_of(theirs)) is not None
+    assert placement(model_of({**theirs, "registered": True, "figures": {"grid": 3}})) is None
+    assert placement(model_of({**theirs, "registered": None})) is None
 
 
 def test_the_page_shows_how_sure_a_place_is(attempt: Path) -> None:
     found = {"status": "registered", "iou": 0.95, "margin": 0.001, "runner_up_degrees": 180.0, "target": "depth"}
     bound = {"licences": ["CC BY-NC 4.0, no commercial use"]}
-    generated = {**OK, "registered": True, "figures": {"registration": found}, "asset": bound}
+    generated = {**OK, "registered": True, "figures": {"registration": found}, **bound}
     lost = {**OK, "registered": False, "figures": {"registration": {"reason": "<b>It fits nowhere.</b>"}}}
     models = {"fusion": OK, "reconviagen": generated, "mine": lost}
-    report = build_report(facts(models=models, measurement={"models": dict.fromkeys(models, MEASURED)}))
+    report = report_of(facts(models=models, measurement={"models": dict.fromkeys(models, MEASURED)}))
     text = " ".join(html(report, attempt).split())
     assert "Another pose, turned by 180°, agrees only 0.1 points less" in text
     assert "&lt;b&gt;It fits nowhere.&lt;/b&gt;" in text
@@ -656,13 +653,13 @@ def test_what_the_validator_said_is_shown(attempt: Path) -> None:
             }
         ],
     }
-    text = " ".join(html(build_report(facts(models={"fusion": {**OK, "validation": said}})), attempt).split())
+    text = " ".join(html(report_of(facts(models={"fusion": {**OK, "validation": said}})), attempt).split())
     assert "glTF validator 2.0.0: failed, 1 errors, 0 warnings, 0 infos, 2 hints" in text
     assert "Too &lt;small&gt;." in text
 
 
 def test_the_policy_admits_our_style_and_inline_pictures_only(attempt: Path) -> None:
-    text = html(build_report(facts()), attempt)
+    text = html(report_of(facts()), attempt)
     style = text.split("<style>", 1)[1].split("</style>", 1)[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert Page(text).policy == (
@@ -672,9 +669,9 @@ def test_the_policy_admits_our_style_and_inline_pictures_only(attempt: Path) -> 
 
 
 def test_the_verdict_comes_first(attempt: Path) -> None:
-    page = Page(html(build_report(facts()), attempt))
+    page = Page(html(report_of(facts()), attempt))
     assert page.first["span"] == "Good"
-    assert page.first["h1"] == build_report(facts())["headline"]
+    assert page.first["h1"] == report_of(facts()).headline
 
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}\u202egpj.\x1b[31m\x00\udcff"
@@ -696,8 +693,8 @@ def test_texts_of_strangers_stay_texts(attempt: Path) -> None:
     job["settings"][EVIL] = EVIL
     job["models"][EVIL] = {**OK, "reason": EVIL}
     job["measurement"]["models"][EVIL] = {**MEASURED, "error": {"code": EVIL, "message": EVIL, "fix": EVIL}}
-    text = html(build_report(job), attempt)
-    clean = html(build_report(facts(error={"code": "c", "message": "m", "fix": "f"})), attempt)
+    text = html(report_of(job), attempt)
+    clean = html(report_of(facts(error={"code": "c", "message": "m", "fix": "f"})), attempt)
     page = Page(text)
     assert "script" not in page.tags
     assert "onerror" not in page.attributes
@@ -714,7 +711,7 @@ def test_a_missing_or_huge_picture_is_named(attempt: Path) -> None:
     (previews / "fusion" / "clay.png").write_bytes(b"")
     with (previews / "fusion" / "clay.png").open("r+b") as file:
         file.truncate(MAX_INLINE_BYTES + 1)
-    text = html(build_report(facts()), attempt)
+    text = html(report_of(facts()), attempt)
     assert "previews/contact.png" in text
     assert "previews/fusion/clay.png" in text
     assert text.count("data:image/png") == 1  # the still
@@ -726,12 +723,12 @@ def test_a_picture_outside_of_the_folder_is_not_taken(attempt: Path) -> None:
     (previews / "link").mkdir()
     (previews / "link" / "turntable_00.png").symlink_to(previews.parent / "secret.png")
     measured = {**MEASURED, "pictures": ["../secret.png", "fusion/../../clay.png", "link/turntable_00.png"]}
-    report = build_report(facts(measurement={"models": {"fusion": measured}, "pictures": ["/etc/contact.png"]}))
+    report = report_of(facts(measurement={"models": {"fusion": measured}, "pictures": ["/etc/contact.png"]}))
     assert "data:image/png" not in html(report, attempt)
 
 
 def test_every_figure_has_its_unit_its_direction_and_a_sentence(attempt: Path) -> None:
-    text = html(build_report(facts()), attempt)
+    text = html(report_of(facts()), attempt)
     assert "31.2" in text
     assert "higher is better </span>↑" in text
     assert "lower is better </span>↓" in text
@@ -756,7 +753,7 @@ def test_the_better_of_two_models_is_marked_in_its_direction() -> None:
 
 
 def test_a_mesh_of_another_model_is_named_as_such(attempt: Path) -> None:
-    page = html(build_report(facts(models={"fusion": OK, "nvdiffrec": OK})), attempt)
+    page = html(report_of(facts(models={"fusion": OK, "nvdiffrec": OK})), attempt)
     assert page.count("<p>This is the mesh of <b>fusion</b>: nvdiffrec made none that is better.</p>") == 1
     assert "fusion made none" not in page
 

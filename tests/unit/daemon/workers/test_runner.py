@@ -59,7 +59,7 @@ def test_whatever_a_model_that_failed_left_as_its_answer_is_no_result_and_holds_
 
 def test_a_model_that_was_finished_is_known_again(tmp_path: Path) -> None:
     (tmp_path / "mesh.glb").write_bytes(b"mesh")
-    files = {"mesh.glb": {"sha256": hashlib.sha256(b"mesh").hexdigest()}}
+    files = {"mesh.glb": {"size": 4, "sha256": hashlib.sha256(b"mesh").hexdigest()}}
     (tmp_path / RESULT).write_text(json.dumps({"files": files} | FIGURES), encoding="ascii")
     kept = finished_before(tmp_path)
     assert kept is not None
