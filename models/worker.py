@@ -259,6 +259,7 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     """Read the finished files back, measure them against the capture and draw the pictures."""
     from meshdrop.models.capture.capture import read_capture  # noqa: PLC0415
     from meshdrop.models.capture.local_origin import near  # noqa: PLC0415
+    from meshdrop.models.measure.judged_views import subject_of  # noqa: PLC0415
     from meshdrop.models.measure.measure import measure as measure_models  # noqa: PLC0415
 
     if request.output is None or request.models is None:
@@ -271,7 +272,10 @@ def measure(request: Request, line: Line) -> dict[str, Any]:
     held_out = {name: answer.get("held_out", []) for name, answer in answers.items()}
     listed = {name: list(answer["files"]) for name, answer in answers.items()}
     elsewhere = [name for name, answer in answers.items() if not answer.get("registered", True)]
-    return measure_models(capture, request.models, request.output, line.progress, held_out, listed, elsewhere).to_json()
+    subjects = {name: subject_of(answer.get("figures")) for name, answer in answers.items()}
+    return measure_models(
+        capture, request.models, request.output, line.progress, held_out, listed, elsewhere, subjects
+    ).to_json()
 
 
 def warm(request: Request, line: Line) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from meshdrop.daemon.workers.process import Ended, Home, TimeLimits
 from meshdrop.models.contract.failures import RUN_FAILURES
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.worker import classify, write_answer
+from tests.figures import quality
 
 #: Test seam: called with the folder into which a stand-in has written.
 wrote: Callable[[Path], None] | None = None
@@ -205,22 +206,6 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of a good mesh for every model, and pictures of noise."""
     previews = Path(request["output"]) / "previews"
     pictures = ["capture.png", "contact.png"]
-    mean = {
-        "views": 6,
-        "psnr_masked_db": 31.0,
-        "ssim_masked": 0.99,
-        "psnr_whole_db": 29.0,
-        "ssim_whole": 0.97,
-        "silhouette_iou": 1.0,
-        "unseen_share": 0.0,
-        "depth_median_mm": 0.7,
-        "depth_p95_mm": 2.0,
-        "depth_bias_mm": 0.7,
-        "depth_within_1mm": 0.75,
-        "depth_within_2mm": 0.95,
-        "depth_within_5mm": 0.99,
-        "depth_median_share_of_size": 0.0004,
-    }
     models: dict[str, Any] = {}
     for model, folder in request["models"].items():
         # The real one reads every mesh back: a file that a crash emptied must not pass here either.
@@ -233,7 +218,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
             "files": None,
             "topology": None,
             "pictures": own,
-            "quality": None if error else {"mean": mean, "held_out": None, "views": []},
+            "quality": None if error else quality(psnr_masked_db=31.0),
         }
         pictures += own
     for name in pictures:

@@ -47,8 +47,9 @@ FAILURES: dict[str, Failure] = {
         "inbox.",
     ),
     "quality": Failure(
-        "A mesh was made, but it does not look like the photographs.",
-        "Look at the pictures in previews/. Usually a camera moved or a mask is wrong: check the rig, capture again.",
+        "A mesh was made, but it does not agree with the capture.",
+        "Compare the pictures in previews/ with what is said above: report.html shows each view beside the mesh. Mend "
+        "what they show, then move this folder back into the inbox.",
     ),
     "cancelled": Failure(
         "The job was cancelled.", "Nothing is wrong. Move this folder back into the inbox to start it again."

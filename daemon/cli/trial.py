@@ -173,7 +173,7 @@ def _judged(name: str, told: Mapping[str, Any], wanted: Wanted) -> Finding:
         return Finding(
             line,
             result,
-            f"its mesh does not look like the photographs ({_figures(told)})",
+            f"its mesh does not agree with the capture ({_figures(told)})",
             "on a capture that is known to be good this points to the machine: memory, driver, or a wrong package",
             f"meshdrop weights verify --deep; run `make install` again; {see}",
             GROUP,

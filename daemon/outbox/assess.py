@@ -18,7 +18,7 @@ from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.base.share import Share
 from meshdrop.daemon.outbox import gltf_validation
 from meshdrop.daemon.reporting.facts import JobFacts, ModelReport, QualityReport, ReportedError
-from meshdrop.daemon.reporting.grades import Verdict, grade, least
+from meshdrop.daemon.reporting.grades import Judgement, Verdict, judgement
 from meshdrop.daemon.reporting.trend import MOST, rig_of, trend
 from meshdrop.daemon.workers.answers import value_of
 from meshdrop.daemon.workers.attempts import ModelAnswer, ModelOutcome, Outcomes
@@ -256,8 +256,8 @@ def graded(model: ModelReport) -> ModelReport:
         return replace(model, verdict="failure", reason=measured.error["message"], fix=measured.error["fix"])
     if measured is None or measured.quality is None:
         return replace(model, verdict="warning")  # it does not stand in the capture's frame: nobody can tell
-    mean = measured.quality.mean
-    return replace(model, verdict=grade(mean.psnr_masked_db, mean.ssim_masked))
+    judged = judgement(measured.quality)
+    return replace(model, verdict=judged.verdict, judged=judged)
 
 
 def with_validation(model: ModelReport, validation: Validation) -> ModelReport:
@@ -282,11 +282,18 @@ def judge(models: Mapping[str, ModelReport]) -> Assessment:
     best = finished[name]
     if best.verdict is not None and best.verdict != "failure":
         return Assessment(best.verdict, name)
-    psnr, ssim = _psnr(best), _ssim(best)
-    if psnr is None or ssim is None:
+    if best.judged is None:
         return Assessment("failure", None, "results", best.reason or FAILURES["results"].says)
-    reason = f"{name} reaches {psnr:.1f} dB and SSIM {ssim:.3f} on the object; a usable mesh has {least('warning')}."
-    return Assessment("failure", None, "quality", reason)
+    return Assessment("failure", None, "quality", _shortcomings(name, best.judged))
+
+
+def _shortcomings(name: str, judged: Judgement) -> str:
+    """Which questions a mesh failed in, one a line, with the figures and with what would have been enough."""
+    failed = judged.short_of("warning") or judged.answers
+    lines = [f"{name}, {one.question}: {one.says}{f'; {one.wants}' if one.wants else ''}." for one in failed]
+    if judged.worst_view is not None:
+        lines.append(f"The view that agrees least is {judged.worst_view.name}.")
+    return "\n".join(lines)
 
 
 def _standing(model: ModelReport) -> tuple[int, bool, float]:
@@ -297,8 +304,3 @@ def _standing(model: ModelReport) -> tuple[int, bool, float]:
 def _psnr(model: ModelReport) -> float | None:
     quality = None if model.measured is None else model.measured.quality
     return None if quality is None else quality.mean.psnr_masked_db
-
-
-def _ssim(model: ModelReport) -> float | None:
-    quality = None if model.measured is None else model.measured.quality
-    return None if quality is None else quality.mean.ssim_masked

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from meshdrop.daemon.reporting import tables
-from meshdrop.daemon.reporting.grades import Verdict, grade, least
+from meshdrop.daemon.reporting.grades import Judgement, Verdict
 from meshdrop.daemon.reporting.trend import EarlierCapture
 from meshdrop.models.measure.figures import ModelMeasurement
 from meshdrop.models.mesh.gltf_validation import Validation
@@ -62,7 +62,8 @@ class ModelReport:
 
     Time in seconds, memory in MiB; ``figures``, ``settings`` and ``versions`` are the model's own JSON values.
     ``made_by`` names whose mesh it is when its own was no better, ``registered`` tells whether it stands in the
-    capture's frame. ``files`` are those that its answer vouches for, ``{size, sha256}`` by name.
+    capture's frame, ``judged`` what its verdict rests on. ``files`` are those that its answer vouches for, ``{size,
+    sha256}`` by name.
     """
 
     state: Literal["ok", "failed", "skipped"]
@@ -84,6 +85,7 @@ class ModelReport:
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured: ModelMeasurement | None = None
     validation: Validation | None = None
+    judged: Judgement | None = None
 
     def to_json(self) -> Json:
         """Plain JSON values under the names above."""
@@ -91,6 +93,7 @@ class ModelReport:
         return own | {
             "measured": None if self.measured is None else self.measured.to_json(),
             "validation": None if self.validation is None else self.validation.to_json(),
+            "judged": None if self.judged is None else self.judged.to_json(),
         }
 
 
@@ -190,9 +193,8 @@ def _flaws(model: ModelReport) -> list[str]:
     if model.registered is False:
         flaws = ["it has no place in the capture's frame and was not compared: look at it, but do not measure it"]
     else:
-        mean = tables.dig(model, "measured", "quality", "mean")
-        good = mean is not None and grade(mean.psnr_masked_db, mean.ssim_masked) == "normal"
-        flaws = [] if good else [f"a good mesh has {least('normal')}"]
+        short = () if model.judged is None else model.judged.short_of("normal")
+        flaws = [f"{answer.question}: {answer.says}" for answer in short]
     if model.validation is not None and model.validation.status == "failed":
         flaws.append("its GLB breaks the glTF standard")
     return flaws

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 
 from meshdrop.daemon.reporting import tables
 from meshdrop.daemon.reporting.facts import ModelReport, QualityReport
-from meshdrop.daemon.reporting.grades import least
+from meshdrop.daemon.reporting.grades import LIKENESS, LIMITS
 from meshdrop.daemon.reporting.inline import TEMPLATES, Cargo, Programs
 from meshdrop.daemon.reporting.pose import placement
 from meshdrop.daemon.reporting.standing import standing
@@ -70,6 +70,8 @@ def render_html(report: QualityReport, attempt: Path) -> Iterator[bytes]:
             licences={name: _licences(name, model) for name, model in models.items() if model.state == "ok"},
             figure_rows=tables.rows(tables.MODEL_FIGURES, shown),
             shape_rows=tables.rows(tables.SHAPE_FIGURES, shown),
+            limits=LIMITS,
+            likeness=LIKENESS,
             compared=any(_has_figures(model) for model in shown.values()),
             view_figures=tables.VIEW_FIGURES,
             contact=None if views else album.picture("contact.png", report.pictures),
@@ -97,7 +99,7 @@ def _environment() -> Environment:
     for written in (*figures, _when, _address):
         environment.filters[written.__name__.strip("_")] = _or_dash(written)
     environment.filters["worded"] = _worded
-    environment.globals |= {"dig": tables.dig, "used": tables.used, "median": tables.median, "least": least}
+    environment.globals |= {"dig": tables.dig, "used": tables.used, "median": tables.median}
     return environment
 
 

@@ -47,5 +47,5 @@ def _number(value: float) -> str:
     return f"{value:.10g}"
 
 
-def _is_row(value: Any, length: int) -> bool:
+def _is_row(value: object, length: int) -> bool:
     return isinstance(value, list) and len(value) == length and all(isinstance(number, int | float) for number in value)

@@ -50,6 +50,10 @@ class DepthQuality:
     the mesh lies behind the measurement). ``within_*`` are shares of the compared pixels, 0..1.
     ``compared_share`` is the part of the measured object pixels that the mesh covers. ``median_share_of_size`` is the
     median error divided by the diagonal of the mesh's bounding box.
+
+    ``resolution_mm`` is what this view can tell at all: its measured noise, or half of a pixel's footprint where that
+    is more. ``tolerance_mm`` is three times that, or half a per cent of the distance where that is more: no depth
+    camera is truer. ``within_tolerance`` is the share of the compared pixels within it.
     """
 
     pixels: int
@@ -61,6 +65,43 @@ class DepthQuality:
     within_2mm: float
     within_5mm: float
     median_share_of_size: float
+    resolution_mm: float
+    tolerance_mm: float
+    within_tolerance: float
+
+
+@dataclass(frozen=True)
+class SilhouetteQuality:
+    """The mask against the mesh's outline, in pixels of the view, where the mask tells the object from a background.
+
+    Pixels within ``RIM_PX`` of the other outline are forgiven: a pixel of pose error is no missing limb.
+    ``missing_px`` are the object's that the mesh lacks, ``surplus_px`` the mesh's that are background; both as shares
+    of ``object_px``. ``rim_iou`` is the overlap that forgives the rim: 1 is full.
+    """
+
+    object_px: int
+    missing_px: int
+    surplus_px: int
+    missing_share: float
+    surplus_share: float
+    rim_iou: float
+
+
+@dataclass(frozen=True)
+class ColourQuality:
+    """The photograph against the render where the mesh covers the object, after a ``gain`` and an ``offset`` for each
+    channel of this view: exposure and white balance are no fault of a mesh.
+
+    Both sides are blurred by ``BLUR_PX`` first, so that a texture which is a pixel off is not taken for another one.
+    ``psnr_db`` of what is left over ``pixels``; ``explained`` is the share of the photograph's variance that the render
+    accounts for: 1 is all of it, 0 what one flat colour would do, less is worse than that. Higher is better for both.
+    """
+
+    pixels: int
+    psnr_db: float
+    explained: float
+    gain: tuple[float, float, float]
+    offset: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -69,7 +110,10 @@ class ViewQuality:
 
     ``held_out`` views were not used to make the mesh and are worth more. Masked figures are None when the view shows
     no object, ``depth`` when nothing was measured or nothing of it is covered. ``unseen_share`` is the part of the
-    rendered object, 0..1, whose texture was filled in.
+    rendered object, 0..1, whose texture was filled in. ``silhouette`` is None where the mask tells nothing: it is
+    empty, covers the whole picture, or the capture is of a scene. ``colour`` is None where the mesh covers nothing of
+    the object. ``coverage`` is the share of the object's pixels at which the mesh is, 0..1; in a scene of the measured
+    ones.
     """
 
     name: str
@@ -81,6 +125,9 @@ class ViewQuality:
     silhouette_iou: float
     unseen_share: float | None
     depth: DepthQuality | None
+    silhouette: SilhouetteQuality | None = None
+    colour: ColourQuality | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +148,14 @@ class MeanQuality:
     depth_within_2mm: float | None
     depth_within_5mm: float | None
     depth_median_share_of_size: float | None
+    depth_compared_share: float | None = None
+    depth_within_tolerance: float | None = None
+    silhouette_rim_iou: float | None = None
+    missing_share: float | None = None
+    surplus_share: float | None = None
+    colour_psnr_db: float | None = None
+    colour_explained: float | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,21 @@ Runs in a process of its own: the daemon sees only the JSON. One model's bad fil
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from meshdrop.models.capture.capture import Capture
+from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.contract.base import Progress
 from meshdrop.models.files.limits import VIEWER_BYTES
-from meshdrop.models.measure.figures import Measurement, ModelMeasurement, Quality
-from meshdrop.models.measure.frame import frame_of
+from meshdrop.models.measure.agreement import backs_seen
+from meshdrop.models.measure.figures import Measurement, ModelMeasurement, Quality, Topology, ViewQuality
+from meshdrop.models.measure.frame import Frame, frame_of
+from meshdrop.models.measure.judged_views import Subject, handed_masks, views_to_judge
 from meshdrop.models.measure.page_pictures import PAGE, save_view
 from meshdrop.models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
 from meshdrop.models.measure.quality import compare, summarise
@@ -25,7 +28,7 @@ from meshdrop.models.measure.topology import topology
 from meshdrop.models.mesh.mesh import MeshError, TexturedMesh, upright
 from meshdrop.models.mesh.reload import check_files
 from meshdrop.models.mesh.viewer_copy import viewer_copy
-from meshdrop.models.raster.render import render
+from meshdrop.models.raster.render import Picture, render
 
 #: An odd number puts one sample on the pixel's centre, where measured depth belongs.
 SAMPLES = 3
@@ -39,12 +42,14 @@ def measure(
     held_out: Mapping[str, Collection[str]] | None = None,
     listed: Mapping[str, Collection[str]] | None = None,
     elsewhere: Collection[str] = (),
+    subjects: Mapping[str, Subject] | None = None,
 ) -> Measurement:
     """Read every model's files back, compare them with the capture and draw the previews.
 
     ``model_dirs`` maps a model's name to the folder that ``write_all`` filled; ``held_out`` names the views that a
     model was not fitted to, ``listed`` the files that its answer vouches for. Models in ``elsewhere`` do not stand
-    in the capture's frame: their ``quality`` is None, and they are not on the contact sheet. Writes into
+    in the capture's frame: their ``quality`` is None, and they are not on the contact sheet. ``subjects`` tells what a
+    model took the capture for, an object where it says nothing. Writes into
     ``out_dir/previews``: ``capture.png``, ``contact.png`` and per model ``<model>/turntable_00.png`` ... and
     ``<model>/clay.png``; into ``out_dir/page`` what only the report's page shows (``models/measure/page_pictures.py``).
     Bad files end in that model's ``error``; errors of this machine (a full disk) are raised.
@@ -62,8 +67,11 @@ def measure(
 
         not_fitted = frozenset((held_out or {}).get(name, ()))
         vouched = (listed or {}).get(name)
+        subject = (subjects or {}).get(name, "object")
         compared = None if name in elsewhere else capture
-        results[name], cells = _measure_model(name, folder, vouched, compared, not_fitted, out_dir, report_share)
+        results[name], cells = _measure_model(
+            name, folder, vouched, compared, subject, not_fitted, out_dir, report_share
+        )
         if cells:
             sheets[name] = cells
     if sheets:
@@ -78,6 +86,7 @@ def _measure_model(
     folder: Path,
     listed: Collection[str] | None,
     capture: Capture | None,
+    subject: Subject,
     held_out: Collection[str],
     out_dir: Path,
     report_share: Progress,
@@ -86,12 +95,16 @@ def _measure_model(
     try:
         report_share(0.0, "reading the files back")
         files, mesh = check_files(folder, listed)
+        masks = None if capture is None else handed_masks(folder, capture)
     except MeshError as error:
         return ModelMeasurement(error=error.to_json()), []
     shape = topology(mesh.vertices, mesh.faces)
     quality, cells = None, list[Tiles]()
     if capture is not None:
-        quality, cells = _compare_views(mesh, capture, held_out, out_dir / PAGE, name, report_share)
+        seen = views_to_judge(capture, subject, masks)
+        quality, cells = _compare_views(
+            mesh, seen, held_out, out_dir / PAGE, name, report_share, scene=subject == "scene", closed=_closed(shape)
+        )
     report_share(0.75, "turntable")
     pictures = _draw(upright(mesh, files.asset), out_dir / "previews" / name)
     viewer = _lighter(mesh, files.asset, out_dir / PAGE / name) if files.file_bytes["mesh.glb"] > VIEWER_BYTES else None
@@ -108,27 +121,67 @@ def _lighter(mesh: TexturedMesh, asset: Mapping[str, Any], folder: Path) -> dict
 
 
 def _compare_views(
-    mesh: TexturedMesh, capture: Capture, held_out: Collection[str], page: Path, name: str, report_share: Progress
+    mesh: TexturedMesh,
+    capture: Capture,
+    held_out: Collection[str],
+    page: Path,
+    name: str,
+    report_share: Progress,
+    *,
+    scene: bool,
+    closed: bool,
 ) -> tuple[Quality, list[Tiles]]:
-    """Render every view once, for its figures, its tiles and the page's pictures; none of full size outlives its turn.
-
-    All the work is done inside the frame around the object and the mesh: outside of it both sides are white.
-    """
-    size_m = float(np.linalg.norm(np.ptp(mesh.vertices.astype(np.float64), axis=0)))
+    """Render every view once, for its figures, its tiles and the page's pictures; none of full size outlives its
+    turn."""
     squares, chosen = windows(capture), set(chosen_views(capture))
     figures, small = [], []
-    for index, whole in enumerate(capture.views):
-        report_share(0.1 + 0.65 * index / len(capture.views), f"view {whole.name}")
+    for index, one in enumerate(_compared(mesh, capture, held_out, scene=scene, closed=closed)):
+        figures.append(one.figures)
+        report_share(0.1 + 0.65 * (index + 1) / len(capture.views), f"view {one.figures.name}")
+        if index in chosen:
+            window = squares[index].inside(one.frame)
+            small.append(tiles(one.view, one.picture, window, one.figures))
+            save_view(one.view, one.picture, window, index, page, name)
+    return summarise(figures), small
+
+
+def compare_all(
+    mesh: TexturedMesh, capture: Capture, held_out: Collection[str] = (), *, scene: bool = False
+) -> Quality:
+    """The figures of a mesh in all views of a capture, without pictures."""
+    closed = _closed(topology(mesh.vertices, mesh.faces))
+    return summarise([one.figures for one in _compared(mesh, capture, held_out, scene=scene, closed=closed)])
+
+
+def _closed(shape: Topology) -> bool:
+    """Whether a triangle's back can only be seen through a hole: all agree on which side is outside."""
+    return shape.consistent_winding
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One view beside its render, both cut to ``frame``."""
+
+    frame: Frame
+    view: View
+    picture: Picture
+    figures: ViewQuality
+
+
+def _compared(
+    mesh: TexturedMesh, capture: Capture, held_out: Collection[str], *, scene: bool, closed: bool
+) -> Iterator[_Compared]:
+    """Every view, one after the other. All the work is done inside the frame around the object and the mesh: outside of
+    it both sides are white."""
+    size_m = float(np.linalg.norm(np.ptp(mesh.vertices.astype(np.float64), axis=0)))
+    for whole in capture.views:
         frame = frame_of(whole, mesh.vertices)
         view = frame.view(whole)
         picture = render(mesh, view.camera, background=(1.0, 1.0, 1.0), samples=SAMPLES)
         around, held = whole.mask.size - frame.pixels, whole.name in held_out
-        figures.append(compare(view, picture, held_out=held, size_m=size_m, white_around=around))
-        if index in chosen:
-            window = squares[index].inside(frame)
-            small.append(tiles(view, picture, window, figures[-1]))
-            save_view(view, picture, window, index, page, name)
-    return summarise(figures), small
+        inside = backs_seen(view.camera, mesh.vertices, mesh.faces) if closed and not scene else None
+        figures = compare(view, picture, held_out=held, size_m=size_m, white_around=around, scene=scene, inside=inside)
+        yield _Compared(frame, view, picture, figures)
 
 
 def _draw(mesh: TexturedMesh, folder: Path) -> tuple[str, ...]:

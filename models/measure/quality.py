@@ -16,19 +16,26 @@ from scipy.ndimage import binary_erosion
 from skimage.metrics import structural_similarity
 
 from meshdrop.models.capture.capture import View
+from meshdrop.models.measure.agreement import (
+    MAX_PSNR_DB,
+    another_surface_m,
+    colour_quality,
+    coverage,
+    depth_quality,
+    silhouette_quality,
+)
 from meshdrop.models.measure.figures import DepthQuality, MeanQuality, Quality, ViewQuality
 from meshdrop.models.raster.render import Picture
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-#: Identical pictures have an infinite PSNR, which JSON cannot hold; 8-bit rounding alone costs 59 dB, so nothing
-#: real comes near this cap.
-MAX_PSNR_DB = 100.0
 #: The SSIM map is averaged over the mask shrunk by this much: the 7 x 7 windows at its rim see the background.
 SSIM_EROSION_PX = 5
 #: A pixel belongs to a silhouette when the object covers at least half of it.
 COVERED = 0.5
+#: So much of a pixel belongs to the object where no background is mixed in.
+UNMIXED = 0.99
 
 
 def summarise(views: Sequence[ViewQuality]) -> Quality:
@@ -37,12 +44,23 @@ def summarise(views: Sequence[ViewQuality]) -> Quality:
     return Quality(_mean(views), _mean(unseen) if unseen else None, tuple(views))
 
 
-def compare(view: View, picture: Picture, *, held_out: bool, size_m: float, white_around: int = 0) -> ViewQuality:
+def compare(
+    view: View,
+    picture: Picture,
+    *,
+    held_out: bool,
+    size_m: float,
+    white_around: int = 0,
+    scene: bool = False,
+    inside: Bools | None = None,
+) -> ViewQuality:
     """Figures of one view: the photograph against ``picture``, the render of the mesh from the same camera over white.
 
     ``size_m`` is the diagonal of the mesh's bounding box. Both pictures are 7 pixels wide and high or more, and may be
     the frame of larger ones (``models/measure/frame.py``) that are pure white in their other ``white_around`` pixels:
-    those agree fully and count in the whole-image figures. Raises ``ValueError`` when the sizes differ.
+    those agree fully and count in the whole-image figures. A ``scene`` has no outline to compare. ``inside``
+    marks where a closed mesh shows its inside, None for one that may be open.
+    Raises ``ValueError`` when the sizes differ.
     """
     if picture.rgb.shape != view.rgb.shape:
         raise ValueError(f"view {view.name}: the render is {picture.rgb.shape}, the photograph {view.rgb.shape}")
@@ -51,6 +69,8 @@ def compare(view: View, picture: Picture, *, held_out: bool, size_m: float, whit
     covered = picture.alpha >= COVERED
     similarity = _ssim_map(photo, picture.rgb)
     pixels = similarity.size + white_around
+    depth = _depth(view, picture, mask, covered, size_m)
+    asked = mask & (view.depth > 0) if scene and view.depth is not None else mask
     return ViewQuality(
         name=view.name,
         held_out=held_out,
@@ -60,8 +80,29 @@ def compare(view: View, picture: Picture, *, held_out: bool, size_m: float, whit
         ssim_whole=(float(similarity.sum()) + white_around) / pixels,
         silhouette_iou=iou(mask, covered),
         unseen_share=_unseen_share(picture, covered),
-        depth=None if view.depth is None else depth_quality(view.depth, picture.depth, mask, covered, size_m),
+        depth=depth,
+        silhouette=None if scene else silhouette_quality(mask, covered, pixels),
+        colour=colour_quality(photo, picture.rgb, _solid(view, picture)),
+        coverage=coverage(
+            asked,
+            covered,
+            inside,
+            None if view.depth is None else (view.depth, picture.depth),
+            another_surface_m(depth, size_m),
+        ),
     )
+
+
+def _depth(view: View, picture: Picture, mask: Bools, covered: Bools, size_m: float) -> DepthQuality | None:
+    if view.depth is None:
+        return None
+    return depth_quality(view.depth, picture.depth, mask, covered, view.camera, size_m)
+
+
+def _solid(view: View, picture: Picture) -> Bools:
+    """The pixels that show the object alone on both sides; those on the rim too, where it is nothing but rim."""
+    whole = (view.mask >= UNMIXED) & (picture.alpha >= UNMIXED)
+    return whole if whole.any() else (view.mask >= COVERED) & (picture.alpha >= COVERED)
 
 
 def over_white(view: View) -> Floats:
@@ -87,33 +128,6 @@ def iou(one: Bools, other: Bools) -> float:
     """Intersection over union of two silhouettes; two empty ones agree fully (1.0)."""
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
-
-
-def depth_quality(
-    measured: Floats, rendered: Floats, mask: Bools, covered: Bools, size_m: float
-) -> DepthQuality | None:
-    """Errors of planar depth (metres, 0 = nothing) inside ``mask``, where the mesh covers the pixel too.
-
-    None when nothing was measured on the object or the mesh covers none of it.
-    """
-    known = mask & (measured > 0)
-    both = known & covered & (rendered > 0)
-    if not both.any():
-        return None
-    signed = (rendered[both].astype(np.float64) - measured[both]) * 1000.0
-    error = np.abs(signed)
-    median = float(np.median(error))
-    return DepthQuality(
-        pixels=int(both.sum()),
-        compared_share=int(both.sum()) / int(known.sum()),
-        median_mm=median,
-        p95_mm=float(np.quantile(error, 0.95)),
-        bias_mm=float(np.median(signed)),
-        within_1mm=float((error <= 1.0).mean()),
-        within_2mm=float((error <= 2.0).mean()),
-        within_5mm=float((error <= 5.0).mean()),
-        median_share_of_size=median / 1000.0 / size_m,
-    )
 
 
 def _squared_error(one: Floats, other: Floats) -> float:
@@ -152,8 +166,11 @@ def _mean(views: Sequence[ViewQuality]) -> MeanQuality:
         values = [value for value in map(figure, views) if value is not None]
         return float(np.mean(values)) if values else None
 
+    def part(name: str, figure: str) -> float | None:
+        return of(lambda view: getattr(getattr(view, name), figure, None))
+
     def of_depth(name: str) -> float | None:
-        return of(lambda view: None if view.depth is None else getattr(view.depth, name))
+        return part("depth", name)
 
     return MeanQuality(
         views=len(views),
@@ -170,4 +187,12 @@ def _mean(views: Sequence[ViewQuality]) -> MeanQuality:
         depth_within_2mm=of_depth("within_2mm"),
         depth_within_5mm=of_depth("within_5mm"),
         depth_median_share_of_size=of_depth("median_share_of_size"),
+        depth_compared_share=of_depth("compared_share"),
+        depth_within_tolerance=of_depth("within_tolerance"),
+        silhouette_rim_iou=part("silhouette", "rim_iou"),
+        missing_share=part("silhouette", "missing_share"),
+        surplus_share=part("silhouette", "surplus_share"),
+        colour_psnr_db=part("colour", "psnr_db"),
+        colour_explained=part("colour", "explained"),
+        coverage=of(lambda view: view.coverage),
     )

@@ -120,7 +120,7 @@ class Stowaway(Ball):
 
 
 class WrongBall(Ball):
-    """A ball half as large as it should be: a mesh that does not look like the photographs."""
+    """A ball half as large as it should be: a mesh that does not agree with the capture."""
 
     name = "wrong_ball"
 

@@ -60,7 +60,7 @@ def test_each_model_is_tried_for_itself_and_nothing_is_left(rig: Callable[..., R
     assert "MiB of memory" in lines["trial ball"]["says"]
     assert (lines["trial absent"]["result"], bool(lines["trial absent"]["fix"])) == ("warn", True)
     assert lines["trial wrong_ball"]["result"] == "warn"
-    assert lines["trial wrong_ball"]["says"].startswith("its mesh does not look like the photographs (failure: ")
+    assert lines["trial wrong_ball"]["says"].startswith("its mesh does not agree with the capture (failure: ")
     assert done.returncode == 0
     assert "trying: ball " in done.stderr
     assert names(here) == before

@@ -23,7 +23,7 @@ from meshdrop.daemon.base.settings import Settings, load
 from meshdrop.daemon.base.tries import BACK_OFF_S, MAX_ATTEMPTS
 from meshdrop.daemon.cli.main import app
 from meshdrop.daemon.outbox.bundle import failure_bundle, result_bundle
-from meshdrop.daemon.reporting.grades import GRADES
+from meshdrop.daemon.reporting.grades import LIKENESS, LIMITS
 from meshdrop.db.engine import Database
 from meshdrop.db.jobs import Jobs
 from meshdrop.db.records import Job
@@ -326,10 +326,18 @@ def test_every_json_snippet_is_json() -> None:
 
 
 def test_the_verdicts_are_those_of_the_program() -> None:
-    rows = table(section(README, "How quality is decided"))
-    told = [(name, psnr, ssim) for name, psnr, ssim, _ in rows]
-    grades = [(name, f"{psnr:.0f} dB or more", f"{ssim:.2f} or more") for name, psnr, ssim in GRADES]
-    assert told == [*grades, ("failure", "less", "less")]
+    told = section(README, "How quality is decided")
+    assert table(told) == [
+        [
+            limit.title,
+            limit.says(limit.normal),
+            limit.says(limit.worst),
+            "any" if limit.usable is None else limit.says(limit.usable),
+        ]
+        for limit in LIMITS
+    ]
+    for word, psnr, ssim in LIKENESS:
+        assert f"*{word}* from {psnr:.0f} dB and {ssim:.2f}" in " ".join(told.split())
 
 
 def test_the_models_are_those_of_the_registry() -> None:

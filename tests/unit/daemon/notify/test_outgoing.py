@@ -336,7 +336,7 @@ def test_a_failure_is_told_to_everybody_once_and_success_to_nobody(office: Calla
         ("slack://a", "Meshdrop: bad failed"),
         ("mailto://b", "Meshdrop: bad failed"),
     ]
-    assert "does not look like the photographs" in here.courier.notes[0][2]
+    assert "does not agree with the capture" in here.courier.notes[0][2]
 
 
 def test_who_does_not_take_it_gets_it_again_and_nobody_else_does(office: Callable[..., Office]) -> None:

@@ -14,7 +14,8 @@ from meshdrop.daemon.outbox.gltf_validation import objection
 from meshdrop.daemon.reporting.facts import ModelReport
 from meshdrop.models.mesh.gltf_engines import NODE, Engine, validator_version
 from meshdrop.models.mesh.gltf_validation import CURE, MISSING, Validation, ValidationMessage, no_engine
-from tests.reports import model_of, quality
+from tests.figures import quality
+from tests.reports import model_of
 
 MESSAGE = ValidationMessage("pbr.glb", "error", "ACCESSOR_INDEX_OOB", "Index 9.", "")
 PASSED = Validation("passed")

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from markupsafe import escape
 
+from meshdrop.daemon.outbox.assess import graded
 from meshdrop.daemon.reporting.facts import QualityReport, headline
+from meshdrop.daemon.reporting.grades import LIMITS
 from meshdrop.daemon.reporting.inline import TEMPLATES, VIEWER, viewer_script
 from meshdrop.daemon.reporting.page import MAX_INLINE_BYTES, render_html
 from meshdrop.daemon.reporting.pose import AMBIGUOUS, LEAST_IOU, placement
@@ -39,6 +42,7 @@ from meshdrop.models.measure.measure import measure
 from meshdrop.models.mesh.mesh import write_all
 from meshdrop.models.registration import register
 from tests import meshes
+from tests.figures import MEAN, VIEW, quality, view
 from tests.photographs import photographed
 from tests.reports import model_of, report_of
 
@@ -46,44 +50,6 @@ from tests.reports import model_of, report_of
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-MEAN = {
-    "views": 2,
-    "psnr_masked_db": 31.24,
-    "ssim_masked": 0.9314,
-    "psnr_whole_db": 38.0,
-    "ssim_whole": 0.98,
-    "silhouette_iou": 0.991,
-    "unseen_share": 0.01,
-    "depth_median_mm": 0.731,
-    "depth_p95_mm": 2.1,
-    "depth_bias_mm": -0.02,
-    "depth_within_1mm": 0.66,
-    "depth_within_2mm": 0.95,
-    "depth_within_5mm": 1.0,
-    "depth_median_share_of_size": 0.0007,
-}
-DEPTH = {
-    "pixels": 100,
-    "compared_share": 0.99,
-    "median_mm": 0.731,
-    "p95_mm": 2.1,
-    "bias_mm": -0.02,
-    "within_1mm": 0.66,
-    "within_2mm": 0.95,
-    "within_5mm": 1.0,
-    "median_share_of_size": 0.0007,
-}
-VIEW = {
-    "name": "front",
-    "held_out": False,
-    "psnr_masked_db": 31.2,
-    "ssim_masked": 0.93,
-    "psnr_whole_db": 38.0,
-    "ssim_whole": 0.98,
-    "silhouette_iou": 0.99,
-    "unseen_share": 0.01,
-    "depth": DEPTH,
-}
 BOX = [[-0.1, -0.2, -0.3], [0.1, 0.2, 0.3]]
 MEASURED: dict[str, Any] = {
     "error": None,
@@ -293,14 +259,14 @@ def test_the_headline_says_which_mesh_to_take_and_why() -> None:
 
 
 WARNED = {**OK, "verdict": "warning"}
-LOW = {**MEASURED, "quality": {**MEASURED["quality"], "mean": {**MEAN, "psnr_masked_db": 22.5, "ssim_masked": 0.8}}}
+LOW = {**MEASURED, "quality": quality(view("front"), view("back", coverage=0.9))}
 ASTRAY = {**WARNED, "registered": False}
 
 
 @pytest.mark.parametrize(
     ("model", "measured", "why"),
     [
-        (WARNED, LOW, "mm); a good mesh has 25 dB and SSIM 0.85 or more."),
+        (WARNED, LOW, "mm); coverage: 95.0 % of the object is there (least in back: 90.0 %)."),
         ({**WARNED, "validation": {"status": "failed"}}, MEASURED, "mm); its GLB breaks the glTF standard."),
         (
             ASTRAY,
@@ -313,7 +279,9 @@ def test_the_headline_of_a_warning_says_what_keeps_the_mesh_from_being_good(
     model: dict[str, Any], measured: dict[str, Any], why: str
 ) -> None:
     job = facts(verdict="warning", models={"fusion": model}, measurement={"models": {"fusion": measured}})
-    assert report_of(job).headline.endswith(why)
+    told = report_of(job)
+    graded_model = replace(graded(told.models["fusion"]), verdict="warning")
+    assert replace(told, models={"fusion": graded_model}).headline.endswith(why)
 
 
 def test_two_models_that_failed_are_told_in_one_line(attempt: Path) -> None:
@@ -382,8 +350,22 @@ def test_what_the_figures_mean_can_be_read_without_a_pointer(attempt: Path) -> N
     page = html(report_of(facts()), attempt)
     told = page[page.index("<summary>What the figures mean</summary>") :]
     assert "<dt>PSNR on the object</dt><dd>How close" in told
-    assert "both figures must hold" in page
-    assert "25 dB and SSIM 0.85 or more" in page
+    for limit in LIMITS:
+        assert f'{limit.title}</th><td class="text">{limit.says(limit.normal)}</td>' in page
+    assert "<b>close</b> from 25 dB and SSIM 0.85 on the object, <b>fair</b> from 20 dB and SSIM 0.75" in page
+
+
+def test_the_page_answers_the_four_questions_and_names_the_worst_view(attempt: Path) -> None:
+    told = report_of(facts(measurement={"models": {"fusion": LOW}}))
+    report = replace(told, models={"fusion": graded(told.models["fusion"])})
+    assert breaks(report.to_json()) == []
+    page = " ".join(html(report, attempt).split())
+    assert '<span class="badge warning">coverage</span> 95.0 % of the object is there (least in back: 90.0 %).' in page
+    assert "A good mesh has 99.0 %, and 98.5 % in every view." in page
+    for question in ("silhouettes", "depth", "colours"):
+        assert f'<span class="badge normal">{question}</span>' in page
+    assert "The view that agrees least is <b>back</b>: 90.0 % of the object is there." in page
+    assert "Likeness to the photographs, which decides nothing: close: 31.2 dB and SSIM 0.931 on the object." in page
 
 
 def test_without_a_usable_mesh_the_headline_says_why() -> None:

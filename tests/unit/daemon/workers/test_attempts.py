@@ -13,7 +13,7 @@ from meshdrop.daemon.reporting.facts import ModelReport
 from meshdrop.daemon.workers.answers import DEEPEST, value_of
 from meshdrop.daemon.workers.attempts import RESULT, ModelAnswer
 from meshdrop.models.measure.figures import Measurement
-from tests.reports import quality
+from tests.figures import quality
 
 FILES = {"mesh.glb": {"size": 4, "sha256": "ab"}}
 

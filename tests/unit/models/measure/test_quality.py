@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import View
 from meshdrop.models.formats.cameras import canonical_camera
+from meshdrop.models.measure.agreement import MAX_PSNR_DB, depth_quality
 from meshdrop.models.measure.frame import MARGIN_PX, Frame
-from meshdrop.models.measure.quality import MAX_PSNR_DB, compare, depth_quality, iou, over_white, psnr, summarise
+from meshdrop.models.measure.quality import compare, iou, over_white, psnr, summarise
 from meshdrop.models.raster.render import Picture
 
 SIZE = 64
+CAMERA = canonical_camera("front", SIZE, SIZE)
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
@@ -116,7 +118,7 @@ def test_depth_shares_and_median() -> None:
     errors = np.array([[0.5, 0.5, 0.5, 1.5, 1.5, 1.5, 1.5, 4, 4, 40]]) / 1000
     measured = np.full((1, 10), 1.0, np.float32)
     all_of_it = np.ones((1, 10), np.bool_)
-    figures = depth_quality(measured, (1 + errors).astype(np.float32), all_of_it, all_of_it, size_m=0.5)
+    figures = depth_quality(measured, (1 + errors).astype(np.float32), all_of_it, all_of_it, CAMERA, size_m=0.5)
     assert figures is not None
     assert (figures.within_1mm, figures.within_2mm, figures.within_5mm) == (0.3, 0.7, 0.9)
     assert figures.median_mm == pytest.approx(1.5, abs=1e-3)
@@ -129,7 +131,7 @@ def test_depth_is_compared_where_both_have_it() -> None:
     measured = np.array([[1, 1, 1, 0]], np.float32)
     rendered = np.array([[1.001, 0, 1.001, 1.001]], np.float32)
     mask = np.array([[True, True, False, True]])
-    figures = depth_quality(measured, rendered, mask, rendered > 0, size_m=1.0)
+    figures = depth_quality(measured, rendered, mask, rendered > 0, CAMERA, size_m=1.0)
     assert figures is not None
     assert figures.pixels == 1  # the first one; of two measured object pixels the mesh covers one
     assert figures.compared_share == 0.5

@@ -1,0 +1,69 @@
+"""What of each view a mesh is judged by: the capture's own masks, those that the model handed back, or all of a scene.
+
+A model that cut an object free from its table knows masks that the capture has not. It leaves one for each view among
+its files, ``masks/NN.png`` with the view's number, as large as the view: 8 bits of grey, 255 where the object is.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.files import walk
+from meshdrop.models.mesh.errors import MeshError
+
+#: What a capture is of, as a model states it in its figures.
+Subject = Literal["object", "table", "scene"]
+
+MASKS = "masks"
+#: A mask of one's own is a file of few colours: a larger one is none.
+_MASK_BYTES = 64_000_000
+
+
+def subject_of(figures: object) -> Subject:
+    """What a model's figures say that the capture is of; an object where they say nothing that is known."""
+    told = figures.get("subject") if isinstance(figures, dict) else None
+    return told if told in ("table", "scene") else "object"
+
+
+def handed_masks(folder: Path, capture: Capture) -> dict[str, NDArray[np.float32]] | None:
+    """The masks that a model left in its ``folder``, (H, W) 0..1 by the name of their view; None where it left none.
+
+    Raises ``MeshError`` when one is missing, unreadable or of another size than its view.
+    """
+    if not (folder / MASKS).is_dir():
+        return None
+    named = ((view, f"{MASKS}/{index:02d}.png") for index, view in enumerate(capture.views))
+    return {view.name: _mask(folder / name, name, view) for view, name in named}
+
+
+def _mask(file: Path, name: str, view: View) -> NDArray[np.float32]:
+    wanted = ("L", (view.camera.width, view.camera.height))
+    try:
+        with Image.open(io.BytesIO(walk.read_file(file, _MASK_BYTES)), formats=("PNG",)) as picture:
+            given = (picture.mode, picture.size)
+            pixels = np.asarray(picture, np.float32) / np.float32(255) if given == wanted else None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MeshError(f"{name} cannot be read: {error}") from None
+    if pixels is None:
+        raise MeshError(f"{name} is {given}; the mask of {view.name} must be {wanted}")
+    return pixels
+
+
+def views_to_judge(
+    capture: Capture, subject: Subject = "object", masks: Mapping[str, NDArray[np.float32]] | None = None
+) -> Capture:
+    """The capture with the masks that count: in a scene everything belongs to what was captured."""
+    if subject == "scene":
+        return replace(capture, views=tuple(replace(view, mask=np.ones_like(view.mask)) for view in capture.views))
+    if masks is None:
+        return capture
+    return replace(capture, views=tuple(replace(view, mask=masks.get(view.name, view.mask)) for view in capture.views))
