@@ -292,7 +292,7 @@ def main() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     chosen = results(arguments.shape) if arguments.real is None else real_results(arguments.real)
     for label, what, quality in chosen:
-        found = grades.judgement(quality)
+        found = grades.appraise(quality)
         counts[label, found.verdict] += 1
         answers = " | ".join(f"{answer.verdict or 'untold'}: {answer.says}" for answer in found.answers)
         print(f"| {label} | {what} | **{found.verdict}** | {answers} | {found.likeness} |", flush=True)

@@ -18,7 +18,7 @@ from meshdrop.daemon.base.settings import Settings
 from meshdrop.daemon.base.share import Share
 from meshdrop.daemon.outbox import gltf_validation
 from meshdrop.daemon.reporting.facts import JobFacts, ModelReport, QualityReport, ReportedError
-from meshdrop.daemon.reporting.grades import Judgement, Verdict, judgement
+from meshdrop.daemon.reporting.grades import Appraisal, Verdict, appraise
 from meshdrop.daemon.reporting.trend import MOST, rig_of, trend
 from meshdrop.daemon.workers.answers import value_of
 from meshdrop.daemon.workers.attempts import ModelAnswer, ModelOutcome, Outcomes
@@ -256,7 +256,7 @@ def graded(model: ModelReport) -> ModelReport:
         return replace(model, verdict="failure", reason=measured.error["message"], fix=measured.error["fix"])
     if measured is None or measured.quality is None:
         return replace(model, verdict="warning")  # it does not stand in the capture's frame: nobody can tell
-    judged = judgement(measured.quality)
+    judged = appraise(measured.quality)
     return replace(model, verdict=judged.verdict, judged=judged)
 
 
@@ -287,7 +287,7 @@ def judge(models: Mapping[str, ModelReport]) -> Assessment:
     return Assessment("failure", None, "quality", _shortcomings(name, best.judged))
 
 
-def _shortcomings(name: str, judged: Judgement) -> str:
+def _shortcomings(name: str, judged: Appraisal) -> str:
     """Which questions a mesh failed in, one a line, with the figures and with what would have been enough."""
     failed = judged.short_of("warning") or judged.answers
     lines = [f"{name}, {one.question}: {one.says}{f'; {one.wants}' if one.wants else ''}." for one in failed]

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from meshdrop.daemon.reporting import tables
-from meshdrop.daemon.reporting.grades import Judgement, Verdict
+from meshdrop.daemon.reporting.grades import Appraisal, Verdict
 from meshdrop.daemon.reporting.trend import EarlierCapture
 from meshdrop.models.measure.figures import ModelMeasurement
 from meshdrop.models.mesh.gltf_validation import Validation
@@ -85,7 +85,7 @@ class ModelReport:
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured: ModelMeasurement | None = None
     validation: Validation | None = None
-    judged: Judgement | None = None
+    judged: Appraisal | None = None
 
     def to_json(self) -> Json:
         """Plain JSON values under the names above."""
@@ -193,11 +193,20 @@ def _flaws(model: ModelReport) -> list[str]:
     if model.registered is False:
         flaws = ["it has no place in the capture's frame and was not compared: look at it, but do not measure it"]
     else:
-        short = () if model.judged is None else model.judged.short_of("normal")
-        flaws = [f"{answer.question}: {answer.says}" for answer in short]
+        flaws = [] if model.judged is None else _shortcomings(model.judged)
     if model.validation is not None and model.validation.status == "failed":
         flaws.append("its GLB breaks the glTF standard")
     return flaws
+
+
+def _shortcomings(judged: Appraisal) -> list[str]:
+    """In which questions a mesh is less than good, and where least; the figures stand below the headline."""
+    short = [answer.question for answer in judged.short_of("normal")]
+    if not short:
+        return []
+    listed = " and ".join(filter(None, (", ".join(short[:-1]), short[-1])))
+    where = "" if judged.worst_view is None else f", least in {judged.worst_view.name}"
+    return [f"less than good in {listed}{where}"]
 
 
 def _why_nothing(models: Mapping[str, ModelReport]) -> str:

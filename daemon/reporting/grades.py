@@ -25,7 +25,7 @@ VERDICTS: tuple[Verdict, ...] = ("normal", "warning", "failure")
 
 
 @dataclass(frozen=True)
-class Limit:
+class FigureLimit:
     """One figure that answers a question: the mean of the deciding views must reach ``normal`` for a good mesh and
     ``usable`` for one that is delivered, and every view ``worst`` for a good one. ``of`` takes it from a view, higher
     is better; None where it was not taken there. A figure without ``usable`` never makes a failure. ``says`` writes a
@@ -43,7 +43,7 @@ class Limit:
         """What a mesh of this verdict would have needed for the next better one."""
         if verdict == "failure" and self.usable is not None:
             return f"a usable mesh has {self.says(self.usable)}"
-        return f"a good mesh has {self.says(self.normal)}, and {self.says(self.worst)} in every view"
+        return f"a good mesh has {self.says(self.normal)} ({self.says(self.worst)} in every view)"
 
 
 def _outline(view: ViewQuality) -> float | None:
@@ -74,7 +74,7 @@ def _share(value: float) -> str:
 
 
 def _steps(value: float) -> str:
-    return f"{-value:.1f} times what a view can tell"
+    return f"at most {-value:.1f} times the view's resolution"
 
 
 def _of_one(value: float) -> str:
@@ -82,12 +82,12 @@ def _of_one(value: float) -> str:
 
 
 #: The whole table. Its numbers were set on what `bench/verdict.py` makes, and on real captures (docs/benchmarks.md).
-LIMITS: tuple[Limit, ...] = (
-    Limit("silhouettes", "Outlines and masks overlap", _outline, 0.98, 0.85, 0.95, _share),
-    Limit("depth", "Measured depth within its tolerance", _within, 0.92, 0.25, 0.80, _share),
-    Limit("depth", "Offset from the measured surface", _offset, -1.0, None, -2.0, _steps),
-    Limit("colours", "Colours explained where the mesh is", _colours, 0.80, 0.05, 0.60, _of_one),
-    Limit("coverage", "The object is there", _coverage, 0.99, 0.70, 0.985, _share),
+LIMITS: tuple[FigureLimit, ...] = (
+    FigureLimit("silhouettes", "Outlines and masks overlap", _outline, 0.98, 0.85, 0.95, _share),
+    FigureLimit("depth", "Measured depth within its tolerance", _within, 0.92, 0.25, 0.80, _share),
+    FigureLimit("depth", "Offset from the measured surface", _offset, -1.0, None, -2.0, _steps),
+    FigureLimit("colours", "Colours explained where the mesh is", _colours, 0.80, 0.05, 0.60, _of_one),
+    FigureLimit("coverage", "The object is there", _coverage, 0.99, 0.70, 0.985, _share),
 )
 QUESTIONS: tuple[Question, ...] = ("silhouettes", "depth", "colours", "coverage")
 #: Without an answer to one of these nobody knows where the surface is.
@@ -119,7 +119,7 @@ class WorstView:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Appraisal:
     """What a mesh is worth, and why. ``views`` tells whose figures decided, ``likeness`` is beside the verdict."""
 
     verdict: Verdict
@@ -138,7 +138,7 @@ class Judgement:
         return tuple(answer for answer in told if VERDICTS.index(answer.verdict or wanted) > VERDICTS.index(wanted))
 
 
-def judgement(quality: Quality) -> Judgement:
+def appraise(quality: Quality) -> Appraisal:
     """The verdict on one mesh from what was measured of it, with its reasons."""
     held_out = [view for view in quality.views if view.held_out]
     deciding = held_out or list(quality.views)
@@ -147,7 +147,7 @@ def judgement(quality: Quality) -> Judgement:
     verdict: Verdict = max(told, key=VERDICTS.index) if told else "failure"
     if verdict == "normal" and not any(answer.verdict for answer in answers if answer.question in TELLING):
         verdict = "warning"
-    return Judgement(
+    return Appraisal(
         verdict=verdict,
         answers=answers,
         worst_view=_worst_view(quality.views),
@@ -170,13 +170,14 @@ def _answer(question: Question, deciding: Sequence[ViewQuality], views: Sequence
     found = [(limit, _verdict(limit, deciding, views)) for limit in LIMITS if limit.question == question]
     told = [verdict for _, verdict in found if verdict is not None]
     if not told:
-        return Answer(question, None, _UNTOLD[question])
+        elsewhere = question == "depth" and any(view.depth_elsewhere for view in views)
+        return Answer(question, "warning", _ELSEWHERE) if elsewhere else Answer(question, None, _UNTOLD[question])
     verdict = max(told, key=VERDICTS.index)
     wants = "; ".join(limit.wants(verdict) for limit, one in found if one == verdict and verdict != "normal")
     return Answer(question, verdict, _SAYS[question](deciding, views), wants)
 
 
-def _verdict(limit: Limit, deciding: Sequence[ViewQuality], views: Sequence[ViewQuality]) -> Verdict | None:
+def _verdict(limit: FigureLimit, deciding: Sequence[ViewQuality], views: Sequence[ViewQuality]) -> Verdict | None:
     value, worst = _mean(deciding, limit.of), min(_taken(views, limit.of), default=None)
     if value is None:
         return None
@@ -269,6 +270,7 @@ _SAYS: dict[Question, Callable[[Sequence[ViewQuality], Sequence[ViewQuality]], s
     "colours": _colours_say,
     "coverage": _coverage_says,
 }
+_ELSEWHERE = "depth was measured beside what the masks mark, and nowhere on it"
 _UNTOLD: dict[Question, str] = {
     "silhouettes": "nothing can be told: no mask tells the object from a background",
     "depth": "nothing can be told: no depth was measured where the mesh is",

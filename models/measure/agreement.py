@@ -22,6 +22,8 @@ Bools = NDArray[np.bool_]
 RIM_PX = 2
 #: A mask that covers more of its picture than this tells no object from a background.
 WHOLE_PICTURE = 0.98
+#: Nor does one with more than this of the picture's border.
+WHOLE_BORDER = 0.9
 #: Sigma of the blur before colours are compared.
 BLUR_PX = 1.5
 #: A camera's exposure and white balance explain no more than this between two pictures of one object.
@@ -39,10 +41,10 @@ BEHIND, BEHIND_SHARE = 3.0, 0.05
 def silhouette_quality(mask: Bools, covered: Bools, picture_px: int) -> SilhouetteQuality | None:
     """The mask against what the mesh covers; ``picture_px`` has the whole picture, of which these may be a part.
 
-    None where the mask is empty or covers the picture: then it tells nothing.
+    None where the mask is empty, covers the picture or goes all around its border: then it tells nothing of an object.
     """
     there = int(mask.sum())
-    if not there or there > WHOLE_PICTURE * picture_px:
+    if not there or there > WHOLE_PICTURE * picture_px or (mask.size == picture_px and _goes_around(mask)):
         return None
     missing = int((mask & ~_widened(covered)).sum())
     surplus = int((covered & ~_widened(mask)).sum())
@@ -90,6 +92,12 @@ def backs_seen(camera: Camera, vertices: Floats, faces: NDArray[np.int32]) -> Bo
 def another_surface_m(depth: DepthQuality | None, size_m: float) -> float:
     """How far behind a measured surface of a view what is rendered must be the far side of the object."""
     return max(BEHIND_SHARE * size_m, 0.0 if depth is None else BEHIND * depth.tolerance_mm / 1000.0)
+
+
+def _goes_around(mask: Bools) -> bool:
+    """Whether there is next to no background along the picture's border, as with masks that mark the background."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(border.mean() > WHOLE_BORDER)
 
 
 def _widened(outline: Bools) -> Bools:

@@ -113,7 +113,7 @@ class ViewQuality:
     rendered object, 0..1, whose texture was filled in. ``silhouette`` is None where the mask tells nothing: it is
     empty, covers the whole picture, or the capture is of a scene. ``colour`` is None where the mesh covers nothing of
     the object. ``coverage`` is the share of the object's pixels at which the mesh is, 0..1; in a scene of the measured
-    ones.
+    ones. ``depth_elsewhere``: depth was measured beside the object, and nowhere on it.
     """
 
     name: str
@@ -128,6 +128,7 @@ class ViewQuality:
     silhouette: SilhouetteQuality | None = None
     colour: ColourQuality | None = None
     coverage: float | None = None
+    depth_elsewhere: bool = False
 
 
 @dataclass(frozen=True)

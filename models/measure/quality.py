@@ -83,6 +83,7 @@ def compare(
         depth=depth,
         silhouette=None if scene else silhouette_quality(mask, covered, pixels),
         colour=colour_quality(photo, picture.rgb, _solid(view, picture)),
+        depth_elsewhere=view.depth is not None and bool((view.depth > 0).any()) and not (mask & (view.depth > 0)).any(),
         coverage=coverage(
             asked,
             covered,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshdrop.daemon.reporting.grades import LIMITS, VERDICTS, Judgement, judgement, likeness
+from meshdrop.daemon.reporting.grades import LIMITS, VERDICTS, Appraisal, appraise, likeness
 from meshdrop.daemon.workers.answers import value_of
 from meshdrop.models.measure.figures import MeanQuality, Quality
 from meshdrop.models.measure.measure import compare_all
@@ -20,11 +20,11 @@ from tests.figures import MEAN, quality, view
 from tests.photographs import photographed
 
 
-def judged(*views: dict[str, Any]) -> Judgement:
-    return judgement(value_of(Quality, quality(*views)))
+def judged(*views: dict[str, Any]) -> Appraisal:
+    return appraise(value_of(Quality, quality(*views)))
 
 
-def answers(found: Judgement) -> dict[str, str | None]:
+def answers(found: Appraisal) -> dict[str, str | None]:
     return {answer.question: answer.verdict for answer in found.answers}
 
 
@@ -107,6 +107,16 @@ def test_without_outlines_and_depth_nothing_is_good() -> None:
     assert judged(*everywhere(silhouette=None)).verdict == "normal"  # a scene has depth
 
 
+def test_depth_that_lies_beside_the_object_speaks_against_the_masks() -> None:
+    """Masks that mark the background leave a block with holes that agrees with itself and touches nothing measured."""
+    found = judged(*everywhere(depth=None, depth_elsewhere=True))
+    assert (found.verdict, answers(found)["depth"]) == ("warning", "warning")
+    mesh = meshes.sphere()
+    capture = photographed(mesh)
+    inverted = tuple(replace(view, mask=1 - view.mask) for view in capture.views)
+    assert appraise(compare_all(mesh, replace(capture, views=inverted))).verdict == "failure"
+
+
 def test_a_mesh_of_which_nothing_is_known_fails() -> None:
     assert judged(*everywhere(depth=None, silhouette=None, colour=None, coverage=None)).verdict == "failure"
 
@@ -178,8 +188,8 @@ def cut(mesh: TexturedMesh, share: float, seed: int) -> TexturedMesh:
 def test_a_mesh_without_a_part_is_never_good(share: float, seed: int, depth: bool) -> None:
     mesh = meshes.sphere()
     capture = photographed(mesh, depth=depth)
-    assert judgement(compare_all(mesh, capture)).verdict == "normal"
-    found = judgement(compare_all(cut(mesh, share, seed), capture))
+    assert appraise(compare_all(mesh, capture)).verdict == "normal"
+    found = appraise(compare_all(cut(mesh, share, seed), capture))
     assert found.verdict != "normal"
 
 
@@ -188,7 +198,7 @@ def test_another_exposure_of_a_view_changes_no_verdict() -> None:
     capture = photographed(mesh)
     dark = replace(capture.views[0], rgb=(capture.views[0].rgb * 0.7).astype(np.uint8))
     exposed = replace(capture, views=(dark, *capture.views[1:]))
-    assert judgement(compare_all(mesh, exposed)).verdict == judgement(compare_all(mesh, capture)).verdict == "normal"
+    assert appraise(compare_all(mesh, exposed)).verdict == appraise(compare_all(mesh, capture)).verdict == "normal"
 
 
 def test_a_larger_mesh_is_not_good() -> None:
@@ -196,7 +206,7 @@ def test_a_larger_mesh_is_not_good() -> None:
     capture = photographed(mesh)
     for by in (0.9, 1.1, 2.0):
         assert (
-            judgement(compare_all(replace(mesh, vertices=mesh.vertices * np.float32(by)), capture)).verdict != "normal"
+            appraise(compare_all(replace(mesh, vertices=mesh.vertices * np.float32(by)), capture)).verdict != "normal"
         )
 
 

@@ -57,6 +57,13 @@ def test_a_mask_of_nothing_or_of_everything_tells_nothing(mask: NDArray[np.bool_
     assert silhouette_quality(mask, OBJECT, PICTURE_PX) is None
 
 
+def test_a_mask_that_goes_all_around_the_border_tells_nothing() -> None:
+    """It marks the background. One that touches the border here and there is an object that the picture cuts."""
+    assert silhouette_quality(~OBJECT, ~OBJECT, PICTURE_PX) is None
+    assert silhouette_quality(box(0, 0, SIZE, 60), box(0, 0, SIZE, 60), PICTURE_PX) is not None
+    assert silhouette_quality(~OBJECT, ~OBJECT, 2 * PICTURE_PX) is not None  # these are a part of the picture
+
+
 def photo() -> NDArray[np.float32]:
     """Broad waves in three colours, between 0.2 and 0.6."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE * 2 * np.pi
