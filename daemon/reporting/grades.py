@@ -85,7 +85,7 @@ def _of_one(value: float) -> str:
 LIMITS: tuple[FigureLimit, ...] = (
     FigureLimit("silhouettes", "Outlines and masks overlap", _outline, 0.98, 0.85, 0.95, _share),
     FigureLimit("depth", "Measured depth within its tolerance", _within, 0.92, 0.25, 0.80, _share),
-    FigureLimit("depth", "Offset from the measured surface", _offset, -1.0, None, -2.0, _steps),
+    FigureLimit("depth", "Offset from the measured surface", _offset, -1.0, None, -3.0, _steps),
     FigureLimit("colours", "Colours explained where the mesh is", _colours, 0.80, 0.05, 0.60, _of_one),
     FigureLimit("coverage", "The object is there", _coverage, 0.99, 0.70, 0.985, _share),
 )
@@ -237,8 +237,14 @@ def _depth_says(deciding: Sequence[ViewQuality], views: Sequence[ViewQuality]) -
     return (
         f"{_share(within)} of the measured depth lies within {_mm(tolerance)} of the mesh, half of it within "
         f"{_mm(median)}; the mesh lies {_mm(abs(bias))} {'behind' if bias > 0 else 'before'} it"
-        f"{_least(views, _within, _share)}"
+        f"{_least(views, _within, _share)}{_farthest(views)}"
     )
+
+
+def _farthest(views: Sequence[ViewQuality]) -> str:
+    """Where the mesh lies farthest off the measured surface, if that is more than a view of a good mesh may show."""
+    steps, name = min(((value, view.name) for view in views if (value := _offset(view)) is not None), default=(0.0, ""))
+    return f"; in {name} it is off by {-steps:.1f} times the view's resolution" if steps < -1.0 else ""
 
 
 def _colours_say(deciding: Sequence[ViewQuality], views: Sequence[ViewQuality]) -> str:

@@ -21,7 +21,8 @@ def test_a_mesh_that_fails_is_told_in_which_question_and_by_how_much() -> None:
     assert (found.verdict, found.best, found.code) == ("failure", None, "quality")
     assert found.reason == (
         "fusion, depth: 2.0 % of the measured depth lies within 4.00 mm of the mesh, half of it within 445 mm; "
-        "the mesh lies 445 mm before it; a usable mesh has 25.0 %.\nThe view that agrees least is front."
+        "the mesh lies 445 mm before it; in front it is off by 445.2 times the view's resolution; "
+        "a usable mesh has 25.0 %.\nThe view that agrees least is front."
     )
 
 
