@@ -140,9 +140,7 @@ class Appraisal:
 
 def appraise(quality: Quality) -> Appraisal:
     """The verdict on one mesh from what was measured of it, with its reasons."""
-    held_out = [view for view in quality.views if view.held_out]
-    deciding = held_out or list(quality.views)
-    answers = tuple(_answer(question, deciding, quality.views) for question in QUESTIONS)
+    answers = tuple(_answer(question, quality.views) for question in QUESTIONS)
     told = [answer.verdict for answer in answers if answer.verdict is not None]
     verdict: Verdict = max(told, key=VERDICTS.index) if told else "failure"
     if verdict == "normal" and not any(answer.verdict for answer in answers if answer.question in TELLING):
@@ -151,8 +149,8 @@ def appraise(quality: Quality) -> Appraisal:
         verdict=verdict,
         answers=answers,
         worst_view=_worst_view(quality.views),
-        views="held out" if held_out else "all",
-        likeness=likeness(quality.held_out or quality.mean),
+        views="held out" if any(_held_out(limit, quality.views) for limit in LIMITS) else "all",
+        likeness=likeness(_compared(quality)),
     )
 
 
@@ -166,8 +164,20 @@ def likeness(mean: MeanQuality) -> str:
     return f"{word}: {psnr:.1f} dB and SSIM {ssim:.3f} on the object"
 
 
-def _answer(question: Question, deciding: Sequence[ViewQuality], views: Sequence[ViewQuality]) -> Answer:
-    found = [(limit, _verdict(limit, deciding, views)) for limit in LIMITS if limit.question == question]
+def _compared(quality: Quality) -> MeanQuality:
+    """The means over the held-out views, where these show the object."""
+    held_out = quality.held_out
+    return quality.mean if held_out is None or held_out.psnr_masked_db is None else held_out
+
+
+def _held_out(limit: FigureLimit, views: Sequence[ViewQuality]) -> list[ViewQuality]:
+    return [view for view in views if view.held_out and limit.of(view) is not None]
+
+
+def _answer(question: Question, views: Sequence[ViewQuality]) -> Answer:
+    limits = [limit for limit in LIMITS if limit.question == question]
+    deciding = _held_out(limits[0], views) or views
+    found = [(limit, _verdict(limit, deciding, views)) for limit in limits]
     told = [verdict for _, verdict in found if verdict is not None]
     if not told:
         elsewhere = question == "depth" and any(view.depth_elsewhere for view in views)

@@ -1,12 +1,15 @@
 """What of each view a mesh is judged by: the capture's own masks, those that the model handed back, or all of a scene.
 
-A model that cut an object free from its table knows masks that the capture has not. It leaves one for each view among
-its files, ``masks/NN.png`` with the view's number, as large as the view: 8 bits of grey, 255 where the object is.
+A model that cut an object free from its table knows masks that the capture has not. It leaves them beside its files, in
+``masks/``: PNGs as large as their views, 8 bits of grey, 255 where the object is, and ``index.json`` with the file of
+each view by the view's name. A view that the model did not have, because it was held out, stands not in it and is not
+judged.
 """
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +26,9 @@ from meshdrop.models.mesh.errors import MeshError
 #: What a capture is of, as a model states it in its figures.
 Subject = Literal["object", "table", "scene"]
 
-MASKS = "masks"
+MASKS, INDEX = "masks", "index.json"
 #: A mask of one's own is a file of few colours: a larger one is none.
-_MASK_BYTES = 64_000_000
+_MASK_BYTES, _INDEX_BYTES = 64_000_000, 4_000_000
 
 
 def subject_of(figures: object) -> Subject:
@@ -37,12 +40,29 @@ def subject_of(figures: object) -> Subject:
 def handed_masks(folder: Path, capture: Capture) -> dict[str, NDArray[np.float32]] | None:
     """The masks that a model left in its ``folder``, (H, W) 0..1 by the name of their view; None where it left none.
 
-    Raises ``MeshError`` when one is missing, unreadable or of another size than its view.
+    Raises ``MeshError`` when the index names no view of the capture, or one is unreadable or of another size.
     """
     if not (folder / MASKS).is_dir():
         return None
-    named = ((view, f"{MASKS}/{index:02d}.png") for index, view in enumerate(capture.views))
-    return {view.name: _mask(folder / name, name, view) for view, name in named}
+    index = _index(folder / MASKS / INDEX)
+    views = [view for view in capture.views if view.name in index]
+    if not views:
+        raise MeshError(f"{MASKS}/{INDEX} names no view of the capture")
+    return {view.name: _mask(folder / MASKS / index[view.name], f"{MASKS}/{index[view.name]}", view) for view in views}
+
+
+def _index(file: Path) -> dict[str, str]:
+    """Plain file names by the name of their view."""
+    try:
+        told = json.loads(walk.read_file(file, _INDEX_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MeshError(f"{MASKS}/{INDEX} cannot be read: {error}") from None
+    plain = isinstance(told, dict) and all(
+        isinstance(name, str) and name == Path(name).name and name[:1] not in ("", ".") for name in told.values()
+    )
+    if not plain:
+        raise MeshError(f"{MASKS}/{INDEX} must hold a plain file name for each view")
+    return dict(told)
 
 
 def _mask(file: Path, name: str, view: View) -> NDArray[np.float32]:
@@ -61,9 +81,11 @@ def _mask(file: Path, name: str, view: View) -> NDArray[np.float32]:
 def views_to_judge(
     capture: Capture, subject: Subject = "object", masks: Mapping[str, NDArray[np.float32]] | None = None
 ) -> Capture:
-    """The capture with the masks that count: in a scene everything belongs to what was captured."""
+    """The capture with the masks that count: in a scene everything belongs to what was captured, and of a view that a
+    model has no mask for nothing is judged."""
     if subject == "scene":
         return replace(capture, views=tuple(replace(view, mask=np.ones_like(view.mask)) for view in capture.views))
     if masks is None:
         return capture
-    return replace(capture, views=tuple(replace(view, mask=masks.get(view.name, view.mask)) for view in capture.views))
+    views = (replace(view, mask=masks.get(view.name, np.zeros_like(view.mask))) for view in capture.views)
+    return replace(capture, views=tuple(views))

@@ -95,6 +95,13 @@ def test_held_out_views_decide() -> None:
     assert judged(*everywhere(coverage=0.5), view("back", held_out=True)).verdict == "warning"
 
 
+def test_a_held_out_view_that_tells_nothing_leaves_the_answer_to_the_others() -> None:
+    """Of a table's object a view that the model never had has no mask."""
+    nothing = {"depth": None, "silhouette": None, "colour": None, "coverage": None}
+    found = judged(*everywhere(coverage=0.5), view("back", held_out=True, **nothing))
+    assert (found.verdict, found.views) == ("failure", "all")
+
+
 def test_what_was_not_measured_stays_open() -> None:
     found = judged(*everywhere(depth=None))
     assert (found.verdict, answers(found)["depth"]) == ("normal", None)

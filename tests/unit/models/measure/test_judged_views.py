@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from PIL import Image
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.measure import pictures
-from meshdrop.models.measure.judged_views import MASKS, handed_masks, subject_of, views_to_judge
-from meshdrop.models.measure.measure import measure
+from meshdrop.models.measure.judged_views import INDEX, MASKS, handed_masks, subject_of, views_to_judge
+from meshdrop.models.measure.measure import compare_all, measure
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.mesh.mesh import write_all
 from tests import meshes
@@ -26,6 +27,7 @@ def capture() -> Capture:
 
 def leave(folder: Path, mask: np.ndarray, index: int) -> None:
     (folder / MASKS).mkdir(exist_ok=True)
+    (folder / MASKS / INDEX).write_text(json.dumps({"front": "00.png", "top": "01.png"}), encoding="ascii")
     Image.fromarray((mask * 255).astype(np.uint8)).save(folder / MASKS / f"{index:02d}.png")
 
 
@@ -64,6 +66,26 @@ def test_a_mask_that_cannot_be_used_is_named(tmp_path: Path, capture: Capture, b
             os.mkfifo(file)
     with pytest.raises(MeshError, match=r"masks/01\.png"):
         handed_masks(tmp_path, capture)
+
+
+@pytest.mark.parametrize(
+    "index", ["[]", "{", '{"front": 3}', '{"front": "../00.png"}', '{"left": "00.png"}', "[" * 9999]
+)
+def test_an_index_that_is_none_is_named(tmp_path: Path, capture: Capture, index: str) -> None:
+    leave(tmp_path, np.ones((SIZE, SIZE)), 0)
+    (tmp_path / MASKS / INDEX).write_text(index, encoding="ascii")
+    with pytest.raises(MeshError, match=r"masks/index\.json"):
+        handed_masks(tmp_path, capture)
+
+
+def test_a_view_that_the_model_had_no_mask_for_is_not_judged(tmp_path: Path) -> None:
+    """It was held out: what of it is the object nobody knows."""
+    mesh = meshes.torus()
+    capture = photographed(mesh, ["front", "top"])
+    seen = views_to_judge(capture, "table", {"front": capture.views[0].mask})
+    front, top = compare_all(mesh, seen, ["top"]).views
+    assert front.coverage == 1.0
+    assert (top.silhouette, top.depth, top.colour, top.coverage) == (None, None, None, None)
 
 
 def test_in_a_scene_everything_belongs_to_it(tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
