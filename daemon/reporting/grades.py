@@ -81,7 +81,7 @@ def _of_one(value: float) -> str:
     return f"{value:.2f} of 1"
 
 
-#: The whole table. Its numbers were set on what `bench/verdict.py` makes, and on real captures (docs/benchmarks.md).
+#: The whole table. Its numbers were set on what `bench/verdict.py` makes and on real captures: docs/benchmarks.md.
 LIMITS: tuple[FigureLimit, ...] = (
     FigureLimit("silhouettes", "Outlines and masks overlap", _outline, 0.98, 0.85, 0.95, _share),
     FigureLimit("depth", "Measured depth within its tolerance", _within, 0.92, 0.25, 0.80, _share),
