@@ -103,7 +103,14 @@ def _measure_model(
     if capture is not None:
         seen = views_to_judge(capture, subject, masks)
         quality, cells = _compare_views(
-            mesh, seen, held_out, out_dir / PAGE, name, report_share, scene=subject == "scene", closed=_closed(shape)
+            mesh,
+            seen,
+            held_out,
+            out_dir / PAGE,
+            name,
+            report_share,
+            scene=subject == "scene",
+            closed=_closed(mesh, shape),
         )
     report_share(0.75, "turntable")
     pictures = _draw(upright(mesh, files.asset), out_dir / "previews" / name)
@@ -149,13 +156,14 @@ def compare_all(
     mesh: TexturedMesh, capture: Capture, held_out: Collection[str] = (), *, scene: bool = False
 ) -> Quality:
     """The figures of a mesh in all views of a capture, without pictures."""
-    closed = _closed(topology(mesh.vertices, mesh.faces))
+    closed = _closed(mesh, topology(mesh.vertices, mesh.faces))
     return summarise([one.figures for one in _compared(mesh, capture, held_out, scene=scene, closed=closed)])
 
 
-def _closed(shape: Topology) -> bool:
-    """Whether a triangle's back can only be seen through a hole: all agree on which side is outside."""
-    return shape.consistent_winding
+def _closed(mesh: TexturedMesh, shape: Topology) -> bool:
+    """Whether a triangle's back can only be seen through a hole: all agree on a side, and that side is outside."""
+    a, b, c = (mesh.vertices - mesh.vertices.mean(axis=0)).astype(np.float64)[mesh.faces].transpose(1, 0, 2)
+    return shape.consistent_winding and float((a * np.cross(b, c)).sum()) > 0
 
 
 @dataclass(frozen=True)

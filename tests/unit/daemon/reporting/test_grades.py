@@ -200,6 +200,13 @@ def test_a_mesh_without_a_part_is_never_good(share: float, seed: int, depth: boo
     assert found.verdict != "normal"
 
 
+def test_a_mesh_that_is_inside_out_is_not_called_missing() -> None:
+    """Its triangles agree on a side that is not the outer one: their backs tell nothing."""
+    mesh = meshes.torus()
+    turned = replace(mesh, faces=mesh.faces[:, ::-1].copy(), uv=mesh.uv[:, ::-1].copy())
+    assert answers(appraise(compare_all(turned, photographed(mesh))))["coverage"] == "normal"
+
+
 def test_another_exposure_of_a_view_changes_no_verdict() -> None:
     mesh = meshes.torus()
     capture = photographed(mesh)
