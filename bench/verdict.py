@@ -90,7 +90,7 @@ def paint(points: Array) -> Array:
     x, y, z = (points * 14).T
     broad = np.stack([np.sin(x + 2 * np.sin(0.7 * y)), np.sin(1.3 * y + 1), np.sin(1.1 * z + np.cos(x))], axis=1)
     fine = np.sin(6 * x) * np.sin(7 * y) * np.sin(5 * z)
-    return np.clip(0.45 + 0.27 * broad + 0.08 * fine[:, None], 0.02, 0.98)
+    return np.asarray(np.clip(0.45 + 0.27 * broad + 0.08 * fine[:, None], 0.02, 0.98))
 
 
 def photographed(shape: Shape, conditions: Conditions, seed: int) -> Capture:

@@ -4,6 +4,9 @@ A model that cut an object free from its table knows masks that the capture has 
 ``masks/``: PNGs as large as their views, 8 bits of grey, 255 where the object is, and ``index.json`` with the file of
 each view by the view's name. A view that the model did not have, because it was held out, stands not in it and is not
 judged.
+
+A model that refined poses leaves ``cameras.json``: camera-to-world (4, 4) by view, OpenGL axes, metres. Its mesh is
+compared with the photographs from where it says that they were taken, within what a refinement may move.
 """
 
 from __future__ import annotations
@@ -13,20 +16,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.capture.capture import Capture, Subject, View
 from meshdrop.models.files import walk
+from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.mesh.errors import MeshError
+from meshdrop.models.views.pose_refinement import MOST_TURN_DEG
 
-#: What a capture is of, as a model states it in its figures.
-Subject = Literal["object", "table", "scene"]
-
-MASKS, INDEX = "masks", "index.json"
+MASKS, INDEX, CAMERAS = "masks", "index.json", "cameras.json"
 #: A mask of one's own is a file of few colours: a larger one is none.
 _MASK_BYTES, _INDEX_BYTES = 64_000_000, 4_000_000
 
@@ -78,11 +79,45 @@ def _mask(file: Path, name: str, view: View) -> NDArray[np.float32]:
     return pixels
 
 
+def handed_cameras(folder: Path, capture: Capture) -> dict[str, Camera]:
+    """The cameras that a model refined, by the name of their view; empty where it left none.
+
+    Raises ``MeshError`` when they cannot be read, are no rigid motions, or are turned farther than by
+    ``pose_refinement``'s bounds from what the capture states.
+    """
+    file = folder / CAMERAS
+    if not file.is_file():
+        return {}
+    try:
+        told = json.loads(walk.read_file(file, _INDEX_BYTES))
+        poses = {str(name): np.array(pose, np.float64) for name, pose in told.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise MeshError(f"{CAMERAS} cannot be read: {error}") from None
+    return {view.name: _moved(view, poses[view.name]) for view in capture.views if view.name in poses}
+
+
+def _moved(view: View, c2w: NDArray[np.float64]) -> Camera:
+    if c2w.shape != (4, 4) or not np.isfinite(c2w).all():
+        raise MeshError(f"{CAMERAS}: the pose of {view.name} is not 4 x 4 finite numbers")
+    turn = c2w[:3, :3] @ view.camera.c2w[:3, :3].T
+    angle = float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+    rigid = np.abs(turn @ turn.T - np.eye(3)).max() < 1e-6 and (c2w[3] == (0, 0, 0, 1)).all()
+    if not rigid or angle > 1.01 * MOST_TURN_DEG:
+        raise MeshError(f"{CAMERAS}: the pose of {view.name} is no small motion of the stated one")
+    return replace(view.camera, c2w=c2w)
+
+
 def views_to_judge(
-    capture: Capture, subject: Subject = "object", masks: Mapping[str, NDArray[np.float32]] | None = None
+    capture: Capture,
+    subject: Subject = "object",
+    masks: Mapping[str, NDArray[np.float32]] | None = None,
+    cameras: Mapping[str, Camera] | None = None,
 ) -> Capture:
     """The capture with the masks that count: in a scene everything belongs to what was captured, and of a view that a
-    model has no mask for nothing is judged."""
+    model has no mask for nothing is judged; ``cameras`` stand in for those of the views that they name."""
+    if cameras:
+        moved = (replace(view, camera=cameras.get(view.name, view.camera)) for view in capture.views)
+        capture = replace(capture, views=tuple(moved))
     if subject == "scene":
         return replace(capture, views=tuple(replace(view, mask=np.ones_like(view.mask)) for view in capture.views))
     if masks is None:

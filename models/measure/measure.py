@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from meshdrop.models.capture.capture import Capture, View
+from meshdrop.models.capture.capture import Capture, Subject, View
 from meshdrop.models.contract.base import Progress
 from meshdrop.models.files.limits import VIEWER_BYTES
 from meshdrop.models.measure.agreement import backs_seen
 from meshdrop.models.measure.figures import Measurement, ModelMeasurement, Quality, Topology, ViewQuality
 from meshdrop.models.measure.frame import Frame, frame_of
-from meshdrop.models.measure.judged_views import Subject, handed_masks, views_to_judge
+from meshdrop.models.measure.judged_views import handed_cameras, handed_masks, views_to_judge
 from meshdrop.models.measure.page_pictures import PAGE, save_view
 from meshdrop.models.measure.pictures import Tiles, capture_sheet, chosen_views, contact_sheet, stills, tiles, windows
 from meshdrop.models.measure.quality import compare, summarise
@@ -96,12 +96,13 @@ def _measure_model(
         report_share(0.0, "reading the files back")
         files, mesh = check_files(folder, listed)
         masks = None if capture is None else handed_masks(folder, capture)
+        cameras = {} if capture is None else handed_cameras(folder, capture)
     except MeshError as error:
         return ModelMeasurement(error=error.to_json()), []
     shape = topology(mesh.vertices, mesh.faces)
     quality, cells = None, list[Tiles]()
     if capture is not None:
-        seen = views_to_judge(capture, subject, masks)
+        seen = views_to_judge(capture, subject, masks, cameras)
         quality, cells = _compare_views(
             mesh,
             seen,

@@ -35,7 +35,7 @@ FEWEST_VIEWS, LEAST_SHARE = 3, 2 / 3
 TABLE_RESOLUTION, TABLE_REACH = 256, 0.6
 NO_LIMIT = 1 << 30
 #: What a model hands back beside its mesh.
-MASKS, CAMERAS = "masks", "cameras.json"
+MASKS, INDEX, CAMERAS = "masks", "index.json", "cameras.json"
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,15 @@ class Assembly:
 
 def hand_back(assembly: Assembly, output_dir: Path) -> None:
     """What the capture itself does not hold goes into the model's folder, for those who compare the mesh with it:
-    ``masks/NN.png`` (8 bits, 255 = object, NN the view's number) where the object was cut free, and ``cameras.json``
-    (camera-to-world, OpenGL axes, metres, by the view's name) where poses were refined."""
+    ``masks/`` where the object was cut free, ``cameras.json`` where poses were refined, as
+    ``models.measure.judged_views`` reads them."""
     if assembly.masks:
         (output_dir / MASKS).mkdir(exist_ok=True)
-        for number, mask in enumerate(assembly.masks.values()):
+        index = {name: f"{number:02d}.png" for number, name in enumerate(assembly.masks)}
+        for name, mask in assembly.masks.items():
             pixels = np.round(mask * 255).astype(np.uint8)
-            Image.fromarray(pixels).save(output_dir / MASKS / f"{number:02d}.png", "PNG")
+            Image.fromarray(pixels).save(output_dir / MASKS / index[name], "PNG")
+        (output_dir / MASKS / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
     if assembly.cameras:
         poses = {name: camera.c2w.tolist() for name, camera in assembly.cameras.items()}
         (output_dir / CAMERAS).write_text(json.dumps(poses, indent=1), encoding="utf-8")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -37,12 +38,13 @@ def made(tmp_path: Path) -> dict[str, Path]:
 
 def validate(
     tmp_path: Path, made: dict[str, Path], limit_s: float = PATIENCE_S, stopping: Callable[[], bool] = lambda: False
-) -> dict[str, gltf_validation.Json]:
+) -> dict[str, dict[str, Any]]:
     """As the service does it."""
     settings = Settings(root=tmp_path, check_limit_s=limit_s, stop_grace_s=1)
     settings.places.cache.mkdir(parents=True, exist_ok=True)
     (tmp_path / "work").mkdir(exist_ok=True)
-    return gltf_validation.validate("job", made, tmp_path / "work", settings, stopping)
+    found = gltf_validation.validate("job", made, tmp_path / "work", settings, stopping)
+    return {name: one.to_json() for name, one in found.items()}
 
 
 def use(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:

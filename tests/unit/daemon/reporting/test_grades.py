@@ -83,7 +83,7 @@ def test_one_bad_view_keeps_a_mesh_from_being_good_and_is_named(views: int) -> N
 
 def test_one_bad_view_of_many_makes_no_failure() -> None:
     good = [view(f"view_{index}") for index in range(11)]
-    lost = {"silhouette": {"rim_iou": 0.0}, "depth": {"within_tolerance": 0.0}, "coverage": 0.0}
+    lost: dict[str, Any] = {"silhouette": {"rim_iou": 0.0}, "depth": {"within_tolerance": 0.0}, "coverage": 0.0}
     assert judged(*good, view("left", **lost)).verdict == "warning"
 
 

@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 
+from meshdrop.daemon.reporting.facts import ModelReport
 from meshdrop.daemon.reporting.standing import standing
 from meshdrop.models.axes.stance import Stance
+from meshdrop.models.measure.figures import ModelMeasurement
+from meshdrop.models.mesh.facts import MeshFacts
 
 
-def model(asset: Any) -> dict[str, Any]:
-    return {"measured": {"files": {"asset": asset}}}
+def model(asset: Any) -> ModelReport:
+    corner = (0.0, 0.0, 0.0)
+    return ModelReport(
+        "ok", measured=ModelMeasurement(files=MeshFacts({}, 0, 0, 0, (1, 1), 0.0, 0.0, 0.0, (corner, corner), asset))
+    )
 
 
 def test_up_its_reason_the_origin_and_the_way_back_are_told() -> None:
@@ -35,4 +41,4 @@ def test_a_mesh_that_stood_already_was_not_turned() -> None:
 )
 def test_files_that_say_nothing_are_no_reason_for_words(asset: Any) -> None:
     assert standing(model(asset)) is None
-    assert standing({"measured": None}) is None
+    assert standing(ModelReport("ok")) is None
