@@ -182,7 +182,7 @@ def test_one_good_model_is_enough_and_the_others_are_named_with_their_reasons(
     ("models", "code", "says"),
     [
         ('["absent"]', "no_model", "buy one"),
-        ('["wrong_ball"]', "quality", "a usable mesh has 20 dB and SSIM 0.75 or more"),
+        ('["wrong_ball"]', "quality", "coverage: 6.5 % of the object is there; a usable mesh has 70.0 %"),
     ],
 )
 def test_a_job_without_a_usable_mesh_goes_to_failed_with_the_reason(
