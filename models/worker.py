@@ -187,6 +187,7 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     from meshdrop.models.capture.capture import read_capture  # noqa: PLC0415
     from meshdrop.models.capture.holdout import hold_out  # noqa: PLC0415
     from meshdrop.models.capture.local_origin import near  # noqa: PLC0415
+    from meshdrop.models.measure.judged_views import hand_back  # noqa: PLC0415
     from meshdrop.models.measure.provenance import provenance, software_versions  # noqa: PLC0415
     from meshdrop.models.measure.standing import doubts, standing, up_of  # noqa: PLC0415
     from meshdrop.models.mesh.extra_formats import write_extra_formats  # noqa: PLC0415
@@ -214,6 +215,7 @@ def run(request: Request, line: Line) -> dict[str, Any]:
     more, notes = write_extra_formats(output, request.extra_formats)
     answer = _run_answer(request, result, [*files, *more], versions)
     return answer | {
+        "handed_back": hand_back(output, result.masks, result.cameras),
         "notes": [*result.notes, *notes, *doubts(whole, up), *filter(None, [former_names.note()])],
         "asset": asset,
         "held_out": list(held_out),

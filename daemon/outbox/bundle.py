@@ -217,8 +217,9 @@ def _add_results(bundle: Bundle, attempt: Path) -> None:
         bundle.copies[f"previews/{picture.relative_to(previews)}"] = picture
     for answer in sorted(attempt.glob("*/result.json")):
         with contextlib.suppress(ValueError):  # what vouches for nothing adds nothing
-            vouched = ModelAnswer.read(answer.parent).files
-            bundle.copies |= {f"{answer.parent.name}/{name}": answer.parent / name for name in vouched}
+            told = ModelAnswer.read(answer.parent)
+            for name in (*told.files, *told.handed_back):
+                bundle.copies[f"{answer.parent.name}/{name}"] = answer.parent / name
 
 
 def _add_beside(bundle: Bundle, folder: Path, root: str, own: Collection[str], limits: CaptureLimits) -> None:

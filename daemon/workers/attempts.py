@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -122,15 +123,21 @@ class Asset:
     licences: tuple[str, ...] = ()
 
 
+#: What a model may hand back beside its mesh; ``models.measure.judged_views`` writes and reads it.
+HANDED_BACK = re.compile(r"masks/([0-9]{2,6}\.png|index\.json)|cameras\.json")
+
+
 @dataclass(frozen=True)
 class ModelAnswer:
     """What a model's process left as its answer. ``files`` by plain name, at least one; ``made_by`` is whose mesh it
-    is, ``registered`` whether it stands in the capture's frame; ``figures``, ``settings`` and ``versions`` are the
-    model's own JSON values. Seconds, MiB; None: not told."""
+    is, ``registered`` whether it stands in the capture's frame; ``handed_back`` are masks and poses that it is judged
+    by, delivered beside its files; ``figures``, ``settings`` and ``versions`` are the model's own JSON values. Seconds,
+    MiB; None: not told."""
 
     files: Mapping[str, Vouched]
     made_by: str | None = None
     registered: bool | None = None
+    handed_back: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
@@ -150,6 +157,8 @@ class ModelAnswer:
             raise ValueError("files: it vouches for none")
         if strange := [name for name in answer.files if name != os.path.basename(name) or name[:1] in ("", ".")]:
             raise ValueError(f"files: {strange[0]!r} is no plain file name")
+        if strange := [name for name in answer.handed_back if not HANDED_BACK.fullmatch(name)]:
+            raise ValueError(f"handed_back: {strange[0]!r} is neither a mask nor the cameras")
         return answer
 
     @classmethod

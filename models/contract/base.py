@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from meshdrop.models.contract.entry import ModelEntry
 
 if TYPE_CHECKING:
@@ -57,8 +60,11 @@ class ModelResult:
     frame: it is delivered, but not compared with the photographs. ``extra_files`` are delivered beside the mesh's own
     files; their names are those of ``models.mesh.output_formats.MATERIAL_FILES``, all or none. ``provenance`` holds
     plain JSON values that travel inside the files: which revision of foreign code and which weights (by SHA-256) made
-    it. ``table_up``: the normal of the plane that the object stands on, pointing to the object's side, in the world of
-    the vertices and of any length, where the model has found one; it tells which way is up where nothing states it.
+    it. ``masks`` (H, W) 0..1 and ``cameras`` (camera-to-world (4, 4), OpenGL axes, metres), by the view's name, are
+    what the capture does not hold and the mesh must be compared by: of an object that was cut free from its
+    surroundings, a mask for each view that shows it; and refined poses. ``table_up``: the normal of the plane that the
+    object stands on, pointing to the object's side, in the world of the capture; it says which way is up where nothing
+    states it.
     """
 
     mesh: TexturedMesh
@@ -70,6 +76,8 @@ class ModelResult:
     extra_files: Mapping[str, Writer] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     table_up: tuple[float, float, float] | None = None
+    masks: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    cameras: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 class ReconstructionModel(ABC):

@@ -15,7 +15,7 @@ from meshdrop.models.surface import extraction, tsdf, volume
 from meshdrop.models.surface.dressing import TimedStages, dress
 from meshdrop.models.surface.open_surface import OpenSurface, extract_open
 from meshdrop.models.surface.range_view import RangeView
-from meshdrop.models.views.assembly import Assembly, assemble, hand_back
+from meshdrop.models.views.assembly import Assembly, assemble
 
 #: In a scene of so many views a single one's word is not enough.
 MANY_VIEWS = 8
@@ -37,12 +37,15 @@ class Fusion(ReconstructionModel):
         self.options = FusionSettings.from_mapping(settings)
 
     def inference(self, capture: Capture, output_dir: Path) -> ModelResult:
-        """Reconstruct; writes into ``output_dir`` what ``hand_back`` does."""
+        """Reconstruct; writes nothing into ``output_dir``."""
         run = TimedStages(self.report_progress)
         with run.stage("depth", 2):
             made_of = assemble(capture)
-            capture, views = made_of.capture, list(made_of.views)
-            hand_back(made_of, output_dir)
+        return self.make(made_of, run)
+
+    def make(self, made_of: Assembly, run: TimedStages) -> ModelResult:
+        """Reconstruct from views that were brought to agree."""
+        capture, views = made_of.capture, list(made_of.views)
         with run.stage("volume", 20):
             size = volume.scene_grid if made_of.subject == "scene" else volume.object_grid
             grid = size(views, self.options.resolution)
@@ -79,7 +82,15 @@ class Fusion(ReconstructionModel):
                 f"the texture has {facts['texels']} texels a side instead of {self.options.texture_size}: the surface "
                 f"falls into {facts['charts']:,} pieces, as coarse or noisy depth makes it",
             )
-        return ModelResult(mesh, figures, notes, unseen_fraction, table_up=made_of.table_up)
+        return ModelResult(
+            mesh,
+            figures,
+            notes,
+            unseen_fraction,
+            table_up=made_of.table_up,
+            masks=made_of.masks,
+            cameras=made_of.cameras,
+        )
 
     def _surface(self, fused: tsdf.Fused, made_of: Assembly) -> extraction.Surface | OpenSurface:
         """Closed around an object, open in a scene."""

@@ -27,9 +27,28 @@ from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.views.pose_refinement import MOST_TURN_DEG
 
+Mask = NDArray[np.float32]
 MASKS, INDEX, CAMERAS = "masks", "index.json", "cameras.json"
 #: A mask of one's own is a file of few colours: a larger one is none.
 _MASK_BYTES, _INDEX_BYTES = 64_000_000, 4_000_000
+
+
+def hand_back(folder: Path, masks: Mapping[str, Mask], poses: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    """Write a model's masks and refined poses into its ``folder``, as the head of this file tells; the names of the
+    files, relative to it."""
+    files: list[str] = []
+    if masks:
+        (folder / MASKS).mkdir(exist_ok=True)
+        index = {name: f"{number:02d}.png" for number, name in enumerate(masks)}
+        for name, mask in masks.items():
+            Image.fromarray(np.round(mask * 255).astype(np.uint8)).save(folder / MASKS / index[name], "PNG")
+        (folder / MASKS / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        files += [f"{MASKS}/{name}" for name in (*index.values(), INDEX)]
+    if poses:
+        told = {name: pose.tolist() for name, pose in poses.items()}
+        (folder / CAMERAS).write_text(json.dumps(told, indent=1), encoding="utf-8")
+        files.append(CAMERAS)
+    return files
 
 
 def subject_of(figures: object) -> Subject:

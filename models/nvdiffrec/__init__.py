@@ -1,5 +1,5 @@
 """The model ``nvdiffrec``: inverse rendering that begins from a fused or carved draft.
 
 It may import ``axes``, ``capture``, ``contract``, ``formats``, ``fusion``, ``measure``, ``mesh``,
-``nvdiffrec.search``, ``raster`` and ``surface``. Other models import nothing of it.
+``nvdiffrec.search``, ``raster``, ``surface`` and ``views``. Other models import nothing of it.
 """

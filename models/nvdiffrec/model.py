@@ -20,10 +20,12 @@ from meshdrop.models.contract.stages import StageLog
 from meshdrop.models.fusion.model import Fusion
 from meshdrop.models.nvdiffrec import judge
 from meshdrop.models.nvdiffrec.settings import ENTRY, SAMPLES, NvdiffrecSettings
+from meshdrop.models.surface.dressing import TimedStages
 from meshdrop.models.surface.extraction import COST
 from meshdrop.models.surface.pieces import ClosedMesh, opposite_corners, without_crumbs
 from meshdrop.models.surface.range_view import RangeView, prepare
 from meshdrop.models.surface.simplify import simplify
+from meshdrop.models.views.assembly import object_of
 
 if TYPE_CHECKING:
     from meshdrop.models.nvdiffrec.materials import Contest
@@ -87,8 +89,9 @@ class Nvdiffrec(ReconstructionModel):
         log = StageLog(output_dir)
         with log.stage("draft"):
             self.report_progress(AT["draft"], "draft")
-            fused = Fusion({"texture_size": self.options.texture_size}, silent).inference(capture, output_dir)
-            views = [prepare(view) for view in capture.views]
+            made_of = object_of(capture, self.name)
+            fused = Fusion({"texture_size": self.options.texture_size}, silent).make(made_of, TimedStages(silent))
+            capture, views = made_of.capture, list(made_of.views)
         draft, notes, figures = fused, list(fused.notes), dict[str, Any]()
         if self.options.start == "silhouettes" or (self.options.start == "auto" and not capture.has_depth):
             capture = replace(capture, views=tuple(replace(view, depth=None) for view in capture.views))
@@ -106,6 +109,7 @@ class Nvdiffrec(ReconstructionModel):
         contest = self._materials(capture, views, draft, outcome.preset, objection, log)
         log.finish()
         figures |= {
+            **made_of.figures,
             "preset": outcome.preset,
             "standing": {"draft": before.to_json(), "refined": after.to_json()},
             "refine": outcome.to_json(),
@@ -122,7 +126,16 @@ class Nvdiffrec(ReconstructionModel):
         if contest is not None and contest.found is not None:
             files = contest.found.files(mesh, contest.attached)
             notes.append(f"pbr.glb and probe.hdr hold material and light: {contest.verdict}")
-        return ModelResult(mesh, figures, tuple(notes), draft.unseen_fraction, extra_files=files)
+        return ModelResult(
+            mesh,
+            figures,
+            tuple(notes),
+            draft.unseen_fraction,
+            extra_files=files,
+            table_up=made_of.table_up,
+            masks=made_of.masks,
+            cameras=made_of.cameras,
+        )
 
     def cleanup(self) -> None:
         """Give the device's memory back."""

@@ -16,6 +16,8 @@ DEPTH_UNITS_M = (1e-3, 1e-4, 1 / 5000, 1 / 256, 1 / 6553.5, 1e-2, 1e-1, 1.0)
 FOCAL_SCALES = (0.5, 0.64, 0.72, 0.8, 0.9, 1.11, 1.25, 1.39, 1.5625, 2.0)
 #: Below this score the views contradict each other; true captures reach 0.8 to 1.0, false readings at most 0.4.
 LEAST_SCORE = 0.6
+#: So many views must be left, and more than two thirds of all, when contradicting ones are left out.
+FEWEST_VIEWS_LEFT = 3
 #: A view is refused when its pairs score below ``LEAST_SCORE`` and this much below the pairs of the other views ...
 REFUSED_VIEW_GAP = 0.3
 #: ... and doubted from this gap on; the views of true captures stay within 0.05 of each other.

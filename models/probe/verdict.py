@@ -17,6 +17,7 @@ from meshdrop.models.probe.values import (
     DOUBTFULLY_CLOSER,
     FEW_CLASHES,
     FEWEST_POINTS,
+    FEWEST_VIEWS_LEFT,
     FOCAL_DOUBT,
     FOCAL_WARNING,
     LEAST_SCORE,
@@ -50,7 +51,8 @@ def judge(
     if best is not None and beaten and not (same_convention and near and stated.score >= LEAST_SCORE):
         return _contradicted(facts, _cure(stated, best, focal_px))
     worst = _worst(view_scores)
-    if stated.score < LEAST_SCORE or (worst.score < LEAST_SCORE and worst.gap >= REFUSED_VIEW_GAP):
+    odd = [view for view in view_scores if view.score < LEAST_SCORE and view.gap >= REFUSED_VIEW_GAP]
+    if stated.score < LEAST_SCORE or (odd and not _can_be_spared(len(odd), len(view_scores))):
         return _contradicted(facts, _no_cure(worst))
     if lead < CLEAR_LEAD:
         reason = f"Another reading fits about as well (lead {lead:.2f}); the stated one is taken."
@@ -115,6 +117,12 @@ def held_to_rays(result: ProbeResult, planar: float | None, along_ray: float | N
         f"surfaces lie {gain:.1f} times closer together."
     )
     return replace(result, verdict="contradicted", reason=reason, problem=Problem("convention", None, reason, fix))
+
+
+def _can_be_spared(odd: int, views: int) -> bool:
+    """Whether so few views contradict the others that a mesh can be made without them: the models leave out what stays
+    beside the rest. Two of six are no odd ones but two that were exchanged."""
+    return views - odd >= FEWEST_VIEWS_LEFT and 3 * odd < views
 
 
 def _is_decisive(best: Score) -> bool:
@@ -195,6 +203,12 @@ def _no_cure(worst: ViewScore) -> tuple[str, str]:
 
 
 def _view_warning(worst: ViewScore) -> str | None:
+    if worst.score < LEAST_SCORE and worst.gap >= REFUSED_VIEW_GAP:
+        return (
+            f"The {worst.name} view contradicts the others ({worst.score:.2f}), which agree among themselves "
+            f"({worst.others:.2f}); a model that cannot bring it to agree is made without it. Check its camera, and "
+            "whether its depth and image are of one camera."
+        )
     if worst.gap < DOUBTED_VIEW_GAP:
         return None
     return (

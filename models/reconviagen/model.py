@@ -28,7 +28,8 @@ from meshdrop.models.reconviagen.presets import PRESETS
 from meshdrop.models.reconviagen.settings import ENTRY, ReconviagenSettings
 from meshdrop.models.registration.register import Registration, register
 from meshdrop.models.registration.target import Target, target_of
-from meshdrop.models.surface.range_view import RangeView, prepare
+from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.views.assembly import Assembly, object_of
 
 if TYPE_CHECKING:
     from meshdrop.models.reconviagen.pipeline import Generator
@@ -102,10 +103,12 @@ class Reconviagen(ReconstructionModel):
             self.load_weights()
         log = StageLog(output_dir)
         with log.stage("pictures"):
+            made_of = object_of(capture, self.name)
+            capture = made_of.capture
             pictures = prepare_views(capture.views)
         theirs = None
         with ThreadPoolExecutor(1) as beside:
-            measured = beside.submit(_measured, capture)  # on the processor, while the card generates
+            measured = beside.submit(_measured, made_of)  # on the processor, while the card generates
             with log.stage("generation") as stage:
                 made = self._generated(pictures)
                 stage.reason = "; ".join(made.notes)
@@ -141,10 +144,14 @@ class Reconviagen(ReconstructionModel):
                 "peak_vram_mib": _peak(made),
                 "faces": len(faces),
                 "vertices": len(vertices),
+                **made_of.figures,
                 **result[2],
             },
-            _notes(made, found),
+            (*_notes(made, found), *made_of.notes),
             result[1],
+            table_up=made_of.table_up,
+            masks=made_of.masks,
+            cameras=made_of.cameras,
             registered=found.status == "registered",
             provenance={"code_revision": made.revision, "weights_sha256": weights.digest(self._folder)},
         )
@@ -204,10 +211,10 @@ class Reconviagen(ReconstructionModel):
         return placed(capture, views, there, faces, splats.moved(found.matrix), self.options.texture_size)
 
 
-def _measured(capture: Capture) -> tuple[list[RangeView], Target]:
+def _measured(made_of: Assembly) -> tuple[list[RangeView], Target]:
     """What the capture itself says of the object: its views prepared, and where it stands."""
-    views = [prepare(view) for view in capture.views]
-    return views, target_of(capture, views)
+    views = list(made_of.views)
+    return views, target_of(made_of.capture, views)
 
 
 def _splats(made: Generated) -> Splats:

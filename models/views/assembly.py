@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from meshdrop.models.capture.capture import Capture, Subject, View
+from meshdrop.models.contract.base import NoResult
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.surface import tsdf, volume
 from meshdrop.models.surface.open_surface import extract_open
@@ -25,6 +23,7 @@ from meshdrop.models.views.subject import common_point, likely_subject
 from meshdrop.models.views.table import Plane, cut_free, masks_of
 
 Floats = NDArray[np.float32]
+Array = NDArray[np.float64]
 
 #: A view that lies this many times farther from its neighbours than the views do in the middle is left out, ...
 ODD = 3.0
@@ -34,21 +33,19 @@ FEWEST_VIEWS, LEAST_SHARE = 3, 2 / 3
 #: The table is looked for on a lattice of so many voxels, within this share of the cameras' distance.
 TABLE_RESOLUTION, TABLE_REACH = 256, 0.6
 NO_LIMIT = 1 << 30
-#: What a model hands back beside its mesh.
-MASKS, INDEX, CAMERAS = "masks", "index.json", "cameras.json"
 
 
 @dataclass(frozen=True)
 class Assembly:
     """``capture`` holds the views that are used, with the cameras and masks that are used; ``views`` are those,
-    prepared. ``subject`` is what is made of them. ``cameras`` are the refined ones by view, empty when all stayed as
-    stated. ``masks`` are those of an object that was cut free, (H, W) 0..1 by view, else empty, and ``table`` the plane
-    that it stands on. ``figures`` are plain JSON values."""
+    prepared. ``subject`` is what is made of them. ``cameras`` are the refined poses (4, 4) by view, empty when all
+    stayed as stated. ``masks`` are those of an object that was cut free, (H, W) 0..1 by view, else empty, and ``table``
+    the plane that it stands on. ``figures`` are plain JSON values."""
 
     capture: Capture
     views: tuple[RangeView, ...]
     subject: Subject
-    cameras: Mapping[str, Camera]
+    cameras: Mapping[str, Array]
     masks: Mapping[str, Floats]
     table: Plane | None
     notes: tuple[str, ...]
@@ -61,22 +58,6 @@ class Assembly:
             return None
         x, y, z = (float(value) for value in self.table.normal)
         return x, y, z
-
-
-def hand_back(assembly: Assembly, output_dir: Path) -> None:
-    """What the capture itself does not hold goes into the model's folder, for those who compare the mesh with it:
-    ``masks/`` where the object was cut free, ``cameras.json`` where poses were refined, as
-    ``models.measure.judged_views`` reads them."""
-    if assembly.masks:
-        (output_dir / MASKS).mkdir(exist_ok=True)
-        index = {name: f"{number:02d}.png" for number, name in enumerate(assembly.masks)}
-        for name, mask in assembly.masks.items():
-            pixels = np.round(mask * 255).astype(np.uint8)
-            Image.fromarray(pixels).save(output_dir / MASKS / index[name], "PNG")
-        (output_dir / MASKS / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
-    if assembly.cameras:
-        poses = {name: camera.c2w.tolist() for name, camera in assembly.cameras.items()}
-        (output_dir / CAMERAS).write_text(json.dumps(poses, indent=1), encoding="utf-8")
 
 
 def assemble(capture: Capture) -> Assembly:
@@ -132,7 +113,7 @@ def assemble(capture: Capture) -> Assembly:
             replace(view, slack=max(view.slack, float(ragged) / tsdf.REACH))
             for view, ragged in zip(ready, masks_agree.raggedness, strict=True)
         ]
-    moved = {view.name: camera for view, camera in zip(capture.views, refinement.cameras, strict=True)}
+    moved = {view.name: camera.c2w for view, camera in zip(capture.views, refinement.cameras, strict=True)}
     return Assembly(
         capture=replace(capture, views=tuple(views)),
         views=tuple(ready),
@@ -148,6 +129,17 @@ def assemble(capture: Capture) -> Assembly:
             "masks_mended": mended,
         },
     )
+
+
+def object_of(capture: Capture, model: str) -> Assembly:
+    """``assemble`` for a model that makes closed objects; raises ``NoResult`` for a scene."""
+    assembly = assemble(capture)
+    if assembly.subject == "scene":
+        raise NoResult(
+            f"The capture shows a scene, and {model} makes closed objects.",
+            'Take fusion for it; should it be an object, send masks, or state "subject": "object" or "table".',
+        )
+    return assembly
 
 
 def _cut_from_table(ready: Sequence[RangeView], cameras: Sequence[Camera]) -> tuple[Plane | None, list[Floats]]:
