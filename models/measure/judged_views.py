@@ -25,7 +25,8 @@ from meshdrop.models.capture.capture import Capture, Subject, View
 from meshdrop.models.files import walk
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.mesh.errors import MeshError
-from meshdrop.models.views.pose_refinement import MOST_TURN_DEG
+from meshdrop.models.surface.range_view import prepare, prepare_scene
+from meshdrop.models.views.pose_refinement import MOST_TURN_DEG, join_others
 
 Mask = NDArray[np.float32]
 MASKS, INDEX, CAMERAS = "masks", "index.json", "cameras.json"
@@ -98,8 +99,9 @@ def _mask(file: Path, name: str, view: View) -> NDArray[np.float32]:
     return pixels
 
 
-def handed_cameras(folder: Path, capture: Capture) -> dict[str, Camera]:
-    """The cameras that a model refined, by the name of their view; empty where it left none.
+def handed_cameras(folder: Path, capture: Capture, subject: Subject) -> dict[str, Camera]:
+    """The cameras that a model refined, by the name of their view; empty where it left none. Those of views that were
+    held out from it are brought to agree with them.
 
     Raises ``MeshError`` when they cannot be read, are no rigid motions, or are turned farther than by
     ``pose_refinement``'s bounds from what the capture states.
@@ -112,7 +114,12 @@ def handed_cameras(folder: Path, capture: Capture) -> dict[str, Camera]:
         poses = {str(name): np.array(pose, np.float64) for name, pose in told.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise MeshError(f"{CAMERAS} cannot be read: {error}") from None
-    return {view.name: _moved(view, poses[view.name]) for view in capture.views if view.name in poses}
+    refined = {view.name: _moved(view, poses[view.name]) for view in capture.views if view.name in poses}
+    if len(refined) == len(capture.views):
+        return refined
+    ready = [(prepare_scene if subject == "scene" else prepare)(view) for view in capture.views]
+    cameras = join_others(capture.views, ready, refined)
+    return {view.name: camera for view, camera in zip(capture.views, cameras, strict=True)}
 
 
 def _moved(view: View, c2w: NDArray[np.float64]) -> Camera:

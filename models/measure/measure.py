@@ -96,7 +96,7 @@ def _measure_model(
         report_share(0.0, "reading the files back")
         files, mesh = check_files(folder, listed)
         masks = None if capture is None else handed_masks(folder, capture)
-        cameras = {} if capture is None else handed_cameras(folder, capture)
+        cameras = {} if capture is None else handed_cameras(folder, capture, subject)
     except MeshError as error:
         return ModelMeasurement(error=error.to_json()), []
     shape = topology(mesh.vertices, mesh.faces)

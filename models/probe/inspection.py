@@ -25,6 +25,8 @@ from meshdrop.models.probe.probe import ProbeResult, probe
 THIN_DEPTH = 0.5
 #: An object smaller than this share of the picture wastes the camera's resolution.
 SMALL_OBJECT = 0.01
+#: A sentence names so many views.
+MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -159,16 +161,25 @@ def _oddities(capture: Capture, facts: Sequence[ViewFacts]) -> list[str]:
             f"The cameras lie far from the origin of their world: the mesh is given relative to ({x}, {y}, {z}), which "
             "its files name as origin_m."
         )
-    cut = [view.name for view in capture.views if _touches_edge(view)]
-    if cut:
-        found.append(f"The object touches the picture's edge in {', '.join(cut)}: what lies beyond is lost.")
+    cut = [view for view in capture.views if _touches_edge(view)]
+    # depth that covers most pictures up to their edges measured the surroundings: that is no object yet
+    surroundings = 2 * len(cut) > len(capture.views) and all(view.mask_source == "depth" for view in cut)
+    if cut and not surroundings:
+        names = _named([view.name for view in cut])
+        found.append(f"The object touches the picture's edge in {names}: what lies beyond is lost.")
     small = [view.name for view in facts if view.mask_coverage < SMALL_OBJECT]
     if small:
-        found.append(f"The object fills less than {SMALL_OBJECT:.0%} of the picture in {', '.join(small)}.")
+        found.append(f"The object fills less than {SMALL_OBJECT:.0%} of the picture in {_named(small)}.")
     thin = [view.name for view in facts if view.depth_coverage is not None and view.depth_coverage < THIN_DEPTH]
     if thin:
-        found.append(f"Less than {THIN_DEPTH:.0%} of the object has depth in {', '.join(thin)}.")
+        found.append(f"Less than {THIN_DEPTH:.0%} of the object has depth in {_named(thin)}.")
     return found
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMES])} and {more} more"
 
 
 def _touches_edge(view: View) -> bool:

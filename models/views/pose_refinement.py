@@ -8,7 +8,7 @@ near zero by what cameras are commonly off, which also decides what no picture c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,21 +115,54 @@ def refine_poses(views: Sequence[View], prepared: Sequence[RangeView]) -> Refine
     if before is None or before <= MORE_THAN_NOISE * _by_noise(prepared):
         return replace(unmoved, before_m=before, after_m=before)
     pivot = np.median(np.concatenate([_world(cameras[n], sights[n].points) for n in range(len(views))]), axis=0)
-    total, moved, so_far = [np.eye(4) for _ in views], list(cameras), np.zeros((len(views), 6))
-    for turn in range(ROUNDS):
-        gate = GATES[0] if turn < ROUNDS // 2 else GATES[1]
-        steps = _solve(moved, sights, couples, gate, pivot, so_far, APART * before)
-        so_far += steps
-        for n, step in enumerate(steps):
-            total[n] = _as_motion(step, pivot) @ total[n]
-            moved[n] = replace(cameras[n], c2w=total[n] @ cameras[n].c2w)
-    moved = _as_a_whole(cameras, moved, pivot)
+    moved = _as_a_whole(cameras, _moved(cameras, sights, couples, pivot, APART * before, range(len(views))), pivot)
     moved = [_bounded(old, new, pivot) for old, new in zip(cameras, moved, strict=True)]
     after = _apart(moved, sights, couples, held_out=True)
     motions = tuple(_motion(old, new) for old, new in zip(cameras, moved, strict=True))
     if after is None or after > WORTH * before:
         return replace(unmoved, before_m=before, after_m=before)
     return RefinedPoses(tuple(moved), motions, before, after)
+
+
+def join_others(views: Sequence[View], prepared: Sequence[RangeView], refined: Mapping[str, Camera]) -> list[Camera]:
+    """Cameras for all views: the ``refined`` ones by name as they are, and the others brought to agree with them.
+
+    That is how views that a mesh was not made of find their place among those that it was made of.
+    """
+    stated = [view.camera for view in views]
+    cameras = [refined.get(view.name, view.camera) for view in views]
+    free = [n for n, view in enumerate(views) if view.name not in refined]
+    couples = [couple for couple in pairs(prepared) if set(couple) & set(free)]
+    if not couples:
+        return cameras
+    sights = [_sight(view, ready, POINTS) for view, ready in zip(views, prepared, strict=True)]
+    before = _apart(cameras, sights, couples, held_out=True)
+    if before is None:
+        return cameras
+    pivot = np.median(np.concatenate([_world(cameras[n], sights[n].points) for n in range(len(views))]), axis=0)
+    moved = _moved(cameras, sights, couples, pivot, APART * before, free)
+    return [
+        _bounded(old, new, pivot) if n in free else new for n, (old, new) in enumerate(zip(stated, moved, strict=True))
+    ]
+
+
+def _moved(
+    cameras: Sequence[Camera],
+    sights: Sequence[_Sight],
+    couples: Sequence[tuple[int, int]],
+    pivot: Array,
+    likely_m: float,
+    free: Sequence[int],
+) -> list[Camera]:
+    """The cameras after some rounds of matching and solving; only the ``free`` ones move."""
+    total, moved, so_far = [np.eye(4) for _ in cameras], list(cameras), np.zeros((len(cameras), 6))
+    for turn in range(ROUNDS):
+        gate = GATES[0] if turn < ROUNDS // 2 else GATES[1]
+        so_far += (steps := _solve(moved, sights, couples, gate, pivot, so_far, likely_m, free))
+        for n in free:
+            total[n] = _as_motion(steps[n], pivot) @ total[n]
+            moved[n] = replace(cameras[n], c2w=total[n] @ cameras[n].c2w)
+    return moved
 
 
 def _by_noise(prepared: Sequence[RangeView]) -> float:
@@ -285,9 +318,11 @@ def _solve(
     pivot: Array,
     so_far: Array,
     likely_m: float,
+    free: Sequence[int],
 ) -> Array:
-    """One Gauss-Newton step for all views, (N, 6): a turn about ``pivot`` in radians and a shift in metres, after
-    those ``so_far``. ``likely_m`` is how far a camera's error may move a point of the surface."""
+    """One Gauss-Newton step for the ``free`` views, (N, 6): a turn about ``pivot`` in radians and a shift in metres,
+    after those ``so_far``; 0 for the others. ``likely_m`` is how far a camera's error may move a point of the
+    surface."""
     count = len(cameras)
     found = [match for couple in couples if (match := _match(cameras, sights, couple, gate, slice(0, None, 2)))]
     normal, right = np.zeros((6 * count, 6 * count)), np.zeros(6 * count)
@@ -307,7 +342,10 @@ def _solve(
         held = np.diag([turn**-2] * 3 + [0.0] * 3) + moved.T @ moved / shift**2
         normal[at, at] += held
         right[at] += held @ so_far[n]
-    return np.asarray(np.linalg.solve(normal, -right).reshape(count, 6), np.float64)
+    rows = np.concatenate([np.arange(6 * n, 6 * n + 6) for n in free])
+    step = np.zeros(6 * count)
+    step[rows] = np.linalg.solve(normal[np.ix_(rows, rows)], -right[rows])
+    return step.reshape(count, 6)
 
 
 def _deviation(values: Array) -> float:
