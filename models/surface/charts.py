@@ -32,6 +32,8 @@ PACKING_ROUNDS = 9
 
 #: A texture is made larger than was asked for up to this side: four times as large takes four times the memory.
 MOST_TEXELS = 4096
+#: It is made larger by a third, in whole steps of GROWTH, while its scale is less than this share of what is wanted.
+COARSE, GROWTH = 0.8, 256
 
 #: The six directions with the two axes that span each chart, so that u x v points along the direction.
 DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float64)
@@ -54,18 +56,26 @@ class Charts:
     texels_per_unit: float
 
 
-def unwrap_in_any(vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int) -> tuple[Charts, int]:
-    """Charts in a texture of ``size`` texels a side, or in the smallest larger one that they fit into, and its side.
+def unwrap_in_any(
+    vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int, scale: float = 0.0, most: int = MOST_TEXELS
+) -> tuple[Charts, int]:
+    """Charts in a texture of ``size`` texels a side, or in a larger one where they do not fit, or where many small
+    pieces leave less than ``COARSE`` of ``scale``, in texels per unit; and its side. None is made larger than ``most``
+    for its scale, nor than ``MOST_TEXELS``.
 
     Raises ``ChartsDoNotFit`` when they fit into none.
     """
     while True:
         try:
-            return unwrap(vertices, faces, size), size
+            layout = unwrap(vertices, faces, size)
         except ChartsDoNotFit:
-            if 2 * size > MOST_TEXELS:
+            if size >= MOST_TEXELS:
                 raise
-            size *= 2
+            size = min(2 * size, MOST_TEXELS)
+            continue
+        if size >= most or layout.texels_per_unit >= COARSE * scale:
+            return layout, size
+        size = min(GROWTH * -(-4 * size // (3 * GROWTH)), most)
 
 
 def unwrap(vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int) -> Charts:
