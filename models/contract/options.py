@@ -11,12 +11,16 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+
+#: What stands in place of a number that follows from the capture.
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
 
 _VALUE_SHOWN = 60
 _RULE = "rule"
@@ -53,6 +57,16 @@ class _Whole:
 
 
 @dataclass(frozen=True)
+class _WholeOrAuto(_Whole):
+    def problem(self, name: str, value: Any, default: object) -> str | None:
+        if value == AUTO:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f'{name} must be a whole number from {self.low} to {self.high} or "{AUTO}", not {_short(value)}'
+        return super().problem(name, value, default)
+
+
+@dataclass(frozen=True)
 class _OneOf:
     words: tuple[str, ...]
 
@@ -68,6 +82,13 @@ class _Text:
 def whole(default: int, low: int, high: int) -> int:
     """A field that holds a whole number of ``low``..``high``."""
     made: int = field(default=default, metadata={_RULE: _Whole(low, high)})
+    return made
+
+
+def whole_or_auto(low: int, high: int) -> int | Auto:
+    """A field that holds a whole number of ``low``..``high``, or, as it does by default, ``"auto"``: the model finds it
+    from the capture."""
+    made: int | Auto = field(default=AUTO, metadata={_RULE: _WholeOrAuto(low, high)})
     return made
 
 

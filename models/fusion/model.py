@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from meshdrop.models.capture.capture import Capture, Subject
 from meshdrop.models.contract.base import ModelResult, Progress, ReconstructionModel
 from meshdrop.models.contract.entry import ModelEntry
+from meshdrop.models.contract.options import AUTO
 from meshdrop.models.fusion.settings import ENTRY, FusionSettings
-from meshdrop.models.surface import extraction, tsdf, volume
+from meshdrop.models.surface import detail, extraction, tsdf, volume
 from meshdrop.models.surface.dressing import TimedStages, dress
 from meshdrop.models.surface.open_surface import OpenSurface, extract_open
 from meshdrop.models.surface.range_view import RangeView
@@ -77,9 +78,9 @@ class Fusion(ReconstructionModel):
             **facts,
         }
         notes = (*made_of.notes, *_notes(capture, views, made_of.subject))
-        if facts["texels"] != self.options.texture_size:
+        if facts["texels"] != facts["texels_wanted"]:
             notes += (
-                f"the texture has {facts['texels']} texels a side instead of {self.options.texture_size}: the surface "
+                f"the texture has {facts['texels']} texels a side instead of {facts['texels_wanted']}: the surface "
                 f"falls into {facts['charts']:,} pieces, as coarse or noisy depth makes it",
             )
         return ModelResult(
@@ -94,9 +95,10 @@ class Fusion(ReconstructionModel):
 
     def _surface(self, fused: tsdf.Fused, made_of: Assembly) -> extraction.Surface | OpenSurface:
         """Closed around an object, open in a scene."""
-        if made_of.subject != "scene":
-            return extraction.extract(fused.field, self.options.max_faces)
-        return extract_open(fused, self.options.max_faces, 1 if len(made_of.views) < MANY_VIEWS else 2)
+        wanted, few = self.options.max_faces, len(made_of.views) < MANY_VIEWS
+        if made_of.subject == "scene":
+            return extract_open(fused, detail.MOST_FACES if wanted == AUTO else wanted, 1 if few else 2)
+        return extraction.extract(fused.field, detail.triangles(made_of.views) if wanted == AUTO else wanted)
 
 
 def _notes(capture: Capture, views: list[RangeView], subject: Subject) -> tuple[str, ...]:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from meshdrop.models.contract.entry import ModelEntry
-from meshdrop.models.contract.options import settings_of, whole
+from meshdrop.models.contract.options import settings_of, whole_or_auto
 
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """What an operator may choose; the defaults suit captures of 512 x 512 up to a few megapixels."""
+    """What an operator may choose; by default each follows what the photographs and the depth resolve."""
 
     #: Voxels along the longest side of the object's box; fewer are used when one would become smaller than a pixel.
-    resolution: int = whole(256, 48, 512)
+    resolution: int | Literal["auto"] = whole_or_auto(48, 512)
     #: The mesh is simplified towards this many triangles.
-    max_faces: int = whole(40_000, 2_500, 1_000_000)
+    max_faces: int | Literal["auto"] = whole_or_auto(2_500, 1_000_000)
     #: Side of the square texture in texels.
-    texture_size: int = whole(1024, 64, 8192)
+    texture_size: int | Literal["auto"] = whole_or_auto(64, 8192)
     #: Passes of the texture solve over the photographs; 0 leaves the plain blend.
-    solve_passes: int = whole(3, 0, 50)
+    solve_passes: int | Literal["auto"] = whole_or_auto(0, 50)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> FusionSettings:

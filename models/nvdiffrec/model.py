@@ -37,6 +37,8 @@ LICENCE = "nvdiffrast is under NVIDIA's licence: research and evaluation only"
 #: Shading keeps more of every sample than a look-up does: materials get this fraction of the samples.
 MATERIAL_SHARE = 4
 MOST_FACES = 40_000
+#: What fusion is asked for, whatever the pictures: a draft that the GPU's memory and the steps were measured with.
+DRAFT = {"resolution": 256, "max_faces": MOST_FACES}
 #: Percent of the run at which each stage begins; those of the passes are for runs with a search and without.
 AT = {"draft": 2, "search": 15, "dress": 50, "refine": 55, "verify": 85, "materials": 88}
 
@@ -90,7 +92,7 @@ class Nvdiffrec(ReconstructionModel):
         with log.stage("draft"):
             self.report_progress(AT["draft"], "draft")
             made_of = object_of(capture, self.name)
-            fused = Fusion({"texture_size": self.options.texture_size}, silent).make(made_of, TimedStages(silent))
+            fused = Fusion(DRAFT | {"texture_size": self.options.texture_size}, silent).make(made_of, TimedStages(silent))
             capture, views = made_of.capture, list(made_of.views)
         draft, notes, figures = fused, list(fused.notes), dict[str, Any]()
         if self.options.start == "silhouettes" or (self.options.start == "auto" and not capture.has_depth):

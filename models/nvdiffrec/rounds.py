@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import ModelResult, silent
-from meshdrop.models.contract.options import choices_of
+from meshdrop.models.contract.options import AUTO, choices_of
 from meshdrop.models.contract.stages import StageLog
-from meshdrop.models.fusion.settings import FusionSettings
 from meshdrop.models.mesh.cleaning import degenerate
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.nvdiffrec.passes import refine_mesh
@@ -60,9 +59,7 @@ def dressed(
 ) -> ModelResult:
     """A closed surface with charts and the photographs' colours, as fusion makes them; ``size`` texels a side."""
     with log.stage("dress"):
-        mesh, unseen, facts = dress(
-            capture, views, vertices, faces, size, FusionSettings.solve_passes, TimedStages(silent)
-        )
+        mesh, unseen, facts = dress(capture, views, vertices, faces, size, AUTO, TimedStages(silent))
     return ModelResult(mesh, facts, (), unseen)
 
 

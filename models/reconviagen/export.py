@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import silent
-from meshdrop.models.fusion.settings import FusionSettings
+from meshdrop.models.contract.options import AUTO
 from meshdrop.models.mesh.mesh import TexturedMesh
 from meshdrop.models.surface.dressing import TimedStages, dress
 from meshdrop.models.surface.range_view import RangeView
@@ -89,7 +89,7 @@ def placed(
     size: int,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """The mesh of a closed surface that stands in the capture's frame, in metres: see ``dress``."""
-    return dress(capture, views, vertices, faces, size, FusionSettings.solve_passes, TimedStages(silent), splats.paint)
+    return dress(capture, views, vertices, faces, size, AUTO, TimedStages(silent), splats.paint)
 
 
 def astray(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -29,6 +29,8 @@ FEATHER_PX = 3.0
 #: where nothing better does.
 LAST_RESORT = 1e-3
 MAYBE_MIXED = 1e-6
+#: Views whose word weighs at least this share of the best one's say which colours a surface point may have.
+IN_RANGE = 0.05
 #: Colours for unseen texels come from this many seen neighbours in space.
 FILL_NEIGHBOURS = 8
 #: Depth steps are felt this many pixels away, just beyond MIXED_PX + FEATHER_PX.
@@ -72,6 +74,16 @@ def sight(view: View, prepared: RangeView, vertices: NDArray[np.float64], faces:
     return SeenSurface(camera, view.rgb, face, shown.depth, trust.astype(np.float32), cosine)
 
 
+def without(view: SeenSurface, pixel: NDArray[np.int64]) -> SeenSurface:
+    """The view as it were without the photograph's ``pixel`` (P,), none of them at its border: in their place stands
+    the mean of their neighbours."""
+    rgb, row = view.rgb.copy(), view.rgb.shape[1]
+    flat = rgb.reshape(-1, 3)
+    around = [flat[pixel + step].astype(np.uint16) for step in (-row, -1, 1, row)]
+    flat[pixel] = (sum(around) + 2) // 4
+    return replace(view, rgb=rgb)
+
+
 def _cosine_to_eye(camera: Camera, vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> Floats:
     """Cosine of the angle between each face's normal and the line from its centre to the camera, (F,)."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -109,11 +121,12 @@ def _step_distance(surface, slope):  # type: ignore[no-untyped-def]
 
 
 def blend(sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats) -> tuple[Floats, Floats]:
-    """Weighted mean colour 0..255 (N, 3) and total weight (N,) at surface points; weight 0 = no view sees it."""
-    total, mass = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
+    """Weighted mean colour 0..255 (N, 3) at surface points, and the weight of the view that sees each best (N,): 0
+    where none does."""
+    total, mass, best = (np.zeros((len(points), *rest), np.float32) for rest in ((3,), (), ()))
     for view, gain in zip(sights, gains, strict=True):
-        _add(view, points, normals, gain, total, mass)
-    return np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0), mass
+        _add(view, points, normals, gain, total, mass, best)
+    return np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0).clip(0, 255), best
 
 
 def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -> Floats:
@@ -124,9 +137,9 @@ def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -
     """
     count = len(sights)
     colours, weights = np.zeros((count, len(points), 3), np.float32), np.zeros((count, len(points)), np.float32)
-    unit = np.ones(3, np.float32)
+    unit, best = np.ones(3, np.float32), np.zeros(len(points), np.float32)
     for n, view in enumerate(sights):
-        _add(view, points, normals, unit, colours[n], weights[n])
+        _add(view, points, normals, unit, colours[n], weights[n], best)
     logs = np.log(np.clip(colours / np.maximum(weights, 1e-12)[..., None], 4.0, 255.0))
     rows, values, trust = [], [], []
     for a in range(count):
@@ -173,66 +186,96 @@ def fill_unseen(points: Floats, normals: Floats, colours: Floats, seen: NDArray[
     colours[~seen] = (picked * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
 
 
-def _add(view: SeenSurface, points: Floats, normals: Floats, gain: Floats, total: Floats, mass: Floats) -> None:
-    """Add one view's weighted colours and weights to ``total`` (N, 3) and ``mass`` (N,), in place."""
+def _add(
+    view: SeenSurface, points: Floats, normals: Floats, gain: Floats, total: Floats, mass: Floats, best: Floats
+) -> None:
+    """Add one view's weighted colours and weights to ``total`` (N, 3) and ``mass`` (N,), and raise ``best`` (N,) to its
+    weights, in place."""
+    _add_view(*_camera_of(view), view.rgb, view.surface, view.trust, points, normals, gain, total, mass, best)
+
+
+def seen_range(
+    sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats, best: Floats
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The least and the greatest colour (N, 3) that the pixels around each surface point have, channel by channel, in
+    the views that see it about as well as the best one does, whose weights are ``best`` (N,); 255 and 0 where none."""
+    low, high = np.full((len(points), 3), 255, np.uint8), np.zeros((len(points), 3), np.uint8)
+    for view, gain in zip(sights, gains, strict=True):
+        _widen(*_camera_of(view), view.rgb, view.surface, view.trust, points, normals, gain, IN_RANGE * best, low, high)
+    return low, high
+
+
+def _camera_of(view: SeenSurface) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float, float, float]:
     camera = view.camera
-    _add_view(
-        camera.w2c,
-        camera.centre.copy(),
-        camera.fx,
-        camera.fy,
-        camera.cx,
-        camera.cy,
-        view.rgb,
-        view.surface,
-        view.trust,
-        points,
-        normals,
-        gain,
-        total,
-        mass,
-    )
+    return camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, total, mass):  # type: ignore[no-untyped-def]
+def _look(w2c, eye, fx, fy, cx, cy, surface, trust, point, normal):  # type: ignore[no-untyped-def]
+    """What a view's word about a surface point weighs, 0 where it does not see it, and the place (row, column) between
+    four pixels' centres that shows it."""
     height, width = surface.shape
+    nothing = (np.float32(0.0), 0.0, 0.0)
+    px, py, pz = point[0], point[1], point[2]
+    z = -(w2c[2, 0] * px + w2c[2, 1] * py + w2c[2, 2] * pz + w2c[2, 3])
+    if z <= 0:
+        return nothing
+    dx, dy, dz = eye[0] - px, eye[1] - py, eye[2] - pz
+    away = np.sqrt(dx * dx + dy * dy + dz * dz)
+    cosine = (dx * normal[0] + dy * normal[1] + dz * normal[2]) / away
+    if cosine < LEAST_COSINE:
+        return nothing
+    u = fx * (w2c[0, 0] * px + w2c[0, 1] * py + w2c[0, 2] * pz + w2c[0, 3]) / z + cx - 0.5
+    v = cy - fy * (w2c[1, 0] * px + w2c[1, 1] * py + w2c[1, 2] * pz + w2c[1, 3]) / z - 0.5
+    if u < 0 or v < 0 or u >= width - 1 or v >= height - 1:
+        return nothing
+    j, i = int(u), int(v)
+    a, b = u - j, v - i
+    y, x = i + (1 if b > 0.5 else 0), j + (1 if a > 0.5 else 0)
+    footprint = z / min(fx, fy)
+    if abs(z - surface[y, x]) > (1.0 + 2.0 / cosine) * footprint or trust[y, x] <= 0:
+        return nothing
+    sure = (
+        (1 - a) * (1 - b) * trust[i, j]
+        + a * (1 - b) * trust[i, j + 1]
+        + (1 - a) * b * trust[i + 1, j]
+        + a * b * trust[i + 1, j + 1]
+    )
+    return np.float32(sure * cosine**COSINE_POWER), v, u
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, total, mass, best):  # type: ignore[no-untyped-def]
     for n in range(len(points)):
-        px, py, pz = points[n, 0], points[n, 1], points[n, 2]
-        z = -(w2c[2, 0] * px + w2c[2, 1] * py + w2c[2, 2] * pz + w2c[2, 3])
-        if z <= 0:
+        weight, v, u = _look(w2c, eye, fx, fy, cx, cy, surface, trust, points[n], normals[n])
+        if weight <= 0:
             continue
-        dx, dy, dz = eye[0] - px, eye[1] - py, eye[2] - pz
-        away = np.sqrt(dx * dx + dy * dy + dz * dz)
-        cosine = (dx * normals[n, 0] + dy * normals[n, 1] + dz * normals[n, 2]) / away
-        if cosine < LEAST_COSINE:
-            continue
-        u = fx * (w2c[0, 0] * px + w2c[0, 1] * py + w2c[0, 2] * pz + w2c[0, 3]) / z + cx - 0.5
-        v = cy - fy * (w2c[1, 0] * px + w2c[1, 1] * py + w2c[1, 2] * pz + w2c[1, 3]) / z - 0.5
-        if u < 0 or v < 0 or u >= width - 1 or v >= height - 1:
-            continue
-        j, i = int(u), int(v)
+        i, j = int(v), int(u)
         a, b = u - j, v - i
-        y, x = i + (1 if b > 0.5 else 0), j + (1 if a > 0.5 else 0)
-        behind = z - surface[y, x]
-        footprint = z / min(fx, fy)
-        if abs(behind) > (1.0 + 2.0 / cosine) * footprint:
-            continue
-        sure = (
-            (1 - a) * (1 - b) * trust[i, j]
-            + a * (1 - b) * trust[i, j + 1]
-            + (1 - a) * b * trust[i + 1, j]
-            + a * b * trust[i + 1, j + 1]
-        )
-        if trust[y, x] <= 0:
-            continue
-        weight = sure * cosine**COSINE_POWER
+        # what lies beside the object lends it no colour
+        p = (1 - a) * (1 - b) if trust[i, j] > 0 else 0.0
+        q = a * (1 - b) if trust[i, j + 1] > 0 else 0.0
+        r = (1 - a) * b if trust[i + 1, j] > 0 else 0.0
+        s = a * b if trust[i + 1, j + 1] > 0 else 0.0
+        whole = p + q + r + s
         mass[n] += weight
+        best[n] = max(best[n], weight)
         for k in range(3):
-            colour = (
-                (1 - a) * (1 - b) * rgb[i, j, k]
-                + a * (1 - b) * rgb[i, j + 1, k]
-                + (1 - a) * b * rgb[i + 1, j, k]
-                + a * b * rgb[i + 1, j + 1, k]
-            )
-            total[n, k] += weight * gain[k] * colour
+            colour = p * rgb[i, j, k] + q * rgb[i, j + 1, k] + r * rgb[i + 1, j, k] + s * rgb[i + 1, j + 1, k]
+            total[n, k] += weight * gain[k] * colour / whole
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _widen(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, least, low, high):  # type: ignore[no-untyped-def]
+    for n in range(len(points)):
+        weight, v, u = _look(w2c, eye, fx, fy, cx, cy, surface, trust, points[n], normals[n])
+        if weight <= 0 or weight < least[n]:
+            continue
+        i, j = int(v + 0.5), int(u + 0.5)
+        for y in range(max(i - 1, 0), min(i + 2, rgb.shape[0])):
+            for x in range(max(j - 1, 0), min(j + 2, rgb.shape[1])):
+                if trust[y, x] <= 0:
+                    continue
+                for k in range(3):
+                    colour = np.uint8(min(gain[k] * rgb[y, x, k] + np.float32(0.5), np.float32(255)))
+                    low[n, k], high[n, k] = min(low[n, k], colour), max(high[n, k], colour)

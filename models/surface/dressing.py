@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import Progress
+from meshdrop.models.contract.options import AUTO, Auto
 from meshdrop.models.mesh.mesh import TexturedMesh
-from meshdrop.models.surface import atlas, bake, charts, texture_solve
+from meshdrop.models.surface import atlas, bake, charts, detail, texture_solve
 from meshdrop.models.surface.range_view import RangeView
 
 Floats = NDArray[np.float32]
@@ -45,63 +48,133 @@ def dress(
     views: list[RangeView],
     vertices: NDArray[np.float64],
     faces: NDArray[np.int32],
-    size: int,
-    solve_passes: int,
+    size: int | Auto,
+    solve_passes: int | Auto,
     run: TimedStages,
     paint: Paint = bake.fill_unseen,
 ) -> tuple[TexturedMesh, float, dict[str, Any]]:
     """A closed surface with charts and a texture baked from the photographs.
 
     ``vertices`` (V, 3) metres, ``faces`` (F, 3) outward; ``size`` texels a side, or more where the charts need it;
-    ``paint`` colours what no camera saw. Returns the mesh, the unseen share of its surface 0..1, and ``charts`` (how
-    many), ``texels`` a side and ``view_gains`` (N, 3) as facts.
+    ``paint`` colours what no camera saw. Size and passes of the solve follow the photographs where they are ``AUTO``.
+    Returns the mesh, the unseen share of its surface 0..1, and as facts ``charts`` (how many), ``texels`` a side and
+    ``texels_wanted``, ``view_gains`` (N, 3) and ``sharpening``.
     """
     with run.stage("charts", 65):
-        layout, size = charts.unwrap_in_any(vertices, faces, size)
+        sights = [bake.sight(view, ready, vertices, faces) for view, ready in zip(capture.views, views, strict=True)]
+        wanted = detail.texture_size(sights, vertices, faces) if size == AUTO else detail.TextureSize(size)
+        layout, side = charts.unwrap_in_any(vertices, faces, wanted.side, wanted.scale, detail.MOST_TEXELS)
     with run.stage("texture", 75):
-        texture, seen, unseen_fraction, gains = _bake(
-            capture, views, vertices, faces, layout, size, solve_passes, paint
-        )
-    uv = (layout.corners / size * [1, -1] + [0, 1]).astype(np.float32)
-    mesh = TexturedMesh(vertices.astype(np.float32), faces, uv, texture, seen)
-    rounded = [[round(float(gain), 4) for gain in row] for row in gains]
-    return mesh, unseen_fraction, {"charts": layout.count, "texels": size, "view_gains": rounded}
+        baked = _bake(sights, vertices, faces, layout, side, solve_passes, paint)
+    uv = (layout.corners / side * [1, -1] + [0, 1]).astype(np.float32)
+    mesh = TexturedMesh(vertices.astype(np.float32), faces, uv, baked.texture, baked.seen)
+    facts = {
+        "charts": layout.count,
+        "texels": side,
+        "texels_wanted": wanted.side,
+        "view_gains": [[round(float(gain), 4) for gain in row] for row in baked.gains],
+        "sharpening": baked.sharpening,
+    }
+    return mesh, baked.unseen, facts
+
+
+@dataclass(frozen=True)
+class _Baked:
+    """``texture`` (S, S, 3), ``seen`` (S, S), ``unseen`` share of the surface's area, ``gains`` (N, 3)."""
+
+    texture: NDArray[np.uint8]
+    seen: NDArray[np.bool_]
+    unseen: float
+    gains: Floats
+    sharpening: dict[str, Any]
 
 
 def _bake(
-    capture: Capture,
-    views: list[RangeView],
+    sights: list[bake.SeenSurface],
     vertices: NDArray[np.float64],
     faces: NDArray[np.int32],
     layout: charts.Charts,
     size: int,
-    solve_passes: int,
+    solve_passes: int | Auto,
     paint: Paint,
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, Floats]:
-    """Texture, seen map, unseen share of the surface's area, view gains."""
+) -> _Baked:
+    nothing = np.zeros(0, np.int64)
+    held_out = [texture_solve.judges(view) if solve_passes == AUTO else nothing for view in sights]
+    taught = [bake.without(view, pixel) for view, pixel in zip(sights, held_out, strict=True)]
     spots = atlas.texels(layout.corners, size)
     points = atlas.at_texels(vertices, faces, spots.face, spots.bary)
     normals = atlas.at_texels(vertex_normals(vertices, faces), faces, spots.face, spots.bary)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    sights = [bake.sight(view, prepared, vertices, faces) for view, prepared in zip(capture.views, views, strict=True)]
     thin = np.arange(0, len(points), max(1, len(points) // 10_000))
-    gains = bake.view_gains(sights, points[thin], normals[thin])
-    colours, weight = bake.blend(sights, points, normals, gains)
+    gains = bake.view_gains(taught, points[thin], normals[thin])
+    colours, weight = bake.blend(taught, points, normals, gains)
     known = weight > 0
     paint(points, normals, colours, known)
     # the fourth channel says whether a camera saw the texel: gutters continue it like a colour
     image, painted = np.zeros((size, size, 4), np.float32), np.zeros((size, size), np.bool_)
     image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([colours, known]), True
+    sharpening: dict[str, Any] = {"passes": 0}
     if solve_passes:
-        rows = [
-            texture_solve.equations(view, gain, vertices, faces, layout.corners.astype(np.float32))
-            for view, gain in zip(sights, gains, strict=True)
+        bounds = _bounds(taught, points, normals, gains, colours, weight, spots.index, size)
+        del points, normals, colours
+        corners = layout.corners.astype(np.float32)
+
+        def equations(view: bake.SeenSurface, pixel: NDArray[np.int64], gain: Floats) -> texture_solve.MakeEquations:
+            made = partial(texture_solve.equations, view, pixel, gain, vertices, faces, corners)
+            return cache(made) if keep else made
+
+        used = [
+            np.setdiff1d(texture_solve.usable(view), out, assume_unique=True)
+            for view, out in zip(taught, held_out, strict=True)
         ]
-        image = texture_solve.solve(image, rows, solve_passes)
+        keep = sum(map(len, used)) <= texture_solve.MOST_KEPT
+        rows = [equations(*one) for one in zip(taught, used, gains, strict=True)]
+        judges = [equations(*one) for one in zip(sights, held_out, gains, strict=True)]
+        sharpening = _sharpened(image, bounds, rows, judges, solve_passes)
+        del rows, bounds
     atlas.fill_gutters(image, painted)
     area = _texel_area(vertices, faces, layout)[spots.face[spots.inner]]
     unseen = float(area[~known[spots.inner]].sum() / max(area.sum(), 1e-300))
-    return np.round(image[..., :3]).astype(np.uint8), image[..., 3] > 0, unseen, gains
+    return _Baked(np.round(image[..., :3]).astype(np.uint8), image[..., 3] > 0, unseen, gains, sharpening)
+
+
+def _bounds(
+    sights: list[bake.SeenSurface],
+    points: Floats,
+    normals: Floats,
+    gains: Floats,
+    colours: Floats,
+    weight: Floats,
+    index: NDArray[np.int64],
+    size: int,
+) -> texture_solve.Bounds:
+    """The colours that each texel may take: those of the photographs there; what nobody saw stays as it was painted."""
+    made = []
+    for seen in bake.seen_range(sights, points, normals, gains, weight):
+        bound = np.zeros((size, size, 3), np.uint8)
+        bound.reshape(-1, 3)[index] = np.where(weight[:, None] > 0, seen, np.round(colours))
+        made.append(bound)
+    return made[0], made[1]
+
+
+def _sharpened(
+    image: Floats,
+    bounds: texture_solve.Bounds,
+    rows: list[texture_solve.MakeEquations],
+    judges: list[texture_solve.MakeEquations],
+    passes: int | Auto,
+) -> dict[str, Any]:
+    """Passes of the texture solve on ``image``, in place, and what they did, as plain values."""
+    if passes != AUTO:
+        texture_solve.solve(image, bounds, rows, passes)
+        return {"passes": passes}
+    told = texture_solve.sharpen(image, bounds, rows, judges)
+    steps = [round(step, 3) for step in told.steps]
+    return {
+        "passes": len(steps),
+        "steps": steps,
+        "held_out_levels": [round(x**0.5, 3) for x in (told.before, told.after)],
+    }
 
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> NDArray[np.float64]:

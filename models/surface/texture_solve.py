@@ -8,7 +8,7 @@ equations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +20,24 @@ from meshdrop.models.surface.bake import COSINE_POWER, LEAST_COSINE, SeenSurface
 from meshdrop.models.surface.numerics import SAFE_MATH
 
 Floats = NDArray[np.float32]
+#: The least and the greatest colour that each texel may have, both (S, S, 3) uint8.
+Bounds = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 #: Samples a side by which a pixel is modelled.
 SAMPLES = 2
+#: A sample lies at most so many texels beyond its face's own rectangle: further off begins another chart.
+BEYOND_FACE = 2.0
+#: The equations of so many pixels are kept from pass to pass, 48 bytes each; those of more are set up anew.
+MOST_KEPT = 2_000_000
 #: Pixels trusted less than this are left out of the equations.
 LAST_TRUST = 0.01
+#: Every so many-th pixel of every so many-th row is held out where they are to say how many passes help; odd, so that
+#: they meet every place of a sensor's colour pattern and of JPEG's blocks.
+HOLD_OUT = 7
+#: Passes that are tried at most; none follows on one that took less than a share of its step, or that gained less than
+#: a share of the error.
+MOST_PASSES = 4
+LEAST_STEP, LEAST_GAIN = 0.5, 0.01
 
 
 @dataclass(frozen=True)
@@ -37,17 +50,39 @@ class Equations:
     place: Floats
 
 
-def equations(
-    view: SeenSurface, gain: Floats, vertices: NDArray[np.float64], faces: NDArray[np.int32], corners: Floats
-) -> Equations:
-    """Set up the equations of the pixels of one view that show one surface only. ``corners`` (F, 3, 2) in texels."""
-    camera = view.camera
+#: Sets up one view's equations when they are needed.
+MakeEquations = Callable[[], Equations]
+
+
+def usable(view: SeenSurface) -> NDArray[np.int64]:
+    """The pixels of one view that show one surface only, and not too much from the side."""
     pixel = np.flatnonzero(view.trust.ravel() > LAST_TRUST)
+    usable: NDArray[np.int64] = pixel[view.cosine[view.face.ravel()[pixel]] >= LEAST_COSINE]
+    return usable
+
+
+def judges(view: SeenSurface) -> NDArray[np.int64]:
+    """The ``usable`` pixels that are held out: some of those of full trust."""
+    pixel = usable(view)
+    row, column = np.divmod(pixel, view.trust.shape[1])
+    lattice = (row % HOLD_OUT == HOLD_OUT // 2) & (column % HOLD_OUT == HOLD_OUT // 2)
+    held_out: NDArray[np.int64] = pixel[lattice & (view.trust.ravel()[pixel] >= 1)]
+    return held_out
+
+
+def equations(
+    view: SeenSurface,
+    pixel: NDArray[np.int64],
+    gain: Floats,
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    corners: Floats,
+) -> Equations:
+    """Set up the equations of some ``usable`` pixels of one view. ``corners`` (F, 3, 2) in texels."""
+    camera = view.camera
     face = view.face.ravel()[pixel]
     cosine = view.cosine[face]
     # of a pixel's samples all are taken to lie on its centre's face, if need be on its plane continued
-    keep = cosine >= LEAST_COSINE
-    pixel, face, cosine = pixel[keep], face[keep], cosine[keep]
     place = _places(
         camera_space(camera, vertices),
         faces,
@@ -65,15 +100,74 @@ def equations(
     return Equations(colour, weight, place)
 
 
-def solve(texture: Floats, views: Sequence[Equations], passes: int) -> Floats:
-    """The texture (S, S, 3) float32 0..255 after ``passes`` passes; texels that no pixel touches stay."""
-    texture = texture.copy()
-    change, mass = np.zeros_like(texture), np.zeros(texture.shape[:2], np.float32)
+@dataclass(frozen=True)
+class Sharpening:
+    """What the passes did to the pixels that were held out of them: the mean squared difference between photograph and
+    rendering, in squared levels, ``before`` and ``after``; ``steps`` holds the share of each pass that was taken."""
+
+    before: float
+    after: float
+    steps: tuple[float, ...]
+
+
+def solve(texture: Floats, bounds: Bounds, views: Sequence[MakeEquations], passes: int) -> None:
+    """Take ``passes`` passes on the texture (S, S, C) float32 0..255, in place. No colour leaves ``bounds``; texels
+    that no pixel touches stay."""
+    change, mass = _nothing_yet(texture)
     for _ in range(passes):
-        for view in views:
-            _back_project(texture, view.colour, view.weight, view.place, change, mass)
-        _update(texture, change, mass)
-    return texture
+        _pass(texture, bounds, views, change, mass)
+
+
+def sharpen(
+    texture: Floats, bounds: Bounds, views: Sequence[MakeEquations], judges: Sequence[MakeEquations]
+) -> Sharpening:
+    """``solve`` with as many passes, and as much of each, as bring the rendering nearer to the pixels of ``judges``,
+    of which neither ``texture`` nor ``views`` may know.
+
+    Passes sharpen what blending has blurred and put the photographs' noise back that it has averaged.
+    """
+    change, mass = _nothing_yet(texture)
+    held_out = [make() for make in judges]
+    weight = np.concatenate([judge.weight for judge in held_out])[:, None]
+    rest = np.concatenate([_residuals(texture, judge) for judge in held_out])
+    before = error = _mean_square(rest, weight)
+    steps = list[float]()
+    while len(steps) < MOST_PASSES and weight.sum() > 0:
+        _pass(texture, bounds, views, change, mass)
+        # along the step the residuals change linearly, so that the best share of it is known
+        moved = rest - np.concatenate([_residuals(texture, judge) for judge in held_out])
+        step = float((weight * rest * moved).sum() / max(float((weight * moved * moved).sum()), 1e-12))
+        step = min(max(step, 0.0), 1.0)
+        if step < 1:
+            texture[..., :3] -= np.float32(1 - step) * change
+        rest = rest - step * moved
+        last, error = error, _mean_square(rest, weight)
+        steps.append(step)
+        if step < LEAST_STEP or error > (1 - LEAST_GAIN) * last:
+            break
+    return Sharpening(before, error, tuple(steps))
+
+
+def _nothing_yet(texture: Floats) -> tuple[Floats, Floats]:
+    return np.zeros((*texture.shape[:2], 3), np.float32), np.zeros(texture.shape[:2], np.float32)
+
+
+def _pass(texture: Floats, bounds: Bounds, views: Sequence[MakeEquations], change: Floats, mass: Floats) -> None:
+    """One pass, in place; ``change`` is what it changed."""
+    change[:], mass[:] = 0, 0
+    for make in views:
+        view = make()
+        _back_project(texture, view.colour, view.weight, view.place, change, mass)
+    _update(texture, bounds[0], bounds[1], change, mass)
+
+
+def _residuals(texture: Floats, view: Equations) -> NDArray[np.float64]:
+    """The pixels' colours less their rendering, (P, 3)."""
+    return _differences(texture, view.colour, view.place)  # type: ignore[no-any-return]
+
+
+def _mean_square(residuals: NDArray[np.float64], weight: Floats) -> float:
+    return float((weight * residuals**2).sum() / max(3 * float(weight.sum()), 1e-12))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -97,8 +191,22 @@ def _places(local, faces, corners, face, pixel, width, fx, fy, cx, cy):  # type:
                 x += w * corners[f, k, 0]
                 y += w * corners[f, k, 1]
                 total += w
-            place[n, s, 0], place[n, s, 1] = x / total, y / total
+            for axis in range(2):
+                p, q, r = corners[f, 0, axis], corners[f, 1, axis], corners[f, 2, axis]
+                low, high = min(p, q, r) - BEYOND_FACE, max(p, q, r) + BEYOND_FACE
+                place[n, s, axis] = min(max((x if axis == 0 else y) / total, low), high)
     return place
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
+def _corner(x, y, t, width, height):  # type: ignore[no-untyped-def]
+    """Row, column and weight of the ``t``-th of the four texels between which a point of the texture lies."""
+    one = np.float32(1.0)
+    x, y = x - np.float32(0.5), y - np.float32(0.5)
+    j, i = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
+    p = min(max(x - np.float32(j), np.float32(0.0)), one)
+    q = min(max(y - np.float32(i), np.float32(0.0)), one)
+    return i + t // 2, j + t % 2, (q if t >= 2 else one - q) * (p if t % 2 else one - p)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
@@ -106,37 +214,51 @@ def _back_project(texture, colour, weight, place, change, mass):  # type: ignore
     """Spread each pixel's difference from its rendering over the texels that it reads, in place."""
     height, width = mass.shape
     samples = place.shape[1]
-    one, share = np.float32(1.0), np.float32(1.0 / samples)
+    share = np.float32(1.0 / samples)
     for n in range(len(colour)):
         r, g, b = colour[n, 0], colour[n, 1], colour[n, 2]
         for turn in range(2):
             for s in range(samples):
-                x, y = place[n, s, 0] - np.float32(0.5), place[n, s, 1] - np.float32(0.5)
-                j, i = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
-                p, q = x - np.float32(j), y - np.float32(i)
                 for t in range(4):
-                    w = share * (q if t >= 2 else one - q) * (p if t % 2 else one - p)
-                    a, c = i + t // 2, j + t % 2
+                    i, j, w = _corner(place[n, s, 0], place[n, s, 1], t, width, height)
+                    w *= share
                     if turn == 0:
-                        r -= w * texture[a, c, 0]
-                        g -= w * texture[a, c, 1]
-                        b -= w * texture[a, c, 2]
+                        r -= w * texture[i, j, 0]
+                        g -= w * texture[i, j, 1]
+                        b -= w * texture[i, j, 2]
                     else:
                         w *= weight[n]
-                        mass[a, c] += w
-                        change[a, c, 0] += w * r
-                        change[a, c, 1] += w * g
-                        change[a, c, 2] += w * b
+                        mass[i, j] += w
+                        change[i, j, 0] += w * r
+                        change[i, j, 1] += w * g
+                        change[i, j, 2] += w * b
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
+def _differences(texture, colour, place):  # type: ignore[no-untyped-def]
+    """Each pixel's difference from its rendering, (P, 3) float64."""
+    height, width = texture.shape[:2]
+    samples = place.shape[1]
+    out = np.empty((len(colour), 3))
+    for n in range(len(colour)):
+        for k in range(3):
+            out[n, k] = colour[n, k]
+        for s in range(samples):
+            for t in range(4):
+                i, j, w = _corner(place[n, s, 0], place[n, s, 1], t, width, height)
+                for k in range(3):
+                    out[n, k] -= w / samples * texture[i, j, k]
+    return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _update(texture, change, mass):  # type: ignore[no-untyped-def]
-    """Apply the mean change to each texel that has one, within 0..255, and clear ``change`` and ``mass``."""
+def _update(texture, low, high, change, mass):  # type: ignore[no-untyped-def]
+    """Apply the mean change to each texel that has one, within its bounds; ``change`` becomes what was changed."""
     for i in range(mass.shape[0]):
         for j in range(mass.shape[1]):
             if mass[i, j] > 0:
                 for k in range(3):
                     value = texture[i, j, k] + change[i, j, k] / mass[i, j]
-                    texture[i, j, k] = min(max(value, np.float32(0)), np.float32(255))
-                    change[i, j, k] = 0
-                mass[i, j] = 0
+                    value = min(max(value, np.float32(low[i, j, k])), np.float32(high[i, j, k]))
+                    change[i, j, k] = value - texture[i, j, k]
+                    texture[i, j, k] = value

@@ -9,7 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from meshdrop.models.contract.options import AUTO, Auto
 from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.surface import detail
 from meshdrop.models.surface.range_view import RangeView
 
 Array = NDArray[np.float64]
@@ -47,9 +49,9 @@ class Grid:
         return self.origin + self.voxel * np.asarray(lattice, np.float64)
 
 
-def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
-    """The lattice around the object: ``resolution`` voxels on its longest side, none smaller than a pixel's
-    footprint, unless there would be fewer than ``LEAST_VOXELS``.
+def object_grid(views: Sequence[RangeView], resolution: int | Auto) -> Grid:
+    """The lattice around the object: ``resolution`` voxels on its longest side, or as many as the pixels resolve, none
+    smaller than a pixel's footprint, unless there would be fewer than ``LEAST_VOXELS``.
 
     The box is what all silhouettes leave, cut to the measured points and some margin where there is depth. Raises
     ``EmptyCapture`` when no view shows an object or the silhouettes have nothing in common.
@@ -65,8 +67,10 @@ def object_grid(views: Sequence[RangeView], resolution: int) -> Grid:
     longest = float((high - low).max())
     if not longest > 0:
         raise EmptyCapture("Depth and silhouettes do not meet in space.", "Check the camera poses and the depth unit.")
-    smallest = min(_pixel_footprint(views, (low + high) / 2), longest / LEAST_VOXELS)
-    voxel = max(longest / resolution, smallest)
+    footprint = _pixel_footprint(views, (low + high) / 2)
+    smallest = min(footprint, longest / LEAST_VOXELS)
+    wanted = detail.voxels(longest / max(footprint, 1e-9)) if resolution == AUTO else resolution
+    voxel = max(longest / wanted, smallest)
     # two samples of air on every side, so that the surface can close
     shape = np.ceil((high - low) / voxel).astype(int) + 5
     origin = (low + high) / 2 - voxel * (shape - 1) / 2

@@ -166,12 +166,9 @@ BY_WAY_OF = {
     ),
     "unit/models/fusion/test_fusion.py": (
         "models.surface.atlas",
-        "models.surface.bake",
-        "models.surface.dressing",
         "models.surface.fit",
         "models.surface.numerics",
         "models.surface.occlusion",
-        "models.surface.texture_solve",
         "models.surface.tsdf",
     ),
     "unit/models/measure/test_measure.py": ("models.measure.page_pictures",),
