@@ -33,7 +33,7 @@ PACKING_ROUNDS = 9
 #: A texture is made larger than was asked for up to this side: four times as large takes four times the memory.
 MOST_TEXELS = 4096
 #: It is made larger by a third, in whole steps of GROWTH, while its scale is less than this share of what is wanted.
-COARSE, GROWTH = 0.8, 256
+COARSE, GROWTH = 0.9, 256
 
 #: The six directions with the two axes that span each chart, so that u x v points along the direction.
 DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float64)

@@ -23,7 +23,7 @@ PIXELS_A_FACE = 8
 FEWEST_FACES, MOST_FACES = 40_000, 160_000
 #: Texels for each pixel of the view that sees a face best: fewer blur what lies between the pixels of several views.
 #: Charts fill about this share of their texture.
-TEXELS_A_PIXEL, FILLED = 1.8, 0.4
+TEXELS_A_PIXEL, FILLED = 1.8, 0.5
 STEP, FEWEST_TEXELS, MOST_TEXELS = 256, 512, 3072
 
 

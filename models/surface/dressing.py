@@ -98,9 +98,12 @@ def _bake(
     solve_passes: int | Auto,
     paint: Paint,
 ) -> _Baked:
-    nothing = np.zeros(0, np.int64)
-    held_out = [texture_solve.judges(view) if solve_passes == AUTO else nothing for view in sights]
-    taught = [bake.without(view, pixel) for view, pixel in zip(sights, held_out, strict=True)]
+    pixels = [texture_solve.usable(view) for view in sights]
+    held_out = [
+        texture_solve.judges(view, pixel) if solve_passes == AUTO else np.zeros(len(pixel), np.bool_)
+        for view, pixel in zip(sights, pixels, strict=True)
+    ]
+    taught = [bake.without(view, pixel[out]) for view, pixel, out in zip(sights, pixels, held_out, strict=True)]
     spots = atlas.texels(layout.corners, size)
     points = atlas.at_texels(vertices, faces, spots.face, spots.bary)
     normals = atlas.at_texels(vertex_normals(vertices, faces), faces, spots.face, spots.bary)
@@ -123,13 +126,10 @@ def _bake(
             made = partial(texture_solve.equations, view, pixel, gain, vertices, faces, corners)
             return cache(made) if keep else made
 
-        used = [
-            np.setdiff1d(texture_solve.usable(view), out, assume_unique=True)
-            for view, out in zip(taught, held_out, strict=True)
-        ]
-        keep = sum(map(len, used)) <= texture_solve.MOST_KEPT
-        rows = [equations(*one) for one in zip(taught, used, gains, strict=True)]
-        judges = [equations(*one) for one in zip(sights, held_out, gains, strict=True)]
+        keep = sum(map(len, pixels)) <= texture_solve.MOST_KEPT
+        each = list(zip(sights, pixels, held_out, gains, strict=True))
+        rows = [equations(view, pixel[~out], gain) for view, pixel, out, gain in each]
+        judges = [equations(view, pixel[out], gain) for view, pixel, out, gain in each]
         sharpening = _sharpened(image, bounds, rows, judges, solve_passes)
         del rows, bounds
     atlas.fill_gutters(image, painted)

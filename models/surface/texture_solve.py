@@ -36,7 +36,7 @@ LAST_TRUST = 0.01
 HOLD_OUT = 7
 #: Passes that are tried at most; none follows on one that took less than a share of its step, or that gained less than
 #: a share of the error.
-MOST_PASSES = 4
+MOST_PASSES = 3
 LEAST_STEP, LEAST_GAIN = 0.5, 0.01
 
 
@@ -61,12 +61,11 @@ def usable(view: SeenSurface) -> NDArray[np.int64]:
     return usable
 
 
-def judges(view: SeenSurface) -> NDArray[np.int64]:
-    """The ``usable`` pixels that are held out: some of those of full trust."""
-    pixel = usable(view)
+def judges(view: SeenSurface, pixel: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the ``usable`` pixels (P,) are held out: some of those of full trust."""
     row, column = np.divmod(pixel, view.trust.shape[1])
     lattice = (row % HOLD_OUT == HOLD_OUT // 2) & (column % HOLD_OUT == HOLD_OUT // 2)
-    held_out: NDArray[np.int64] = pixel[lattice & (view.trust.ravel()[pixel] >= 1)]
+    held_out: NDArray[np.bool_] = lattice & (view.trust.ravel()[pixel] >= 1)
     return held_out
 
 
@@ -199,14 +198,14 @@ def _places(local, faces, corners, face, pixel, width, fx, fy, cx, cy):  # type:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
-def _corner(x, y, t, width, height):  # type: ignore[no-untyped-def]
-    """Row, column and weight of the ``t``-th of the four texels between which a point of the texture lies."""
-    one = np.float32(1.0)
+def _cell(x, y, width, height):  # type: ignore[no-untyped-def]
+    """The first of the four texels between which a point of the texture lies, as row and column, and the point's place
+    between them, 0..1 down and right."""
     x, y = x - np.float32(0.5), y - np.float32(0.5)
     j, i = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
-    p = min(max(x - np.float32(j), np.float32(0.0)), one)
-    q = min(max(y - np.float32(i), np.float32(0.0)), one)
-    return i + t // 2, j + t % 2, (q if t >= 2 else one - q) * (p if t % 2 else one - p)
+    right = min(max(x - np.float32(j), np.float32(0.0)), np.float32(1.0))
+    down = min(max(y - np.float32(i), np.float32(0.0)), np.float32(1.0))
+    return i, j, down, right
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
@@ -214,24 +213,25 @@ def _back_project(texture, colour, weight, place, change, mass):  # type: ignore
     """Spread each pixel's difference from its rendering over the texels that it reads, in place."""
     height, width = mass.shape
     samples = place.shape[1]
-    share = np.float32(1.0 / samples)
+    one, share = np.float32(1.0), np.float32(1.0 / samples)
     for n in range(len(colour)):
         r, g, b = colour[n, 0], colour[n, 1], colour[n, 2]
         for turn in range(2):
             for s in range(samples):
+                i, j, q, p = _cell(place[n, s, 0], place[n, s, 1], width, height)
                 for t in range(4):
-                    i, j, w = _corner(place[n, s, 0], place[n, s, 1], t, width, height)
-                    w *= share
+                    w = share * (q if t >= 2 else one - q) * (p if t % 2 else one - p)
+                    a, c = i + t // 2, j + t % 2
                     if turn == 0:
-                        r -= w * texture[i, j, 0]
-                        g -= w * texture[i, j, 1]
-                        b -= w * texture[i, j, 2]
+                        r -= w * texture[a, c, 0]
+                        g -= w * texture[a, c, 1]
+                        b -= w * texture[a, c, 2]
                     else:
                         w *= weight[n]
-                        mass[i, j] += w
-                        change[i, j, 0] += w * r
-                        change[i, j, 1] += w * g
-                        change[i, j, 2] += w * b
+                        mass[a, c] += w
+                        change[a, c, 0] += w * r
+                        change[a, c, 1] += w * g
+                        change[a, c, 2] += w * b
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
@@ -239,15 +239,17 @@ def _differences(texture, colour, place):  # type: ignore[no-untyped-def]
     """Each pixel's difference from its rendering, (P, 3) float64."""
     height, width = texture.shape[:2]
     samples = place.shape[1]
+    one, share = np.float32(1.0), np.float32(1.0 / samples)
     out = np.empty((len(colour), 3))
     for n in range(len(colour)):
         for k in range(3):
             out[n, k] = colour[n, k]
         for s in range(samples):
+            i, j, q, p = _cell(place[n, s, 0], place[n, s, 1], width, height)
             for t in range(4):
-                i, j, w = _corner(place[n, s, 0], place[n, s, 1], t, width, height)
+                w = share * (q if t >= 2 else one - q) * (p if t % 2 else one - p)
                 for k in range(3):
-                    out[n, k] -= w / samples * texture[i, j, k]
+                    out[n, k] -= w * texture[i + t // 2, j + t % 2, k]
     return out
 
 
