@@ -120,13 +120,27 @@ def _step_distance(surface, slope):  # type: ignore[no-untyped-def]
     return out
 
 
-def blend(sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats) -> tuple[Floats, Floats]:
-    """Weighted mean colour 0..255 (N, 3) at surface points, and the weight of the view that sees each best (N,): 0
-    where none does."""
+@dataclass(frozen=True)
+class Blend:
+    """Surface points in the photographs. ``colour`` (N, 3) float32 0..255 is the weighted mean, ``best`` (N,) the
+    weight of the view that sees a point best, 0 where none does. ``low`` and ``high`` (N, 3) uint8 are the least and
+    the greatest colour, channel by channel, that the pixels around it have in the views that see it about as well as
+    the best one; 255 and 0 where none does."""
+
+    colour: Floats
+    best: Floats
+    low: NDArray[np.uint8]
+    high: NDArray[np.uint8]
+
+
+def blend(sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats) -> Blend:
+    """What the photographs say of surface points."""
     total, mass, best = (np.zeros((len(points), *rest), np.float32) for rest in ((3,), (), ()))
+    low, high = np.full((len(points), 3), 255, np.uint8), np.zeros((len(points), 3), np.uint8)
     for view, gain in zip(sights, gains, strict=True):
-        _add(view, points, normals, gain, total, mass, best)
-    return np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0).clip(0, 255), best
+        _add_view(*_eye(view), points, normals, gain, total, mass, best, low, high)
+    np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0)
+    return Blend(total.clip(0, 255, out=total), best, low, high)
 
 
 def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -> Floats:
@@ -138,8 +152,9 @@ def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -
     count = len(sights)
     colours, weights = np.zeros((count, len(points), 3), np.float32), np.zeros((count, len(points)), np.float32)
     unit, best = np.ones(3, np.float32), np.zeros(len(points), np.float32)
+    low, high = np.zeros((2, len(points), 3), np.uint8)
     for n, view in enumerate(sights):
-        _add(view, points, normals, unit, colours[n], weights[n], best)
+        _add_view(*_eye(view), points, normals, unit, colours[n], weights[n], best, low, high)
     logs = np.log(np.clip(colours / np.maximum(weights, 1e-12)[..., None], 4.0, 255.0))
     rows, values, trust = [], [], []
     for a in range(count):
@@ -186,28 +201,11 @@ def fill_unseen(points: Floats, normals: Floats, colours: Floats, seen: NDArray[
     colours[~seen] = (picked * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
 
 
-def _add(
-    view: SeenSurface, points: Floats, normals: Floats, gain: Floats, total: Floats, mass: Floats, best: Floats
-) -> None:
-    """Add one view's weighted colours and weights to ``total`` (N, 3) and ``mass`` (N,), and raise ``best`` (N,) to its
-    weights, in place."""
-    _add_view(*_camera_of(view), view.rgb, view.surface, view.trust, points, normals, gain, total, mass, best)
-
-
-def seen_range(
-    sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains: Floats, best: Floats
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The least and the greatest colour (N, 3) that the pixels around each surface point have, channel by channel, in
-    the views that see it about as well as the best one does, whose weights are ``best`` (N,); 255 and 0 where none."""
-    low, high = np.full((len(points), 3), 255, np.uint8), np.zeros((len(points), 3), np.uint8)
-    for view, gain in zip(sights, gains, strict=True):
-        _widen(*_camera_of(view), view.rgb, view.surface, view.trust, points, normals, gain, IN_RANGE * best, low, high)
-    return low, high
-
-
-def _camera_of(view: SeenSurface) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float, float, float]:
+def _eye(view: SeenSurface) -> tuple[object, ...]:
+    """The view as the kernel takes it."""
     camera = view.camera
-    return camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy
+    place = (camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy)
+    return (*place, view.rgb, view.surface, view.trust)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -245,7 +243,7 @@ def _look(w2c, eye, fx, fy, cx, cy, surface, trust, point, normal):  # type: ign
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, total, mass, best):  # type: ignore[no-untyped-def]
+def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, total, mass, best, low, high):  # type: ignore[no-untyped-def]
     for n in range(len(points)):
         weight, v, u = _look(w2c, eye, fx, fy, cx, cy, surface, trust, points[n], normals[n])
         if weight <= 0:
@@ -259,23 +257,26 @@ def _add_view(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, ga
         s = a * b if trust[i + 1, j + 1] > 0 else 0.0
         whole = p + q + r + s
         mass[n] += weight
-        best[n] = max(best[n], weight)
         for k in range(3):
             colour = p * rgb[i, j, k] + q * rgb[i, j + 1, k] + r * rgb[i + 1, j, k] + s * rgb[i + 1, j + 1, k]
             total[n, k] += weight * gain[k] * colour / whole
+        if weight >= IN_RANGE * best[n]:
+            if best[n] < IN_RANGE * weight:
+                low[n], high[n] = 255, 0
+            _widen(rgb, trust, int(v + 0.5), int(u + 0.5), gain, n, low, high)
+        best[n] = max(best[n], weight)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _widen(w2c, eye, fx, fy, cx, cy, rgb, surface, trust, points, normals, gain, least, low, high):  # type: ignore[no-untyped-def]
-    for n in range(len(points)):
-        weight, v, u = _look(w2c, eye, fx, fy, cx, cy, surface, trust, points[n], normals[n])
-        if weight <= 0 or weight < least[n]:
-            continue
-        i, j = int(v + 0.5), int(u + 0.5)
-        for y in range(max(i - 1, 0), min(i + 2, rgb.shape[0])):
-            for x in range(max(j - 1, 0), min(j + 2, rgb.shape[1])):
-                if trust[y, x] <= 0:
-                    continue
-                for k in range(3):
-                    colour = np.uint8(min(gain[k] * rgb[y, x, k] + np.float32(0.5), np.float32(255)))
-                    low[n, k], high[n, k] = min(low[n, k], colour), max(high[n, k], colour)
+def _widen(rgb, trust, row, column, gain, n, low, high):  # type: ignore[no-untyped-def]
+    """Take the pixels around one into the range of the ``n``-th point, in place."""
+    top, bottom = max(row - 1, 0), min(row + 2, rgb.shape[0])
+    left, right = max(column - 1, 0), min(column + 2, rgb.shape[1])
+    for k in range(3):
+        least, most = np.uint8(255), np.uint8(0)
+        for y in range(top, bottom):
+            for x in range(left, right):
+                if trust[y, x] > 0:
+                    least, most = min(least, rgb[y, x, k]), max(most, rgb[y, x, k])
+        low[n, k] = min(low[n, k], np.uint8(min(gain[k] * least + np.float32(0.5), np.float32(255))))
+        high[n, k] = max(high[n, k], np.uint8(min(gain[k] * most + np.float32(0.5), np.float32(255))))

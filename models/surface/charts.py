@@ -65,9 +65,11 @@ def unwrap_in_any(
 
     Raises ``ChartsDoNotFit`` when they fit into none.
     """
+    neighbours = face_neighbours(faces)
+    facing = _facing(vertices, faces, neighbours)
     while True:
         try:
-            layout = unwrap(vertices, faces, size)
+            layout = _unwrap(vertices, faces, neighbours, facing, size)
         except ChartsDoNotFit:
             if size >= MOST_TEXELS:
                 raise
@@ -84,7 +86,16 @@ def unwrap(vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int) -
     Takes time in proportion to the faces; always ends. Raises ``ChartsDoNotFit``.
     """
     neighbours = face_neighbours(faces)
-    label = _facing(vertices, faces, neighbours)
+    return _unwrap(vertices, faces, neighbours, _facing(vertices, faces, neighbours), size)
+
+
+def _unwrap(
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
+    label: NDArray[np.int64],
+    size: int,
+) -> Charts:
     for attempt in range(SPLITS + 1):
         chart = _patches(label, neighbours)
         flat = _flatten(vertices, faces, label % 6)

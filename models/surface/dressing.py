@@ -110,16 +110,16 @@ def _bake(
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     thin = np.arange(0, len(points), max(1, len(points) // 10_000))
     gains = bake.view_gains(taught, points[thin], normals[thin])
-    colours, weight = bake.blend(taught, points, normals, gains)
-    known = weight > 0
-    paint(points, normals, colours, known)
+    blend = bake.blend(taught, points, normals, gains)
+    known = blend.best > 0
+    paint(points, normals, blend.colour, known)
     # the fourth channel says whether a camera saw the texel: gutters continue it like a colour
     image, painted = np.zeros((size, size, 4), np.float32), np.zeros((size, size), np.bool_)
-    image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([colours, known]), True
+    image.reshape(-1, 4)[spots.index], painted.reshape(-1)[spots.index] = np.column_stack([blend.colour, known]), True
     sharpening: dict[str, Any] = {"passes": 0}
     if solve_passes:
-        bounds = _bounds(taught, points, normals, gains, colours, weight, spots.index, size)
-        del points, normals, colours
+        bounds = _bounds(blend, spots.index, size)
+        del points, normals, blend
         corners = layout.corners.astype(np.float32)
 
         def equations(view: bake.SeenSurface, pixel: NDArray[np.int64], gain: Floats) -> texture_solve.MakeEquations:
@@ -138,23 +138,14 @@ def _bake(
     return _Baked(np.round(image[..., :3]).astype(np.uint8), image[..., 3] > 0, unseen, gains, sharpening)
 
 
-def _bounds(
-    sights: list[bake.SeenSurface],
-    points: Floats,
-    normals: Floats,
-    gains: Floats,
-    colours: Floats,
-    weight: Floats,
-    index: NDArray[np.int64],
-    size: int,
-) -> texture_solve.Bounds:
+def _bounds(blend: bake.Blend, index: NDArray[np.int64], size: int) -> texture_solve.Bounds:
     """The colours that each texel may take: those of the photographs there; what nobody saw stays as it was painted."""
-    made = []
-    for seen in bake.seen_range(sights, points, normals, gains, weight):
-        bound = np.zeros((size, size, 3), np.uint8)
-        bound.reshape(-1, 3)[index] = np.where(weight[:, None] > 0, seen, np.round(colours))
-        made.append(bound)
-    return made[0], made[1]
+    low, high = np.zeros((2, size, size, 3), np.uint8)
+    unseen = blend.best <= 0
+    for bound, seen in ((low, blend.low), (high, blend.high)):
+        seen[unseen] = np.round(blend.colour[unseen])
+        bound.reshape(-1, 3)[index] = seen
+    return low, high
 
 
 def _sharpened(
