@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -138,7 +139,7 @@ def blend(sights: Sequence[SeenSurface], points: Floats, normals: Floats, gains:
     total, mass, best = (np.zeros((len(points), *rest), np.float32) for rest in ((3,), (), ()))
     low, high = np.full((len(points), 3), 255, np.uint8), np.zeros((len(points), 3), np.uint8)
     for view, gain in zip(sights, gains, strict=True):
-        _add_view(*_eye(view), points, normals, gain, total, mass, best, low, high)
+        _add(view, points, normals, gain, total, mass, best, low, high)
     np.divide(total, mass[:, None], out=total, where=mass[:, None] > 0)
     return Blend(total.clip(0, 255, out=total), best, low, high)
 
@@ -154,7 +155,7 @@ def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -
     unit, best = np.ones(3, np.float32), np.zeros(len(points), np.float32)
     low, high = np.zeros((2, len(points), 3), np.uint8)
     for n, view in enumerate(sights):
-        _add_view(*_eye(view), points, normals, unit, colours[n], weights[n], best, low, high)
+        _add(view, points, normals, unit, colours[n], weights[n], best, low, high)
     logs = np.log(np.clip(colours / np.maximum(weights, 1e-12)[..., None], 4.0, 255.0))
     rows, values, trust = [], [], []
     for a in range(count):
@@ -201,11 +202,11 @@ def fill_unseen(points: Floats, normals: Floats, colours: Floats, seen: NDArray[
     colours[~seen] = (picked * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
 
 
-def _eye(view: SeenSurface) -> tuple[object, ...]:
-    """The view as the kernel takes it."""
+def _add(view: SeenSurface, *arrays: NDArray[Any]) -> None:
+    """``_add_view`` for one view: ``arrays`` are its last parameters, from ``points`` on."""
     camera = view.camera
-    place = (camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy)
-    return (*place, view.rgb, view.surface, view.trust)
+    eye = (camera.w2c, camera.centre.copy(), camera.fx, camera.fy, camera.cx, camera.cy)
+    _add_view(*eye, view.rgb, view.surface, view.trust, *arrays)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
