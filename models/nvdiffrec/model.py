@@ -92,7 +92,9 @@ class Nvdiffrec(ReconstructionModel):
         with log.stage("draft"):
             self.report_progress(AT["draft"], "draft")
             made_of = object_of(capture, self.name)
-            fused = Fusion(DRAFT | {"texture_size": self.options.texture_size}, silent).make(made_of, TimedStages(silent))
+            fused = Fusion(DRAFT | {"texture_size": self.options.texture_size}, silent).make(
+                made_of, TimedStages(silent)
+            )
             capture, views = made_of.capture, list(made_of.views)
         draft, notes, figures = fused, list(fused.notes), dict[str, Any]()
         if self.options.start == "silhouettes" or (self.options.start == "auto" and not capture.has_depth):

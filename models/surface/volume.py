@@ -77,7 +77,7 @@ def object_grid(views: Sequence[RangeView], resolution: int | Auto) -> Grid:
     return Grid(origin, voxel, (int(shape[0]), int(shape[1]), int(shape[2])))
 
 
-def scene_grid(views: Sequence[RangeView], resolution: int, within: tuple[Array, float] | None = None) -> Grid:
+def scene_grid(views: Sequence[RangeView], resolution: int | Auto, within: tuple[Array, float] | None = None) -> Grid:
     """The lattice around what was measured, but for the OUTLYING share of points on each side, or around what of it
     lies ``within`` a distance in metres of a point: ``resolution`` voxels on its longest side, none smaller than a
     pixel's footprint. Raises ``EmptyCapture`` when nothing was measured there."""
@@ -91,7 +91,9 @@ def scene_grid(views: Sequence[RangeView], resolution: int, within: tuple[Array,
     longest = float((high - low).max())
     if not longest > 0:
         raise EmptyCapture("All of the measured depth is one point.", "Check the depth unit and the depth images.")
-    voxel = max(longest / resolution, _pixel_footprint(views, (low + high) / 2))
+    footprint = _pixel_footprint(views, (low + high) / 2)
+    wanted = detail.voxels(longest / max(footprint, 1e-9)) if resolution == AUTO else resolution
+    voxel = max(longest / wanted, footprint)
     shape = np.ceil((high - low) / voxel).astype(int) + 5
     origin = (low + high) / 2 - voxel * (shape - 1) / 2
     return Grid(origin, voxel, (int(shape[0]), int(shape[1]), int(shape[2])))
