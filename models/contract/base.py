@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from meshdrop.models.contract.entry import ModelEntry
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from meshdrop.models.capture.capture import Capture
     from meshdrop.models.mesh.mesh import TexturedMesh
 

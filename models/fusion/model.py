@@ -53,14 +53,12 @@ class Fusion(ReconstructionModel):
             fused = tsdf.fuse(views, grid)
         with run.stage("surface", 45):
             shape = self._surface(fused, made_of)
+        texels, passes = self.options.texture_size, self.options.solve_passes
+        if made_of.subject == "scene":
+            texels = detail.SCENE_TEXELS if texels == AUTO else texels
+            passes = detail.SCENE_PASSES if passes == AUTO else passes
         mesh, unseen_fraction, facts = dress(
-            capture,
-            views,
-            grid.world(shape.vertices),
-            shape.faces,
-            self.options.texture_size,
-            self.options.solve_passes,
-            run,
+            capture, views, grid.world(shape.vertices), shape.faces, texels, passes, run
         )
         self.report_progress(100, "done")
         figures = {
@@ -97,7 +95,7 @@ class Fusion(ReconstructionModel):
         """Closed around an object, open in a scene."""
         wanted, few = self.options.max_faces, len(made_of.views) < MANY_VIEWS
         if made_of.subject == "scene":
-            return extract_open(fused, detail.MOST_FACES if wanted == AUTO else wanted, 1 if few else 2)
+            return extract_open(fused, detail.SCENE_FACES if wanted == AUTO else wanted, 1 if few else 2)
         return extraction.extract(fused.field, detail.triangles(made_of.views) if wanted == AUTO else wanted)
 
 

@@ -18,6 +18,9 @@ from meshdrop.models.surface.range_view import RangeView
 #: one: outlines and depth are averaged over many pixels, and time grows with the square of the voxels.
 ENOUGH_VOXELS, MOST_VOXELS = 256, 512
 PIXELS_A_VOXEL = 3
+#: A scene is as long as the room, and depth is noisier there than pixels are wide; its many views are blended, and not
+#: fitted to.
+SCENE_VOXELS, SCENE_FACES, SCENE_TEXELS, SCENE_PASSES = 256, 80_000, 1536, 0
 #: Pixels of the object, in the picture that shows it largest, for each triangle.
 PIXELS_A_FACE = 8
 FEWEST_FACES, MOST_FACES = 40_000, 160_000

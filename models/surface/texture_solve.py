@@ -62,10 +62,12 @@ def usable(view: SeenSurface) -> NDArray[np.int64]:
 
 
 def judges(view: SeenSurface, pixel: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the ``usable`` pixels (P,) are held out: some of those of full trust."""
-    row, column = np.divmod(pixel, view.trust.shape[1])
+    """Which of the ``usable`` pixels (P,) are held out: some of those of full trust, none at the picture's border."""
+    height, width = view.trust.shape
+    row, column = np.divmod(pixel, width)
     lattice = (row % HOLD_OUT == HOLD_OUT // 2) & (column % HOLD_OUT == HOLD_OUT // 2)
-    held_out: NDArray[np.bool_] = lattice & (view.trust.ravel()[pixel] >= 1)
+    inner = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
+    held_out: NDArray[np.bool_] = lattice & inner & (view.trust.ravel()[pixel] >= 1)
     return held_out
 
 

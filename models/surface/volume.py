@@ -91,9 +91,8 @@ def scene_grid(views: Sequence[RangeView], resolution: int | Auto, within: tuple
     longest = float((high - low).max())
     if not longest > 0:
         raise EmptyCapture("All of the measured depth is one point.", "Check the depth unit and the depth images.")
-    footprint = _pixel_footprint(views, (low + high) / 2)
-    wanted = detail.voxels(longest / max(footprint, 1e-9)) if resolution == AUTO else resolution
-    voxel = max(longest / wanted, footprint)
+    wanted = detail.SCENE_VOXELS if resolution == AUTO else resolution
+    voxel = max(longest / wanted, _pixel_footprint(views, (low + high) / 2))
     shape = np.ceil((high - low) / voxel).astype(int) + 5
     origin = (low + high) / 2 - voxel * (shape - 1) / 2
     return Grid(origin, voxel, (int(shape[0]), int(shape[1]), int(shape[2])))

@@ -183,10 +183,18 @@ def knocked(capture: Capture, index: int, degrees: float) -> Capture:
     return dataclasses.replace(capture, views=tuple(views))
 
 
-def test_one_knocked_camera_is_refused_by_name() -> None:
-    """No reading of the file cures one wrong camera; the sentence says which one it is."""
+def test_one_knocked_camera_among_many_is_named_and_refuses_nothing() -> None:
+    """No reading of the file cures one wrong camera: a mesh is made without it, and the sentence says which one it is."""
     result = probe(knocked(capture_of(ANIMAL, RIGS["ring of 6"], 0.001), 2, 30))
-    assert_refused(result, "the camera of r2")
+    assert result.verdict == "verified"
+    assert result.warning is not None
+    assert "The r2 view contradicts the others" in result.warning
+
+
+def test_two_knocked_cameras_of_six_are_refused_by_name() -> None:
+    """They may as well have been exchanged, and too little would be left."""
+    result = probe(knocked(knocked(capture_of(ANIMAL, RIGS["ring of 6"], 0.001), 2, 30), 4, 30))
+    assert_refused(result, "the camera of r")
 
 
 def test_a_slightly_knocked_camera_is_a_warning() -> None:
