@@ -121,8 +121,8 @@ def held_to_rays(result: ProbeResult, planar: float | None, along_ray: float | N
 
 def _can_be_spared(odd: int, views: int) -> bool:
     """Whether so few views contradict the others that a mesh can be made without them: the models leave out what stays
-    beside the rest. Two of six are no odd ones but two that were exchanged."""
-    return views - odd >= FEWEST_VIEWS_LEFT and 3 * odd < views
+    beside the rest."""
+    return views - odd >= FEWEST_VIEWS_LEFT and 3 * odd <= views
 
 
 def _is_decisive(best: Score) -> bool:

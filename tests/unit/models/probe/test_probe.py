@@ -184,17 +184,17 @@ def knocked(capture: Capture, index: int, degrees: float) -> Capture:
 
 
 def test_one_knocked_camera_among_many_is_named_and_refuses_nothing() -> None:
-    """No reading of the file cures one wrong camera: a mesh is made without it, and the sentence says which one it is."""
+    """No reading of the file cures one wrong camera: a mesh is made without it, and the sentence says which it is."""
     result = probe(knocked(capture_of(ANIMAL, RIGS["ring of 6"], 0.001), 2, 30))
     assert result.verdict == "verified"
     assert result.warning is not None
     assert "The r2 view contradicts the others" in result.warning
 
 
-def test_two_knocked_cameras_of_six_are_refused_by_name() -> None:
-    """They may as well have been exchanged, and too little would be left."""
-    result = probe(knocked(knocked(capture_of(ANIMAL, RIGS["ring of 6"], 0.001), 2, 30), 4, 30))
-    assert_refused(result, "the camera of r")
+def test_one_knocked_camera_of_three_is_refused_by_name() -> None:
+    """Too little would be left."""
+    scene = knocked(capture_of(ANIMAL, RIGS["ring of 6"], 0.001), 1, 30)
+    assert_refused(probe(dataclasses.replace(scene, views=scene.views[:3])), "Check the camera of")
 
 
 def test_a_slightly_knocked_camera_is_a_warning() -> None:
