@@ -148,8 +148,12 @@ def _cut_from_table(ready: Sequence[RangeView], cameras: Sequence[Camera]) -> tu
     if middle is None:
         return None, []
     reach = TABLE_REACH * float(np.median([np.linalg.norm(view.camera.centre - middle) for view in ready]))
-    grid = volume.scene_grid(ready, TABLE_RESOLUTION, (middle, reach))
-    surface = extract_open(tsdf.fuse(ready, grid), NO_LIMIT, fewest_views=1)
+    try:
+        grid = volume.scene_grid(ready, TABLE_RESOLUTION, (middle, reach))
+        surface = extract_open(tsdf.fuse(ready, grid), NO_LIMIT, fewest_views=1)
+    except EmptyCapture:
+        # the middle of the views is empty: there is no table, which is no fault of a scene
+        return None, []
     vertices = grid.world(surface.vertices)
     found = cut_free(vertices, surface.faces, [view.camera for view in ready], middle, grid.voxel)
     if found is None:
