@@ -6,7 +6,7 @@ show where two views see the same surface.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,8 +22,11 @@ NEIGHBOURS = 6
 POINTS = 1500
 #: Fewer common points say nothing about two views.
 FEWEST_POINTS = 60
-#: Farther apart than this share of their distance, two depths are of different surfaces.
+#: Farther apart than this share of their distance, two depths are of different surfaces; ...
 SAME_SURFACE = 0.02
+#: ... but what stands before the surface that a view measured cannot be hidden from it, so that up to this share it is
+#: an error of one of the two.
+IN_FRONT = 0.2
 #: Surfaces seen at a smaller factor than this are not compared: a pixel beside is another depth.
 FLATTEST = 0.3
 
@@ -35,20 +38,27 @@ def agreed(views: Sequence[RangeView]) -> list[RangeView]:
     neighbours, so that one bad view does not spoil the others' figures. It is taken to grow with the square of the
     distance, as the error of triangulation does (Khoshelham and Oude Elberink 2012).
     """
-    apart = disagreement(views)
+    apart = median_by_view(disagreements(views), len(views))
     return [view if found == 0 else _widened(view, found) for view, found in zip(views, apart, strict=True)]
 
 
-def disagreement(views: Sequence[RangeView]) -> Array:
-    """Per view the standard deviation of its surface against its neighbours', as a share of the distance squared
-    (1/m), (N,); 0 where no neighbour sees enough of the same surface."""
-    found: list[list[float]] = [[] for _ in views]
+def disagreements(views: Sequence[RangeView]) -> dict[tuple[int, int], float]:
+    """Per pair of neighbours that see enough of the same surface, the standard deviation of each one's against the
+    other's, as a share of the distance squared (1/m)."""
+    found = {}
     for here, there in pairs(views):
         off = _offsets(views[here], views[there])
         if len(off) >= FEWEST_POINTS:
-            deviation = 1.4826 * float(np.median(np.abs(off))) / np.sqrt(2)
-            found[here].append(deviation)
-            found[there].append(deviation)
+            found[here, there] = 1.4826 * float(np.median(np.abs(off))) / np.sqrt(2)
+    return found
+
+
+def median_by_view(apart: Mapping[tuple[int, int], float], count: int) -> Array:
+    """Of what ``disagreements`` gives, each view's own, (N,); 0 where there is none."""
+    found: list[list[float]] = [[] for _ in range(count)]
+    for pair, deviation in apart.items():
+        for n in pair:
+            found[n].append(deviation)
     return np.array([np.median(values) if values else 0.0 for values in found])
 
 
@@ -69,7 +79,8 @@ def pairs(views: Sequence[RangeView]) -> list[tuple[int, int]]:
 
 
 def _offsets(here: RangeView, there: RangeView) -> Array:
-    """Signed distances from points of ``here`` to the surface of ``there``, over the distance from ``there`` squared.
+    """Signed distances from points of ``here`` to the surface of ``there``, over the distance from ``there`` squared;
+    positive before it.
 
     Points that the two look at from opposite sides are left out: through a thin part both sides are near."""
     rows, columns = np.nonzero((here.depth > 0) & (here.factor > FLATTEST))
@@ -89,12 +100,12 @@ def _offsets(here: RangeView, there: RangeView) -> Array:
     factor = there.factor[y, x].astype(np.float64)
     whole = (corners.min(axis=0) > 0) & (np.ptp(corners, axis=0) < SAME_SURFACE / 2 * z) & (factor > FLATTEST)
     off = (shares * corners).sum(axis=0) - z
-    same = whole & (np.abs(off) < SAME_SURFACE * z)
+    same = whole & (off > -SAME_SURFACE * z) & (off < IN_FRONT * z)
     return np.asarray((off * factor / z**2)[same], np.float64)
 
 
 def _widened(view: RangeView, apart: float) -> RangeView:
-    """The view with at least this deviation; ``apart`` as ``disagreement`` gives it. What of it the depth's own noise
+    """The view with at least this deviation; ``apart`` as ``median_by_view`` gives it. What of it the depth's own noise
     does not explain is the cameras', and moves outlines as well."""
     measured = view.depth > 0
     depth, own = float(np.median(view.depth[measured])), float(np.median(view.spread[measured]))

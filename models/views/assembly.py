@@ -16,7 +16,7 @@ from meshdrop.models.surface import tsdf, volume
 from meshdrop.models.surface.open_surface import extract_open
 from meshdrop.models.surface.range_view import RangeView, prepare, prepare_scene
 from meshdrop.models.surface.volume import EmptyCapture
-from meshdrop.models.views.agreement import agreed, disagreement
+from meshdrop.models.views.agreement import agreed, disagreements, median_by_view
 from meshdrop.models.views.mask_agreement import compare_masks
 from meshdrop.models.views.pose_refinement import RefinedPoses, refine_poses
 from meshdrop.models.views.subject import common_point, likely_subject
@@ -162,18 +162,24 @@ def _cut_from_table(ready: Sequence[RangeView], cameras: Sequence[Camera]) -> tu
 
 
 def _sorted_out(views: Sequence[RangeView]) -> tuple[list[int], list[int]]:
-    """The numbers of the views to use, and of those whose surfaces lie too far from everybody else's."""
-    apart, everybody = disagreement(views), list(range(len(views)))
-    told = apart[apart > 0]
-    if len(told) < FEWEST_VIEWS:
-        return everybody, []
+    """The numbers of the views to use, and of those whose surfaces lie too far from everybody else's: one after the
+    other, so that none is judged by one that is out already."""
     distance = np.array([float(np.median(view.depth[view.depth > 0])) if view.depth.any() else 1.0 for view in views])
-    limit = np.maximum(ODD * float(np.median(told)), ODD_SHARE / distance)
-    odd = [n for n in everybody if apart[n] > limit[n]]
-    fewest = max(FEWEST_VIEWS, LEAST_SHARE * len(views))
-    while odd and len(views) - len(odd) < fewest:
-        odd.remove(min(odd, key=lambda n: apart[n]))
-    return [n for n in everybody if n not in odd], odd
+    pairs, odd = disagreements(views), set[int]()
+    while len(views) - len(odd) - 1 >= max(FEWEST_VIEWS, LEAST_SHARE * len(views)):
+        apart = median_by_view(pairs, len(views))
+        told = apart[apart > 0]
+        if len(told) < FEWEST_VIEWS:
+            break
+        beyond = np.flatnonzero(apart > np.maximum(ODD * float(np.median(told)), ODD_SHARE / distance))
+        if not len(beyond):
+            break
+        # of two that only see each other both lie apart: the one that more views contradict is wrong
+        contradicted = [sum(deviation for pair, deviation in pairs.items() if n in pair) for n in beyond]
+        worst = int(beyond[np.argmax(contradicted)])
+        odd.add(worst)
+        pairs = {pair: deviation for pair, deviation in pairs.items() if worst not in pair}
+    return [n for n in range(len(views)) if n not in odd], sorted(odd)
 
 
 def _pose_figures(views: Sequence[View], refinement: RefinedPoses) -> dict[str, Any]:
