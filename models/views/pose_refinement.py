@@ -49,8 +49,9 @@ BLUR_PX = 1.5
 WORTH = 0.9
 #: Views that lie apart by less than this many times what noise and pixels explain need no cure.
 MORE_THAN_NOISE = 1.25
-#: Lookups in pictures are good to this share of a pixel.
+#: Lookups in pictures are good to this share of a pixel, and to this many levels.
 LOOKUP_PX = 0.1
+LOOKUP_LEVELS = 1.0
 
 
 @dataclass(frozen=True)
@@ -327,8 +328,9 @@ def _solve(
     found = [match for couple in couples if (match := _match(cameras, sights, couple, gate, slice(0, None, 2)))]
     normal, right = np.zeros((6 * count, 6 * count)), np.zeros(6 * count)
     if found:
-        depth_deviation = _deviation(np.concatenate([match.apart for match in found]))
-        fade_deviation = _deviation(np.concatenate([match.fade for match in found]))
+        depth_deviation = _deviation(np.concatenate([match.apart for match in found]), 1e-9)
+        # a thing of one colour has no difference at all, which says nothing of where it is
+        fade_deviation = _deviation(np.concatenate([match.fade for match in found]), LOOKUP_LEVELS)
         for match in found:
             _add(normal, right, match, match.apart, match.normals, depth_deviation, pivot, DEPTH_WORTH)
             _add(normal, right, match, match.fade, match.fade_slope, fade_deviation, pivot, COLOUR_WORTH)
@@ -348,8 +350,8 @@ def _solve(
     return step.reshape(count, 6)
 
 
-def _deviation(values: Array) -> float:
-    return max(1.4826 * float(np.median(np.abs(values))), 1e-9)
+def _deviation(values: Array, least: float) -> float:
+    return max(1.4826 * float(np.median(np.abs(values))), least)
 
 
 def _add(
