@@ -157,12 +157,14 @@ def view_gains(sights: Sequence[SeenSurface], points: Floats, normals: Floats) -
     for n, view in enumerate(sights):
         _add(view, points, normals, unit, colours[n], weights[n], best, low, high)
     logs = np.log(np.clip(colours / np.maximum(weights, 1e-12)[..., None], 4.0, 255.0))
+    seen = weights > 0.02
+    # what takes long is done once for each view: there are many pairs
+    well = seen & (colours.min(axis=2) > 10 * weights) & (colours.max(axis=2) < 250 * weights)
     rows, values, trust = [], [], []
     for a in range(count):
         for b in range(a + 1, count):
-            both = (weights[a] > 0.02) & (weights[b] > 0.02)
-            bright = both & (colours[a].min(axis=1) > 10 * weights[a]) & (colours[a].max(axis=1) < 250 * weights[a])
-            pairs = int(bright.sum())
+            bright = np.flatnonzero(well[a] & seen[b])
+            pairs = len(bright)
             if pairs < 50:
                 continue
             row = np.zeros(count)

@@ -25,8 +25,9 @@ BEYOND_POINTS = 0.15
 OUTLYING = 0.002
 #: Voxels along an object that is small in its pictures: outlines are known to fractions of a pixel.
 LEAST_VOXELS = 48
-#: Measured points are taken from at most about this many rows and columns.
-THINNED = 128
+#: Measured points are taken from at most about this many rows and columns, and from fewer of each view where there are
+#: more views than MANY_VIEWS: every point is looked up in all of them.
+THINNED, MANY_VIEWS = 128, 32
 
 
 class EmptyCapture(CaptureError):
@@ -111,8 +112,9 @@ def _pixel_footprint(views: Sequence[RangeView], centre: Array) -> float:
 def _measured_points(views: Sequence[RangeView]) -> Array:
     """Depth points that no other view's silhouette contradicts, thinned, (N, 3) metres."""
     kept = []
+    thinned = THINNED * min(1.0, MANY_VIEWS / len(views))
     for view in views:
-        step = max(1, round(max(view.depth.shape) / THINNED))
+        step = max(1, round(max(view.depth.shape) / thinned))
         points = _unproject(view, step)
         for other in views:
             if other is not view and len(points):
