@@ -22,6 +22,9 @@ RESTORED_SHARE = 1 / (4 * np.pi * RESTORE_SIGMA_PX**2)
 #: sigma.
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float64)
 
+#: Pixels of one surface around one, itself among them, that tell it from a flying pixel.
+FEWEST_AROUND = 6
+
 
 def depth_noise(depth: Floats, mask: Floats) -> float:
     """Standard deviation of the depth noise in metres, robust to steps and holes; 0 where too little was measured.
@@ -52,8 +55,10 @@ def smooth_depth(
     (2 radius + 1)^2 pixels, twice, the second time without what lies more than 3 ``noise`` off (metres). Its value
     replaces the depth; its normal n (n . X = 1 on the plane) gives the factor 1 / (z |n|): the distance of a point
     on the pixel's ray to the surface's tangent plane is (depth - z) times that factor. Pixels without three fitting
-    neighbours are dropped: alone in the air they are flying pixels. The deviation is what is left of independent
-    ``noise`` after the fit: where few pixels fit, at rims and on thin parts, that is most of it.
+    neighbours are dropped: alone in the air they are flying pixels; but not those within a pixel's footprint of the
+    first plane through FEWEST_AROUND or more, as at creases that no noise hides: they stay as they were measured. The
+    deviation is what is left of independent ``noise`` after the fit: where few pixels fit, at rims and on thin parts,
+    that is most of it.
     """
     inside = (depth > 0) & (mask >= 0.5)
     clean = np.where(inside, depth, 0).astype(np.float32)
@@ -107,7 +112,7 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
             # second pass: curvature must not count as noise; allow the sag of a ball of 8 pixels' radius
             fixed, sag = 3 * noise + 1e-12, 0.06 * z0 / fx
             a, b, c, left_over = 0.0, 0.0, 0.0, 1.0
-            count = 0
+            count, kept, rough, rough_b, rough_c = 0, False, np.inf, 0.0, 0.0
             for turn in range(2):
                 s00, s01, s02, s11, s12, s22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
                 t0, t1, t2, squares = 0.0, 0.0, 0.0, 0.0
@@ -140,6 +145,8 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
                         t1 += w * value * dj
                         t2 += w * value * di
                 if count < 4:
+                    # where the surface bends sharply no plane fits exact depth; alone in the air it is not
+                    kept = turn == 1 and rough <= z0 / min(fx, fy)
                     break
                 # Cramer's rule on the 3 x 3 normal equations, lightly regularised towards a fronto-parallel plane
                 s11 += 1e-3
@@ -154,8 +161,12 @@ def _fit_planes(inverse, fx, fy, cx, cy, noise, radius, away, bell, smooth, fact
                 a = (t0 * m0 + t1 * m1 + t2 * m2) / det
                 b = (t0 * m1 + t1 * (s00 * s22 - s02 * s02) + t2 * (s01 * s02 - s00 * s12)) / det
                 c = (t0 * m2 + t1 * (s01 * s02 - s00 * s12) + t2 * (s00 * s11 - s01 * s01)) / det
+                if turn == 0 and count >= FEWEST_AROUND:
+                    rough, rough_b, rough_c = abs(a) * z0 * z0, b, c
+            if kept:
+                a, b, c, left_over = 0.0, rough_b, rough_c, 1.0
             value = q0 + a
-            if count < 4 or value <= 0:
+            if (count < 4 and not kept) or value <= 0:
                 continue
             nx, ny = b * fx, c * fy
             nz = value - nx * (j + 0.5 - cx) / fx - ny * (i + 0.5 - cy) / fy
