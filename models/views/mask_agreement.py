@@ -31,6 +31,8 @@ POINTS = 6_000
 OTHERS = 16
 #: Of the measured points near an outline, those of a clean mask lie inside but for this share, and SHARP_PX.
 RAGGED_QUANTILE, SHARP_PX, FEWEST_RIM_POINTS = 0.9, 1.0, 50
+#: A piece that a mask lacks is one in which this share of the points are confirmed by more views than deny them.
+SURE_SHARE = 0.25
 #: Smaller contradictions than this share of the object are left alone.
 LEAST_SHARE = 0.002
 
@@ -58,7 +60,8 @@ def compare_masks(views: Sequence[View], prepared: Sequence[RangeView]) -> MaskA
     """Where other views' depth contradicts masks.
 
     A point that was measured must be confirmed by another view's depth at least, and by more views, its own among
-    them, than have masks that deny it.
+    them, than have masks that deny it. Around such points those count too that are confirmed by as many as deny them,
+    or by the depth of a view whose mask denies them: a mask that lacks a part cannot outvote what is beside it.
     """
     hits: dict[int, list[Array]] = {}
     rims: dict[int, list[Array]] = {}
@@ -91,8 +94,9 @@ def _contradictions(
 def _denials(
     index: int, views: Sequence[View], prepared: Sequence[RangeView]
 ) -> tuple[dict[int, Array], dict[int, Array]]:
-    """By view, the pixels (N, 2) where well confirmed points of view ``index`` fall on what it calls background; and
-    how far beside its outline those lie that fall near it, in pixels (N,), positive outside."""
+    """By view, the pixels where points of view ``index`` fall on what it calls background, as rows (x, y, whether they
+    are well confirmed, 1 or 0); and how far beside its outline those lie that fall near it, in pixels (N,), positive
+    outside."""
     here = prepared[index]
     rows, columns = np.nonzero(here.depth > 0)
     thin = slice(None, None, max(1, len(rows) // POINTS))
@@ -103,7 +107,7 @@ def _denials(
     slack = REACH * here.spread[rows, columns] + SAME_SURFACE * depth
     others = [n for n in range(len(views)) if n != index]
     others = others[:: max(1, len(others) // OTHERS)]
-    confirmed, denied = np.ones(len(points), int), np.zeros(len(points), int)
+    confirmed, denied, measured = np.ones(len(points), int), np.zeros(len(points), int), np.ones(len(points), int)
     where: dict[int, tuple[Bools, Array, Bools, Array]] = {}
     for other in others:
         camera, there = views[other].camera, prepared[other]
@@ -122,11 +126,17 @@ def _denials(
         seen_through = denies & (own > z + slack)
         confirmed += agrees
         denied += denies
+        measured += agrees | (denies & (own > 0) & (np.abs(own - z) < slack))
         # a view that sees through the point tells more than its mask does
         denied += len(others) * seen_through
         where[other] = (denies, np.stack([x, y], axis=-1), near, away)
     sure = (confirmed >= 2) & (confirmed > denied)
-    hits = {other: pixels[denies & sure] for other, (denies, pixels, _, _) in where.items() if (denies & sure).any()}
+    likely = (measured >= 2) & (confirmed >= denied)
+    hits = {
+        other: np.column_stack([pixels, sure])[denies & likely]
+        for other, (denies, pixels, _, _) in where.items()
+        if (denies & likely).any()
+    }
     return hits, {other: away[near & sure] for other, (_, _, near, away) in where.items()}
 
 
@@ -135,13 +145,14 @@ def _measured(view: View) -> Floats:
 
 
 def _region(pixels: Array, view: View, prepared: RangeView) -> Bools:
-    """The background that the points cover, up to the mask itself; what does not touch the mask is no part of it."""
+    """The background that the points cover, up to the mask itself; what does not touch the mask is no part of it.
+    ``pixels`` as ``_denials`` gives them."""
     density = max((view.mask >= 0.5).sum() / POINTS, 1.0)
     apart = 2 * int(np.ceil(np.sqrt(density)))
     hit = np.zeros(view.mask.shape, np.bool_)
     hit[pixels[:, 1].astype(int), pixels[:, 0].astype(int)] = True
     dense = binary_opening(binary_closing(np.pad(hit, apart), iterations=apart), iterations=max(1, apart // 2))
-    region = dense[apart:-apart, apart:-apart]
+    region = _well_confirmed(dense[apart:-apart, apart:-apart], pixels)
     rim = int(RIM_PX + REACH * _deviation_px(prepared)) + 2
     object_, inner = view.mask >= 0.5, slice(rim, -rim)
     # up to the mask, so that no slit is left between what it shows and what it lacks
@@ -152,6 +163,17 @@ def _region(pixels: Array, view: View, prepared: RangeView) -> Bools:
     with_object[np.unique(pieces[object_])] = True
     with_object[0] = False
     return np.asarray(with_object[pieces] & ~object_, np.bool_)
+
+
+def _well_confirmed(region: Bools, pixels: Array) -> Bools:
+    """The pieces in which SURE_SHARE of the points are well confirmed."""
+    pieces, count = label(region)
+    piece = pieces[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
+    every = np.bincount(piece, minlength=count + 1)
+    sure = np.bincount(piece, weights=pixels[:, 2], minlength=count + 1)
+    kept = (sure > 0) & (sure >= SURE_SHARE * every)
+    kept[0] = False
+    return np.asarray(kept[pieces], np.bool_)
 
 
 def _deviation_px(view: RangeView) -> float:
