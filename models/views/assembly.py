@@ -17,6 +17,7 @@ from meshdrop.models.surface.open_surface import extract_open
 from meshdrop.models.surface.range_view import RangeView, prepare, prepare_scene
 from meshdrop.models.surface.volume import EmptyCapture
 from meshdrop.models.views.agreement import agreed, disagreements, median_by_view
+from meshdrop.models.views.depth_agreement import contradicted
 from meshdrop.models.views.mask_agreement import compare_masks
 from meshdrop.models.views.pose_refinement import RefinedPoses, refine_poses
 from meshdrop.models.views.subject import common_point, likely_subject
@@ -30,6 +31,8 @@ ODD = 3.0
 #: ... if it is also farther than this share of its distance, and if so many views and such a share of them remain.
 ODD_SHARE = 0.004
 FEWEST_VIEWS, LEAST_SHARE = 3, 2 / 3
+#: Depth that other views outvote is told from this share of a view's on.
+TOLD_SHARE = 0.01
 #: The table is looked for on a lattice of so many voxels, within this share of the cameras' distance.
 TABLE_RESOLUTION, TABLE_REACH = 256, 0.6
 NO_LIMIT = 1 << 30
@@ -73,12 +76,19 @@ def assemble(capture: Capture) -> Assembly:
             'Send depth images, or masks of the object and "subject": "object".',
         )
     views = list(capture.views)
-    ready = [(prepare if subject == "object" else prepare_scene)(view) for view in views]
+    ready_one = prepare if subject == "object" else prepare_scene
+    ready = [ready_one(view) for view in views]
     refinement = refine_poses(views, ready)
     views = [replace(view, camera=camera) for view, camera in zip(views, refinement.cameras, strict=True)]
     ready = [replace(view, camera=camera) for view, camera in zip(ready, refinement.cameras, strict=True)]
     kept, odd = _sorted_out(ready)
-    left_out, notes = [views[n].name for n in odd], []
+    left_out, notes, outvoted = [views[n].name for n in odd], [], dict[str, float]()
+    for n, wrong in zip(kept, contradicted([ready[n] for n in kept]), strict=True):
+        depth = views[n].depth
+        if depth is not None and wrong.any():
+            views[n] = replace(views[n], depth=np.where(wrong, np.float32(0), depth))
+            outvoted[views[n].name] = round(float(wrong.sum() / (depth > 0).sum()), 4)
+            ready[n] = ready_one(views[n])
     ready = agreed([ready[n] for n in kept])
     masks: dict[str, Floats] = {}
     table = None
@@ -121,11 +131,12 @@ def assemble(capture: Capture) -> Assembly:
         cameras=moved if refinement.kept else {},
         masks=masks,
         table=table,
-        notes=(*notes, *_notes(capture.views, refinement, left_out, mended)),
+        notes=(*notes, *_notes(capture.views, refinement, left_out, outvoted, mended)),
         figures={
             "subject": subject,
             "poses": _pose_figures(capture.views, refinement),
             "left_out": left_out,
+            "depth_outvoted": outvoted,
             "masks_mended": mended,
         },
     )
@@ -194,7 +205,11 @@ def _pose_figures(views: Sequence[View], refinement: RefinedPoses) -> dict[str, 
 
 
 def _notes(
-    views: Sequence[View], refinement: RefinedPoses, left_out: Sequence[str], mended: Mapping[str, float]
+    views: Sequence[View],
+    refinement: RefinedPoses,
+    left_out: Sequence[str],
+    outvoted: Mapping[str, float],
+    mended: Mapping[str, float],
 ) -> list[str]:
     notes = []
     if refinement.kept and refinement.before_m is not None and refinement.after_m is not None:
@@ -207,7 +222,9 @@ def _notes(
         )
     if left_out:
         notes.append(f"made without {', '.join(left_out)}: the surface measured there lies beside that of the others")
+    if told := [f"{name} ({share:.0%} of it)" for name, share in outvoted.items() if share >= TOLD_SHARE]:
+        notes.append(f"depth that looks through what other views measured was not believed: {', '.join(told)}")
     if mended:
-        told = ", ".join(f"{name} ({share:.0%} of the object)" for name, share in mended.items())
-        notes.append(f"masks lack what other views measured, and were not believed there: {told}")
+        lacking = ", ".join(f"{name} ({share:.0%} of the object)" for name, share in mended.items())
+        notes.append(f"masks lack what other views measured, and were not believed there: {lacking}")
     return notes
