@@ -5,6 +5,11 @@ that an edge costs the squared distance integrated over the surface that it stan
 tends to the best possible triangulation). Edges are taken in passes of growing cost instead of from a heap. An edge is
 left alone when its ends have more than two common neighbours (the link condition of Dey et al. 1999: the surface would
 pinch) or when a triangle would turn over or become a needle.
+
+Why not fast-simplification, which open surfaces take: at equal triangle counts and CPU time, with our fit behind both,
+it comes nearer to the field (root mean square, voxels: four captures with truth 0.022 to 0.070 against 0.030 to 0.074,
+a depth camera's dog 0.144 against 0.160), but it leaves edges with one or three triangles where surfaces are noisy: 8
+and 138 there, ours none (2026-12-01). What is closed has to stay closed.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def _votes(view: RangeView, step: int, other: RangeView, other_step: int) -> NDA
     depth, spread = view.depth[::step, ::step], view.spread[::step, ::step]
     rows, columns = np.nonzero(other.depth[::other_step, ::other_step] > 0)
     rows, columns = rows * other_step, columns * other_step
-    points = other.camera.unproject(columns + 0.5, rows + 0.5, other.depth[rows, columns].astype(np.float64))
+    u, v = columns.astype(np.float64) + 0.5, rows.astype(np.float64) + 0.5
+    points = other.camera.unproject(u, v, other.depth[rows, columns].astype(np.float64))
     u, v, z = view.camera.project(points)
     height, width = view.depth.shape
     met = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)

@@ -130,7 +130,7 @@ def test_passes_are_taken_where_held_out_pixels_agree_better_after_them() -> Non
     bare = capture_of(ANIMAL, canonical_rig(256))
     fine, noisy = steps(painted(bare, 128.0, waves=40.0)), steps(painted(bare, 128.0, noise=8.0))
     assert sum(fine["steps"]) >= 1
-    assert fine["held_out_levels"][1] < 0.95 * fine["held_out_levels"][0]
+    assert fine["held_out_levels"][1] < 0.97 * fine["held_out_levels"][0]
     assert sum(noisy["steps"]) < 0.3
     assert noisy["held_out_levels"][1] <= noisy["held_out_levels"][0]
 

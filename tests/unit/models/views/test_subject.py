@@ -61,6 +61,8 @@ def test_gaps_in_the_middle_of_the_pictures_are_not_looked_at() -> None:
 def test_the_point_that_all_look_at_is_found_and_none_among_parallels() -> None:
     offset = np.array([3.0, -1.0, 2.0])
     cameras = [replace(c, c2w=c.c2w + np.pad(offset[:, None], ((0, 1), (3, 0)))) for c in above(5)]
-    np.testing.assert_allclose(common_point(cameras), offset, atol=1e-9)
+    found = common_point(cameras)
+    assert found is not None
+    np.testing.assert_allclose(found, offset, atol=1e-9)
     side_by_side = [camera_at(np.eye(4) + np.pad([[float(n)]], ((0, 3), (3, 0))), 96, 1.0) for n in range(4)]
     assert common_point(side_by_side) is None
