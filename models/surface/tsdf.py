@@ -60,7 +60,7 @@ OUTSIDE, FREE, SILENT, UNDECIDED = range(4)
 class Fused:
     """``field`` (nx, ny, nz) float32: signed distances in voxels, clamped to +-BAND_VOXELS; the outermost samples are
     always outside, so that the zero set is closed. ``seen`` (nx, ny, nz) uint8: how many views' depth tells of a
-    sample, that it is free or how far from a surface; 255 for many. ``blocks`` were computed."""
+    sample, that it is free or how far from a surface; 255 for many, 0 for the outermost. ``blocks`` were computed."""
 
     field: Floats
     seen: NDArray[np.uint8]
@@ -98,7 +98,9 @@ def fuse(views: Sequence[RangeView], grid: Grid) -> Fused:
         np.empty(BLOCK**3),
     )
     for axis in range(3):
-        field[tuple(slice(None) if a != axis else [0, -1] for a in range(3))] = BAND_VOXELS
+        rim = tuple(slice(None) if a != axis else [0, -1] for a in range(3))
+        # it closes what lies inside and was not measured to be free: a surface there is nobody's
+        field[rim], seen[rim] = BAND_VOXELS, 0
     return Fused(field, seen, int(computed))
 
 

@@ -169,7 +169,6 @@ BY_WAY_OF = {
         "models.surface.fit",
         "models.surface.numerics",
         "models.surface.occlusion",
-        "models.surface.tsdf",
     ),
     "unit/models/measure/test_measure.py": ("models.measure.page_pictures",),
     "unit/models/mesh/test_mesh.py": ("models.mesh.facts", "models.mesh.obj", "models.mesh.ply"),

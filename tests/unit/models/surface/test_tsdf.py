@@ -124,11 +124,12 @@ def test_the_same_views_give_the_same_field_bit_by_bit_and_in_any_order_nearly()
     np.testing.assert_allclose(tsdf.fuse(views[::-1], grid).field, once.field, atol=1e-4)
 
 
-def test_the_rim_of_the_lattice_is_outside() -> None:
+def test_the_rim_of_the_lattice_is_outside_and_told_by_nobody() -> None:
     views: list[RangeView] = [prepare_scene(view) for view in photographed(ROOM, outward(6)).views]
-    field = tsdf.fuse(views, volume.scene_grid(views, 48)).field
+    fused = tsdf.fuse(views, volume.scene_grid(views, 48))
     for axis in range(3):
-        assert (np.take(field, [0, -1], axis=axis) == tsdf.BAND_VOXELS).all()
+        assert (np.take(fused.field, [0, -1], axis=axis) == tsdf.BAND_VOXELS).all()
+        assert (np.take(fused.seen, [0, -1], axis=axis) == 0).all()
 
 
 def blinded(view: View) -> View:
