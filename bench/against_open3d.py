@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ from meshdrop.models.raster.render import Picture
 Draw = Callable[[Camera], Picture]
 
 SCRIPT = Path(__file__).with_name("open3d_tsdf.py")
-#: A voxel counts in Open3D from three views on, its own value, and from one where there are so few.
-MANY_VIEWS, LEAST_WEIGHT, LEAST_WEIGHT_OF_FEW = 12, 3.0, 1.0
+#: A voxel counts from one view on: with Open3D's own value of three, places that few cameras saw are holes.
+LEAST_WEIGHT = 1.0
 #: Rows of the picture that shows both, and how high each is.
 SHOWN, ROW_PX = 4, 240
 
@@ -56,25 +56,40 @@ class Agreement:
     bias_mm: float | None
 
 
-def agreement(draw: Draw, capture: Capture, size_m: float) -> Agreement:
-    """A mesh, drawn by ``draw``, against every view of ``capture``. ``size_m`` is the diagonal of its bounding box."""
-    rows = [_figures(draw(view.camera), view, size_m) for view in capture.views if (view.mask >= COVERED).any()]
+@dataclass(frozen=True)
+class Agreements:
+    """Over all views, and over those alone that neither mesh was made from; None where there are none."""
 
-    def mean(column: int) -> float | None:
-        told = [value for row in rows if (value := row[column]) is not None]
+    all_views: Agreement
+    held_out: Agreement | None
+
+
+def agreements(draw: Draw, capture: Capture, held_out: Collection[str], size_m: float) -> Agreements:
+    """A mesh, drawn by ``draw``, against every view of ``capture``. ``size_m`` is the diagonal of its bounding box."""
+    views = [view for view in capture.views if (view.mask >= COVERED).any()]
+    rows = [_figures(draw(view.camera), view, size_m) for view in views]
+    spared = [row for row, view in zip(rows, views, strict=True) if view.name in held_out]
+    return Agreements(_mean(rows), _mean(spared) if spared else None)
+
+
+def _mean(rows: Sequence[Agreement]) -> Agreement:
+    def of(figure: str) -> float | None:
+        told = [value for row in rows if (value := getattr(row, figure)) is not None]
         return float(np.mean(told)) if told else None
 
-    return Agreement(mean(0), mean(1), mean(2), mean(3))
+    return Agreement(*(of(figure.name) for figure in fields(Agreement)))
 
 
-def _figures(picture: Picture, view: View, size_m: float) -> tuple[float | None, ...]:
+def _figures(picture: Picture, view: View, size_m: float) -> Agreement:
     mask, hit = view.mask >= COVERED, picture.alpha >= COVERED
     likeness = psnr(over_white(view), picture.rgb, mask & hit)
     if view.depth is None or not (known := mask & (view.depth > 0)).any():
-        return None, likeness, None, None
+        return Agreement(None, likeness, None, None)
     share = float(hit[known].mean())
     depth = depth_quality(view.depth, picture.depth, mask, hit, view.camera, size_m)
-    return (share, likeness, None, None) if depth is None else (share, likeness, depth.median_mm, depth.bias_mm)
+    if depth is None:
+        return Agreement(share, likeness, None, None)
+    return Agreement(share, likeness, depth.median_mm, depth.bias_mm)
 
 
 # -- the way to Open3D and back --------------------------------------------------------------------------------------
@@ -132,9 +147,8 @@ def hand_over(capture: Capture, voxel_m: float, file: Path) -> None:
     frames = [frame for frame in map(open3d_frame, capture.views) if frame is not None]
     if not frames:
         raise NotMade("no view has depth on the object, and Open3D's fusion is made of depth alone")
-    weight = LEAST_WEIGHT if len(frames) >= MANY_VIEWS else LEAST_WEIGHT_OF_FEW
     farthest = max(float(frame["depth"].max()) for frame in frames)
-    facts = {"frames": len(frames), "voxel_m": voxel_m, "farthest_m": farthest, "least_weight": weight}
+    facts = {"frames": len(frames), "voxel_m": voxel_m, "farthest_m": farthest, "least_weight": LEAST_WEIGHT}
     named: dict[str, Any] = {name: np.array(value) for name, value in facts.items()}
     named |= {f"{what}_{n}": array for n, frame in enumerate(frames) for what, array in frame.items()}
     np.savez(file, **named)

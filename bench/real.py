@@ -5,17 +5,18 @@ process of its own. One that is refused gets its sentence.
 
 - Verdict: by the service's own grades. PSNR and SSIM over the whole mask, IoU of outlines: likeness, as in the report;
   means over all views. In a scene every pixel of the picture belongs to it.
-- Covered: share of the measured depth on the object that the mesh covers; depth: the median of the views' median errors
-  and their offset, positive behind the measurement; means over the views.
+- Covered: share of the measured depth on the object that the mesh covers. Depth and offset: median error of a view, and
+  median of rendered minus measured, positive behind the measurement; means over all views.
 - CPU-s: of reading and probing, of the model, of measuring with all its pictures; kernels were compiled before, but
   every process loads them. MB: the most that the process held.
 
 With ``--open3d``, an interpreter that has Open3D, the same frames go through its VoxelBlockGrid (a truncated distance
 field in blocks, vertex colours, no texture), and both meshes are compared with the photographs by the same code. Frames
 are those that our model was given, cut by the capture's masks, or for an object on a table by those that our model made
-of it. Our mesh is compared from its refined cameras, Open3D's from the stated ones that it was made from. PSNR is over
-the object's pixels that a mesh covers. ``--pictures`` keeps for each capture the contact sheet, turntables, and
-``beside.png``: photograph, ours, Open3D.
+of it; views that neither was given are compared too, and alone in a row of their own. Our mesh is compared from its
+refined cameras, Open3D's from the stated ones; held-out views have stated ones only. PSNR is over the object's pixels
+that a mesh covers. ``--pictures`` keeps for each capture the files, the contact sheet, turntables, and ``beside.png``:
+photograph, ours, Open3D.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.against_open3d import Agreement  # noqa: E402
+from bench.against_open3d import Agreement, Agreements  # noqa: E402
 from bench.real_capture import OUTCOME, Outcome  # noqa: E402
 
 CHILD, SAMPLE = Path(__file__).with_name("real_capture.py"), ROOT / "samples" / "snail"
@@ -103,7 +104,7 @@ def line_of(name: str, outcome: Outcome) -> str:
     if outcome.said:  # why there are no figures
         return f"| {name} | | {outcome.verdict}: {outcome.said} | | | | {cost}"
     likeness = f"{number(outcome.psnr_db, '.1f')} / {number(outcome.ssim, '.3f')} / {number(outcome.iou, '.3f')}"
-    covered, _, median, offset = figures_of(outcome.beside)
+    covered, _, median, offset = figures_of(None if outcome.beside is None else outcome.beside.all_views)
     return (
         f"| {name} | {outcome.subject} | **{outcome.verdict}** | {likeness} | {covered} | {median}, {offset} | {cost}"
     )
@@ -122,16 +123,22 @@ def table_beside(outcomes: dict[str, Outcome]) -> Iterator[str]:
     if asked:
         yield from ("", head(BESIDE))
     for name, ours, theirs in asked:
-        figures = " | ".join(figures_of(ours.beside))
         seconds = f"{ours.cpu_s['model']:.1f}, without texture {ours.shape_cpu_s:.1f}"
         cost = f"{ours.triangles:,} | {seconds} | {ours.memory_mb:,.0f} |"
-        yield f"| {name} | ours | {ours.voxel_mm:.2f} | {figures} | {cost}"
+        yield from rows_beside(name, "ours", ours.voxel_mm, ours.beside, cost)
         if theirs.error is not None:
             yield f"| | Open3D: {theirs.error}" + " |" * 9
             continue
-        figures = " | ".join(figures_of(theirs.agreement))
         cost = f"{theirs.triangles:,} | {theirs.cpu_s:.1f} | {theirs.memory_mb:,.0f} |"
-        yield f"| | Open3D {theirs.version} | {theirs.voxel_mm:.2f} | {figures} | {cost}"
+        yield from rows_beside("", f"Open3D {theirs.version}", theirs.voxel_mm, theirs.agreement, cost)
+
+
+def rows_beside(name: str, mesh: str, voxel_mm: float, found: Agreements | None, cost: str) -> Iterator[str]:
+    """A row for all views, and one for those alone that the mesh was not made from."""
+    figures = " | ".join(figures_of(None if found is None else found.all_views))
+    yield f"| {name} | {mesh} | {voxel_mm:.2f} | {figures} | {cost}"
+    if found is not None and found.held_out is not None:
+        yield f"| | the same, held-out views | | {' | '.join(figures_of(found.held_out))} | | | |"
 
 
 def head(columns: tuple[str, ...]) -> str:

@@ -11,8 +11,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.against_open3d import Agreement, Draw, NotMade, agreement, beside_each_other, made_by_open3d  # noqa: E402
+from bench.against_open3d import Agreement, Agreements, Draw, NotMade, agreements, beside_each_other, made_by_open3d  # noqa: E402
 from meshdrop.daemon.reporting import grades  # noqa: E402
 from meshdrop.models.capture.capture import Capture, Subject, read_stated_capture  # noqa: E402
 from meshdrop.models.capture.holdout import hold_out  # noqa: E402
@@ -51,7 +51,7 @@ class Competitor:
     """One mesh beside the other: ``error`` says why there is none, or how well it agrees and what it took."""
 
     error: str | None = None
-    agreement: Agreement | None = None
+    agreement: Agreements | None = None
     voxel_mm: float = 0.0
     triangles: int = 0
     cpu_s: float = 0.0
@@ -79,19 +79,16 @@ class Outcome:
     shape_cpu_s: float = 0.0
     memory_mb: float = 0.0
     short_of: list[str] = field(default_factory=list)
-    beside: Agreement | None = None
+    beside: Agreements | None = None
     open3d: Competitor | None = None
 
     @classmethod
     def read(cls, file: Path) -> Outcome:
         """What another process wrote."""
         told = json.loads(file.read_text(encoding="utf-8"))
-        if told["beside"] is not None:
-            told["beside"] = Agreement(**told["beside"])
-        if told["open3d"] is not None:
-            other = told["open3d"]
-            other["agreement"] = None if other["agreement"] is None else Agreement(**other["agreement"])
-            told["open3d"] = Competitor(**other)
+        told["beside"] = _agreements(told["beside"])
+        if (other := told["open3d"]) is not None:
+            told["open3d"] = Competitor(**{**other, "agreement": _agreements(other["agreement"])})
         return cls(**told)
 
     def took(self, step: str, work: Callable[[], T]) -> T:
@@ -101,6 +98,13 @@ class Outcome:
             return work()
         finally:
             self.cpu_s[step] = time.process_time() - began
+
+
+def _agreements(told: dict[str, Any] | None) -> Agreements | None:
+    if told is None:
+        return None
+    spared = told["held_out"]
+    return Agreements(Agreement(**told["all_views"]), None if spared is None else Agreement(**spared))
 
 
 def main() -> None:
@@ -151,7 +155,7 @@ def become(outcome: Outcome, folder: Path, into: Path, python: Path | None, voxe
     )
     outcome.memory_mb = most_memory_mb()
     tell_of_quality(outcome, found)
-    compare(outcome, whole, fitted, into, python, voxel_mm)
+    compare(outcome, whole, held_out, into, python, voxel_mm)
 
 
 def read_and_probed(folder: Path) -> Capture:
@@ -192,7 +196,7 @@ def tell_of_quality(outcome: Outcome, found: Measurement) -> None:
 
 
 def compare(
-    outcome: Outcome, whole: Capture, fitted: Capture, into: Path, python: Path | None, voxel_mm: float | None
+    outcome: Outcome, whole: Capture, held_out: Collection[str], into: Path, python: Path | None, voxel_mm: float | None
 ) -> None:
     """Both meshes against what was photographed: ours from its refined cameras, Open3D's from the stated ones."""
     made = into / MODEL
@@ -205,22 +209,27 @@ def compare(
     def drawn(camera: Camera) -> Picture:
         return render(ours, camera, samples=SAMPLES)
 
-    outcome.beside = agreement(drawn, judged, diagonal(ours.vertices))
+    outcome.beside = agreements(drawn, judged, held_out, diagonal(ours.vertices))
     columns: list[tuple[Capture, Draw | None]] = [(judged, None), (judged, drawn)]
     if python is not None:
         voxel_m = outcome.voxel_mm / 1000 if voxel_mm is None else voxel_mm / 1000
         try:
-            theirs = made_by_open3d(python, views_to_judge(fitted, outcome.subject, masks), voxel_m)
+            theirs = made_by_open3d(python, without(stated, held_out), voxel_m)
         except NotMade as error:
             outcome.open3d = Competitor(error=" ".join(str(error).split()))
         else:
             mesh = theirs.mesh
-            agrees = agreement(mesh.draw, stated, diagonal(mesh.vertices))
+            agrees = agreements(mesh.draw, stated, held_out, diagonal(mesh.vertices))
             outcome.open3d = Competitor(
                 None, agrees, 1000 * voxel_m, len(mesh.faces), theirs.cpu_s, theirs.memory_mb, theirs.version
             )
             columns.append((stated, mesh.draw))
     beside_each_other(columns, ours.vertices).save(into / "beside.png")
+
+
+def without(capture: Capture, names: Collection[str]) -> Capture:
+    """The capture without some of its views."""
+    return replace(capture, views=tuple(view for view in capture.views if view.name not in names))
 
 
 def diagonal(vertices: NDArray[np.float32]) -> float:

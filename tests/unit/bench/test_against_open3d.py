@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.against_open3d import ColouredMesh, NotMade, agreement, hand_over, made_by_open3d, open3d_frame
+from bench.against_open3d import ColouredMesh, NotMade, agreements, hand_over, made_by_open3d, open3d_frame
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.formats.cameras import Camera
 from tests.unit.models.synthetic import BALL, capture_of, points_of, ring_rig
@@ -61,7 +62,7 @@ def test_what_the_mask_leaves_out_is_not_handed_over() -> None:
 
 def test_depth_errors_have_the_sign_of_the_report() -> None:
     """5 mm behind the wall is +5; the colour is the photograph's, so that nothing but rounding is left."""
-    found = agreement(wall(1.005, -2).draw, wall_seen(), 5.0)
+    found = agreements(wall(1.005, -2).draw, wall_seen(), (), 5.0).all_views
     assert found.covered == 1.0
     assert found.median_mm == pytest.approx(5.0, abs=0.01)
     assert found.bias_mm == pytest.approx(5.0, abs=0.01)
@@ -70,15 +71,25 @@ def test_depth_errors_have_the_sign_of_the_report() -> None:
 
 
 def test_half_a_wall_covers_half_of_the_depth_and_only_that_is_compared() -> None:
-    found = agreement(wall(0.99, 0).draw, wall_seen(), 5.0)
+    found = agreements(wall(0.99, 0).draw, wall_seen(), (), 5.0).all_views
     assert found.covered == pytest.approx(0.5, abs=0.02)
     assert found.bias_mm == pytest.approx(-10.0, abs=0.01)
     assert found.psnr_hit_db is not None
     assert found.psnr_hit_db > 50  # what is not covered would be white on grey: 4 dB
 
 
+def test_held_out_views_are_counted_with_all_and_for_themselves() -> None:
+    """The wall lies 5 mm behind what one view measured, and 15 mm behind what the other did, which was held out."""
+    (view,) = wall_seen().views
+    nearer = replace(view, name="nearer", depth=np.full((40, 40), 0.99, np.float32))
+    found = agreements(wall(1.005, -2).draw, replace(wall_seen(), views=(view, nearer)), ["nearer"], 5.0)
+    assert found.all_views.bias_mm == pytest.approx(10.0, abs=0.01)
+    assert found.held_out is not None
+    assert found.held_out.bias_mm == pytest.approx(15.0, abs=0.01)
+
+
 def test_a_mesh_beside_the_depth_covers_nothing_and_has_no_figures() -> None:
-    found = agreement(wall(1.0, 1.9).draw, wall_seen(), 5.0)
+    found = agreements(wall(1.0, 1.9).draw, wall_seen(), (), 5.0).all_views
     assert (found.covered, found.median_mm, found.bias_mm, found.psnr_hit_db) == (0.0, None, None, None)
 
 

@@ -15,8 +15,9 @@ def test_a_capture_that_comes_out_has_a_verdict_and_its_figures(tmp_path: Path) 
     assert outcome.verdict in ("normal", "warning")
     assert outcome.subject == "object"
     assert outcome.beside is not None
-    assert outcome.beside.covered is not None
-    assert outcome.beside.covered > 0.9
+    assert outcome.beside.held_out is None  # six views: none to spare
+    assert outcome.beside.all_views.covered is not None
+    assert outcome.beside.all_views.covered > 0.9
     assert all(outcome.cpu_s[step] > 0 for step in ("reading", "model", "measuring"))
     assert 0 < outcome.shape_cpu_s < outcome.cpu_s["model"]
     assert (tmp_path / "out" / "beside.png").is_file()
