@@ -23,7 +23,7 @@ from PIL import Image
 
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, Camera
-from meshdrop.models.measure.agreement import depth_quality
+from meshdrop.models.measure.agreement import colour_quality, depth_quality
 from meshdrop.models.measure.frame import frame_of
 from meshdrop.models.measure.measure import SAMPLES
 from meshdrop.models.measure.quality import COVERED, over_white, psnr
@@ -45,20 +45,21 @@ class NotMade(Exception):
 
 @dataclass(frozen=True)
 class Agreement:
-    """Means over the views that show the object: the share of the measured depth on it that the mesh covers, PSNR in
-    dB over the object's pixels that it covers, median error and median offset of depth in millimetres, positive behind
-    the measurement. None where no view has the figure.
+    """The share of the measured depth on the object that the mesh covers, PSNR in dB over the object's pixels that it
+    covers, the same after a gain and an offset for each channel and a slight blur, median error and median offset of
+    depth in millimetres, positive behind the measurement. None where there is nothing to take the figure from.
     """
 
-    covered: float | None
-    psnr_hit_db: float | None
-    median_mm: float | None
-    bias_mm: float | None
+    covered: float | None = None
+    psnr_hit_db: float | None = None
+    exposed_db: float | None = None
+    median_mm: float | None = None
+    bias_mm: float | None = None
 
 
 @dataclass(frozen=True)
 class Agreements:
-    """Over all views, and over those alone that neither mesh was made from; None where there are none."""
+    """Means over all views, and over those alone that no mesh was made from; None where there are none."""
 
     all_views: Agreement
     held_out: Agreement | None
@@ -77,19 +78,22 @@ def _mean(rows: Sequence[Agreement]) -> Agreement:
         told = [value for row in rows if (value := getattr(row, figure)) is not None]
         return float(np.mean(told)) if told else None
 
-    return Agreement(*(of(figure.name) for figure in fields(Agreement)))
+    return Agreement(**{figure.name: of(figure.name) for figure in fields(Agreement)})
 
 
 def _figures(picture: Picture, view: View, size_m: float) -> Agreement:
-    mask, hit = view.mask >= COVERED, picture.alpha >= COVERED
-    likeness = psnr(over_white(view), picture.rgb, mask & hit)
-    if view.depth is None or not (known := mask & (view.depth > 0)).any():
-        return Agreement(None, likeness, None, None)
-    share = float(hit[known].mean())
-    depth = depth_quality(view.depth, picture.depth, mask, hit, view.camera, size_m)
-    if depth is None:
-        return Agreement(share, likeness, None, None)
-    return Agreement(share, likeness, depth.median_mm, depth.bias_mm)
+    mask, hit, photo = view.mask >= COVERED, picture.alpha >= COVERED, over_white(view)
+    measured = np.zeros_like(mask) if view.depth is None else mask & (view.depth > 0)
+    colour = colour_quality(photo, picture.rgb, mask & hit)
+    depth = view.depth
+    error = None if depth is None else depth_quality(depth, picture.depth, mask, hit, view.camera, size_m)
+    return Agreement(
+        covered=float(hit[measured].mean()) if measured.any() else None,
+        psnr_hit_db=psnr(photo, picture.rgb, mask & hit),
+        exposed_db=None if colour is None else colour.psnr_db,
+        median_mm=None if error is None else error.median_mm,
+        bias_mm=None if error is None else error.bias_mm,
+    )
 
 
 # -- the way to Open3D and back --------------------------------------------------------------------------------------

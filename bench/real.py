@@ -15,8 +15,8 @@ field in blocks, vertex colours, no texture), and both meshes are compared with 
 are those that our model was given, cut by the capture's masks, or for an object on a table by those that our model made
 of it; views that neither was given are compared too, and alone in a row of their own. Our mesh is compared from its
 refined cameras, Open3D's from the stated ones; held-out views have stated ones only. PSNR is over the object's pixels
-that a mesh covers. ``--pictures`` keeps for each capture the files, the contact sheet, turntables, and ``beside.png``:
-photograph, ours, Open3D.
+that a mesh covers; "after exposure" as the verdict compares colours. ``--pictures`` keeps for each capture the files,
+the contact sheet, turntables, and ``beside.png``: photograph, ours, Open3D.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ COLUMNS = (
     *("CPU-s read / model / measure", "MB"),
 )
 BESIDE = (
-    *("capture", "mesh", "voxel mm", "covered", "PSNR where hit", "depth mm", "offset mm", "triangles", "CPU-s", "MB"),
+    *("capture", "mesh", "voxel mm", "covered", "PSNR where hit", "after exposure", "depth mm", "offset mm"),
+    *("triangles", "CPU-s", "MB"),
 )
 
 
@@ -104,7 +105,7 @@ def line_of(name: str, outcome: Outcome) -> str:
     if outcome.said:  # why there are no figures
         return f"| {name} | | {outcome.verdict}: {outcome.said} | | | | {cost}"
     likeness = f"{number(outcome.psnr_db, '.1f')} / {number(outcome.ssim, '.3f')} / {number(outcome.iou, '.3f')}"
-    covered, _, median, offset = figures_of(None if outcome.beside is None else outcome.beside.all_views)
+    covered, _, _, median, offset = figures_of(None if outcome.beside is None else outcome.beside.all_views)
     return (
         f"| {name} | {outcome.subject} | **{outcome.verdict}** | {likeness} | {covered} | {median}, {offset} | {cost}"
     )
@@ -127,7 +128,7 @@ def table_beside(outcomes: dict[str, Outcome]) -> Iterator[str]:
         cost = f"{ours.triangles:,} | {seconds} | {ours.memory_mb:,.0f} |"
         yield from rows_beside(name, "ours", ours.voxel_mm, ours.beside, cost)
         if theirs.error is not None:
-            yield f"| | Open3D: {theirs.error}" + " |" * 9
+            yield f"| | Open3D: {theirs.error}" + " |" * (len(BESIDE) - 1)
             continue
         cost = f"{theirs.triangles:,} | {theirs.cpu_s:.1f} | {theirs.memory_mb:,.0f} |"
         yield from rows_beside("", f"Open3D {theirs.version}", theirs.voxel_mm, theirs.agreement, cost)
@@ -146,13 +147,13 @@ def head(columns: tuple[str, ...]) -> str:
     return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
 
 
-def figures_of(found: Agreement | None) -> tuple[str, str, str, str]:
-    """Covered share, PSNR where hit, median error and offset."""
-    if found is None:
-        return ("–",) * 4
+def figures_of(found: Agreement | None) -> tuple[str, str, str, str, str]:
+    """Covered share, PSNR where hit as it is and after exposure, median error and offset."""
+    found = found or Agreement()
     return (
         number(found.covered, ".3f"),
         number(found.psnr_hit_db, ".1f"),
+        number(found.exposed_db, ".1f"),
         number(found.median_mm, ".2f"),
         number(found.bias_mm, "+.2f"),
     )

@@ -34,6 +34,7 @@ from meshdrop.models.fusion.model import Fusion  # noqa: E402
 from meshdrop.models.measure.figures import Measurement  # noqa: E402
 from meshdrop.models.measure.judged_views import hand_back, handed_cameras, handed_masks, subject_of, views_to_judge  # noqa: E402
 from meshdrop.models.measure.measure import SAMPLES, measure  # noqa: E402
+from meshdrop.models.measure.standing import standing, up_of  # noqa: E402
 from meshdrop.models.mesh.mesh import read_glb, write_all  # noqa: E402
 from meshdrop.models.probe.probe import probe  # noqa: E402
 from meshdrop.models.raster.render import Picture, render  # noqa: E402
@@ -143,7 +144,8 @@ def become(outcome: Outcome, folder: Path, into: Path, python: Path | None, voxe
     made.mkdir()
     with tempfile.TemporaryDirectory() as scratch:
         result = outcome.took("model", lambda: Fusion({}, silent).inference(fitted, Path(scratch)))
-    files = [path.name for path in outcome.took("writing", lambda: write_all(result.mesh, made, {}))]
+    upright = standing(whole, up_of(whole, result))
+    files = [path.name for path in outcome.took("writing", lambda: write_all(result.mesh, made, upright))]
     hand_back(made, result.masks, result.cameras)
     tell_of_model(outcome, result)
     subject = subject_of(result.figures)
