@@ -206,7 +206,7 @@ def compare(
         return
     masks, ours = handed_masks(made, whole), read_glb(made / "mesh.glb")
     stated = views_to_judge(whole, outcome.subject, masks)
-    judged = views_to_judge(whole, outcome.subject, masks, handed_cameras(made, whole))
+    judged = views_to_judge(whole, outcome.subject, masks, handed_cameras(made, whole, outcome.subject))
 
     def drawn(camera: Camera) -> Picture:
         return render(ours, camera, samples=SAMPLES)

@@ -171,7 +171,7 @@ BY_WAY_OF = {
         "models.surface.occlusion",
     ),
     "unit/models/measure/test_measure.py": ("models.measure.page_pictures",),
-    "unit/models/mesh/test_mesh.py": ("models.mesh.facts", "models.mesh.obj", "models.mesh.ply"),
+    "unit/models/mesh/test_mesh.py": ("models.mesh.obj", "models.mesh.ply"),
     "unit/models/nvdiffrec/test_model.py": ("models.contract.cuda",),
     "unit/models/nvdiffrec/test_shading.py": ("models.nvdiffrec.ggx",),
     "unit/models/probe/test_probe.py": ("models.probe.maps", "models.probe.surfaces", "models.probe.verdict"),

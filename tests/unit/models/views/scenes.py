@@ -93,7 +93,7 @@ def pattern(points: Array) -> NDArray[np.uint8]:
     red = 128 + 60 * np.sin(40 * x + 9 * z) + 30 * np.sin(95 * y)
     green = 120 + 60 * np.sin(35 * y + 14 * x) + 30 * np.sin(90 * z)
     blue = 130 + 60 * np.sin(30 * z - 17 * y) + 30 * np.sin(100 * x)
-    return np.clip(np.rint(np.stack([red, green, blue], axis=-1)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(np.stack([red, green, blue], axis=-1)), 0, 255), np.uint8)
 
 
 def photographed(scene: Scene, cameras: Sequence[Camera], noise_m: float = 0.0, mask_source: str = "file") -> Capture:

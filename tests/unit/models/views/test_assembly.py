@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from meshdrop.models.capture.capture import Capture
+from meshdrop.models.measure.judged_views import hand_back
 from meshdrop.models.surface.volume import EmptyCapture
-from meshdrop.models.views.assembly import FEWEST_VIEWS, LEAST_SHARE, assemble, hand_back
+from meshdrop.models.views.assembly import FEWEST_VIEWS, LEAST_SHARE, assemble
 from tests.unit.models.views.scenes import (
     BALL,
     BUMPY,
@@ -123,12 +124,12 @@ def test_poses_that_were_refined_are_told_and_handed_back(tmp_path: Path) -> Non
     assert any("cameras were moved" in note for note in made.notes)
     figures = made.figures["poses"]
     assert figures["after_mm"] < figures["before_mm"]
-    hand_back(made, tmp_path)
+    hand_back(tmp_path, made.masks, made.cameras)
     told = json.loads((tmp_path / "cameras.json").read_text("utf-8"))
-    for name, camera in made.cameras.items():
-        np.testing.assert_array_equal(told[name], camera.c2w)
+    for name, pose in made.cameras.items():
+        np.testing.assert_array_equal(told[name], pose)
     for view in made.capture.views:
-        np.testing.assert_array_equal(view.camera.c2w, made.cameras[view.name].c2w)
+        np.testing.assert_array_equal(view.camera.c2w, made.cameras[view.name])
     assert [file.name for file in tmp_path.iterdir()] == ["cameras.json"]
 
 
@@ -138,8 +139,11 @@ def test_an_object_on_a_table_is_cut_free_and_its_masks_are_handed_back(tmp_path
     assert made.subject == "table"
     assert made.table_up is not None
     np.testing.assert_allclose(made.table_up, (0, 1, 0), atol=0.01)
-    hand_back(made, tmp_path)
-    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == [f"{n:02d}.png" for n in range(8)]
+    hand_back(tmp_path, made.masks, made.cameras)
+    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == [
+        *(f"{n:02d}.png" for n in range(8)),
+        "index.json",
+    ]
     ball = replace(ON_TABLE, boxes=())
     for n, view in enumerate(capture.views):
         with Image.open(tmp_path / "masks" / f"{n:02d}.png") as picture:
@@ -198,9 +202,8 @@ def test_few_views_and_some_without_depth_are_assembled(count: int, blind: int) 
     for n in range(min(blind, count)):
         capture = changed(capture, n, depth=None)
     assert len(assemble(capture).views) == count
-    for subject in ("scene",):
-        if capture.has_depth:
-            assert len(assemble(replace(capture, subject=subject)).views) == count  # type: ignore[arg-type]
+    if capture.has_depth:
+        assert len(assemble(replace(capture, subject="scene")).views) == count
 
 
 def test_a_view_whose_mask_is_empty_and_views_of_other_sizes_are_no_trouble() -> None:
