@@ -12,6 +12,7 @@ from tests.unit.models.views.scenes import BALL, ROOM, around, outward, photogra
 
 def test_beyond_the_mask_nothing_is_measured_of_an_object() -> None:
     view = photographed(BALL, around(6), 0.002).views[0]
+    assert view.depth is not None
     every = np.where(view.depth == 0, np.float32(3.0), view.depth)
     found = prepare(replace(view, depth=every))
     assert (found.depth[view.mask < 0.5] == 0).all()
