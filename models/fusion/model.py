@@ -105,7 +105,8 @@ def _notes(capture: Capture, views: list[RangeView], subject: Subject) -> tuple[
     if len(without) == len(capture.views):
         notes.append("no depth: shape from silhouettes")
     elif without:
-        notes.append(f"no depth in {', '.join(without)}: there only the silhouette carries the shape")
+        rest = "they give colours alone" if subject == "scene" else "there only the silhouette carries the shape"
+        notes.append(f"no depth in {', '.join(without)}: {rest}")
     cut = [view.name for view, prepared in zip(capture.views, views, strict=True) if prepared.open_border]
     if cut and subject != "scene":
         notes.append(f"the object leaves the picture in {', '.join(cut)}: nothing is known beyond the border")

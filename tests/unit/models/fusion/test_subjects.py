@@ -13,7 +13,17 @@ from meshdrop.models.capture.capture import Capture
 from meshdrop.models.contract.base import ModelResult
 from meshdrop.models.fusion.model import Fusion
 from meshdrop.models.raster.render import render
-from tests.unit.models.views.scenes import BUMPY, ON_TABLE, ROOM, above, around, jittered, outward, photographed
+from tests.unit.models.views.scenes import (
+    BUMPY,
+    ON_TABLE,
+    ROOM,
+    above,
+    around,
+    changed,
+    jittered,
+    outward,
+    photographed,
+)
 
 SMALL = {"resolution": 96, "texture_size": 256, "max_faces": 40_000}
 
@@ -54,6 +64,12 @@ def test_a_room_seen_from_inside_comes_out(noise: float, tmp_path: Path) -> None
     assert not mesh.is_watertight
     # no walls are invented behind the walls
     assert mesh.area < 1.2 * 2 * (4 * 2.4 + 4 * 3 + 2.4 * 3) + 2
+
+
+def test_of_a_scene_nothing_is_said_of_silhouettes(tmp_path: Path) -> None:
+    capture = whole(photographed(ROOM, outward(9), 0.004))
+    result = fuse(changed(capture, 3, depth=None), tmp_path)
+    assert "no depth in v03: they give colours alone" in result.notes
 
 
 def test_a_thing_on_a_table_comes_out_alone_closed_and_with_its_masks(tmp_path: Path) -> None:
