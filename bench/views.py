@@ -62,11 +62,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fusion settings")
     arguments = parser.parse_args()
     settings = {name: int(value) for name, value in (item.split("=", 1) for item in arguments.set)}
-    print(
-        "| object | views | offset voxel | chamfer mm | F@2 mm | PSNR | on the object | IoU | faces | CPU-s |\n|---"
-        + "|---" * 8
-        + "|"
-    )
+    print("| object | views | offset voxel | chamfer mm | F@2 mm | PSNR | on the object | IoU | faces | CPU-s |")
+    print("|---" * 10 + "|")
     for name in arguments.object:
         shape = shape_of(name, things()[name], LATTICE)
         held_out = ring(HELD_OUT, arguments.side_px, turn=0.37)
