@@ -33,8 +33,9 @@ from meshdrop.models.raster.render import Picture
 Draw = Callable[[Camera], Picture]
 
 SCRIPT = Path(__file__).with_name("open3d_tsdf.py")
-#: A voxel counts from one view on: with Open3D's own value of three, places that few cameras saw are holes.
-LEAST_WEIGHT = 1.0
+#: A voxel counts from one view on. Open3D wants more than the number it is given: with one, what a single view saw is a
+#: hole, and with its own three, what three saw.
+LEAST_WEIGHT = 0.5
 #: Rows of the picture that shows both, and how high each is.
 SHOWN, ROW_PX = 4, 240
 

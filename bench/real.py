@@ -71,7 +71,7 @@ def main() -> None:
         for folder in folders:
             outcomes[folder.name] = become(folder, into / folder.name, options)
             print(line_of(folder.name, outcomes[folder.name]), flush=True)
-    print("", *answers(outcomes), *table_beside(outcomes), sep="\n")
+    print(*answers(outcomes), *table_beside(outcomes), sep="\n")
     sys.exit(1 if any(outcome.verdict.startswith("no mesh") for outcome in outcomes.values()) else 0)
 
 
@@ -113,6 +113,8 @@ def line_of(name: str, outcome: Outcome) -> str:
 
 def answers(outcomes: dict[str, Outcome]) -> Iterator[str]:
     """What keeps a mesh from being good, a line for each answer."""
+    if any(outcome.short_of for outcome in outcomes.values()):
+        yield ""
     for name, outcome in outcomes.items():
         for answer in outcome.short_of:
             yield f"- {name}: {answer}"
