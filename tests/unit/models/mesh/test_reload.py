@@ -75,7 +75,10 @@ INDICES = '"componentType":5123,"count":9216'
 
 
 def repaint(folder: Path, colour: int) -> None:
-    write_all(replace(meshes.torus(), texture=np.full((64, 64, 3), colour, np.uint8)), folder, {})
+    """One colour, that no camera saw."""
+    mesh = meshes.torus()
+    texture = np.full((64, 64, 3), colour, np.uint8)
+    write_all(replace(mesh, texture=texture, seen=np.zeros((64, 64), np.bool_)), folder, {})
 
 
 def without(name: str) -> Callable[[Path], None]:
@@ -126,6 +129,13 @@ def test_a_fault_is_found_and_named(fault: str, good: Path, tmp_path: Path) -> N
     spoil(folder)
     with pytest.raises(MeshError, match=says):
         check_files(folder)
+
+
+def test_a_thing_of_one_colour_that_cameras_saw_is_no_fault(tmp_path: Path) -> None:
+    mesh = meshes.torus()
+    texture, seen = np.full((64, 64, 3), 200, np.uint8), np.ones((64, 64), np.bool_)
+    write_all(replace(mesh, texture=texture, seen=seen), tmp_path, {})
+    assert check_files(tmp_path)[0].textured_share > 0.99
 
 
 # -- a material and its light ------------------------------------------------------------------------------------------
