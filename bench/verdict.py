@@ -1,10 +1,10 @@
-"""What the verdict tells apart: `python bench/verdict.py [--real DIR] [--shape NAME ...]`.
+"""What the verdict tells apart: `python bench/verdict.py [--shape NAME ...]`.
 
 Sound results are made by `fusion` from synthetic captures with what real ones have: noise on depth, another exposure
 in each view, poses that are off by half a millimetre up to a pixel, speculars, masks made from depth. Spoilt ones are
 such results with one thing broken, or made from masks that are wrong. Every one is measured as the service does it,
-and the table shows what verdict it got: no sound one may be a failure, no spoilt one normal. `--real` shows every
-capture in a folder of real ones instead, without a label. Exit status 1 when a label is missed.
+and the table shows what verdict it got: no sound one may be a failure, no spoilt one normal. Exit status 1 when a label
+is missed. Real captures are `bench/real.py`'s.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.shapes import Shape, ball, box, fitted, joined, rod, shape_of, things  # noqa: E402
 from meshdrop.daemon.reporting import grades  # noqa: E402
-from meshdrop.models.capture.capture import Capture, View, read_capture  # noqa: E402
-from meshdrop.models.capture.holdout import hold_out  # noqa: E402
+from meshdrop.models.capture.capture import Capture, View  # noqa: E402
 from meshdrop.models.formats.cameras import CANONICAL_VIEWS, canonical_camera  # noqa: E402
 from meshdrop.models.fusion.model import Fusion  # noqa: E402
 from meshdrop.models.measure.figures import Quality  # noqa: E402
@@ -270,34 +269,21 @@ def results(names: list[str]) -> Iterator[tuple[str, str, Quality]]:
         yield "spoilt", f"{name}: cube", compare_all(closed_cube(mesh), capture)
 
 
-def real_results(folder: Path) -> Iterator[tuple[str, str, Quality]]:
-    """The same for every capture that can be read in a folder of real ones."""
-    for path in sorted(folder.iterdir()):
-        try:
-            capture = read_capture(path)
-            fitted_to, held_out = hold_out(capture)
-            yield "real", path.name, compare_all(fused(fitted_to), capture, held_out)
-        except Exception as error:
-            print(f"real   | {path.name} | {type(error).__name__}: {str(error).splitlines()[0][:100]}")
-
-
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", nargs="*", default=list(NAMES), help="shapes to use (default: %(default)s)")
-    parser.add_argument("--real", type=Path, help="a folder of real captures")
     arguments = parser.parse_args()
     print("| label | result | verdict | silhouettes | depth | colours | coverage | likeness |")
     print("|---|---|---|---|---|---|---|---|")
     counts: Counter[tuple[str, str]] = Counter()
-    chosen = results(arguments.shape) if arguments.real is None else real_results(arguments.real)
-    for label, what, quality in chosen:
+    for label, what, quality in results(arguments.shape):
         found = grades.appraise(quality)
         counts[label, found.verdict] += 1
         answers = " | ".join(f"{answer.verdict or 'untold'}: {answer.says}" for answer in found.answers)
         print(f"| {label} | {what} | **{found.verdict}** | {answers} | {found.likeness} |", flush=True)
     print("\n|  | normal | warning | failure |\n|---|---|---|---|")
-    for label in ("sound", "spoilt", "real"):
+    for label in ("sound", "spoilt"):
         if any(one == label for one, _ in counts):
             print(
                 f"| {label} | "

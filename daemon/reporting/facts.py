@@ -164,8 +164,8 @@ def headline(report: QualityReport) -> str:
     """The verdict as one sentence with the figures that made it, and with what keeps the mesh from being a good one."""
     if report.best is None:
         told = report.error.message if report.error is not None else _why_nothing(report.models)
-        reason = "; ".join(told.splitlines())  # a line for each model
-        return f"No usable mesh: {reason}" if reason else "No usable mesh."
+        reason = "; ".join(line.rstrip(".") for line in told.splitlines())  # a line for each model or question
+        return f"No usable mesh: {reason}." if reason else "No usable mesh."
     model = report.models[report.best]
     figures = _key_figures(model)
     word = {"normal": "Good mesh", "warning": "Usable mesh, with warnings", "failure": "Poor mesh"}[report.verdict]

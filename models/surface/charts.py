@@ -80,15 +80,6 @@ def unwrap_in_any(
         size = min(GROWTH * -(-4 * size // (3 * GROWTH)), most)
 
 
-def unwrap(vertices: NDArray[np.float64], faces: NDArray[np.int32], size: int) -> Charts:
-    """Charts of one scale packed into a ``size`` x ``size`` texture, no two faces over one another.
-
-    Takes time in proportion to the faces; always ends. Raises ``ChartsDoNotFit``.
-    """
-    neighbours = face_neighbours(faces)
-    return _unwrap(vertices, faces, neighbours, _facing(vertices, faces, neighbours), size)
-
-
 def _unwrap(
     vertices: NDArray[np.float64],
     faces: NDArray[np.int32],

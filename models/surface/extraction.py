@@ -24,15 +24,11 @@ LEAST_VERTICES, LEAST_COST = 2_000, 1e-6
 @dataclass(frozen=True)
 class Surface:
     """Closed triangles in lattice coordinates: ``vertices`` (V, 3) float64 in voxels, ``faces`` (F, 3) int32,
-    outward.
-
-    ``cost`` is the dearest edge that simplification was allowed to take, in voxels^4; ``extracted_faces`` counts the
-    triangles before it.
+    outward. ``extracted_faces`` counts the triangles before simplification.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int32]
-    cost: float
     extracted_faces: int
 
 
@@ -53,8 +49,8 @@ def extract(field: NDArray[np.float32], max_faces: int) -> Surface:
             "Go closer, or send larger pictures of it.",
         )
     allowed = COST
-    simple, cost = simplify(clean, allowed, max_faces)
+    simple, _ = simplify(clean, allowed, max_faces)
     while len(simple.vertices) < LEAST_VERTICES and allowed > LEAST_COST and len(simple.faces) < max_faces:
         allowed /= 8
-        simple, cost = simplify(clean, allowed, max_faces)
-    return Surface(fit_to_field(simple.vertices, simple.faces, field), simple.faces, cost, len(faces))
+        simple, _ = simplify(clean, allowed, max_faces)
+    return Surface(fit_to_field(simple.vertices, simple.faces, field), simple.faces, len(faces))

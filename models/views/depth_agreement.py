@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_closing, binary_dilation, binary_opening, binary_propagation
 
 from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.surface.tsdf import REACH
 from meshdrop.models.views.agreement import FLATTEST, SAME_SURFACE, pairs
 
 Bools = NDArray[np.bool_]
@@ -22,8 +23,6 @@ Bools = NDArray[np.bool_]
 SIDE = 160
 #: So many others at least must have measured what a pixel looks through.
 FEWEST = 2
-#: Two depths are one within this many deviations, and SAME_SURFACE of their distance.
-REACH = 3.0
 
 
 def contradicted(views: Sequence[RangeView]) -> list[Bools]:

@@ -15,6 +15,7 @@ from scipy.ndimage import binary_closing, binary_dilation, binary_opening, label
 
 from meshdrop.models.capture.capture import View
 from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.surface.tsdf import REACH
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -23,7 +24,6 @@ Array = NDArray[np.float64]
 #: Points nearer than this many pixels, or deviations, to the outline are no contradiction: neither masks nor depth nor
 #: cameras are sharper.
 RIM_PX = 3.0
-REACH = 3.0
 #: Two depths within this share of their distance, or REACH deviations, are of one surface.
 SAME_SURFACE = 0.005
 #: Points of a view that are looked up in others, about, and in how many others.

@@ -288,9 +288,9 @@ def test_two_models_that_failed_are_told_in_one_line(attempt: Path) -> None:
     """A line break in it stood in the page as a backslash and an n."""
     error = {"code": "models", "message": "a: broke\nb: no GPU", "fix": "See `doctor`."}
     both = report_of({**FAILED, "error": error})
-    assert both.headline == "No usable mesh: a: broke; b: no GPU"
+    assert both.headline == "No usable mesh: a: broke; b: no GPU."
     page = html(both, attempt)
-    assert "<h1>No usable mesh: a: broke; b: no GPU</h1>" in page
+    assert "<h1>No usable mesh: a: broke; b: no GPU.</h1>" in page
     assert "<b>What to do:</b> See <code>doctor</code>." in page
 
 
@@ -369,7 +369,7 @@ def test_the_page_answers_the_four_questions_and_names_the_worst_view(attempt: P
 
 
 def test_without_a_usable_mesh_the_headline_says_why() -> None:
-    assert report_of(FAILED).headline == "No usable mesh: x"
+    assert report_of(FAILED).headline == "No usable mesh: x."
     assert report_of({**FAILED, "error": None}).headline == "No usable mesh: fusion: It ran out of memory."
     poor = report_of(facts(best=None, verdict="failure", models={"fusion": {**OK, "verdict": "failure"}}))
     assert poor.headline.startswith("No usable mesh: fusion: 31.2 dB")
