@@ -32,7 +32,8 @@ from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.formats.sidecar import Subject
-from meshdrop.models.formats.stated_camera import CameraError, stated_camera
+from meshdrop.models.formats.stated_camera import CameraError, stated_camera, stated_lens
+from meshdrop.models.lens.undone import LensesUndone
 
 __all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "Subject", "View", "read_capture", "read_stated_capture"]
 
@@ -47,7 +48,7 @@ FEWEST_MASK_PIXELS = 16
 
 @dataclass(frozen=True)
 class View:
-    """One photograph with its camera.
+    """One photograph with its camera: a pinhole, for a lens is undone in all three pictures.
 
     ``rgb`` (H, W, 3) uint8, sRGB, not multiplied by alpha: at soft edges it is the object's own colour, so that
     ``rgb * mask + background * (1 - mask)`` is the photograph over any background. Where ``mask`` is 0 it is whatever
@@ -126,6 +127,7 @@ class _Reader:
         self._rigs = rigs
         self._problems: list[Problem] = []
         self._warnings: list[str] = []
+        self._lenses = LensesUndone()
         self._bytes_left = limits.max_capture_bytes
         self._pixels_left = limits.max_capture_pixels
 
@@ -265,10 +267,13 @@ class _Reader:
             if files.name in shapes:
                 height, width = shapes[files.name][:2]
                 try:
-                    cameras[files.name] = stated_camera(files.name, frame, expectation.stated, width, height)
+                    camera = stated_camera(files.name, frame, expectation.stated, width, height)
+                    self._lenses.state(files.name, stated_lens(frame, expectation.stated), camera)
+                    cameras[files.name] = camera
                 except CameraError as error:
                     where = (expectation.sidecars or (None,))[-1]
                     self._report("calib", where, f"View {files.name}: {error}", error.fix)
+        self._problems += self._lenses.problems((expectation.sidecars or (None,))[-1])
         self._check_baselines(expectation, cameras)
         return cameras
 
@@ -310,6 +315,7 @@ class _Reader:
             return None
         rgb, mask, source = masked
         depth = None if decoded.depth is None else (decoded.depth * np.float32(unit)).astype(np.float32)
+        camera, (rgb, mask, depth) = self._lenses.undone(files.name, camera, (rgb, mask, depth))
         return View(files.name, camera, rgb, mask, depth, source)
 
     def _check_light(self, files: ViewFiles, image: NDArray[np.uint8]) -> None:
@@ -386,6 +392,7 @@ class _Reader:
         return np.where(mask[..., None] > 0, colours, rgb)
 
     def _say_what_is_odd(self, views: tuple[View, ...]) -> None:
+        self._warnings += self._lenses.sentences()
         keyed = [view.name for view in views if view.mask_source == "border"]
         if keyed:
             self._warnings.append(

@@ -23,44 +23,38 @@ from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints
+from meshdrop.models.formats.lens import COEFFICIENTS, Lens
 from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, clean_path
 
 _T = TypeVar("_T")
 #: Where a model lies in a capture, in the order of preference; "" stands for the folder itself.
 PLACES = ("sparse/0/", "sparse/", "")
-#: Name of each camera model by its number, with its parameters. All but these are no pinholes, whatever they hold.
-_MODELS = {
-    0: ("SIMPLE_PINHOLE", ("f", "cx", "cy")),
-    1: ("PINHOLE", ("fx", "fy", "cx", "cy")),
-    2: ("SIMPLE_RADIAL", ("f", "cx", "cy", "k1")),
-    3: ("RADIAL", ("f", "cx", "cy", "k1", "k2")),
-    4: ("OPENCV", ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")),
-    6: ("FULL_OPENCV", ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")),
-}
-#: Of models that are refused, how many numbers follow: without that the next camera cannot be found.
-_OTHERS = {
-    5: ("OPENCV_FISHEYE", 8),
-    7: ("FOV", 5),
-    8: ("SIMPLE_RADIAL_FISHEYE", 4),
-    9: ("RADIAL_FISHEYE", 5),
-    10: ("THIN_PRISM_FISHEYE", 12),
-    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
-    12: ("SIMPLE_DIVISION", 4),
-    13: ("DIVISION", 5),
-    14: ("SIMPLE_FISHEYE", 3),
-    15: ("FISHEYE", 4),
-    16: ("EUCM", 6),
-    17: ("EQUIRECTANGULAR", 2),
-}
-_SIZES = {**{key: len(names) for key, (_, names) in _MODELS.items()}, **{key: n for key, (_, n) in _OTHERS.items()}}
-_NAMES = {**{key: name for key, (name, _) in _MODELS.items()}, **{key: name for key, (name, _) in _OTHERS.items()}}
+#: Each camera model by its number: where it has one focal length for both axes, and where two.
+_ONE_FOCAL = {0: "SIMPLE_PINHOLE", 2: "SIMPLE_RADIAL", 3: "RADIAL", 8: "SIMPLE_RADIAL_FISHEYE", 9: "RADIAL_FISHEYE"}
+_ONE_FOCAL |= {12: "SIMPLE_DIVISION", 14: "SIMPLE_FISHEYE"}
+_TWO_FOCALS = {1: "PINHOLE", 4: "OPENCV", 5: "OPENCV_FISHEYE", 6: "FULL_OPENCV", 7: "FOV", 10: "THIN_PRISM_FISHEYE"}
+_TWO_FOCALS |= {11: "RAD_TAN_THIN_PRISM_FISHEYE", 13: "DIVISION", 15: "FISHEYE", 16: "EUCM"}
+#: The one that is no perspective picture, with its parameters: without their count the next camera cannot be found.
+_PANORAMA, _PANORAMA_SIZE = 17, 2
+_NAMES = {**_ONE_FOCAL, **_TWO_FOCALS, _PANORAMA: "EQUIRECTANGULAR"}
 _NUMBERS = {name: key for key, name in _NAMES.items()}
+#: The last two of its name's coefficients are not COLMAP's.
+_OPENCV_NUMBERS = 4
 _POINT_BYTES = 24
 _LONGEST_NAME = 1024
 #: Of a text: two for each picture, and comments. And words of one line, of which no camera has so many.
 _MOST_LINES, _MOST_WORDS = 10_000, 32
-_UNDISTORT = "Undistort the pictures (colmap image_undistorter) and send the model that it writes."
 _EXPORT = "Export the model again (colmap model_converter)."
+
+
+def _coefficients(model: int) -> int:
+    """How many numbers of a model say what its lens does."""
+    return _OPENCV_NUMBERS if _NAMES[model] == "OPENCV" else len(COEFFICIENTS[_NAMES[model]])
+
+
+def _size(model: int) -> int:
+    """How many numbers follow on a camera: focal lengths, principal point, coefficients."""
+    return _PANORAMA_SIZE if model == _PANORAMA else (3 if model in _ONE_FOCAL else 4) + _coefficients(model)
 
 
 class _Unfinished(Exception):
@@ -234,9 +228,9 @@ def _cameras_bin(content: bytes, limits: CaptureLimits) -> dict[int, _Camera]:
     found: dict[int, _Camera] = {}
     for _ in range(_counted(reader, "cameras", limits)):
         number, model, width, height = (int(value) for value in reader.take(_CAMERA))
-        if model not in _SIZES:
+        if model not in _NAMES:
             raise _Refused("calib", f"Camera {number} has the model {model}, which Meshdrop does not know.", _EXPORT)
-        numbers = reader.take(struct.Struct(f"<{_SIZES[model]}d"))
+        numbers = reader.take(struct.Struct(f"<{_size(model)}d"))
         _once(number, found, "camera")
         found[number] = _Camera(model, width, height, numbers)
     _nothing_left(reader)
@@ -285,8 +279,8 @@ def _cameras_txt(content: bytes, limits: CaptureLimits) -> dict[int, _Camera]:
         number, model = _whole(words[0]), _NUMBERS.get(_text(words[1]) if len(words) > 1 else "")
         if model is None:
             raise _Refused("calib", f"Camera {number} has a model that Meshdrop does not know.", _EXPORT)
-        if len(words) != 4 + _SIZES[model]:
-            raise _Refused("sidecar", f"Camera {number} has {len(words)} words, not {4 + _SIZES[model]}.", _EXPORT)
+        if len(words) != 4 + _size(model):
+            raise _Refused("sidecar", f"Camera {number} has {len(words)} words, not {4 + _size(model)}.", _EXPORT)
         _once(number, found, "camera")
         _few(len(found) + 1, "cameras", limits)
         numbers = tuple(_real(word) for word in words[4:])
@@ -441,23 +435,26 @@ def _intrinsics(image: _Image, cameras: dict[int, _Camera], complaints: Complain
     if camera is None:
         complaints.add("calib", f"{image.name}: there is no camera {image.camera} in the model.", _EXPORT)
         return None
-    if camera.model not in _MODELS:
-        message = f"{image.name}: the camera model {_NAMES[camera.model]} is no pinhole."
-        complaints.add("calib", message, _UNDISTORT)
+    if camera.model == _PANORAMA:
+        message = f"{image.name}: the camera model {_NAMES[camera.model]} is a panorama."
+        complaints.add("calib", message, "Cut pictures of one direction each out of it, and find their cameras.")
         return None
-    numbers = dict(zip(_MODELS[camera.model][1], camera.numbers, strict=True))
-    sound = all(math.isfinite(number) for number in numbers.values())
-    focal = [numbers[key] for key in ("f", "fx", "fy") if key in numbers]
+    focals = 1 if camera.model in _ONE_FOCAL else 2
+    focal, (cx, cy), lens = camera.numbers[:focals], camera.numbers[focals : focals + 2], camera.numbers[focals + 2 :]
+    sound = all(math.isfinite(number) for number in camera.numbers)
     if not sound or min(focal) <= 0 or not (0 < camera.width < 1e6 and 0 < camera.height < 1e6):
         message = f"{image.name}: camera {image.camera} is impossible (size, focal length or a number that is none)."
         complaints.add("calib", message, _EXPORT)
         return None
-    if bent := [key for key in numbers if key[0] in "kp" and numbers[key] != 0]:
-        message = f"{image.name}: lens distortion is stated ({bent[0]} = {numbers[bent[0]]:g})."
-        complaints.add("calib", message, _UNDISTORT)
-        return None
+    missing = (0.0,) * (len(COEFFICIENTS[_NAMES[camera.model]]) - len(lens))
     return Intrinsics(
-        w=camera.width, h=camera.height, fl_x=focal[0], fl_y=focal[-1], cx=numbers["cx"], cy=numbers["cy"]
+        w=camera.width,
+        h=camera.height,
+        fl_x=focal[0],
+        fl_y=focal[-1],
+        cx=cx,
+        cy=cy,
+        lens=Lens(_NAMES[camera.model], (*lens, *missing)),
     )
 
 

@@ -1,9 +1,10 @@
 """Cameras of a Polycam raw export: one JSON file a picture, below ``keyframes/``.
 
 The pose is ARKit's: camera-to-world in twelve numbers ``t_00`` ... ``t_23``, OpenGL axes, metres, +Y up; intrinsics in
-pixels of the picture. ``corrected_cameras`` belong to ``corrected_images``, which Polycam undistorted and placed again;
-they are read where they are there, and never mixed with the uncorrected ones. Depth is the phone's own, 16-bit in
-millimetres, planar, of the same field of view in fewer pixels.
+pixels of the picture, and a lens under nerfstudio's keys where one is stated. ``corrected_cameras`` belong to
+``corrected_images``, which Polycam undistorted and placed again; they are read where they are there, and never mixed
+with the uncorrected ones. Depth is the phone's own, 16-bit in millimetres, planar, of the same field of view in fewer
+pixels.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object
+from meshdrop.models.formats.lens import read_lens
 from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame
 
 #: Folder of cameras and of the pictures they belong to, the better ones first.
@@ -101,8 +103,11 @@ def _camera(content: bytes, complaints: Complaints, most: int) -> tuple[Matrix, 
     if not all(read[key] > 0 for key in ("w", "h", "fl_x", "fl_y")):
         complaints.add("calib", "Size and focal length must be above 0.", _FIX)
         return None
+    lens = read_lens(table, "", complaints)
+    if complaints.count:
+        return None
     matrix = (*(tuple(row) for row in rows), (0.0, 0.0, 0.0, 1.0))
-    return matrix, Intrinsics(**read)
+    return matrix, Intrinsics(**read, lens=lens)
 
 
 def _number(table: dict[str, Any], key: str, complaints: Complaints) -> float:

@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from meshdrop.models.axes.directions import AXES, Direction, direction
@@ -28,6 +28,7 @@ from meshdrop.models.formats.json_table import (
     short,
     wrong,
 )
+from meshdrop.models.formats.lens import LENS_KEYS, Lens, read_lens
 
 Axes = Literal["opengl", "opencv"]
 Pose = Literal["camera_to_world", "world_to_camera"]
@@ -62,16 +63,12 @@ OWN_KEYS = (
 #: Keys of nerfstudio and instant-ngp that carry intrinsics; globally or per frame.
 INTRINSIC_KEYS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
 FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
-#: Lens distortion: read only to refuse it.
-DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 #: Where a number that is none makes an impossible camera.
-CAMERA_KEYS = ("frames", "applied_transform", *INTRINSIC_KEYS)
+CAMERA_KEYS = ("frames", "applied_transform", *INTRINSIC_KEYS, *LENS_KEYS)
 #: Other keys of theirs that change what the numbers mean.
 SCALE_KEYS = ("applied_transform", "applied_scale", "depth_unit_scale_factor", "integer_depth_scale")
 #: Keys of theirs that mean nothing here and are passed over.
 PASSED_OVER_KEYS = (
-    "camera_model",
-    "is_fisheye",
     "aabb",
     "aabb_scale",
     "scale",
@@ -87,17 +84,14 @@ PASSED_OVER_KEYS = (
 )
 #: instant-ngp's own word for which way is up, in the world of the file's poses.
 FILE_UP_KEY = "up"
-KNOWN_KEYS = (*OWN_KEYS, *INTRINSIC_KEYS, *DISTORTION_KEYS, *SCALE_KEYS, *PASSED_OVER_KEYS, FILE_UP_KEY)
+KNOWN_KEYS = (*OWN_KEYS, *INTRINSIC_KEYS, *LENS_KEYS, *SCALE_KEYS, *PASSED_OVER_KEYS, FILE_UP_KEY)
 #: nerfstudio says ``depth_file_path``, instant-ngp ``depth_path``.
 DEPTH_PATH_KEYS = ("depth_file_path", "depth_path")
-FRAME_KEYS = ("file_path", *DEPTH_PATH_KEYS, "mask_path", "transform_matrix", *INTRINSIC_KEYS, *DISTORTION_KEYS)
+FRAME_KEYS = ("file_path", *DEPTH_PATH_KEYS, "mask_path", "transform_matrix", *INTRINSIC_KEYS, *LENS_KEYS)
 #: Endings of photographs; JPEG changes values, so that depth and masks are none.
 PHOTOGRAPHS = suffixes("image")
 #: What each path of a frame leads to.
 _ROLES: Mapping[str, Kind] = {"file_path": "image", "mask_path": "mask", **dict.fromkeys(DEPTH_PATH_KEYS, "depth")}
-
-#: Camera models that are pinholes once their distortion is zero.
-PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL")
 
 #: A longer key is no slip of the pen in one of ours.
 _LONGEST_KEY = 64
@@ -110,7 +104,10 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A frame's intrinsics as stated, in pixels; None where nothing was said. Angles are radians."""
+    """A frame's intrinsics as stated, in pixels; None where nothing was said. Angles are radians.
+
+    They are of the picture as it lies there: ``lens`` is what is to be undone in it.
+    """
 
     w: float | None = None
     h: float | None = None
@@ -120,6 +117,11 @@ class Intrinsics:
     cy: float | None = None
     camera_angle_x: float | None = None
     camera_angle_y: float | None = None
+    lens: Lens | None = None
+
+    def said(self) -> dict[str, Any]:
+        """What was stated, by its field."""
+        return {key: value for key, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -204,12 +206,12 @@ def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimit
     refuse_non_finite(table, complaints, CAMERA_KEYS)
     if _is_ours(complaints):
         _refuse_unknown(table, KNOWN_KEYS, "", complaints)
-    _refuse_lens(table, "", complaints)
+    lens = read_lens(table, "", complaints)
     stated = Sidecar(
         rig=_rig(table, complaints),
         views=_views(table, complaints),
-        frames=_frames(table, complaints, limits),
-        intrinsics=_intrinsics(table, "", complaints),
+        frames=_frames(table, lens, complaints, limits),
+        intrinsics=replace(_intrinsics(table, "", complaints), lens=lens),
         camera_axes=_choice(table, "camera_axes", ("opengl", "opencv"), complaints),  # type: ignore[arg-type]
         pose=_choice(table, "pose", ("camera_to_world", "world_to_camera"), complaints),  # type: ignore[arg-type]
         depth_unit_m=_depth_unit(table, complaints),
@@ -251,8 +253,7 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
 
 
 def _overruled(frame: StatedFrame, intrinsics: Intrinsics) -> StatedFrame:
-    stated = {key: value for key, value in asdict(intrinsics).items() if value is not None}
-    return replace(frame, intrinsics=replace(frame.intrinsics, **stated))
+    return replace(frame, intrinsics=replace(frame.intrinsics, **intrinsics.said()))
 
 
 # -- single keys ---------------------------------------------------------------------------------------------------
@@ -392,26 +393,9 @@ def _refuse_two_rigs(table: Mapping[str, Any], stated: Sidecar, complaints: Comp
 # -- frames --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_lens(table: Mapping[str, Any], where: str, complaints: Complaints) -> None:
-    """Meshdrop's camera is a pinhole: anything else is refused, because ignoring it bends the mesh unseen."""
-    bent = [key for key in DISTORTION_KEYS if table.get(key) not in (None, 0)]
-    model = table.get("camera_model", "PINHOLE")
-    fisheye = " with is_fisheye" if table.get("is_fisheye") else ""
-    if bent:
-        complaints.add(
-            "calib",
-            f"{where}lens distortion is stated ({bent[0]} = {short(table[bent[0]])}).",
-            "Undistort images, depth and masks first (colmap image_undistorter, cv2.undistort), then set it to 0.",
-        )
-    elif table.get("is_fisheye") is True or model not in PINHOLE_MODELS:
-        complaints.add(
-            "calib",
-            f"{where}camera model {short(model)}{fisheye} is no pinhole.",
-            "Undistort the pictures to a pinhole camera first.",
-        )
-
-
-def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimits) -> tuple[StatedFrame, ...] | None:
+def _frames(
+    table: Mapping[str, Any], lens: Lens | None, complaints: Complaints, limits: CaptureLimits
+) -> tuple[StatedFrame, ...] | None:
     value = table.get("frames")
     if value is None:
         return None
@@ -428,24 +412,41 @@ def _frames(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLim
     # Values that are wrong for all views are complained about once, at the top.
     shared = {key: table[key] for key in INTRINSIC_KEYS if is_number(table.get(key)) and _above_zero(key, table[key])}
     needs_focal = not any(key in table for key in FOCAL_KEYS)
-    read = [_frame(frame, index, shared, needs_focal, complaints) for index, frame in enumerate(value)]
+    lenses = _Lenses({key: table[key] for key in LENS_KEYS if key in table}, lens)
+    read = [_frame(frame, index, shared, lenses, needs_focal, complaints) for index, frame in enumerate(value)]
     frames = tuple(frame for frame in read if frame is not None)
     return () if len(frames) < len(value) else frames
 
 
+@dataclass(frozen=True)
+class _Lenses:
+    """The lens of all frames, and the keys that state it: a frame may say some of them otherwise."""
+
+    shared: Mapping[str, Any]
+    lens: Lens | None
+
+    def of(self, frame: Mapping[str, Any], where: str, complaints: Complaints) -> Lens | None:
+        own = {key: frame[key] for key in LENS_KEYS if key in frame}
+        return read_lens({**self.shared, **own}, f"{where}.", complaints) if own else self.lens
+
+
 def _frame(
-    frame: Mapping[str, Any], index: int, shared: Mapping[str, Any], needs_focal: bool, complaints: Complaints
+    frame: Mapping[str, Any],
+    index: int,
+    shared: Mapping[str, Any],
+    lenses: _Lenses,
+    needs_focal: bool,
+    complaints: Complaints,
 ) -> StatedFrame | None:
     where = f"frames[{index}]"
     before = complaints.count
     if _is_ours(complaints):
         _refuse_unknown(frame, (*FRAME_KEYS, *PASSED_OVER_KEYS, FILE_UP_KEY), f"{where}.", complaints)
-    _refuse_lens({key: frame[key] for key in DISTORTION_KEYS if key in frame}, f"{where}: ", complaints)
     image = _path(frame, "file_path", where, complaints)
     depth = _path(frame, next((key for key in DEPTH_PATH_KEYS if key in frame), "depth_file_path"), where, complaints)
     mask = _path(frame, "mask_path", where, complaints)
     matrix = _matrix(frame.get("transform_matrix"), f"{where}.transform_matrix", complaints)
-    intrinsics = _intrinsics({**shared, **frame}, where, complaints)
+    intrinsics = replace(_intrinsics({**shared, **frame}, where, complaints), lens=lenses.of(frame, where, complaints))
     if needs_focal and not any(key in frame for key in FOCAL_KEYS):
         complaints.add("calib", f"{where} has no focal length.", "State fl_x (pixels) or camera_angle_x (radians).")
     if image is None and "file_path" not in frame:

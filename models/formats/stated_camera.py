@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshdrop.models.formats.cameras import Camera, canonical_camera, nearest_rotation, opengl_camera_to_world
+from meshdrop.models.formats.lens import Lens
 from meshdrop.models.formats.sidecar import Intrinsics, Sidecar, StatedFrame
 
 #: R'R may differ from the identity by this much: poses printed with four digits still pass.
@@ -25,7 +26,10 @@ class CameraError(Exception):
 
 
 def stated_camera(view: str, frame: StatedFrame | None, stated: Sidecar, width: int, height: int) -> Camera:
-    """The camera of one view; ``frame`` is None for the standard rig. Raises ``CameraError``."""
+    """The camera that took one view, its lens left out of account; ``frame`` is None for the standard rig.
+
+    Raises ``CameraError``.
+    """
     axes, pose = stated.camera_axes or "opengl", stated.pose or "camera_to_world"
     if frame is None:
         camera = canonical_camera(view, width, height)
@@ -35,6 +39,12 @@ def stated_camera(view: str, frame: StatedFrame | None, stated: Sidecar, width: 
         return Camera(width, height, fx, fy, cx, cy, _rigid(opengl_camera_to_world(camera.c2w, axes, pose)))
     fx, fy, cx, cy = _intrinsics(frame.intrinsics, width, height)
     return Camera(width, height, fx, fy, cx, cy, camera_pose(frame, stated))
+
+
+def stated_lens(frame: StatedFrame | None, stated: Sidecar) -> Lens | None:
+    """The lens of one view, to be undone in its pictures; None for a pinhole."""
+    lens = stated.intrinsics.lens if frame is None else frame.intrinsics.lens
+    return None if lens is None or lens.is_pinhole else lens
 
 
 def camera_pose(frame: StatedFrame, stated: Sidecar) -> NDArray[np.float64]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from meshdrop.models.capture.up import stated_up
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.formats.lens import Lens
 from meshdrop.models.formats.sidecar import StatedFrame
-from meshdrop.models.formats.stated_camera import CameraError, camera_pose
+from meshdrop.models.formats.stated_camera import CameraError, camera_pose, stated_camera, stated_lens
 from meshdrop.models.probe.inspection import Inspection, inspect
 
 
@@ -57,20 +59,8 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
         raise CaptureError([_unproven()])
     capture, found = read_stated_capture(folder, limits)
     frames = [
-        _entry(
-            found,
-            files,
-            camera.c2w,
-            {
-                "w": camera.width,
-                "h": camera.height,
-                "fl_x": camera.fx,
-                "fl_y": camera.fy,
-                "cx": camera.cx,
-                "cy": camera.cy,
-            },
-        )
-        for files, camera in zip(found.views, (view.camera for view in capture.views), strict=True)
+        _photographed(found, files, frame, view.camera)
+        for files, frame, view in zip(found.views, _stated_frames(found), capture.views, strict=True)
     ]
     return MadeProfile(_profile(name, frames, found, limits, require_depth), found.layout, inspection)
 
@@ -115,8 +105,30 @@ def _framed(found: Expectation) -> list[dict[str, Any]]:
     return told
 
 
-def _stated(frame: StatedFrame) -> dict[str, float]:
-    return {key: value for key, value in asdict(frame.intrinsics).items() if value is not None}
+def _stated(frame: StatedFrame) -> dict[str, Any]:
+    said = frame.intrinsics.said()
+    lens: Lens | None = said.pop("lens", None)
+    return said | ({} if lens is None else lens.stated())
+
+
+def _stated_frames(found: Expectation) -> Sequence[StatedFrame | None]:
+    """What was stated of each view; None for those of the standard rig."""
+    return found.stated.frames or (None,) * len(found.views)
+
+
+def _photographed(found: Expectation, files: ViewFiles, frame: StatedFrame | None, shown: Camera) -> dict[str, Any]:
+    """The camera as it took the picture: in ``shown`` the lens is undone, and later captures come through it again."""
+    camera = stated_camera(files.name, frame, found.stated, shown.width, shown.height)
+    lens = stated_lens(frame, found.stated)
+    numbers = {
+        "w": camera.width,
+        "h": camera.height,
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.cx,
+        "cy": camera.cy,
+    }
+    return _entry(found, files, camera.c2w, numbers | ({} if lens is None else lens.stated()))
 
 
 def _entry(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "trimesh", "numba", "skimage", "scipy", "numpy", "PIL")
+HEAVY = ("torch", "trimesh", "numba", "skimage", "scipy", "numpy", "PIL", "cv2")
 SOURCES = [file for room in ("daemon", "db", "models") for file in sorted((ROOT / room).rglob("*.py"))]
 
 
