@@ -7,7 +7,7 @@ inverse Brown model; nerfstudio and instant-ngp use the same names and keys.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ COEFFICIENTS: Mapping[str, tuple[str, ...]] = {
 }
 #: Every coefficient that some model has.
 LENS_NUMBERS = tuple(dict.fromkeys(name for names in COEFFICIENTS.values() for name in names))
+#: Words so common that they say nothing of a lens where no model is named that has them.
+_COMMON = ("alpha", "beta", "s1", "s2", "s3", "s4")
 #: Every key that says something of the lens.
 LENS_KEYS = ("camera_model", "is_fisheye", *LENS_NUMBERS)
 #: One formula under five names: whatever their coefficients are, the name of the smallest says nothing more.
@@ -62,18 +64,17 @@ class Lens:
         return {"camera_model": self.model, **dict(zip(COEFFICIENTS[self.model], self.numbers, strict=True))}
 
 
-PINHOLE = Lens("PINHOLE")
-
-
 def read_lens(table: Mapping[str, Any], where: str, complaints: Complaints) -> Lens | None:
     """The lens that the keys of ``table`` state; None when none of them says anything, or after a complaint.
 
     ``where`` is put before each sentence. Without ``camera_model`` it is OpenCV's: the fisheye if ``is_fisheye`` says
     so, the rational one where ``k5`` or ``k6`` are there.
     """
-    numbers = _numbers(table, where, complaints)
     model = _model(table, where, complaints)
-    if numbers is None or model is None or not any(table.get(key) is not None for key in LENS_KEYS):
+    asked = [key for key in LENS_NUMBERS if key not in _COMMON or key in COEFFICIENTS.get(model or "", ())]
+    numbers = _numbers(table, asked, where, complaints)
+    silent = not any(table.get(key) is not None for key in ("camera_model", "is_fisheye", *asked))
+    if numbers is None or model is None or silent:
         return None
     if model in _BROWN:
         rational = "k5" in numbers or "k6" in numbers
@@ -91,10 +92,12 @@ def _has_all(model: str, numbers: Mapping[str, float]) -> bool:
     return all(key in COEFFICIENTS[model] for key, value in numbers.items() if value)
 
 
-def _numbers(table: Mapping[str, Any], where: str, complaints: Complaints) -> dict[str, float] | None:
+def _numbers(
+    table: Mapping[str, Any], keys: Iterable[str], where: str, complaints: Complaints
+) -> dict[str, float] | None:
     read: dict[str, float] = {}
     sound = True
-    for key in LENS_NUMBERS:
+    for key in keys:
         value = table.get(key)
         number = as_float(value) if is_number(value) else None
         if number is not None:

@@ -521,7 +521,7 @@ def _above_zero(key: str, value: float) -> bool:
 
 
 def _intrinsics(table: Mapping[str, Any], where: str, complaints: Complaints) -> Intrinsics:
-    read: dict[str, float | None] = {}
+    read: dict[str, Any] = {}
     for key in INTRINSIC_KEYS:
         value = table.get(key)
         number = as_float(value) if is_number(value) else None

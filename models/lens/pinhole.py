@@ -90,7 +90,8 @@ def undoing(lens: Lens, camera: Camera) -> Undoing:
 
 def _pixels(lens: Lens, camera: Camera, x: Array, y: Array) -> tuple[Array, Array]:
     across, down = bent(lens, x, y)
-    return across * camera.fx + camera.cx, down * camera.fy + camera.cy
+    with np.errstate(over="ignore", invalid="ignore"):
+        return across * camera.fx + camera.cx, down * camera.fy + camera.cy
 
 
 def _to_border(camera: Camera, across: Array, down: Array) -> Array:

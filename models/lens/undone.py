@@ -28,7 +28,7 @@ class LensesUndone:
     def __init__(self) -> None:
         self._known: dict[tuple[Lens, tuple[float, ...]], Undoing | CameraError] = {}
         self._by_view: dict[str, Undoing] = {}
-        self._refused: dict[str, tuple[list[str], str]] = {}
+        self._refused: dict[str, tuple[CameraError, list[str]]] = {}
 
     def state(self, view: str, lens: Lens | None, camera: Camera) -> None:
         """``view`` was taken by ``camera`` through ``lens``; None for a pinhole."""
@@ -42,15 +42,15 @@ class LensesUndone:
                 self._known[key] = error
         found = self._known[key]
         if isinstance(found, CameraError):
-            self._refused.setdefault(str(found), ([], found.fix))[0].append(view)
+            self._refused.setdefault(str(found), (found, []))[1].append(view)
         elif found.most_px > LEAST_PX:
             self._by_view[view] = found
 
     def problems(self, file: str | None) -> list[Problem]:
         """One for each lens that cannot be undone; ``file`` states them."""
         return [
-            Problem("calib", file, f"View {views[0]}{_more(len(views))}: {message}", fix)
-            for message, (views, fix) in self._refused.items()
+            Problem("calib", file, f"View {views[0]}{_more(len(views))}: {error}", error.fix)
+            for error, views in self._refused.values()
         ]
 
     def undone(self, view: str, camera: Camera, pictures: Pictures) -> tuple[Camera, Pictures]:
@@ -68,8 +68,14 @@ class LensesUndone:
         for model in dict.fromkeys(one.lens.model for one in self._by_view.values()):
             of_it = [one for one in self._by_view.values() if one.lens.model == model]
             most = max(one.most_px for one in of_it)
-            told.append(f"Lens undone: {model}, up to {most:.1f} px, in {len(of_it)} views.{_lost(of_it)}")
+            done = f"Lens undone: {model}, up to {most:.1f} px, in {len(of_it)} views. They are a pinhole's now, of "
+            told.append(f"{done}{_focal(of_it)} times the stated focal length.{_lost(of_it)}")
         return told
+
+
+def _focal(undone: list[Undoing]) -> str:
+    scales = sorted({f"{one.camera.fx / one.lensed.fx:.3f}" for one in undone}, key=float)
+    return scales[0] if len(scales) == 1 else f"{scales[0]} to {scales[-1]}"
 
 
 def _lost(undone: list[Undoing]) -> str:

@@ -156,13 +156,11 @@ BY_WAY_OF = {
     "unit/db/test_schema.py": ("db.head",),
     "unit/models/capture/test_layout.py": ("models.capture.expectation", "models.capture.view_files"),
     "unit/models/capture/test_rig_profile.py": ("models.capture.rig_claims",),
-    "unit/models/formats/test_colmap.py": ("models.formats.colmap",),
     "unit/models/formats/test_formats.py": (
         "models.formats.bop",
         "models.formats.formats",
         "models.formats.polycam",
         "models.formats.poseless",
-        "models.formats.stated_camera",
     ),
     "unit/models/fusion/test_fusion.py": (
         "models.surface.atlas",
@@ -170,6 +168,7 @@ BY_WAY_OF = {
         "models.surface.numerics",
         "models.surface.occlusion",
     ),
+    "unit/models/lens/test_lensed_captures.py": ("models.lens.undone",),
     "unit/models/measure/test_measure.py": ("models.measure.page_pictures",),
     "unit/models/mesh/test_mesh.py": ("models.mesh.obj", "models.mesh.ply"),
     "unit/models/nvdiffrec/test_model.py": ("models.contract.cuda",),

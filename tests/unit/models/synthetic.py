@@ -28,12 +28,16 @@ class Scene:
     def depth(self, camera: Camera) -> Array:
         """Planar depth (H, W) at the pixel centres, 0 where nothing is."""
         v, u = np.mgrid[0 : camera.height, 0 : camera.width] + 0.5
-        local = np.stack([(u - camera.cx) / camera.fx, (camera.cy - v) / camera.fy, -np.ones_like(u)], axis=-1)
+        return self.depth_along(camera, (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy)
+
+    def depth_along(self, camera: Camera, x: Array, y: Array) -> Array:
+        """The same for the rays (x, y, 1) of a camera of any lens, OpenCV axes, each (H, W)."""
+        local = np.stack([x, -y, -np.ones_like(x)], axis=-1)
         rays = local @ camera.c2w[:3, :3].T
         origin = camera.centre
-        nearest = np.full(u.shape, np.inf)
-        for x, y, z, radius in self.spheres:
-            nearest = np.minimum(nearest, _sphere(origin - (x, y, z), rays, radius))
+        nearest = np.full(x.shape, np.inf)
+        for *middle, radius in self.spheres:
+            nearest = np.minimum(nearest, _sphere(origin - middle, rays, radius))
         for low, high in self.boxes:
             nearest = np.minimum(nearest, _box(origin, rays, np.array(low), np.array(high)))
         return np.where(np.isfinite(nearest), nearest, 0.0)

@@ -12,7 +12,8 @@ from meshdrop.models.capture.layout import expect, is_blocker, is_litter
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.formats.camera_formats import FORMATS
 from meshdrop.models.formats.cameras import CANONICAL_DISTANCE_M, CANONICAL_FOCAL_PX, CANONICAL_VIEWS
-from meshdrop.models.formats.sidecar import FRAME_KEYS, KNOWN_KEYS, PINHOLE_MODELS, parse_sidecar
+from meshdrop.models.formats.lens import COEFFICIENTS
+from meshdrop.models.formats.sidecar import FRAME_KEYS, KNOWN_KEYS, parse_sidecar
 from meshdrop.models.probe.values import (
     CLEAR_DEFEAT,
     CLEAR_LEAD,
@@ -46,7 +47,11 @@ def test_every_key_is_documented_and_every_documented_key_exists() -> None:
     text = section("capture.json")
     passed_over = set(re.findall(r"`([a-z_]+)`", text[text.index("Passed over:") : text.index("Paths are relative")]))
     documented = first_cells(text) | (passed_over - {"transforms"})
-    documented |= {f"k{index}" for index in range(1, 7)}  # written as `k1` ... `k6`
+    documented |= {
+        word
+        for row in re.findall(r"^\|.*\|$", section("Lenses"), re.MULTILINE)
+        for word in re.findall(r"`([a-z]+[0-9]*)`", row)
+    }
     assert documented == set(KNOWN_KEYS) | set(FRAME_KEYS)
 
 
@@ -171,5 +176,7 @@ def test_the_table_of_formats_is_in_the_order_in_which_they_win() -> None:
     assert told == ["capture.json", "nerfstudio", "blender", *others]
 
 
-def test_the_pinhole_models_are_listed() -> None:
-    assert all(f"`{model}`" in DOC for model in PINHOLE_MODELS)
+def test_every_lens_is_listed_with_its_coefficients() -> None:
+    rows = re.findall(r"^\| ((?:`[A-Z_]+`(?:, )?)+) \| ([^|]*) \|", section("Lenses"), re.MULTILINE)
+    listed = {name: tuple(re.findall(r"`(\w+)`", words)) for names, words in rows for name in re.findall(r"\w+", names)}
+    assert listed == dict(COEFFICIENTS)

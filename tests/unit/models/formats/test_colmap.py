@@ -13,7 +13,9 @@ import pytest
 
 from meshdrop.models.capture.layout import Expectation, expect
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.formats import colmap
 from tests import formats
+from tests.colmap_itself import asked
 from tests.formats import ColmapImage, cameras_bin, colmap_images, images_bin, odd_rig
 
 LIMITS = CaptureLimits()
@@ -26,42 +28,62 @@ def look(files: dict[str, bytes]) -> Expectation:
     return expect((*files, *PICTURES), files.__getitem__, LIMITS)
 
 
+#: Writes a model of one picture for each camera, reads it again and says what it found.
+WRITTEN = """
+import numpy as np
+def answer(given):
+    model = pycolmap.Reconstruction()
+    for index, (name, (lens, width, height, params), w2c) in enumerate(given["pictures"]):
+        camera = pycolmap.Camera(model=lens, width=width, height=height, params=params, camera_id=index + 1)
+        model.add_camera_with_trivial_rig(camera)
+        w2c = np.array(w2c)
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(w2c[:3, :3]), w2c[:3, 3])
+        image = pycolmap.Image(name=name, camera_id=index + 1, image_id=index + 1)
+        model.add_image_with_trivial_frame(image, pose)
+    getattr(model, "write_" + given["form"])(given["folder"])
+    again, found = pycolmap.Reconstruction(given["folder"]), {}
+    for image in again.images.values():
+        camera = again.cameras[image.camera_id]
+        known = [camera.model.name, camera.width, camera.height, list(camera.params)]
+        found[image.name] = [*known, image.cam_from_world().matrix().tolist()]
+    return found
+"""
+
+
 @pytest.mark.parametrize("form", ["text", "binary"])
 def test_a_model_that_colmap_wrote_is_read_as_colmap_reads_it(tmp_path: Path, form: str) -> None:
-    """Written by pycolmap from poses of its own classes, and its own answers are what ours must be."""
-    pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is not installed (make install-dev)")
-    model = pycolmap.Reconstruction()
-    for index, (name, camera) in enumerate(RIG):
-        lens = pycolmap.Camera(
-            model="PINHOLE",
-            width=camera.width,
-            height=camera.height,
-            params=[camera.fx, camera.fy, camera.cx, camera.cy],
-            camera_id=index + 1,
-        )
-        model.add_camera_with_trivial_rig(lens)
-        w2c = np.linalg.inv(camera.c2w @ formats.FLIP)
-        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(w2c[:3, :3]), w2c[:3, 3])
-        image = pycolmap.Image(name=f"{name}.png", camera_id=index + 1, image_id=index + 1)
-        model.add_image_with_trivial_frame(image, pose)
+    """Written by pycolmap from poses of its own classes, one camera of every model, and its own answers are what ours
+    must be.
+    """
     folder = tmp_path / "sparse/0"
     folder.mkdir(parents=True)
-    getattr(model, f"write_{form}")(str(folder))
+    models = {name: number for number, name in colmap._NAMES.items() if name != "EQUIRECTANGULAR"}
+    pictures = []
+    for index, (lens, number) in enumerate(models.items()):
+        _, camera = RIG[index % len(RIG)]
+        focals = [camera.fx] if number in colmap._ONE_FOCAL else [camera.fx, camera.fy]
+        more = [0.01 * (place + 1) for place in range(colmap._size(number) - len(focals) - 2)]
+        stated = [lens, camera.width, camera.height, [*focals, camera.cx, camera.cy, *more]]
+        pictures.append([f"{lens}.png", stated, np.linalg.inv(camera.c2w @ formats.FLIP).tolist()])
+    theirs = asked(WRITTEN, {"pictures": pictures, "form": form, "folder": str(folder)})
     files = {f"sparse/0/{file.name}": file.read_bytes() for file in folder.iterdir()}
-    found = look(files)
+    found = expect((*files, *(f"images/{name}" for name, *_ in pictures)), files.__getitem__, LIMITS)
     assert found.complete, (found.problems, found.missing)
-    again = pycolmap.Reconstruction(str(folder))
-    theirs = {image.name: image for image in again.images.values()}
     frames = found.stated.frames or ()
     assert [frame.image for frame in frames] == [f"images/{name}" for name in sorted(theirs)]
     for frame in frames:
-        image = theirs[frame.image.removeprefix("images/")]
-        matrix = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
-        np.testing.assert_allclose(np.array(frame.matrix), matrix, rtol=0, atol=1e-12)
-        camera = again.cameras[image.camera_id]
+        model, width, height, params, matrix = theirs[frame.image.removeprefix("images/")]
+        np.testing.assert_allclose(np.array(frame.matrix[:3]), matrix, rtol=0, atol=1e-12)
         ours = frame.intrinsics
-        assert (ours.w, ours.h) == (camera.width, camera.height)
-        assert [ours.fl_x, ours.fl_y, ours.cx, ours.cy] == pytest.approx(list(camera.params), abs=1e-12)
+        assert (ours.w, ours.h) == (width, height)
+        first = 1 if models[model] in colmap._ONE_FOCAL else 2
+        assert [ours.fl_x, ours.fl_y] == pytest.approx([params[0], params[first - 1]], abs=1e-12)
+        assert [ours.cx, ours.cy] == pytest.approx(params[first : first + 2], abs=1e-12)
+        assert ours.lens is not None
+        assert ours.lens.model == model
+        more = params[first + 2 :]
+        assert list(ours.lens.numbers[: len(more)]) == pytest.approx(more, abs=1e-12)
+        assert not any(ours.lens.numbers[len(more) :])
 
 
 # -- whatever the files hold -----------------------------------------------------------------------------------------
@@ -125,8 +147,9 @@ REFUSED = {
     "two views": (changed(images=images_bin(colmap_images(RIG)[:2])), "set"),
     "bytes behind the end": (changed(images=GOOD["sparse/0/images.bin"] + b"x"), "sidecar"),
     "a model that does not exist": (changed(cameras=one_lens(4711, 1.0)), "calib"),
-    "a fisheye": (changed(cameras=one_lens(5, 160, 160, 48, 44, 0, 0, 0, 0)), "calib"),
-    "distortion": (changed(cameras=one_lens(2, 160, 48, 44, 0.01)), "calib"),
+    "a panorama": (changed(cameras=one_lens(17, 96, 88)), "calib"),
+    "a lens of NaN": (changed(cameras=one_lens(2, 160, 48, 44, NAN)), "calib"),
+    "a lens of infinity": (changed(cameras=one_lens(5, 160, 160, 48, 44, 0, 0, 0, math.inf)), "calib"),
     "a focal length of 0": (changed(cameras=one_lens(0, 0, 48, 44)), "calib"),
     "a focal length of NaN": (changed(cameras=one_lens(0, NAN, 48, 44)), "calib"),
     "a width of 2^63": (changed(cameras=one_lens(0, 160, 48, 44, width=1 << 63)), "calib"),

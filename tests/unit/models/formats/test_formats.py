@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,13 +184,6 @@ def test_a_bop_scene_of_several_objects_is_refused(tmp_path: Path) -> None:
     formats.bop(tmp_path / "x", odd_rig())
     shutil.copy(tmp_path / "x/mask_visib/000000_000000.png", tmp_path / "x/mask_visib/000000_000001.png")
     assert "2 objects" in refusal(tmp_path / "x")["semantic"]
-
-
-def test_a_lens_that_is_no_pinhole_is_refused_with_the_command_that_cures_it(tmp_path: Path) -> None:
-    formats.colmap_binary(tmp_path / "x", odd_rig())
-    rows = [struct.pack("<iiQQ8d", n + 1, 4, 96, 88, 160, 160, 48, 44, 0.1, 0, 0, 0) for n in range(6)]
-    (tmp_path / "x/sparse/0/cameras.bin").write_bytes(struct.pack("<Q", 6) + b"".join(rows))
-    assert "image_undistorter" in refusal(tmp_path / "x")["calib"]
 
 
 POSELESS = {

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import CaptureError
 from meshdrop.models.formats.json_table import MOST_COMPLAINTS
-from meshdrop.models.formats.sidecar import KNOWN_KEYS, Options, Sidecar, parse_sidecar, read_options
+from meshdrop.models.formats.lens import Lens
+from meshdrop.models.formats.sidecar import KNOWN_KEYS, Options, Sidecar, merge_sidecars, parse_sidecar, read_options
 
 LIMITS = CaptureLimits()
 POSE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -144,21 +145,94 @@ def test_a_rigs_name_is_read_without_regard_to_case() -> None:
         {"fl_x": -5},
         {"fl_x": "600"},
         {"fl_x": float("inf")},
-        {"k1": 0.1},
-        {"p2": -0.001},
+        {"k1": "0.1"},
+        {"k1": [0.1]},
+        {"p2": float("nan")},
+        {"k3": 10**400},
+        {"camera_model": "CYLINDER"},
+        {"camera_model": 7},
+        {"camera_model": "EQUIRECTANGULAR"},
+        {"camera_model": "PINHOLE", "is_fisheye": True},
+        {"camera_model": "RADIAL_FISHEYE", "p1": 0.1},
+        {"omega": 0.5},
     ],
 )
 def test_bad_camera_data_is_one_calibration_problem(change: dict[str, Any]) -> None:
     assert parse(framed(**change), "transforms.json")[1] == ("calib",)
 
 
-@pytest.mark.parametrize("extra", [{"k1": 0.05}, {"is_fisheye": True}, {"camera_model": "OPENCV_FISHEYE"}, {"fl_x": 0}])
-def test_lenses_that_are_no_pinhole_are_refused(extra: dict[str, Any]) -> None:
-    assert parse(framed() | extra, "transforms.json")[1][0] == "calib"
+LENSES: dict[str, tuple[dict[str, Any], Lens]] = {
+    "one number": ({"k1": 0.05}, Lens("SIMPLE_RADIAL", (0.05,))),
+    "two numbers": ({"k1": 0.05, "k2": -0.1, "p1": 0}, Lens("RADIAL", (0.05, -0.1))),
+    "instant-ngp": (
+        {"k1": 0.05, "k2": -0.08, "p1": -0.001, "p2": 0.0002},
+        Lens("OPENCV", (0.05, -0.08, -0.001, 0.0002, 0.0, 0.0)),
+    ),
+    "nerfstudio": (
+        {"camera_model": "OPENCV", "k1": 0.05, "k4": 0.01, "p1": 0.0},
+        Lens("OPENCV", (0.05, 0.0, 0.0, 0.0, 0.0, 0.01)),
+    ),
+    "k5 is there": ({"k1": 0.05, "k4": 0.01, "k5": 0}, Lens("FULL_OPENCV", (0.05, 0.0, 0.0, 0.0, 0.0, 0.01, 0.0, 0.0))),
+    "a name that says too little": (
+        {"camera_model": "SIMPLE_RADIAL", "k1": 0.05, "p2": 0.01},
+        Lens("OPENCV", (0.05, 0.0, 0.0, 0.01, 0.0, 0.0)),
+    ),
+    "a fisheye of instant-ngp": ({"is_fisheye": True, "k1": 0.05}, Lens("OPENCV_FISHEYE", (0.05, 0.0, 0.0, 0.0))),
+    "a fisheye by name": ({"camera_model": "OPENCV_FISHEYE", "is_fisheye": True}, Lens("OPENCV_FISHEYE", (0.0,) * 4)),
+    "in small letters": ({"camera_model": "radial_fisheye", "k2": 0.1}, Lens("RADIAL_FISHEYE", (0.0, 0.1))),
+    "RealSense": (
+        {"camera_model": "INVERSE_BROWN_CONRADY", "k1": 0.1, "k3": 0.2},
+        Lens("INVERSE_BROWN_CONRADY", (0.1, 0.0, 0.0, 0.0, 0.2)),
+    ),
+    "field of view": ({"camera_model": "FOV", "omega": 0.9}, Lens("FOV", (0.9,))),
+}
 
 
-def test_distortion_of_zero_is_a_pinhole() -> None:
-    assert parse(framed() | {"k1": 0.0, "k2": 0, "p1": 0.0, "camera_model": "OPENCV"}, "transforms.json")[1] == ()
+@pytest.mark.parametrize("name", LENSES)
+def test_a_lens_is_stated_for_all_or_for_one_frame(name: str) -> None:
+    keys, lens = LENSES[name]
+    for file in ("transforms.json", "capture.json"):
+        stated, codes = parse(framed() | keys, file)
+        assert codes == ()
+        assert stated.intrinsics.lens == lens
+        assert [frame.intrinsics.lens for frame in stated.frames or ()] == [lens] * 3
+        stated, codes = parse(framed(**keys), file)
+        assert codes == ()
+        assert [frame.intrinsics.lens for frame in stated.frames or ()] == [None, lens, None]
+        again, codes = parse(framed() | lens.stated(), file)
+        assert codes == ()
+        assert again.intrinsics.lens == lens
+
+
+def test_a_frame_says_otherwise_of_its_lens_key_by_key() -> None:
+    stated, codes = parse(framed(k2=0.0) | {"camera_model": "OPENCV_FISHEYE", "k1": 0.1, "k2": 0.2}, "transforms.json")
+    assert codes == ()
+    numbers = [frame.intrinsics.lens and frame.intrinsics.lens.numbers for frame in stated.frames or ()]
+    assert numbers == [(0.1, 0.2, 0.0, 0.0), (0.1, 0.0, 0.0, 0.0), (0.1, 0.2, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize("keys", [{"k1": 0.0, "k2": 0, "p1": 0.0, "camera_model": "OPENCV"}, {"is_fisheye": False}, {}])
+def test_distortion_of_zero_is_a_pinhole(keys: dict[str, Any]) -> None:
+    stated, codes = parse(framed() | keys, "transforms.json")
+    assert codes == ()
+    assert stated.intrinsics.lens is None or stated.intrinsics.lens.is_pinhole
+
+
+def test_keys_of_rare_models_mean_nothing_without_their_model() -> None:
+    """Whoever writes transforms.json may mean something else by them."""
+    stated, codes = parse(framed() | {"alpha": "straight", "s1": [1], "beta": True, "k1": 0.1}, "transforms.json")
+    assert codes == ()
+    assert stated.intrinsics.lens == Lens("SIMPLE_RADIAL", (0.1,))
+    assert parse(framed() | {"camera_model": "EUCM", "alpha": "straight"}, "transforms.json")[1] == ("calib",)
+
+
+def test_our_own_file_can_say_that_pictures_have_no_lens_any_more() -> None:
+    theirs, _ = parse(framed() | {"k1": 0.1}, "transforms.json")
+    ours, codes = parse({"camera_model": "PINHOLE"})
+    assert codes == ()
+    merged = merge_sidecars(ours, theirs)
+    assert all(frame.intrinsics.lens == Lens("PINHOLE") for frame in merged.frames or ())
+    assert merge_sidecars(parse({})[0], theirs).frames == theirs.frames
 
 
 def test_no_focal_length_at_all_is_refused() -> None:

