@@ -68,14 +68,14 @@ def _rational(numbers: tuple[float, ...], x: Array, y: Array) -> Plane:
 
 
 def _inverse_brown(numbers: tuple[float, ...], x: Array, y: Array) -> Plane:
-    u, v = x.copy(), y.copy()
+    u, v = x, y
     for _ in range(_NEWTON_STEPS):
-        off_u, off_v, J = _unbent_off(numbers, u, v, x, y)
-        a, b, c, d = J
+        off_u, off_v, (a, b, c, d) = _unbent_off(numbers, u, v, x, y)
+        found = np.abs(off_u) + np.abs(off_v) <= _NEWTON_LEFT
+        if found.all():
+            break
         size = a * d - b * c
         u, v = u - (d * off_u - b * off_v) / size, v - (a * off_v - c * off_u) / size
-    off_u, off_v, _J = _unbent_off(numbers, u, v, x, y)
-    found = np.hypot(off_u, off_v) <= _NEWTON_LEFT
     return np.where(found, u, np.nan), np.where(found, v, np.nan)
 
 

@@ -24,7 +24,7 @@ def resampled(
     Colours are taken by cubic, a soft mask's coverage by linear interpolation; of a mask of yes and no, and of depth,
     the nearest pixel is taken, so that no value comes out that was not there.
     """
-    import cv2  # noqa: PLC0415 - 60 MB that captures without a lens do without
+    import cv2  # noqa: PLC0415 - native code that captures without a lens do without
 
     # One thread: what a worker may take is counted, and the formula takes longer than this.
     cv2.setNumThreads(1)
