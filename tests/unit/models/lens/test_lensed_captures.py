@@ -21,6 +21,7 @@ from meshdrop.models.capture.capture import Capture, CaptureError, read_capture
 from meshdrop.models.capture.rig_profile import Rigs
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.formats.cameras import Camera, look_at
+from meshdrop.models.fusion.model import Fusion
 from meshdrop.models.probe.inspection import inspect
 from meshdrop.models.probe.rig_making import make_profile
 from tests import formats
@@ -159,13 +160,13 @@ def assert_as_a_pinhole_sees_it(capture: Capture, scene: Scene = ANIMAL) -> None
         rim = ndimage.binary_dilation(object_) & ~ndimage.binary_erosion(object_)
         assert ((view.mask >= 0.5) != object_)[~rim].mean() < 1e-4
         assert ((depth > 0) != object_)[~rim].mean() < 1e-4
-        # nearest: a value from up to 0.7 pixels away. Two surfaces that meet in a picture lie apart.
         both = object_ & (depth > 0)
         slope = ndimage.maximum_filter(true, 3) - ndimage.minimum_filter(np.where(object_, true, 9), 3)
         assert (np.abs(depth - true)[both] <= slope[both] + 2 * UNIT_M).mean() > 0.995
         smooth = object_ & ~ndimage.binary_dilation(slope > 0.03, iterations=2)
         error = np.abs(view.rgb.astype(int) - rgb)[smooth]
         assert smooth.mean() > 0.02
+        assert np.median(np.abs(depth - true)[smooth]) < UNIT_M
         assert error.mean() < 1.5
 
 
@@ -199,6 +200,36 @@ def test_the_probe_verifies_what_came_through_a_lens_and_not_what_was_taken_for_
     assert bent.probe is not None
     assert bent.probe.stated is not None
     assert bent.probe.stated.score < found.probe.stated.score - 0.05
+
+
+def distance(points: Array) -> Array:
+    """From the animal's surface, metres; it is made of balls."""
+    balls = np.array(ANIMAL.spheres)
+    away: Array = (np.linalg.norm(points[:, None] - balls[:, :3], axis=-1) - balls[:, 3]).min(axis=1)
+    return np.abs(away)
+
+
+@pytest.mark.parametrize("sort", NUMBERS)
+def test_the_mesh_is_as_good_as_without_a_lens(tmp_path: Path, sort: str) -> None:
+    write(tmp_path / "x", sort)
+    for_all(tmp_path / "x", sort)
+    through = read_capture(tmp_path / "x")
+    views = []
+    for view in through.views:
+        camera = view.camera
+        v, u = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
+        rgb, depth = painted(ANIMAL, camera, (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy)
+        counted = (np.rint(depth / UNIT_M) * UNIT_M).astype(np.float32)
+        views.append(replace(view, rgb=rgb, depth=counted, mask=(depth > 0).astype(np.float32)))
+    errors = []
+    for capture in (through, replace(through, views=tuple(views))):
+        settings = {"resolution": 96, "texture_size": 256, "max_faces": 30_000}
+        mesh = Fusion(settings, lambda percent, step: None).inference(capture, tmp_path).mesh
+        away = distance(np.asarray(mesh.vertices, np.float64))
+        errors.append((float(away.mean()), float(np.percentile(away, 95))))
+    (mean, most), (mean_without, most_without) = errors
+    assert mean < 1.2 * mean_without
+    assert most < 1.2 * most_without
 
 
 @pytest.mark.parametrize("sort", NUMBERS)
