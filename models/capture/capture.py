@@ -316,6 +316,10 @@ class _Reader:
         rgb, mask, source = masked
         depth = None if decoded.depth is None else (decoded.depth * np.float32(unit)).astype(np.float32)
         camera, (rgb, mask, depth) = self._lenses.undone(files.name, camera, (rgb, mask, depth))
+        if int((mask >= 0.5).sum()) < FEWEST_MASK_PIXELS:
+            fix = "Leave the view out, or aim its camera at the object."
+            self._report("semantic", files.image, "The object lies where the lens's picture is cut off.", fix)
+            return None
         return View(files.name, camera, rgb, mask, depth, source)
 
     def _check_light(self, files: ViewFiles, image: NDArray[np.uint8]) -> None:

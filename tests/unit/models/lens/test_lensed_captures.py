@@ -266,6 +266,20 @@ def test_one_lens_that_cannot_be_is_one_problem_that_counts_its_views(tmp_path: 
     assert problem.message.startswith("View v0 and 7 more: the formula of the lens (SIMPLE_RADIAL) folds")
 
 
+def test_an_object_that_a_pinhole_has_no_place_for_is_told_of(tmp_path: Path) -> None:
+    """In the corner of one picture of a fisheye, more than 65 degrees from its axis."""
+    write(tmp_path / "x", "fisheye")
+    for_all(tmp_path / "x", "fisheye")
+    corner = np.zeros((HEIGHT, WIDTH), np.uint8)
+    corner[:8, :8] = 255
+    write_png(tmp_path / "x/masks/v3.png", corner)
+    with pytest.raises(CaptureError) as caught:
+        read_capture(tmp_path / "x")
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.file) == ("semantic", "images/v3.png")
+    assert "cut off" in problem.message
+
+
 def test_no_lens_leaves_pictures_and_cameras_as_they_are(tmp_path: Path) -> None:
     """Nor does one that moves nothing by a twentieth of a pixel."""
     write(tmp_path / "x", "brown")
