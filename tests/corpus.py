@@ -552,7 +552,12 @@ CASES: tuple[Case, ...] = (
     _refused(55, "nan-pose", "calib", first_pose([[float("nan")] * 4] * 4)),
     _refused(55, "singular", "calib", first_pose([[1, 0, 0, 0], [2, 0, 0, 0], *REST])),
     _refused(55, "overflow", "calib", first_pose([[1e200, 1e200, 0, 0], [-1e200, 1e200, 0, 0], *REST])),
+    _refused(55, "endless-lens", "calib", framed(lambda stated: stated.update(k1=1e300))),
+    _refused(55, "nan-lens", "calib", first_frame(p1=float("nan"))),
+    _refused(55, "folding-lens", "calib", framed(lambda stated: stated.update(k1=-20))),
+    _refused(55, "unknown-lens", "calib", framed(lambda stated: stated.update(camera_model="KALEIDOSCOPE"))),
     Case(55, b"55-good-cameras", "accepted", framed(lambda stated: None)),
+    Case(55, b"55-good-lens", "accepted", framed(lambda stated: stated.update(k1=0.3, k2=-0.1))),
 )
 
 

@@ -486,7 +486,12 @@ def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
         "stored rig": {**framed, "rig.json": json.dumps(profile).encode()},
         "rig": {**canonical, "capture.json": json.dumps({"views": list(VIEWS), "depth_unit_m": 0.001}).encode()},
         "cameras": {**framed, "transforms.json": json.dumps(transforms()).encode()},
+        "lens": {**framed, "transforms.json": json.dumps({**transforms(), **LENS}).encode()},
     }
+
+
+#: As instant-ngp states one.
+LENS = {"k1": 0.3, "k2": -0.1, "p1": 0.002, "p2": -0.001}
 
 
 def as_jpeg(png: bytes) -> bytes:
