@@ -94,7 +94,7 @@ class Capture:
 def read_capture(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS) -> Capture:
     """The capture in ``folder``, checked and decoded; raises ``CaptureError`` with everything that is wrong.
 
-    Nothing is written. Needs about 20 bytes of memory a pixel and view. The conventions are taken as stated: whether
+    Nothing is written. Needs about 20 bytes of memory a pixel and view, and with a lens 15 a pixel of the largest. The conventions are taken as stated: whether
     they are *true* is the question of ``models.probe.probe``. ``rigs`` are the stored profiles, for a folder as it was
     dropped; the service's own copy of a capture holds its profile.
     """

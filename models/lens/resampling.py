@@ -15,16 +15,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.lens.pinhole import Undoing
 
 #: The places of so many pixels are held at once: 16 MB of them, and some times that for the formula.
 _PIXELS_AT_ONCE = 1_000_000
 #: Four pixels measured one surface where their depths differ by no more than on one seen at 80 degrees to its normal,
-#: from corner to corner, in pixels' widths.
+#: from corner to corner; in the widths of a pixel there.
 STEEPEST = math.tan(math.radians(80)) * math.sqrt(2)
-#: Nothing is farther away, in 1/m: what keeps pixels without depth from dividing by 0.
-_FARTHEST = np.float32(1e-9)
 
 Depth = NDArray[np.float32]
 
@@ -43,41 +40,32 @@ def resampled(
     cv2.setNumThreads(1)
     new_rgb, new_mask = np.empty_like(rgb), np.empty_like(mask)
     new_depth = None if depth is None else np.empty_like(depth)
-    surface = None if depth is None else _Surface(depth, undone.lensed)
+    steepest = STEEPEST / min(undone.lensed.fx, undone.lensed.fy)
     for rows, u, v in _places(undone):
         # The outermost pixels end half a pixel beyond their centres.
         new_rgb[rows] = cv2.remap(rgb, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         new_mask[rows] = cv2.remap(mask, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        if new_depth is not None and surface is not None:
-            new_depth[rows] = surface.at(u, v)
+        if depth is not None and new_depth is not None:
+            new_depth[rows] = _on_one_surface(depth, u, v, steepest)
     return new_rgb, new_mask, new_depth
 
 
-class _Surface:
-    """Depth between pixels, where four neighbours measured one surface."""
-
-    def __init__(self, depth: Depth, camera: Camera) -> None:
-        import cv2  # noqa: PLC0415
-
-        self._depth = depth
-        # On a plane it is 1/z that is linear in pixels. Zeros are only read where they are thrown away.
-        self._inverse = np.divide(1, depth, out=np.zeros_like(depth), where=depth > 0)
-        square, first = np.ones((2, 2), np.uint8), (0, 0)
-        nearest = cv2.erode(depth, square, anchor=first, borderType=cv2.BORDER_REPLICATE)
-        spread = cv2.dilate(depth, square, anchor=first, borderType=cv2.BORDER_REPLICATE) - nearest
-        #: By the upper left of each four pixels.
-        self._is_one = (nearest > 0) & (spread <= STEEPEST * nearest / min(camera.fx, camera.fy))
-
-    def at(self, u: Depth, v: Depth) -> Depth:
-        """Metres at places (u, v), counted from pixel centres."""
-        import cv2  # noqa: PLC0415
-
-        height, width = self._depth.shape
-        nearest = cv2.remap(self._depth, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        inverse = cv2.remap(self._inverse, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        rows, columns = (np.floor(at).astype(np.intp).clip(0, side - 2) for at, side in ((v, height), (u, width)))
-        found: Depth = np.where(self._is_one[rows, columns], 1 / np.maximum(inverse, _FARTHEST), nearest)
-        return found
+def _on_one_surface(depth: Depth, u: Depth, v: Depth, steepest: float) -> Depth:
+    """Metres at places (u, v), counted from pixel centres: between four pixels that measured one surface, else the
+    nearest. On one, depths differ by at most ``steepest`` of the least.
+    """
+    height, width = depth.shape
+    rows, columns = (np.floor(at).astype(np.intp).clip(0, side - 2) for at, side in ((v, height), (u, width)))
+    down, across = (v - rows).clip(0, 1), (u - columns).clip(0, 1)
+    shares = np.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across])
+    four = np.stack([depth[rows + i, columns + j] for i in (0, 1) for j in (0, 1)])
+    nearest = np.take_along_axis(four, shares.argmax(axis=0)[None], axis=0)[0]
+    least = four.min(axis=0)
+    one = (least > 0) & (four.max(axis=0) - least <= steepest * least)
+    # On a plane it is 1/z that is linear in pixels.
+    inverse = (shares / np.where(one, four, 1)).sum(axis=0)
+    found: Depth = np.where(one, 1 / inverse, nearest).astype(np.float32)
+    return found
 
 
 def _places(undone: Undoing) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
