@@ -94,9 +94,9 @@ class Capture:
 def read_capture(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_RIGS) -> Capture:
     """The capture in ``folder``, checked and decoded; raises ``CaptureError`` with everything that is wrong.
 
-    Nothing is written. Needs about 20 bytes of memory a pixel and view, and with a lens 15 a pixel of the largest. The conventions are taken as stated: whether
-    they are *true* is the question of ``models.probe.probe``. ``rigs`` are the stored profiles, for a folder as it was
-    dropped; the service's own copy of a capture holds its profile.
+    Nothing is written. Needs about 20 bytes of memory a pixel and view, and with a lens 15 a pixel of the largest. The
+    conventions are taken as stated: whether they are *true* is the question of ``models.probe.probe``. ``rigs`` are the
+    stored profiles, for a folder as it was dropped; the service's own copy of a capture holds its profile.
     """
     return read_stated_capture(folder, limits, rigs)[0]
 

@@ -55,7 +55,7 @@ def probe(capture: Capture, stated: Sidecar | None = None) -> ProbeResult:
     poses = {key: _poses(views, stated, *key) for key in _CONVENTIONS}
     readings = _distinct_readings(reading, poses)
     pairs = pair_counts(maps, poses[_key(reading)], reading)
-    focal_px = views[0].camera.fx
+    focal_px = _stated_through_a_lens(stated) or views[0].camera.fx
     wholly_inside = all(one.wholly_inside for one in maps)
     table = _scores(readings, poses, maps)
     result = judge(table, view_scores(views, pairs), focal_px, wholly_inside=wholly_inside)
@@ -71,6 +71,12 @@ _CONVENTIONS: tuple[tuple[Axes, Pose], ...] = (
     ("opengl", "world_to_camera"),
     ("opencv", "world_to_camera"),
 )
+
+
+def _stated_through_a_lens(stated: Sidecar) -> float | None:
+    """The focal length that is stated of pictures with a lens: the pinhole that they were drawn for has another."""
+    said = stated.frames[0].intrinsics if stated.frames else stated.intrinsics
+    return None if said.lens is None or said.lens.is_pinhole else said.fl_x
 
 
 def _usable(view: View) -> bool:

@@ -202,6 +202,20 @@ def test_the_probe_verifies_what_came_through_a_lens_and_not_what_was_taken_for_
     assert bent.probe.stated.score < found.probe.stated.score - 0.05
 
 
+@pytest.mark.parametrize("sort", NUMBERS)
+def test_a_wrong_focal_length_is_cured_in_the_numbers_of_the_file(tmp_path: Path, sort: str) -> None:
+    """The pinhole's is another, and would be taken for the lens's when it is written into capture.json."""
+    write(tmp_path / "x", sort)
+    right = RINGS[sort]["v0"].fx
+    said = {"fl_x": 0.8 * right, "fl_y": 0.8 * 1.01 * right}
+    frames = [frame(name, camera) | said for name, camera in RINGS[sort].items()]
+    table = {"depth_unit_m": UNIT_M, "is_fisheye": sort == "fisheye", **NUMBERS[sort], "frames": frames}
+    (tmp_path / "x/transforms.json").write_text(json.dumps(table))
+    (problem,) = inspect(tmp_path / "x").problems
+    assert f"the stated focal length of {0.8 * right:.0f} px; about {right:.0f} px fits" in problem.message
+    assert f'"fl_x": {right:.0f}' in problem.fix
+
+
 def distance(points: Array) -> Array:
     """From the animal's surface, metres; it is made of balls."""
     balls = np.array(ANIMAL.spheres)
