@@ -38,6 +38,8 @@ OUTVOTED = 2
 HERE_VOXELS = 0.25
 #: An outline is not sharper than this many pixels.
 OUTLINE_PX = 0.3
+#: Beside depth an outline counts less so many deviations of its slack.
+DOUBTED = 2.0
 #: No bound counts for surer than this many voxels.
 SURE_VOXELS = 0.1
 #: Surfaces seen at a smaller factor than this are treated as if at this one.
@@ -94,7 +96,7 @@ def fuse(views: Sequence[RangeView], grid: Grid) -> Fused:
         np.empty(count, np.int64),
         np.empty((count, 2, BLOCK**3)),
         np.empty((count, 2, BLOCK**3)),
-        np.empty((count, BLOCK**3)),
+        np.empty((count, 2, BLOCK**3)),
         np.empty(BLOCK**3),
     )
     for axis in range(3):
@@ -226,10 +228,10 @@ def _undecided(bx, by, bz, side, views, count, free, out, P, voxel, open_border,
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=SAFE_MATH)
 def _bounds(P, voxel, open_border, slack, height, width, bx, by, bz, pixels, outside, bound, weight, spread):  # type: ignore[no-untyped-def]
-    """One view's bounds in metres at the samples of a block: ``bound`` and ``weight`` (2, BLOCK^3), row 0 by depth,
-    row 1 by outline, and the standard deviation of the former, ``spread`` (BLOCK^3,); weight 0 means that the view says
-    nothing. ``outside`` (BLOCK^3,) keeps the largest bound by outlines so far that is certain; samples where it lies
-    above the band already are free and passed over."""
+    """One view's bounds in metres at the samples of a block: ``bound``, ``weight`` and ``spread`` (2, BLOCK^3),
+    row 0 by depth, row 1 by outline; weight 0 means that the view says nothing. ``spread`` is the standard deviation of
+    the former and the slack of the latter. ``outside`` (BLOCK^3,) keeps the largest bound by outlines so far that is
+    certain; samples where it lies above the band already are free and passed over."""
     focal = np.sqrt(P[1, 0] ** 2 + P[1, 1] ** 2 + P[1, 2] ** 2) / voxel
     band, sure = BAND_VOXELS * voxel, SURE_VOXELS * voxel
     for t in range(BLOCK * BLOCK * BLOCK):
@@ -258,10 +260,10 @@ def _bounds(P, voxel, open_border, slack, height, width, bx, by, bz, pixels, out
             + w10 * pixels[p10, OUTLINE]
             + w11 * pixels[p11, OUTLINE]
         )
-        bound[1, t] = edge * w / focal
+        bound[1, t], spread[1, t] = edge * w / focal, slack * w / focal
         blur = max(OUTLINE_PX, slack) * w / focal
         weight[1, t] = sure * sure / (sure * sure + blur * blur)
-        outside[t] = max(outside[t], bound[1, t] - REACH * slack * w / focal)
+        outside[t] = max(outside[t], bound[1, t] - REACH * spread[1, t])
         if edge > 0:
             continue
         nearest = (p11 if a > 0.5 else p10) if b > 0.5 else (p01 if a > 0.5 else p00)
@@ -291,7 +293,7 @@ def _bounds(P, voxel, open_border, slack, height, width, bx, by, bz, pixels, out
             )
             free = min(free, max(aside, 0.0) * w / focal)
         wide = max(wide * tilt, sure)
-        bound[0, t], spread[t] = free, wide
+        bound[0, t], spread[0, t] = free, wide
         weight[0, t] = (tilt * tilt * tilt) ** 2 * sure * sure / (sure * sure + wide * wide)
 
 
@@ -305,7 +307,7 @@ def _combine(outside, bound, weight, spread, asked, free, t, voxel):  # type: ig
     here, clear = 0, free
     for s in range(asked):
         if weight[s, 0, t] > 0:
-            reach = REACH * spread[s, t] + HERE_VOXELS * voxel
+            reach = REACH * spread[s, 0, t] + HERE_VOXELS * voxel
             here += abs(bound[s, 0, t]) <= reach
             clear += bound[s, 0, t] > reach
     astray = here > OUTVOTED * clear
@@ -314,14 +316,14 @@ def _combine(outside, bound, weight, spread, asked, free, t, voxel):  # type: ig
     certain = max(outside, -band)
     for s in range(asked):
         if weight[s, 0, t] > 0:
-            reach = REACH * spread[s, t]
+            reach = REACH * spread[s, 0, t]
             if not (astray and bound[s, 0, t] > reach + HERE_VOXELS * voxel):
                 certain = max(certain, bound[s, 0, t] - reach)
     if certain >= band:
         return BAND_VOXELS
     total, mass = 0.0, 0.0
     for s in range(asked):
-        reach = REACH * spread[s, t]
+        reach = REACH * spread[s, 0, t]
         value = bound[s, 0, t]
         if weight[s, 0, t] <= 0 or (astray and value > reach + HERE_VOXELS * voxel):
             continue
@@ -332,8 +334,10 @@ def _combine(outside, bound, weight, spread, asked, free, t, voxel):  # type: ig
     if mass > 0:
         depth, outlined, share = total / mass, 0.0, 0.0
         for s in range(asked):
-            if weight[s, 1, t] > 0 and bound[s, 1, t] > depth:
-                outlined += weight[s, 1, t] * bound[s, 1, t]
+            # a bound from below: less what it may be off, or the doubt of ragged outlines alone would move the surface
+            lower = bound[s, 1, t] - DOUBTED * spread[s, 1, t]
+            if weight[s, 1, t] > 0 and lower > depth:
+                outlined += weight[s, 1, t] * lower
                 share += weight[s, 1, t]
         value = (total + outlined) / (mass + share)
     else:
@@ -349,7 +353,7 @@ def _tellers(bound, weight, spread, asked, free, t, voxel):  # type: ignore[no-u
     """How many views' depth tells of sample ``t``: all but those to which something hides it."""
     found = free
     for s in range(asked):
-        if weight[s, 0, t] > 0 and bound[s, 0, t] > -BAND_VOXELS * voxel - REACH * spread[s, t]:
+        if weight[s, 0, t] > 0 and bound[s, 0, t] > -BAND_VOXELS * voxel - REACH * spread[s, 0, t]:
             found += 1
     return min(found, 255)
 

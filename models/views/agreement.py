@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshdrop.models.surface.range_view import RangeView
+from meshdrop.models.views.seen_points import normals, same_side
 
 Array = NDArray[np.float64]
 
@@ -22,6 +23,8 @@ NEIGHBOURS = 6
 POINTS = 1500
 #: Fewer common points say nothing about two views.
 FEWEST_POINTS = 60
+#: Two views that share less than this share of one's points see each other's rims and what is hidden, if anything.
+COMMON_SHARE = 0.15
 #: Farther apart than this share of their distance, two depths are of different surfaces; ...
 SAME_SURFACE = 0.02
 #: ... but what stands before the surface that a view measured cannot be hidden from it, so that up to this share it is
@@ -29,6 +32,8 @@ SAME_SURFACE = 0.02
 IN_FRONT = 0.2
 #: Surfaces seen at a smaller factor than this are not compared: a pixel beside is another depth.
 FLATTEST = 0.3
+#: Nor is what lies so near the outline, in pixels: filters see the rim alone there.
+RIM_PX = 3.0
 
 
 def agreed(views: Sequence[RangeView]) -> list[RangeView]:
@@ -47,8 +52,8 @@ def disagreements(views: Sequence[RangeView]) -> dict[tuple[int, int], float]:
     other's, as a share of the distance squared (1/m)."""
     found = {}
     for here, there in pairs(views):
-        off = _offsets(views[here], views[there])
-        if len(off) >= FEWEST_POINTS:
+        off, asked = _offsets(views[here], views[there])
+        if len(off) >= max(FEWEST_POINTS, COMMON_SHARE * asked):
             found[here, there] = 1.4826 * float(np.median(np.abs(off))) / np.sqrt(2)
     return found
 
@@ -78,30 +83,32 @@ def pairs(views: Sequence[RangeView]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def _offsets(here: RangeView, there: RangeView) -> Array:
-    """Signed distances from points of ``here`` to the surface of ``there``, over the distance from ``there`` squared;
-    positive before it.
+def _offsets(here: RangeView, there: RangeView) -> tuple[Array, int]:
+    """Signed distances from points of ``here`` to the surface of ``there``, over the distance from ``there`` squared,
+    positive before it; and of how many points they were asked.
 
-    Points that the two look at from opposite sides are left out: through a thin part both sides are near."""
-    rows, columns = np.nonzero((here.depth > 0) & (here.factor > FLATTEST))
+    Points whose normals there are not alike are left out: through a thin part the other side is near."""
+    rows, columns = np.nonzero((here.depth > 0) & (here.factor > FLATTEST) & (here.outline < -RIM_PX))
     thin = slice(None, None, max(1, len(rows) // POINTS))
     rows, columns = rows[thin], columns[thin]
     u, v = columns.astype(np.float64) + 0.5, rows.astype(np.float64) + 0.5
     points = here.camera.unproject(u, v, here.depth[rows, columns].astype(np.float64))
-    across = (points - here.camera.centre) * (points - there.camera.centre)
+    facing = normals(here.camera, here.depth, columns, rows)
     u, v, z = there.camera.project(points)
     height, width = there.depth.shape
-    met = (z > 0) & (u >= 0.5) & (u < width - 0.5) & (v >= 0.5) & (v < height - 0.5) & (across.sum(axis=1) > 0)
-    u, v, z = u[met] - 0.5, v[met] - 0.5, z[met]
+    met = (z > 0) & (u >= 0.5) & (u < width - 0.5) & (v >= 0.5) & (v < height - 0.5)
+    facing, u, v, z = facing[met], u[met] - 0.5, v[met] - 0.5, z[met]
     x, y = np.minimum(u.astype(int), width - 2), np.minimum(v.astype(int), height - 2)
     corners = np.stack([there.depth[y + i, x + j] for i in (0, 1) for j in (0, 1)]).astype(np.float64)
     a, b = u - x, v - y
     shares = np.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b])
     factor = there.factor[y, x].astype(np.float64)
     whole = (corners.min(axis=0) > 0) & (np.ptp(corners, axis=0) < SAME_SURFACE / 2 * z) & (factor > FLATTEST)
+    whole &= there.outline[y, x] < -RIM_PX
+    whole &= same_side(here.camera, facing, there.camera, normals(there.camera, there.depth, x, y))
     off = (shares * corners).sum(axis=0) - z
     same = whole & (off > -SAME_SURFACE * z) & (off < IN_FRONT * z)
-    return np.asarray((off * factor / z**2)[same], np.float64)
+    return np.asarray((off * factor / z**2)[same], np.float64), len(rows)
 
 
 def _widened(view: RangeView, apart: float) -> RangeView:

@@ -19,7 +19,8 @@ from scipy.spatial.transform import Rotation
 from meshdrop.models.capture.capture import View
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.surface.range_view import RangeView
-from meshdrop.models.views.agreement import FEWEST_POINTS, pairs
+from meshdrop.models.views.agreement import COMMON_SHARE, FEWEST_POINTS, pairs
+from meshdrop.models.views.seen_points import local_points, normals, same_side
 
 Array = NDArray[np.float64]
 
@@ -36,8 +37,6 @@ POINTS, MANY_VIEWS = 1200, 24
 GATES = (0.02, 0.01)
 #: Depth and colours differ by more than this many deviations only by mistake (Tukey's biweight).
 MISTAKEN = 4.685
-#: Two views that share less than this share of one's points see each other's rims, if anything.
-COMMON_SHARE = 0.15
 #: What a pair of views counts for at most, in independent points: colours decide where surfaces slide on each other,
 #: and are the worse witness elsewhere, as highlights move with the camera.
 DEPTH_WORTH, COLOUR_WORTH = 100.0, 20.0
@@ -80,9 +79,10 @@ class RefinedPoses:
 
 @dataclass(frozen=True)
 class _Sight:
-    """What is needed of a view: its points, split in those to fit and those to judge by, and pictures to look up."""
+    """What is needed of a view: its points and normals in camera axes, and pictures to look up."""
 
     points: Array
+    normals: Array
     grey_at: Array
     depth: NDArray[np.float32]
     factor: NDArray[np.float32]
@@ -232,24 +232,8 @@ def _sight(view: View, prepared: RangeView, points: int) -> _Sight:
     thin = slice(None, None, max(1, len(rows) // (2 * points)))
     rows, columns = rows[thin], columns[thin]
     depth = prepared.depth[rows, columns].astype(np.float64)
-    local = _local(camera, columns, rows, depth)
-    return _Sight(local, grey[rows, columns].astype(np.float64), prepared.depth, prepared.factor, grey)
-
-
-def _normals(camera: Camera, depth: NDArray[np.float32], x: NDArray[np.int64], y: NDArray[np.int64]) -> Array:
-    """Unit normals in camera axes (N, 3), towards the camera, at inner pixels; 0 where a neighbour was not measured."""
-    sides = [(1, 0), (-1, 0), (0, 1), (0, -1)]
-    around = [_local(camera, x + dx, y + dy, depth[y + dy, x + dx].astype(np.float64)) for dx, dy in sides]
-    normal = np.cross(around[2] - around[3], around[0] - around[1])
-    length = np.linalg.norm(normal, axis=1)
-    whole = np.min([depth[y + dy, x + dx] for dx, dy in sides], axis=0) > 0
-    return np.where((whole & (length > 0))[:, None], normal / np.maximum(length, 1e-30)[:, None], 0.0)
-
-
-def _local(camera: Camera, x: NDArray[np.int64], y: NDArray[np.int64], depth: Array) -> Array:
-    """The points in camera axes (N, 3) that pixels show at these depths."""
-    across, up = (x + 0.5 - camera.cx) / camera.fx * depth, (camera.cy - y - 0.5) / camera.fy * depth
-    return np.stack([across, up, -depth], axis=-1)
+    local, facing = local_points(camera, columns, rows, depth), normals(camera, prepared.depth, columns, rows)
+    return _Sight(local, facing, grey[rows, columns].astype(np.float64), prepared.depth, prepared.factor, grey)
 
 
 def _world(camera: Camera, local: Array) -> Array:
@@ -262,24 +246,23 @@ def _match(
     """The points of the first view of ``couple``, every second from ``part``'s start, that the second one sees too."""
     first, second = couple
     here, there = sights[first], sights[second]
-    places, grey = _world(cameras[first], here.points[part]), here.grey_at[part]
+    places, facing, grey = _world(cameras[first], here.points[part]), here.normals[part], here.grey_at[part]
     camera = cameras[second]
-    same_side = ((places - cameras[first].centre) * (places - camera.centre)).sum(axis=1) > 0
     u, v, z = camera.project(places)
     height, width = there.depth.shape
-    met = same_side & (z > 0) & (u >= 1) & (u < width - 1) & (v >= 1) & (v < height - 1)
-    places, grey, u, v, z = places[met], grey[met], u[met], v[met], z[met]
+    met = (z > 0) & (u >= 1) & (u < width - 1) & (v >= 1) & (v < height - 1)
+    places, facing, grey, u, v, z = places[met], facing[met], grey[met], u[met], v[met], z[met]
     x, y = u.astype(int), v.astype(int)
     depth = there.depth[y, x].astype(np.float64)
     same = (depth > 0) & (np.abs(depth - z) < gate * z) & (there.factor[y, x] > FLATTEST)
-    normal = _normals(camera, there.depth, x, y)
-    same &= normal.any(axis=1)
+    normal = normals(camera, there.depth, x, y)
+    same &= same_side(cameras[first], facing, camera, normal)
     if same.sum() < max(FEWEST_POINTS / 2, COMMON_SHARE * len(here.points[part])):
         return None
     places, grey, u, v, x, y = places[same], grey[same], u[same], v[same], x[same], y[same]
     normal = normal[same]
     # the surface's point on the pixel's own ray, so that the distance to its tangent plane has no stairs
-    foot = _local(camera, x, y, depth[same])
+    foot = local_points(camera, x, y, depth[same])
     local = (places - camera.centre) @ camera.c2w[:3, :3]
     apart = ((local - foot) * normal).sum(axis=1)
     at = np.stack([v - 0.5, u - 0.5])

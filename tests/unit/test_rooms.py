@@ -122,6 +122,7 @@ def test_no_room_leads_back_to_itself() -> None:
 
 #: Modules that no test names, by the test that asks for what they do: through a command, a page or another module.
 BY_WAY_OF = {
+    "unit/models/views/test_agreement.py": ("models.views.seen_points",),
     "unit/models/mesh/test_usdz.py": ("models.mesh.usdz",),
     "unit/models/mesh/test_reload.py": (
         "models.mesh.checks.glb",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.surface import extraction, tsdf, volume
@@ -37,6 +38,22 @@ def test_noise_moves_the_surface_of_a_ball_neither_in_nor_out_however_many_views
     assert all(abs(off.mean()) < 0.1 for off in found.values())
     assert np.abs(found[24]).mean() <= np.abs(found[6]).mean() + 0.005
     assert np.abs(found[24]).mean() < 0.1
+
+
+def test_ragged_masks_do_not_move_what_depth_measured() -> None:
+    """Outlines that swing by two pixels to either side, and depth that is no surer than they are: by the outlines that
+    cut deepest the ball would be smaller by half a voxel."""
+    random = np.random.default_rng(3)
+    capture = photographed(BALL, around(12), 0.002)
+    views = []
+    for view in assemble(capture).views:
+        waves = gaussian_filter(random.normal(size=view.outline.shape), 4)
+        outline = (view.outline + 2 * waves / waves.std()).astype(np.float32)
+        views.append(replace(view, outline=outline, slack=2.0, spread=np.full_like(view.spread, 0.02)))
+    grid = volume.object_grid(views, RESOLUTION)
+    surface = extraction.extract(tsdf.fuse(views, grid).field, 1_000_000)
+    off = (np.linalg.norm(grid.world(surface.vertices), axis=1) - RADIUS) / grid.voxel
+    assert abs(off.mean()) < 0.1
 
 
 @pytest.mark.parametrize("farther", [0.3, 60.0])

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 from meshdrop.models.capture.capture import Capture
+from meshdrop.models.formats.cameras import look_at
 from meshdrop.models.surface.range_view import RangeView, prepare
 from meshdrop.models.views.agreement import agreed, disagreements, median_by_view, pairs
-from tests.unit.models.views.scenes import BALL, around, beside, changed, jittered, photographed
+from meshdrop.models.views.assembly import assemble
+from tests.unit.models.synthetic import Scene
+from tests.unit.models.views.scenes import BALL, around, beside, camera_at, changed, jittered, photographed
+
+#: A sheet of 24 mm, whose two sides lie as near to each other as surfaces that are one.
+SHEET = Scene(boxes=(((-0.012, -0.4, -0.3), (0.012, 0.4, 0.3)),))
 
 
 def prepared(capture: Capture) -> list[RangeView]:
@@ -52,6 +58,23 @@ def test_spread_never_falls_and_follows_what_lies_apart() -> None:
         assert after.slack > 0
     widened = np.median([view.spread[view.depth > 0].mean() for view in agreed(views)])
     assert widened > 2 * np.median([view.spread[view.depth > 0].mean() for view in views])
+
+
+def test_the_two_sides_of_a_sheet_are_not_one_surface() -> None:
+    """A sheet of 24 mm that six views see from either side, without any error: nothing lies apart."""
+    views = prepared(photographed(SHEET, around(6, 320)))
+    assert apart(views).max() < 0.001
+    assert len(assemble(photographed(SHEET, around(6, 320))).views) == 6
+
+
+def test_views_that_share_a_rim_alone_are_not_compared() -> None:
+    def ball_from(*degrees: float) -> list[RangeView]:
+        turns = np.deg2rad(degrees)
+        poses = [look_at((float(np.sin(a)), 0.0, float(np.cos(a))), (0.0, 1.0, 0.0), 2.5) for a in turns]
+        return prepared(photographed(BALL, [camera_at(pose, 200, 2.0) for pose in poses]))
+
+    assert set(disagreements(ball_from(0, 40))) == {(0, 1), (1, 0)}
+    assert disagreements(ball_from(0, 105)) == {}
 
 
 def test_views_without_depth_or_neighbours_are_left_as_they_are() -> None:
