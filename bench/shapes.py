@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.formats.cameras import CANONICAL_VIEWS, canonical_camera
@@ -127,6 +128,50 @@ def things() -> dict[str, Distance]:
         ),
         "snail": snail_distances_of,
     }
+
+
+def thin_things() -> dict[str, Distance]:
+    """Shapes whose rods are about three pixels wide in pictures of 400 pixels, and sheets of five."""
+    thin, corners = 0.0085, [(x, z) for x in (-0.3, 0.3) for z in (-0.3, 0.3)]
+    frame = [rod((x, 0, -0.3), (x, 0, 0.3), thin) for x in (-0.3, 0.3)]
+    frame += [rod((-0.3, 0, z), (0.3, 0, z), thin) for z in (-0.3, 0.3)]
+    mesh = [rod((x, 0, -0.3), (x, 0, 0.3), thin) for x in (-0.15, 0.0, 0.15)]
+    back = [rod((x, 0, -0.3), (x, 0.6, -0.4), thin) for x in (-0.3, -0.15, 0.0, 0.15, 0.3)]
+    blade = box((-0.03, -0.05, -0.012), (0.03, 0.75, 0.012), Rotation.from_euler("z", 12, degrees=True).as_matrix())
+    other = box((-0.03, -0.05, 0.012), (0.03, 0.75, 0.036), Rotation.from_euler("z", -12, degrees=True).as_matrix())
+    body = joined(box((-0.6, -0.1, -0.25), (0.6, 0.08, 0.25)), box((-0.35, 0, -0.22), (0.3, 0.24, 0.22)))
+    wheels = [_wheel(x, z) for x in (-0.38, 0.38) for z in (-0.25, 0.25)]
+    mirrors = [rod((0.22, 0.12, 0.22 * side), (0.24, 0.13, 0.32 * side), thin) for side in (-1, 1)]
+    mirrors += [box((0.225, 0.1, 0.32 * side - 0.035), (0.25, 0.16, 0.32 * side + 0.035)) for side in (-1, 1)]
+    return {
+        "wire chair": joined(
+            *(rod((x, 0, z), (1.15 * x, -0.5, 1.15 * z), thin) for x, z in corners),
+            *frame,
+            *mesh,
+            *back,
+            rod((-0.3, 0.6, -0.4), (0.3, 0.6, -0.4), thin),
+        ),
+        "car": joined(body, *wheels, *mirrors, rod((-0.3, 0.22, 0.1), (-0.5, 0.5, 0.1), thin)),
+        "scissors": joined(
+            blade,
+            other,
+            _handle(-0.14, -0.28),
+            _handle(0.14, -0.28),
+            rod((-0.02, -0.05, 0.024), (-0.09, -0.14, 0.012), 0.02),
+            rod((0.02, -0.05, 0.0), (0.09, -0.14, 0.012), 0.02),
+        ),
+    }
+
+
+def _wheel(x: float, z: float) -> Distance:
+    turn = Rotation.from_euler("x", 90, degrees=True).as_matrix()
+    wheel = drum(0.12, -0.04, 0.04)
+    return lambda p: wheel((p - (x, -0.1, z)) @ turn)
+
+
+def _handle(x: float, y: float) -> Distance:
+    ring = hoop(x, y, 0.14, 0.02)
+    return lambda p: ring(p - (0, 0, 0.012))
 
 
 def snail_distances_of(points: Array) -> Array:

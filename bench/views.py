@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.fusion import reconstruct  # noqa: E402
-from bench.shapes import Shape, shape_of, things  # noqa: E402
+from bench.shapes import Shape, shape_of, thin_things, things  # noqa: E402
 from meshdrop.models.capture.capture import Capture, View  # noqa: E402
 from meshdrop.models.formats.cameras import Camera, look_at  # noqa: E402
 from meshdrop.models.mesh.mesh import TexturedMesh  # noqa: E402
@@ -65,7 +65,7 @@ def main() -> None:
     print("| object | views | offset voxel | chamfer mm | F@2 mm | PSNR | on the object | IoU | faces | CPU-s |")
     print("|---" * 10 + "|")
     for name in arguments.object:
-        shape = shape_of(name, things()[name], LATTICE)
+        shape = shape_of(name, {**things(), **thin_things()}[name], LATTICE)
         held_out = ring(HELD_OUT, arguments.side_px, turn=0.37)
         truth = [photograph(shape, camera, 0.0, 0.0, None, fine=arguments.fine) for camera in held_out]
         for count in arguments.views:
