@@ -404,6 +404,11 @@ def first_frame(**values: Any) -> Break:
     return framed(lambda stated: stated["frames"][0].update(values))
 
 
+def every_picture(path: str) -> Break:
+    """Each frame's picture at a path of somebody else's."""
+    return framed(lambda stated: [frame.update(file_path=path.format(n)) for n, frame in enumerate(stated["frames"])])
+
+
 def first_pose(matrix: Any) -> Break:
     return first_frame(transform_matrix=matrix)
 
@@ -544,8 +549,10 @@ CASES: tuple[Case, ...] = (
     _refused(53, "bom", "sidecar", sidecar(b"\xef\xbb\xbf{}")),
     _refused(53, "100-mb", "sidecar", sidecar(b"{" + b" " * 100_000_000 + b"}")),
     _waits(53, "zeros", "set", "its content has not arrived", sidecar(bytes(300))),
-    _refused(54, "outside", "sidecar", first_frame(file_path="../../x.png")),
-    _refused(54, "absolute", "sidecar", first_frame(file_path="/etc/shadow")),
+    # No path is opened but one of the listing: these lead to files that are not there, and are awaited.
+    _waits(54, "outside", "set", "waiting for x0.png", every_picture("../../x{}.png")),
+    _waits(54, "canary", "set", "waiting for canary/secret0.png", every_picture("../../../canary/secret{}.png")),
+    _waits(54, "absolute", "set", "waiting for etc/shadow0.png", every_picture("/etc/shadow{}")),
     _refused(54, "unknown-key", "sidecar", state(retries=1_000_000_000)),
     Case(54, b"54-priority", "accepted", state(priority=1_000_000_000)),
     _refused(55, "zero-focal", "calib", BY_NAME["zero-focal"].breaks),

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
 
     max_file_mb: Annotated[float, Field(gt=0, le=4096)] = 20.0
     max_capture_mb: Annotated[float, Field(gt=0, le=65536)] = 200.0
+    #: Of a longer sequence so many views are used, evenly spread; ``max_views`` in capture.json wins.
+    max_views: Annotated[int, Field(ge=3, le=1000)] = 200
     #: Of what lies beside the set so much goes into the result; the rest is named there and stays in the original.
     max_extra_mb: Annotated[float, Field(ge=0, le=65536)] = 200.0
     #: No new capture is taken with less than this free, or less than three times the capture.
@@ -209,6 +211,7 @@ class Settings(BaseSettings):
             max_file_bytes=int(self.max_file_mb * 1e6),
             max_capture_bytes=int(self.max_capture_mb * 1e6),
             max_extra_bytes=int(self.max_extra_mb * 1e6),
+            max_views=self.max_views,
             custom_models=tuple(self.custom_models),
         )
 

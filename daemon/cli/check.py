@@ -59,7 +59,7 @@ def _what_the_service_awaits(
     from meshdrop.daemon.inbox.settle import Window, judge
 
     try:
-        snapshot = look(folder, limits, rigs=rigs)
+        snapshot = look(folder, limits, rigs=rigs).settled()
         if snapshot.manifest is not None:
             snapshot = replace(snapshot, contradicted=read_contents(folder, snapshot, limits).contradicted)
     except OSError:

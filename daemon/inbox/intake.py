@@ -151,7 +151,7 @@ class Intake:
         limits = self.settings.limits
         # The profile of the moment of reading holds for this job, whatever is stored under its name later.
         rigs = Rigs(RigShelf(self.share.places.rigs).texts(), rig_of(os.fsdecode(job.name)))
-        snapshot = look(claimed, limits, by_opening=self.network, rigs=rigs)
+        snapshot = look(claimed, limits, by_opening=self.network, rigs=rigs).settled()
         if snapshot.fingerprint != job.fingerprint:
             return self._changed(job, claimed)
         if snapshot.manifest is not None:

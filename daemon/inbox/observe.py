@@ -84,7 +84,8 @@ def look(
     files = [fact.path for fact in facts if fact.kind == "file"]
     expectation = expect(files, lambda name: walk.read_file(folder / name, most_bytes(name, limits) + 1), limits, rigs)
     snapshot = Snapshot(facts, expectation, marked=marked)
-    if expectation.missing:
+    wanted = expectation.settled()  # without what could be left out, its files are looked at as those of a whole set
+    if wanted.missing:
         return snapshot
     sidecars, ends = frozenset(expectation.sidecars), ends or Ends()
     # A larger set is refused for its size, whatever its files end with.
@@ -93,7 +94,7 @@ def look(
     doubtful: list[str] = []
     writing: list[str] = []
     # Before a folder is refused nobody may be writing to any of its files; before it is taken, to those of the set.
-    for name in files if expectation.problems else expectation.required:
+    for name in files if expectation.problems else wanted.required:
         with _opened(folder / name) as descriptor:
             if descriptor is None:
                 continue

@@ -396,6 +396,9 @@ class Scanner:
 
     def _judge(self, entry: _Seen, folder: Path, snapshot: Snapshot, now: float) -> Candidate | None:
         quiet, window = now - entry.last_change, self._window
+        # Of frames without a picture none will come any more.
+        if quiet >= window.incomplete_after_s or _said(entry) or snapshot.manifest is not None:
+            snapshot = snapshot.settled()
         if self._is_whole(snapshot):
             # Read when it has stopped changing, and again only while something was wrong.
             pause = min(window.said_s, window.settle_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from meshdrop.models.capture.layout import Expectation
@@ -41,6 +41,10 @@ class Snapshot:
     marked: bool = False
     manifest: str | None = None
     contradicted: tuple[str, ...] | None = None
+
+    def settled(self) -> Snapshot:
+        """The same without what is left out when nobody waits any longer: frames whose picture never came."""
+        return replace(self, expectation=self.expectation.settled())
 
     @property
     def fingerprint(self) -> str:
@@ -108,6 +112,10 @@ def judge(snapshot: Snapshot, quiet_s: float, window: Window, said: str = "") ->
             Judgement("settling", f"{_first(lasting)} It will be refused unless this changes."),
         )
     reason = _unfinished(snapshot)
+    if reason is not None and snapshot.expectation.missing and _unfinished(snapshot.settled()) is None:
+        # Whoever calls this says when the time is over: the files of what is left are read then.
+        reason += f"; taken without when nothing has changed for {window.incomplete_after_s / 60:.3g} min"
+        return Judgement("arriving", reason)
     if reason is not None:
         waiting = Judgement("arriving", reason)
         if snapshot.open_files or not snapshot.facts:

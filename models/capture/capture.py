@@ -176,7 +176,7 @@ class _Reader:
                 self._problems += error.problems
                 return b""
 
-        expectation = expect(folder.names, read_sidecar, self._limits, self._rigs)
+        expectation = expect(folder.names, read_sidecar, self._limits, self._rigs).settled(self._limits.min_views)
         self._problems += expectation.problems
         blamed = {problem.file for problem in self._problems}
         self._problems += [problem for problem in expectation.awaited() if problem.file not in blamed]

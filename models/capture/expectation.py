@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from meshdrop.models.capture.canonical import OTHER_PICTURES
@@ -14,6 +14,11 @@ from meshdrop.models.files.problem import Problem, printable
 from meshdrop.models.formats.sidecar import Sidecar
 
 Kind = Literal["canonical", "frames", "unknown"]
+
+_THINNED = (
+    "There are more frames than a mesh needs: {most} of them are used, evenly spread (max_views says how many, in "
+    "capture.json or among the settings)."
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Expectation:
     lies where the PNG should be. ``blockers`` are names that mean "still being copied". ``ignored`` is litter, our own
     earlier output, and files no rule asks for; ``notes`` are sentences about some of those. ``problems`` are what no
     waiting can cure. ``layout`` names the format; ``rig`` is the profile whose cameras are used, and ``pinned`` tells
-    that it lies in the folder itself. ``open_ended``: nothing says how many files there will be.
+    that it lies in the folder itself. ``open_ended``: nothing says how many files there will be. ``most_views`` is how
+    many views of a longer sequence are used.
     """
 
     kind: Kind
@@ -58,6 +64,53 @@ class Expectation:
     pinned: bool = False
     open_ended: bool = False
     no_cameras: Problem | None = None
+    most_views: int = 200
+
+    def settled(self, fewest: int = 3) -> Expectation:
+        """What is taken when nobody waits any longer: frames whose picture never came are left out, and that is said.
+
+        Itself where nothing is left out, where fewer than ``fewest`` would remain, and of a stored rig, all of whose
+        cameras must have their picture.
+        """
+        missing = frozenset(self.missing)
+        there = [index for index, view in enumerate(self.views) if view.image not in missing]
+        absent = [view.image[len(self.root) :] for view in self.views if view.image in missing]
+        if self.kind != "frames" or self.rig is not None or not absent or len(there) < fewest:
+            return self
+        some = "frame has" if len(absent) == 1 else "frames have"
+        note = f"{len(absent)} of {len(self.views)} {some} no picture here, and are left out: {listing(absent)}."
+        if len(there) == self.most_views:  # of a sequence that was thinned before it was copied
+            note = _THINNED.format(most=self.most_views)
+        return self._only(there, note).thinned()
+
+    def thinned(self) -> Expectation:
+        """With at most ``most_views`` views of a sequence, evenly spread."""
+        count, most = len(self.views), self.most_views
+        if self.kind != "frames" or self.rig is not None or count <= most:
+            return self
+        keep = [round(index * (count - 1) / (most - 1)) for index in range(most)]
+        return self._only(keep, _THINNED.format(most=most))
+
+    def _only(self, keep: Collection[int], note: str) -> Expectation:
+        frames = self.stated.frames or ()
+        views, kept = tuple(self.views[index] for index in keep), tuple(frames[index] for index in keep)
+        gone = {self.root + frame.source for frame in frames if frame.source is not None}
+        gone -= {self.root + frame.source for frame in kept if frame.source is not None}
+        images = tuple(view.image for view in views)
+        depths = tuple(view.depth for view in views if view.depth is not None)
+        masks = tuple(view.mask for view in views if view.mask is not None)
+        sidecars = tuple(name for name in self.sidecars if name not in gone)
+        required = (*images, *depths, *masks, *sidecars)
+        asked = frozenset(required)
+        return replace(
+            self,
+            views=views,
+            required=required,
+            missing=tuple(name for name in self.missing if name in asked),
+            sidecars=sidecars,
+            stated=replace(self.stated, frames=kept),
+            notes=(*self.notes, note),
+        )
 
     @property
     def complete(self) -> bool:

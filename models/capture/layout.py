@@ -80,7 +80,7 @@ def expect(
     # A sidecar that is there in part is a file whose copy has begun: it is awaited, like a file that is not there.
     others = other_pictures(found.local)
     unknown = plan.kind == "unknown" and not found.sidecars and not found.problems
-    return Expectation(
+    expectation = Expectation(
         kind=plan.kind,
         root=root,
         views=plan.views,
@@ -98,9 +98,11 @@ def expect(
         notes=(*found.notes, *_unused(plan, kept)),
         rig=found.rig,
         pinned=found.pinned,
-        open_ended=found.open_ended,
+        open_ended=found.open_ended or plan.moved,
         no_cameras=why_no_capture(kept) if unknown else None,
+        most_views=found.stated.max_views or limits.max_views,
     )
+    return expectation if expectation.missing else expectation.thinned()
 
 
 class _Once:

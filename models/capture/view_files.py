@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from meshdrop.models.capture import canonical
 from meshdrop.models.capture.canonical import Role, as_png
 from meshdrop.models.capture.expectation import Kind, ViewFiles
-from meshdrop.models.files.names import folded
+from meshdrop.models.capture.stated_paths import FoundFile, StatedPaths
+from meshdrop.models.files.names import listing
+from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats import camera_formats
 from meshdrop.models.formats.sidecar import CANONICAL_NAMES, Sidecar, StatedFrame
@@ -16,20 +19,26 @@ from meshdrop.models.formats.sidecar import CANONICAL_NAMES, Sidecar, StatedFram
 
 @dataclass(frozen=True)
 class CaptureFiles:
-    """The files of a capture in the reading order: images, depth, masks. ``problems`` are what no waiting can cure."""
+    """The files of a capture in the reading order: images, depth, masks. ``problems`` are what no waiting can cure.
+
+    ``moved`` tells that some were found by the end of their path only: the right ones may still come.
+    """
 
     kind: Kind
     views: tuple[ViewFiles, ...] = ()
     required: tuple[str, ...] = ()
     depth_stated: bool = False
     problems: tuple[Problem, ...] = ()
+    moved: bool = False
 
 
-def _plan(kind: Kind, views: tuple[ViewFiles, ...], depth_stated: bool, problems: Iterable[Problem]) -> CaptureFiles:
+def _plan(
+    kind: Kind, views: tuple[ViewFiles, ...], depth_stated: bool, problems: Iterable[Problem], *, moved: bool = False
+) -> CaptureFiles:
     images = [view.image for view in views]
     depths = [view.depth for view in views if view.depth is not None]
     masks = [view.mask for view in views if view.mask is not None]
-    return CaptureFiles(kind, views, (*images, *depths, *masks), depth_stated, tuple(problems))
+    return CaptureFiles(kind, views, (*images, *depths, *masks), depth_stated, tuple(problems), moved)
 
 
 def canonical_plan(stated: Sidecar, local: Collection[str], root: str, *, foreign: bool, asked: bool) -> CaptureFiles:
@@ -71,26 +80,67 @@ def _unknown(local: Collection[str], root: str, foreign: bool) -> CaptureFiles:
 
 
 def framed_plan(stated: Sidecar, local: Collection[str], root: str) -> CaptureFiles:
-    """The frames that the sidecar lists, with each path matched to the name on disk."""
+    """The frames that the sidecar lists, with each path matched to the file that it means."""
     frames = stated.frames or ()
-    resolver = {folded(short): short for short in sorted(local, reverse=True)}
+    paths = StatedPaths(local)
+    wanted = {"image": True, "depth": stated.depth is not False, "mask": stated.mask is not False}
+    found: dict[Role, list[FoundFile | None]] = {
+        role: [None if not wanted[role] or path is None else paths.find(path, role) for path in stated_ones]
+        for role, stated_ones in _paths(frames).items()
+    }
+    _part(found, frames)
 
-    def place(path: str | None) -> str | None:
-        return None if path is None else root + (path if path in local else resolver.get(folded(path), path))
+    def place(role: Role, index: int) -> str | None:
+        one = found[role][index]
+        return None if one is None else root + one.name
 
-    names = _view_names(frames)
-    wants_depth, wants_mask = stated.depth is not False, stated.mask is not False
     views = tuple(
-        ViewFiles(
-            name,
-            place(frame.image) or "",
-            place(frame.depth) if wants_depth else None,
-            place(frame.mask) if wants_mask else None,
-        )
-        for name, frame in zip(names, frames, strict=True)
+        ViewFiles(name, place("image", index) or "", place("depth", index), place("mask", index))
+        for index, name in enumerate(_view_names(frames))
     )
     has_depth = any(view.depth is not None for view in views)
-    return _plan("frames", views, stated.depth is not None or has_depth, _frame_problems(stated, views))
+    problems = (*_frame_problems(stated, views), *_unclear(found, root), *_not_read(found, root))
+    moved = any(one is not None and one.elsewhere for ones in found.values() for one in ones)
+    return _plan("frames", views, stated.depth is not None or has_depth, problems, moved=moved)
+
+
+def _paths(frames: Iterable[StatedFrame]) -> dict[Role, list[str | None]]:
+    return {
+        "image": [frame.image for frame in frames],
+        "depth": [frame.depth for frame in frames],
+        "mask": [frame.mask for frame in frames],
+    }
+
+
+def _part(found: Mapping[Role, list[FoundFile | None]], frames: Iterable[StatedFrame]) -> None:
+    """A file that the ends of two paths lead to is neither's."""
+    claims = Counter(one.name for ones in found.values() for one in ones if one is not None and one.there)
+    for role, paths in _paths(frames).items():
+        for index, (one, path) in enumerate(zip(found[role], paths, strict=True)):
+            if one is not None and path is not None and one.elsewhere and claims[one.name] > 1:
+                found[role][index] = FoundFile(path, False)
+
+
+def _unclear(found: Mapping[Role, list[FoundFile | None]], root: str) -> Iterable[Problem]:
+    """One problem for all paths of which each could mean several files."""
+    unclear = [one for ones in found.values() for one in ones if one is not None and one.twins]
+    if unclear:
+        first, more = unclear[0], len(unclear) - 1
+        others = f" (and so of {more} more path{'s' if more > 1 else ''})" if more else ""
+        message = f"Several files could be meant by {first.name}: {listing([root + n for n in first.twins])}{others}."
+        yield Problem("set", root + first.twins[0], message, "Keep one of them, or state its whole path.")
+
+
+def _not_read(found: Mapping[Role, list[FoundFile | None]], root: str) -> Iterable[Problem]:
+    """One problem for all files of a role that are of a kind which is not read for it."""
+    for role, ones in found.items():
+        endings = suffixes(role)
+        odd = [one.name for one in ones if one is not None and one.there and not one.name.casefold().endswith(endings)]
+        if odd:
+            what = {"image": "photographs", "depth": "depth", "mask": "masks"}[role]
+            read = ", ".join(f".{ending}" for ending in endings)
+            message = f"{listing([root + name for name in odd])}: {what} are read from {read}."
+            yield Problem("not_png", root + odd[0], message, "Convert them to PNG; the stated paths may stay.")
 
 
 def _frame_problems(stated: Sidecar, views: tuple[ViewFiles, ...]) -> Iterable[Problem]:

@@ -20,12 +20,15 @@ class CaptureLimits:
     max_capture_bytes: int = 200_000_000
     #: Of what lies beside the set and goes into the result with it.
     max_extra_bytes: int = 200_000_000
-    max_entries: int = 1000
+    #: A minute and a half of photographs and depth at thirty frames a second, of which few are used.
+    max_entries: int = 6000
     max_depth: int = 3
     max_sidecar_bytes: int = 65_536
     #: Of somebody else's file of cameras: a hundred views of Blender's are 110 kB, a thousand of nerfstudio's one MB.
     max_cameras_bytes: int = 2_097_152
     min_views: int = 3
+    #: Of a longer sequence so many views are used, evenly spread; a capture may ask for another number.
+    max_views: int = 200
     min_side: int = 16
     max_side: int = 8192
     max_pixels: int = 40_000_000

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.files.names import is_rendered_pass, outer_folders
+from meshdrop.models.files.names import is_rendered_pass, last_of, outer_folders
+from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.formats import bop, colmap, polycam
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.sidecar import StatedFrame, most_sidecar_bytes, parse_sidecar
@@ -40,7 +41,17 @@ def find(names: Collection[str]) -> dict[str, Format]:
     for one in FORMATS:
         for root in one.roots(names):
             found.setdefault(root, one)
+    if len(found) == 1:
+        ((root, one),) = found.items()
+        return {_around_pictures(root, names): one}
     return {root: one for root, one in found.items() if not any(outer in found for outer in outer_folders(root))}
+
+
+def _around_pictures(root: str, names: Collection[str]) -> str:
+    """The innermost folder around the only cameras that holds photographs too: they may lie beside each other."""
+    pictures = [name for name in names if last_of(name).endswith(suffixes("image"))]
+    around = (root, *reversed(tuple(outer_folders(root))))
+    return next((folder for folder in around if any(name.startswith(folder) for name in pictures)), root)
 
 
 def _transforms_roots(names: Collection[str]) -> set[str]:
@@ -53,8 +64,8 @@ def _transforms_roots(names: Collection[str]) -> set[str]:
 
 
 def _read_transforms(folder: Folder) -> Cameras:
-    by_fold = {name.casefold(): name for name in sorted(folder.names, reverse=True)}
-    file = next(by_fold[name] for name in TRANSFORMS if name in by_fold)
+    files = [name for name in folder.names if last_of(name) in TRANSFORMS]
+    file = min(files, key=lambda name: (name.count("/"), TRANSFORMS.index(last_of(name)), name))
     content = folder.content(file)
     if not content.strip(b"\0"):
         return Cameras("transforms", (file,), begun=(file,))

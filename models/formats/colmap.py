@@ -20,15 +20,14 @@ from typing import TypeVar
 
 from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import last_of
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints
 from meshdrop.models.formats.lens import COEFFICIENTS, Lens
-from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, clean_path
+from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, tidy_path
 
 _T = TypeVar("_T")
-#: Where a model lies in a capture, in the order of preference; "" stands for the folder itself.
-PLACES = ("sparse/0/", "sparse/", "")
 #: Each camera model by its number: where it has one focal length for both axes, and where two.
 _ONE_FOCAL = {0: "SIMPLE_PINHOLE", 2: "SIMPLE_RADIAL", 3: "RADIAL", 8: "SIMPLE_RADIAL_FISHEYE", 9: "RADIAL_FISHEYE"}
 _ONE_FOCAL |= {12: "SIMPLE_DIVISION", 14: "SIMPLE_FISHEYE"}
@@ -43,7 +42,7 @@ _OPENCV_NUMBERS = 4
 _POINT_BYTES = 24
 _LONGEST_NAME = 1024
 #: Of a text: two for each picture, and comments. And words of one line, of which no camera has so many.
-_MOST_LINES, _MOST_WORDS = 10_000, 32
+_MOST_LINES, _MOST_WORDS = 20_000, 32
 _EXPORT = "Export the model again (colmap model_converter)."
 
 
@@ -111,9 +110,10 @@ def most_bytes(name: str, limits: CaptureLimits) -> int | None:
 
 
 def read(folder: Folder) -> Cameras:
-    """The first model of the capture; binary wins where both forms are there, as in COLMAP."""
-    place, kind = _model_of(folder)
-    files = (f"{place}cameras.{kind}", f"{place}images.{kind}")
+    """The largest model of the capture; binary wins where both forms are there, as in COLMAP."""
+    models = _models(folder)
+    place, kind = _largest(folder, models)
+    files = (_file(folder, place, kind, "cameras"), _file(folder, place, kind))
     told = _Told(folder)
     parse_cameras, parse_images = (_cameras_bin, _images_bin) if kind == "bin" else (_cameras_txt, _images_txt)
     cameras, images = told.parsed(files[0], parse_cameras), told.parsed(files[1], parse_images)
@@ -123,7 +123,9 @@ def read(folder: Folder) -> Cameras:
         frames = _frames(folder, cameras, images, complaints)
         told.problems += complaints.told()
     stated = Sidecar(frames=frames, camera_axes="opencv", pose="world_to_camera", format_up=CONVENTIONS["colmap"].up)
-    return Cameras("colmap", files, stated, tuple(told.problems), tuple(told.begun), _notes(folder, place, frames))
+    return Cameras(
+        "colmap", files, stated, tuple(told.problems), tuple(told.begun), _notes(folder, models, place, frames)
+    )
 
 
 class _Told:
@@ -155,27 +157,61 @@ class _Told:
         return content
 
 
-def _model_of(folder: Folder) -> tuple[str, str]:
-    """(place, "bin" or "txt") of the model that is read."""
-    there = [(place, kind) for place in PLACES for kind in ("bin", "txt") if f"{place}images.{kind}" in folder.names]
-    if there:
-        return there[0]
-    # Another number, or letters of another case: the first by name.
-    rest = sorted(name for name in folder.names if name.rpartition("/")[2].casefold() in ("images.bin", "images.txt"))
-    last = rest[0].rpartition("/")[2]
-    return rest[0][: -len(last)], last[-3:].casefold()
+def _models(folder: Folder) -> list[tuple[str, str]]:
+    """(place, "bin" or "txt") of the models that lie in one ``sparse/``, the outermost, or beside the pictures."""
+    kinds: dict[str, str] = {}
+    for name in sorted(folder.names):  # .bin before .txt
+        place, last = name[: name.rfind("/") + 1], last_of(name)
+        if last in ("images.bin", "images.txt"):
+            kinds.setdefault(place, last[-3:])
+    outermost = min(kinds, key=lambda place: (_around_sparse(place).count("/"), _around_sparse(place)))
+    together = [place for place in kinds if _around_sparse(place) == _around_sparse(outermost)]
+    return [(place, kinds[place]) for place in sorted(together, key=lambda place: (len(place), place))]
 
 
-def _notes(folder: Folder, place: str, frames: Collection[StatedFrame]) -> tuple[str, ...]:
+def _around_sparse(place: str) -> str:
+    """The folder around a model's ``sparse/``; its own where there is none."""
+    parts = place.split("/")
+    inside = next((level for level, part in enumerate(parts) if part.casefold() == "sparse"), None)
+    return place if inside is None else "".join(f"{part}/" for part in parts[:inside])
+
+
+def _largest(folder: Folder, models: list[tuple[str, str]]) -> tuple[str, str]:
+    """The model with most pictures: COLMAP writes one for each part that it could not join to the others."""
+    if len(models) == 1:
+        return models[0]
+    counts = {model: _count(folder.content(_file(folder, *model))) for model in models}
+    return max(models, key=lambda model: counts[model])
+
+
+def _count(content: bytes) -> int:
+    """How many pictures a model's images file has, as far as a glance tells."""
+    if content[:1] == b"#" or content[:1].isdigit():
+        rows = [line for line in content.split(b"\n", _MOST_LINES) if not line.startswith(b"#")]
+        return len(rows) // 2
+    return min(int(_COUNT.unpack_from(content)[0]), _MOST_LINES) if len(content) >= _COUNT.size else 0
+
+
+def _file(folder: Folder, place: str, kind: str, what: str = "images") -> str:
+    """The name of a model's file, as it is written in the folder."""
+    plain = f"{place}{what}.{kind}"
+    return next((name for name in sorted(folder.names) if name.casefold() == plain.casefold()), plain)
+
+
+def _notes(
+    folder: Folder, models: list[tuple[str, str]], place: str, frames: Collection[StatedFrame]
+) -> tuple[str, ...]:
     notes = []
     if frames and not any(frame.depth for frame in frames):
         notes.append(
             "COLMAP's own unit of length is arbitrary, and there is no depth to check it by: sizes are right only if "
             'the model was scaled to metres. If not, state "applied_scale" in capture.json.'
         )
-    other = sorted({name.split("/")[1] for name in folder.names if name.startswith("sparse/") and name.count("/") == 2})
-    if place == "sparse/0/" and len(other) > 1:
-        notes.append(f"COLMAP split the pictures into {len(other)} models; only sparse/0 is read.")
+    if len(models) > 1:
+        notes.append(
+            f"COLMAP split the pictures into {len(models)} models; only {place.rstrip('/')} is read, which has most "
+            f"pictures ({len(frames)})."
+        )
     if folder.has("stereo/"):
         notes.append("stereo/: depth that COLMAP computed from the photographs is no measurement and is not used.")
     return tuple(notes)
@@ -395,7 +431,7 @@ def _frames(
         complaints.add("set", message, "Take more views, or send the model that holds them.")
         return ()
     images = sorted(images, key=lambda image: image.name)
-    names = [clean_path(image.name) for image in images]
+    names = [tidy_path(image.name) for image in images]
     pictures = "" if any(name in folder.names for name in names if name) else "images/"
     depth = _Beside(folder, ("depth/", "depths/", "depth_maps/"))
     masks = _Beside(folder, ("masks/", "mask/"))
@@ -404,7 +440,7 @@ def _frames(
         if name is None:
             complaints.add(
                 "sidecar",
-                f"The picture {image.name!r:.60} is no path inside the capture to a PNG or JPEG.",
+                f"The picture {image.name!r:.60} has a name that no file can have.",
                 "Name pictures relative to images/, as front.png.",
             )
             continue

@@ -17,17 +17,8 @@ from typing import Any, Literal
 from meshdrop.models.axes.directions import AXES, Direction, direction
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.pictures import suffixes
-from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem
-from meshdrop.models.formats.json_table import (
-    Complaints,
-    as_float,
-    is_number,
-    load_object,
-    refuse_non_finite,
-    short,
-    wrong,
-)
+from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object, refuse_non_finite, wrong
 from meshdrop.models.formats.lens import LENS_KEYS, Lens, read_lens
 
 Axes = Literal["opengl", "opencv"]
@@ -56,6 +47,7 @@ OWN_KEYS = (
     "mask",
     "world_up",
     "subject",
+    "max_views",
     "models",
     "priority",
     "labels",
@@ -90,8 +82,6 @@ DEPTH_PATH_KEYS = ("depth_file_path", "depth_path")
 FRAME_KEYS = ("file_path", *DEPTH_PATH_KEYS, "mask_path", "transform_matrix", *INTRINSIC_KEYS, *LENS_KEYS)
 #: Endings of photographs; JPEG changes values, so that depth and masks are none.
 PHOTOGRAPHS = suffixes("image")
-#: What each path of a frame leads to.
-_ROLES: Mapping[str, Kind] = {"file_path": "image", "mask_path": "mask", **dict.fromkeys(DEPTH_PATH_KEYS, "depth")}
 
 #: A longer key is no slip of the pen in one of ours.
 _LONGEST_KEY = 64
@@ -99,7 +89,8 @@ _MODEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 #: A rig's name is part of folder and file names on every system, and ends at the first character that is not here.
 RIG_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 STANDARD_RIG = "canonical"
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = re.compile(r"^[A-Za-z]:")
+_LONGEST_PATH = 1024
 
 
 @dataclass(frozen=True)
@@ -126,13 +117,17 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class StatedFrame:
-    """One camera position: files relative to the sidecar's folder, and the (4, 4) pose as written in the file."""
+    """One camera position: files as they are stated, and the (4, 4) pose as written in the file.
+
+    ``source`` is the file that states this one alone, relative to the root, where there is such.
+    """
 
     image: str
     depth: str | None
     mask: str | None
     matrix: Matrix
     intrinsics: Intrinsics
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,8 @@ class Sidecar:
     ``stored = applied_scale * applied_transform @ original``. ``rig`` names a stored profile that has the cameras.
     ``coarse_depth``: depth maps of a sensor with fewer pixels than its photographs, and the same field of view.
     ``world_up`` is the sender's own word for which way is up in the world that the mesh comes out in, ``format_up`` the
-    format's, in the world of the poses as they are stored. ``subject`` says what was captured.
+    format's, in the world of the poses as they are stored. ``subject`` says what was captured, ``max_views`` how many
+    views of a longer sequence are used.
     """
 
     rig: str | None = None
@@ -171,6 +167,7 @@ class Sidecar:
     world_up: Direction | None = None
     format_up: Direction | None = None
     subject: Subject | None = None
+    max_views: int | None = None
     options: Options = field(default_factory=Options)
 
 
@@ -225,6 +222,7 @@ def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimit
         world_up=_world_up(table, complaints),
         format_up=direction(table.get(FILE_UP_KEY)),
         subject=_choice(table, "subject", ("object", "table", "scene"), complaints),  # type: ignore[arg-type]
+        max_views=_max_views(table, complaints, limits),
         options=Options(_models(table, complaints), _priority(table, complaints), _labels(table, complaints)),
     )
     _refuse_two_rigs(table, stated, complaints)
@@ -248,6 +246,7 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
         world_up=ours.world_up or theirs.world_up,
         format_up=theirs.format_up,
         subject=ours.subject or theirs.subject,
+        max_views=ours.max_views or theirs.max_views,
         options=ours.options,
     )
 
@@ -342,6 +341,16 @@ def _priority(table: Mapping[str, Any], complaints: Complaints) -> int:
         return 0
     low, high = PRIORITY_RANGE
     return int(min(max(value, low), high))
+
+
+def _max_views(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimits) -> int | None:
+    value = table.get("max_views")
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):  # complained about already
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and limits.min_views <= value <= limits.max_entries:
+        return value
+    wrong("max_views", value, f"a whole number, {limits.min_views} to {limits.max_entries}", complaints)
+    return None
 
 
 def _labels(table: Mapping[str, Any], complaints: Complaints) -> dict[str, Any]:
@@ -457,41 +466,33 @@ def _frame(
 
 
 def _path(frame: Mapping[str, Any], key: str, where: str, complaints: Complaints) -> str | None:
-    """A path that stays inside the capture, posix, with a suffix; Blender's files leave ``.png`` out."""
+    """A path tidied, with a suffix; Blender's files leave ``.png`` out."""
     value = frame.get(key)
     if value is None:
         return None
-    name = f"{where}.{key}"
-    if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 1024:
-        wrong(name, value, 'a relative path such as "images/front.png"', complaints)
+    path = tidy_path(value) if isinstance(value, str) else None
+    if path is None:
+        wrong(f"{where}.{key}", value, 'a path such as "images/front.png"', complaints)
         return None
-    parts = _inside(value)
-    if parts is None:
-        wrong(name, value, 'a path inside the capture: relative, forward slashes, no ".."', complaints)
-        return None
-    stem, dot, suffix = parts[-1].rpartition(".")
-    if not (stem and dot) or suffix.isdigit():
-        parts[-1] += ".png"
-    elif suffix.casefold() not in suffixes(_ROLES[key]):
-        reads = "PNG and JPEG photographs" if key == "file_path" else "depth and masks from PNG only"
-        fix = "Convert it to PNG and correct the path."
-        complaints.add("not_png", f"{name} is {short(value)}; Meshdrop reads {reads}.", fix)
-        return None
-    return "/".join(parts)
+    stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
+    return path if stem and dot and not suffix.isdigit() else f"{path}.png"
 
 
-def clean_path(value: str) -> str | None:
-    """The path of a photograph, tidied; None when it leaves the capture, cannot be shown or is neither PNG nor JPEG."""
-    if not value.isprintable() or len(value) > 1024 or (parts := _inside(value)) is None:
+def tidy_path(value: str) -> str | None:
+    """A path as it was written on any machine, as relative posix parts without dots; None when it cannot be shown.
+
+    What leads out of the capture is cut off: such a path means the file that its end leads to, if there is one. Nothing
+    is ever opened by it (``models.capture.stated_paths``).
+    """
+    if not value.isprintable() or len(value) > _LONGEST_PATH:
         return None
-    return "/".join(parts) if parts[-1].rpartition(".")[2].casefold() in PHOTOGRAPHS else None
-
-
-def _inside(value: str) -> list[str] | None:
-    """The parts of a relative posix path that stays where it is."""
-    parts = [part for part in value.split("/") if part not in ("", ".")]
-    leaves = value.startswith("/") or "\\" in value or _DRIVE.match(value) is not None or ".." in parts
-    return None if leaves else parts or None
+    parts: list[str] = []
+    for part in _DRIVE.sub("", value.replace("\\", "/")).split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts) or None
 
 
 def _matrix(value: object, where: str, complaints: Complaints) -> Matrix | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -340,6 +341,46 @@ def test_a_marker_without_the_whole_set_is_waited_for(scanner: Scanner, inbox: P
     (inbox / "a/.ready").touch()
     for hands.seconds in (0, 10, 1000):
         assert states(scanner) == {b"a": "arriving"}
+
+
+def framed(ball: Path, folder: Path, *, but: int = 0) -> None:
+    """The ball's pictures with their cameras in a transforms.json, ``but`` so many pictures."""
+    pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
+    frames = [{"file_path": f"images/view_{n:02d}.png", "transform_matrix": pose} for n in range(6)]
+    (folder / "images").mkdir(parents=True)
+    for number in range(6 - but):
+        shutil.copy(ball / f"views/view_{number:02d}.png", folder / "images")
+    (folder / "transforms.json").write_text(json.dumps({"fl_x": 600, "frames": frames}))
+
+
+def test_frames_without_a_picture_are_waited_for_as_long_as_any_file_and_then_left_out(
+    scanner: Scanner, inbox: Path, hands: Hands, ball: Path
+) -> None:
+    framed(ball, inbox / "a", but=2)
+    for hands.seconds in (0, 10, 1799):
+        assert states(scanner) == {b"a": "arriving"}
+    assert "taken without when nothing has changed for 30 min" in sentence(scanner)
+    hands.seconds = 1800
+    (found,) = scanner.scan()
+    assert found.judgement.state == "ready"
+    assert len(found.snapshot.expectation.views) == 4
+
+
+@pytest.mark.parametrize("word", ["marker", "checksums"])
+def test_who_says_that_a_folder_is_complete_is_not_asked_for_frames_without_a_picture(
+    scanner: Scanner, inbox: Path, hands: Hands, ball: Path, word: str
+) -> None:
+    framed(ball, inbox / "a", but=2)
+    if word == "checksums":
+        digest = hashlib.sha256((inbox / "a/transforms.json").read_bytes()).hexdigest()
+        (inbox / "a/SHA256SUMS").write_text(f"{sums(inbox / 'a')}{digest}  transforms.json\n")
+    states(scanner)
+    hands.seconds = 3
+    if word == "marker":
+        (inbox / "a/.ready").touch()
+    (found,) = scanner.scan()
+    assert found.judgement.state == "ready"
+    assert len(found.snapshot.expectation.views) == 4
 
 
 @pytest.mark.parametrize("staging", [".a.part", "a.tmp", ".a"])

@@ -230,7 +230,7 @@ def test_all_photographs_together_have_a_limit(tmp_path: Path) -> None:
 
 def test_many_files_are_refused_early(tmp_path: Path) -> None:
     folder = write_canonical(tmp_path / "x")
-    for index in range(1001):
+    for index in range(CaptureLimits().max_entries + 1):
         (folder / f"{index}.bin").touch()
     assert "too_many" in codes(folder)
 

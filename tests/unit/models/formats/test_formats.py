@@ -245,3 +245,23 @@ def test_loose_pictures_with_a_number_are_not_taken_for_the_standard_rig(tmp_pat
     assert inspect(loose).ok
     shutil.copy(tmp_path / "x/views/view_00.png", loose / pattern.format(6))
     assert {problem.code for problem in inspect(loose).problems} == {"set"}
+
+
+def test_of_several_models_the_one_with_most_pictures_is_read(tmp_path: Path) -> None:
+    """COLMAP numbers the parts in the order in which it began them."""
+    rig = odd_rig()
+    formats.colmap_binary(tmp_path / "x", rig)
+    (tmp_path / "x/sparse/0").rename(tmp_path / "x/sparse/1")
+    formats.colmap_binary(tmp_path / "y", rig[:3])
+    (tmp_path / "y/sparse/0").rename(tmp_path / "x/sparse/0")
+    capture = read_capture(tmp_path / "x")
+    assert_same_scene(capture, rig, depth=True)
+    assert any("only sparse/1 is read" in warning for warning in capture.warnings)
+
+
+def test_the_files_of_rigs_and_frames_that_newer_colmap_writes_do_no_harm(tmp_path: Path) -> None:
+    """From 3.12 on; the poses stand in the images file as before."""
+    formats.colmap_binary(tmp_path / "x", odd_rig())
+    for name in ("rigs.bin", "frames.bin"):
+        (tmp_path / "x/sparse/0" / name).write_bytes(struct.pack("<Q", 1) + bytes(40))
+    assert_same_scene(read_capture(tmp_path / "x"), odd_rig(), depth=True)
