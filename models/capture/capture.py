@@ -27,12 +27,19 @@ from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
 from meshdrop.models.capture.up import Up, stated_up
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.names import listing
 from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.formats.sidecar import Subject
-from meshdrop.models.formats.stated_camera import CameraError, stated_camera, stated_lens
+from meshdrop.models.formats.stated_camera import (
+    ROTATION_DOUBT,
+    CameraError,
+    rotation_error,
+    stated_camera,
+    stated_lens,
+)
 from meshdrop.models.lens.undone import LensesUndone
 
 __all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "Subject", "View", "read_capture", "read_stated_capture"]
@@ -275,7 +282,19 @@ class _Reader:
                     self._report("calib", where, f"View {files.name}: {error}", error.fix)
         self._problems += self._lenses.problems((expectation.sidecars or (None,))[-1])
         self._check_baselines(expectation, cameras)
+        self._say_inexact_rotations(expectation)
         return cameras
+
+    def _say_inexact_rotations(self, expectation: Expectation) -> None:
+        """The nearest rotations are used; data sets that were measured by hand have such poses."""
+        frames = expectation.stated.frames or ()
+        errors = {view.name: rotation_error(frame) for view, frame in zip(expectation.views, frames, strict=False)}
+        inexact = {name: error for name, error in errors.items() if 2 * error > ROTATION_DOUBT}
+        if inexact:
+            self._warnings.append(
+                f"{len(inexact)} of {len(errors)} poses are no exact rotations (up to {max(inexact.values()):.1%} off: "
+                f"{listing(inexact)}); the nearest ones are used."
+            )
 
     def _check_baselines(self, expectation: Expectation, cameras: dict[str, Camera]) -> None:
         if len(cameras) < 2 or len(cameras) < len(expectation.views):

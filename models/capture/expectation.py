@@ -42,7 +42,7 @@ class Expectation:
     earlier output, and files no rule asks for; ``notes`` are sentences about some of those. ``problems`` are what no
     waiting can cure. ``layout`` names the format; ``rig`` is the profile whose cameras are used, and ``pinned`` tells
     that it lies in the folder itself. ``open_ended``: nothing says how many files there will be. ``most_views`` is how
-    many views of a longer sequence are used.
+    many views of a longer sequence are used, ``spare`` what of the missing can be done without.
     """
 
     kind: Kind
@@ -65,6 +65,7 @@ class Expectation:
     open_ended: bool = False
     no_cameras: Problem | None = None
     most_views: int = 200
+    spare: tuple[str, ...] = ()
 
     def settled(self, fewest: int = 3) -> Expectation:
         """What is taken when nobody waits any longer: frames whose picture never came are left out, and that is said.
@@ -72,6 +73,14 @@ class Expectation:
         Itself where nothing is left out, where fewer than ``fewest`` would remain, and of a stored rig, all of whose
         cameras must have their picture.
         """
+        spare = frozenset(self.missing).intersection(self.spare)
+        if spare and self.kind == "frames":
+            return replace(
+                self,
+                required=tuple(name for name in self.required if name not in spare),
+                missing=tuple(name for name in self.missing if name not in spare),
+                sidecars=tuple(name for name in self.sidecars if name not in spare),
+            ).settled(fewest)
         missing = frozenset(self.missing)
         there = [index for index, view in enumerate(self.views) if view.image not in missing]
         absent = [view.image[len(self.root) :] for view in self.views if view.image in missing]

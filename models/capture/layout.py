@@ -100,6 +100,7 @@ def expect(
         pinned=found.pinned,
         open_ended=found.open_ended or plan.moved,
         no_cameras=why_no_capture(kept) if unknown else None,
+        spare=found.spare,
         most_views=found.stated.max_views or limits.max_views,
     )
     return expectation if expectation.missing else expectation.thinned()
@@ -144,6 +145,7 @@ class _Capture:
         self.local = {name[len(self.root) :] for name in kept if name.startswith(self.root)}
         cameras = self._cameras(homes)
         self.layout, self.notes, self.open_ended = cameras.layout, cameras.notes, cameras.open_ended
+        self.spare = tuple(self.root + name for name in cameras.spare)
         self._merge(self._mine(), cameras)
         self.local -= {name[len(self.root) :] for name in self.sidecars}
         if self._claim and self.stated.frames is not None:
@@ -186,7 +188,8 @@ class _Capture:
         self.sidecars = (*mine, *files)
         self.begun = tuple(name for name in mine if self._parsed[name] is None)
         self.begun += self._claim.begun or tuple(self.root + name for name in cameras.begun)
-        if not (self.begun or problems or self.problems) and set(files) <= self._kept:
+        there = set(files) <= {*self._kept, *self.spare}
+        if not (self.begun or problems or self.problems) and there:
             problems += _quarrels(mine, ours, files, cameras.stated)
         self.problems = (*self.problems, *problems)
         if self._claim or files:

@@ -88,8 +88,8 @@ def _frame(
 
 
 def _mask_folder(folder: Folder) -> str:
-    """The visible part of an object, where somebody tells it from the whole."""
-    return "mask_visib/" if folder.has("mask_visib/") else "mask/"
+    """The whole of an object, where somebody tells it from what others leave visible: what they hide is no hole."""
+    return "mask/" if folder.has("mask/") or not folder.has("mask_visib/") else "mask_visib/"
 
 
 def _masks(folder: Folder) -> dict[str, list[str]]:

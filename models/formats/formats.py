@@ -62,7 +62,8 @@ class Cameras:
 
     ``files`` are all that belong to the statement, relative to the root, and must be there; ``begun`` those of them
     that are there in part. ``notes`` are sentences for people about what lies there and is not used.
-    ``open_ended``: nothing says how many pictures there will be, so that more may come.
+    ``open_ended``: nothing says how many pictures there will be, so that more may come. ``spare`` are files that are
+    awaited like the others, and done without when nobody waits any longer.
     """
 
     layout: str
@@ -72,3 +73,4 @@ class Cameras:
     begun: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     open_ended: bool = False
+    spare: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 The pose is ARKit's: camera-to-world in twelve numbers ``t_00`` ... ``t_23``, OpenGL axes, metres, +Y up; intrinsics in
 pixels of the picture, and a lens under nerfstudio's keys where one is stated. ``corrected_cameras`` belong to
-``corrected_images``, which Polycam undistorted and placed again; they are read where they are there, and never mixed
+``corrected_images``, which Polycam undistorted and placed again; they are read where they are as many, and never mixed
 with the uncorrected ones. Depth is the phone's own, 16-bit in millimetres, planar, of the same field of view in fewer
 pixels.
 """
@@ -21,6 +21,7 @@ from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedF
 
 #: Folder of cameras and of the pictures they belong to, the better ones first.
 _PAIRS = (("corrected_cameras/", "corrected_images/"), ("cameras/", "images/"))
+_BASE = "keyframes/"
 _POSE = tuple(tuple(f"t_{row}{column}" for column in range(4)) for row in range(3))
 _INTRINSICS = {"w": "width", "h": "height", "fl_x": "fx", "fl_y": "fy", "cx": "cx", "cy": "cy"}
 _FIX = "Export the scan again (Polycam: raw data)."
@@ -38,25 +39,21 @@ def roots(names: Collection[str]) -> set[str]:
 
 
 def read(folder: Folder) -> Cameras:
-    """Every camera with its picture. A picture without camera, or a camera without picture, is awaited."""
-    base = "keyframes/"
-    cameras, images = next(
-        ((base + cameras, base + images) for cameras, images in _PAIRS if folder.has(base + cameras)), ("", "")
-    )
-    stems = {name[len(cameras) : -5] for name in folder.names if name.startswith(cameras) and name.endswith(".json")}
-    pictured = {name[len(images) :].rpartition(".")[0] for name in folder.names if name.startswith(images)}
-    stems |= {stem for stem in pictured if stem}
-    files = tuple(f"{cameras}{stem}.json" for stem in sorted(stems))
-    has_depth, has_masks = folder.has(f"{base}depth/"), folder.has(f"{base}masks/")
+    """Every camera of the set that has most pictures. A camera that a picture lacks is awaited, and then done without;
+    so is a picture that a camera lacks.
+    """
+    cameras, images = _fullest(folder)
+    stems, pictured = _stems(folder, cameras), _stems(folder, images)
+    files = tuple(f"{cameras}{stem}.json" for stem in sorted({*stems, *pictured}))
+    has_depth, has_masks = folder.has(f"{_BASE}depth/"), folder.has(f"{_BASE}masks/")
     problems: list[Problem] = []
     frames, begun = [], []
     most = left = folder.limits.max_cameras_bytes
-    for stem, file in zip(sorted(stems), files, strict=True):
-        if file not in folder.names:
-            continue
+    for stem in sorted(stems):
         if left < 0:
             problems.insert(0, Problem("sidecar", None, f"The cameras have more than {most:,} bytes together.", _FIX))
             break
+        file = f"{cameras}{stem}.json"
         complaints = Complaints(folder.root + file)
         content = folder.content(file)
         left -= len(content)
@@ -65,20 +62,45 @@ def read(folder: Folder) -> Cameras:
         problems += complaints.told()
         if found is not None:
             picture = folder.picture(images + stem, ("jpg", "jpeg", "png")) or f"{images}{stem}.jpg"
-            depth = f"{base}depth/{stem}.png" if has_depth else None
-            mask = f"{base}masks/{stem}.png" if has_masks else None
-            frames.append(StatedFrame(picture, depth, mask, *found))
-    whole = len(frames) == len(stems)
-    if whole and len(frames) < folder.limits.min_views:
+            depth = f"{_BASE}depth/{stem}.png" if has_depth else None
+            mask = f"{_BASE}masks/{stem}.png" if has_masks else None
+            frames.append(StatedFrame(picture, depth, mask, *found, source=file))
+    if stems and not (begun or problems) and stems >= pictured and len(frames) < folder.limits.min_views:
         message = f"The scan has {len(frames)} pictures; a capture has {folder.limits.min_views} or more."
         problems.append(Problem("set", None, message, "Take more pictures."))
     stated = Sidecar(
-        frames=tuple(frames) if whole else (),
+        frames=tuple(frames) if not begun else (),
         depth_unit_m=0.001,
         coarse_depth=True,
         format_up=CONVENTIONS["polycam"].up,
     )
-    return Cameras("polycam", files, stated, tuple(problems[:20]), tuple(begun), _notes(folder), open_ended=True)
+    notes = (*_passed_over(folder, cameras, len(frames)), *_notes(folder))
+    spare = tuple(f"{cameras}{stem}.json" for stem in sorted(pictured - stems))
+    return Cameras("polycam", files, stated, tuple(problems[:20]), tuple(begun), notes, open_ended=True, spare=spare)
+
+
+def _stems(folder: Folder, place: str) -> set[str]:
+    """Files in a folder by their names without ending."""
+    found = {name[len(place) :].rpartition(".")[0] for name in folder.names if name.startswith(place)}
+    return {stem for stem in found if stem}
+
+
+def _fullest(folder: Folder) -> tuple[str, str]:
+    """Folders of cameras and pictures of the set with most pictures that have a camera; the corrected one of equals."""
+    pairs = [(_BASE + cameras, _BASE + images) for cameras, images in _PAIRS if folder.has(_BASE + cameras)]
+    return max(pairs, key=lambda pair: len(_stems(folder, pair[0]) & _stems(folder, pair[1])))
+
+
+def _passed_over(folder: Folder, taken: str, frames: int) -> tuple[str, ...]:
+    """The corrected cameras where the uncorrected ones are more."""
+    corrected = _BASE + _PAIRS[0][0]
+    if taken == corrected or not folder.has(corrected):
+        return ()
+    fewer = len(_stems(folder, corrected) & _stems(folder, _BASE + _PAIRS[0][1]))
+    return (
+        f"Polycam corrected only {fewer} of {frames} pictures: the uncorrected ones are used for all, with their "
+        "cameras.",
+    )
 
 
 def _notes(folder: Folder) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from meshdrop.models.formats.cameras import Camera, canonical_camera, nearest_ro
 from meshdrop.models.formats.lens import Lens
 from meshdrop.models.formats.sidecar import Intrinsics, Sidecar, StatedFrame
 
-#: R'R may differ from the identity by this much: poses printed with four digits still pass.
-ROTATION_TOLERANCE = 2e-3
+#: R'R may differ from the identity by this much, which is columns that are a hundredth too long or not perpendicular.
+ROTATION_TOLERANCE = 2e-2
+#: From here on that is worth a warning; poses printed with four digits stay below.
+ROTATION_DOUBT = 2e-3
 FOCAL_PER_SIDE_RANGE = (0.1, 50.0)
 
 
@@ -59,6 +61,13 @@ def camera_pose(frame: StatedFrame, stated: Sidecar) -> NDArray[np.float64]:
         raise CameraError("the pose matrix is singular.", "Export the poses again.") from None
     c2w[:3, 3] /= stated.applied_scale or 1.0
     return _rigid(c2w)
+
+
+def rotation_error(frame: StatedFrame) -> float:
+    """By how much the columns of a frame's rotation differ in length and angle from those of one, as a share."""
+    R = np.array(frame.matrix, dtype=np.float64)[:3, :3]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.abs(R.T @ R - np.eye(3)).max()) / 2
 
 
 def _rigid(c2w: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from meshdrop.models.capture.capture import Capture, CaptureError, read_capture
+from meshdrop.models.capture.capture import Capture, CaptureError, read_capture, read_stated_capture
 from meshdrop.models.probe.inspection import inspect
 from tests import formats
 from tests.formats import FORMATS, UNIT_M, odd_rig
-from tests.unit.models.synthetic import ANIMAL, write_canonical
+from tests.unit.models.synthetic import ANIMAL, write_canonical, write_png
 
 
 def refusal(folder: Path) -> dict[str, str]:
@@ -264,4 +266,78 @@ def test_the_files_of_rigs_and_frames_that_newer_colmap_writes_do_no_harm(tmp_pa
     formats.colmap_binary(tmp_path / "x", odd_rig())
     for name in ("rigs.bin", "frames.bin"):
         (tmp_path / "x/sparse/0" / name).write_bytes(struct.pack("<Q", 1) + bytes(40))
+    assert_same_scene(read_capture(tmp_path / "x"), odd_rig(), depth=True)
+
+
+def polycam_sets(folder: Path, corrected: int, pictures: int) -> None:
+    """A scan of six keyframes of which so many have corrected cameras, and so many corrected pictures."""
+    formats.polycam(folder, odd_rig())
+    base = folder / "keyframes"
+    for number in range(6):
+        if number >= corrected:
+            (base / f"corrected_cameras/v{number:03d}.json").unlink()
+        if number >= pictures:
+            (base / f"corrected_images/v{number:03d}.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("corrected", "pictures", "images", "views"),
+    [(6, 6, "corrected_images", 6), (4, 4, "images", 6), (6, 4, "images", 6), (2, 2, "images", 6)],
+)
+def test_of_polycams_two_sets_the_one_with_most_pictures_is_read(
+    tmp_path: Path, corrected: int, pictures: int, images: str, views: int
+) -> None:
+    polycam_sets(tmp_path / "x", corrected, pictures)
+    capture, expectation = read_stated_capture(tmp_path / "x")
+    assert len(capture.views) == views
+    assert {view.image.split("/")[1] for view in expectation.views} == {images}
+    said = [warning for warning in capture.warnings if "Polycam corrected only" in warning]
+    assert bool(said) is (images == "images")
+
+
+def test_polycams_keyframes_without_a_camera_or_a_picture_are_left_out_and_named(tmp_path: Path) -> None:
+    formats.polycam(tmp_path / "x", odd_rig())
+    base = tmp_path / "x/keyframes"
+    shutil.rmtree(base / "corrected_cameras")
+    shutil.rmtree(base / "corrected_images")
+    (base / "cameras/v001.json").unlink()
+    (base / "images/v004.png").unlink()
+    found = inspect(tmp_path / "x")
+    assert found.ok, found.problems
+    assert [view.name for view in found.views] == ["v000", "v002", "v003", "v005"]
+    assert any("v001.png: no camera" in warning for warning in found.warnings)
+    assert any("v004.jpg" in warning and "left out" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"), [(0.0005, "exact"), (0.005, "inexact"), (0.009, "inexact"), (0.012, "none")]
+)
+def test_rotations_that_are_a_little_off_are_made_exact_and_told(tmp_path: Path, error: float, fate: str) -> None:
+    """A BOP data set has columns that are half a per cent too long."""
+    rig = odd_rig()
+    formats.bop(tmp_path / "x", rig)
+    file = tmp_path / "x/scene_camera.json"
+    table = json.loads(file.read_text())
+    for key in ("1", "2"):
+        table[key]["cam_R_w2c"] = [value * (1 + error) for value in table[key]["cam_R_w2c"]]
+    file.write_text(json.dumps(table))
+    if fate == "none":
+        assert "no rotation" in refusal(tmp_path / "x")["calib"]
+        return
+    capture = read_capture(tmp_path / "x")
+    for view in capture.views:
+        np.testing.assert_allclose(view.camera.c2w[:3, :3].T @ view.camera.c2w[:3, :3], np.eye(3), atol=1e-9)
+    told = [warning for warning in capture.warnings if "no exact rotations" in warning]
+    assert len(told) == (fate == "inexact")
+    assert not told or told[0].startswith(f"2 of 6 poses are no exact rotations (up to {error:.1%} off")
+
+
+def test_the_whole_of_a_bop_object_is_its_mask_where_both_are_there(tmp_path: Path) -> None:
+    """What another thing hides of it is no hole: the visible part carves away what is only covered."""
+    formats.bop(tmp_path / "x", odd_rig())
+    shutil.copytree(tmp_path / "x/mask_visib", tmp_path / "x/mask")
+    for file in (tmp_path / "x/mask_visib").iterdir():
+        cut = np.zeros_like(np.asarray(Image.open(file)))
+        cut[40:50, 40:50] = 255
+        write_png(file, cut)
     assert_same_scene(read_capture(tmp_path / "x"), odd_rig(), depth=True)
