@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
@@ -207,6 +208,112 @@ def polycam(folder: Path, rig: Rig, scene: Scene = ANIMAL, *, coarse: int = 1, s
     (folder / "mesh_info.json").write_text("{}")
 
 
+# -- recordings of apps and sensors ---------------------------------------------------------------------------------
+
+
+def npy(table: Array) -> bytes:
+    """An array as NumPy writes it."""
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
+
+
+def llff_table(rig: Rig) -> Array:
+    """Rows of 3 x 5 (down, right, backwards, place, height-width-focal) and two bounds."""
+    found = []
+    for _, camera in rig:
+        right, up, backwards, place = camera.c2w[:3].T
+        columns = np.stack([-up, right, backwards, place, [camera.height, camera.width, camera.fx]], axis=1)
+        found.append([*columns.ravel(), 0.5, 5.0])
+    return np.array(found)
+
+
+def llff(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
+    """poses_bounds.npy beside images/, depth/ and masks/."""
+    _write_pictures(folder, scene, rig, "images/{name}.png", "depth/{name}.png", "masks/{name}.png")
+    (folder / "poses_bounds.npy").write_bytes(npy(llff_table(rig)))
+
+
+def pose_text(camera: Camera) -> str:
+    """A .pose.txt: OpenCV axes, camera-to-world."""
+    return "\n".join(" ".join(f"{value:.9e}" for value in row) for row in camera.c2w @ FLIP) + "\n"
+
+
+def seven_scenes(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
+    """As tsdf-fusion has them: the intrinsics above the frames."""
+    _, first = rig[0]
+    frames = folder / "rgbd-frames"
+    _write_pictures(frames, scene, rig, "frame-{number:06d}.color.png", "frame-{number:06d}.depth.png", None)
+    for number, (_, camera) in enumerate(rig):
+        (frames / f"frame-{number:06d}.pose.txt").write_text(pose_text(camera))
+    K = [[first.fx, 0, first.cx - 0.5], [0, first.fy, first.cy - 0.5], [0, 0, 1]]
+    (folder / "camera-intrinsics.txt").write_text("\n".join(" ".join(map(repr, map(float, row))) for row in K) + "\n")
+
+
+def trajectory_words(camera: Camera) -> str:
+    """Place and turn of a trajectory's line: OpenCV axes, camera-to-world, the real part last."""
+    pose = camera.c2w @ FLIP
+    w, x, y, z = quaternion(pose[:3, :3])
+    return " ".join(f"{value:.9f}" for value in (*pose[:3, 3], x, y, z, w))
+
+
+def tum(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
+    """A sequence at thirty pictures a second with depth 5 ms later and a trajectory of a hundred poses a second."""
+    texts: dict[str, list[str]] = {name: [f"# {name}"] for name in ("rgb", "depth", "groundtruth")}
+    for number, (_, camera) in enumerate(rig):
+        time = 1305031102.175304 + number / 30
+        rgb, counts, _ = pictures(scene, camera, number)
+        write_png(folder / f"rgb/{time:.6f}.png", rgb)
+        write_png(folder / f"depth/{time + 0.005:.6f}.png", counts * 5)
+        texts["rgb"].append(f"{time:.6f} rgb/{time:.6f}.png")
+        texts["depth"].append(f"{time + 0.005:.6f} depth/{time + 0.005:.6f}.png")
+        texts["groundtruth"].append(f"{time - 0.004:.4f} {trajectory_words(camera)}")
+        # The next pose is another's: nearest in time is what counts.
+        texts["groundtruth"].append(f"{time + 0.016:.4f} 9 9 9 0 0 0 1")
+    for name, lines in texts.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    _, first = rig[0]
+    (folder / "capture.json").write_text(json.dumps(_intrinsics(first)))
+
+
+def record3d_table(rig: Rig) -> dict[str, Any]:
+    """metadata.json: the camera matrix column by column, turns and places."""
+    _, first = rig[0]
+    poses = []
+    for _, camera in rig:
+        w, x, y, z = quaternion(camera.c2w[:3, :3])
+        poses.append([x, y, z, w, *camera.c2w[:3, 3]])
+    K = [first.fx, 0, 0, 0, first.fy, 0, first.cx, first.cy, 1]
+    return {"w": first.width, "h": first.height, "K": K, "fps": 60, "poses": poses}
+
+
+def record3d(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
+    """An export as EXR + RGB; depth is not read from OpenEXR."""
+    base = folder / "EXR_RGBD"
+    _write_pictures(base, scene, rig, "rgb/{number}.png", None, None)
+    (base / "metadata.json").write_text(json.dumps(record3d_table(rig)))
+
+
+def scanner_app_camera(camera: Camera, number: int) -> dict[str, Any]:
+    """What one file of the 3d Scanner App holds."""
+    return {
+        "cameraPoseARFrame": camera.c2w.ravel().tolist(),
+        "intrinsics": [camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1],
+        "frame_index": number,
+        "time": number / 30,
+    }
+
+
+def scanner_app(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
+    """ "All Data": poses without pictures too, and the sensor's doubts."""
+    _write_pictures(folder, scene, rig, "frame_{number:05d}.jpg", "depth_{number:05d}.png", None)
+    for number, (_, camera) in enumerate([*rig, *rig[:2]]):
+        table = scanner_app_camera(camera, number)
+        (folder / f"frame_{number:05d}.json").write_text(json.dumps(table))
+        write_png(folder / f"conf_{number:05d}.png", np.full((12, 16), 2, np.uint8))
+    (folder / "info.json").write_text("{}")
+
+
 # -- COLMAP ---------------------------------------------------------------------------------------------------------
 
 
@@ -318,4 +425,9 @@ FORMATS = {
     "colmap binary": Writer(colmap_binary, "colmap"),
     "polycam": Writer(polycam, "polycam"),
     "bop": Writer(bop, "bop"),
+    "llff": Writer(llff, "llff", plain=True),
+    "7-scenes": Writer(seven_scenes, "7-scenes"),
+    "tum": Writer(tum, "tum"),
+    "record3d": Writer(record3d, "record3d", depth=False),
+    "3d scanner app": Writer(scanner_app, "3d-scanner-app"),
 }

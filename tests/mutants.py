@@ -30,7 +30,21 @@ from PIL import Image
 from meshdrop.models.formats.cameras import canonical_camera
 from meshdrop.models.probe.inspection import Inspection, inspect
 from meshdrop.models.worker import _plain, be_modest
-from tests.formats import bop_cameras, cameras_bin, colmap_images, colmap_text_files, images_bin, polycam_camera
+from tests.formats import (
+    Rig,
+    bop_cameras,
+    cameras_bin,
+    colmap_images,
+    colmap_text_files,
+    images_bin,
+    llff_table,
+    npy,
+    polycam_camera,
+    pose_text,
+    record3d_table,
+    scanner_app_camera,
+    trajectory_words,
+)
 from tests.rig import write_ball
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -483,6 +497,29 @@ def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
             **{f"depth/{number:06d}.png": depths[view] for number, view in enumerate(VIEWS)},
             "scene_camera.json": json.dumps(bop_cameras(rig)).encode(),
         },
+        "llff": {**framed, "poses_bounds.npy": npy(llff_table(sorted(rig)))},
+        "7-scenes": {
+            **{f"frame-{number:06d}.color.png": images[view] for number, view in enumerate(VIEWS)},
+            **{f"frame-{number:06d}.depth.png": depths[view] for number, view in enumerate(VIEWS)},
+            **{f"frame-{number:06d}.pose.txt": pose_text(camera).encode() for number, (_, camera) in enumerate(rig)},
+            "camera-intrinsics.txt": f"{rig[0][1].fx} 0 9.5\n0 {rig[0][1].fx} 9.5\n0 0 1\n".encode(),
+        },
+        "tum": {
+            **{name: content for name, content in framed.items() if not name.startswith("masks/")},
+            **tum_texts(rig),
+        },
+        "record3d": {
+            **{f"rgb/{number}.png": images[view] for number, view in enumerate(VIEWS)},
+            "metadata.json": json.dumps(record3d_table(rig)).encode(),
+        },
+        "3d scanner app": {
+            **{f"frame_{number:05d}.jpg": as_jpeg(images[view]) for number, view in enumerate(VIEWS)},
+            **{f"depth_{number:05d}.png": depths[view] for number, view in enumerate(VIEWS)},
+            **{
+                f"frame_{number:05d}.json": json.dumps(scanner_app_camera(camera, number)).encode()
+                for number, (_, camera) in enumerate(rig)
+            },
+        },
         "stored rig": {**framed, "rig.json": json.dumps(profile).encode()},
         "rig": {**canonical, "capture.json": json.dumps({"views": list(VIEWS), "depth_unit_m": 0.001}).encode()},
         "cameras": {**framed, "transforms.json": json.dumps(transforms()).encode()},
@@ -492,6 +529,20 @@ def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
 
 #: As instant-ngp states one.
 LENS = {"k1": 0.3, "k2": -0.1, "p1": 0.002, "p2": -0.001}
+
+
+def tum_texts(rig: Rig) -> dict[str, bytes]:
+    """The lists of a sequence, and the intrinsics that it leaves out."""
+    _, first = rig[0]
+    lines = [f"{number / 30:.6f} images/{view}.png\n" for number, (view, _) in enumerate(rig)]
+    poses = [f"{number / 30:.4f} {trajectory_words(camera)}\n" for number, (_, camera) in enumerate(rig)]
+    stated = {"fl_x": first.fx, "w": SIDE, "h": SIDE, "depth_unit_m": 0.001}
+    return {
+        "rgb.txt": "".join(lines).encode(),
+        "depth.txt": "".join(line.replace("images/", "depth/") for line in lines).encode(),
+        "groundtruth.txt": ("# time tx ty tz qx qy qz qw\n" + "".join(poses)).encode(),
+        "capture.json": json.dumps(stated).encode(),
+    }
 
 
 def as_jpeg(png: bytes) -> bytes:

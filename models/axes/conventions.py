@@ -32,4 +32,15 @@ CONVENTIONS: Mapping[str, Convention] = {
     # colmap.github.io, FAQ, "Manhattan world alignment" and "Geo-registration": a model has no direction of its own
     # until model_orientation_aligner or model_aligner gives it one, which the files do not tell.
     "colmap": Convention(None, "COLMAP finds its world up to a turn"),
+    # github.com/Fyusion/LLFF: imgs2poses.py turns COLMAP's poses into its own, and no other.
+    "llff": Convention(None, "LLFF keeps COLMAP's world"),
+    # Microsoft Research, 7-Scenes: the world is that of the first frame of KinectFusion.
+    "7-scenes": Convention(None, "7-Scenes and tsdf-fusion say nothing of their world"),
+    # cvg.cit.tum.de, RGB-D SLAM dataset, "File Formats": the world is that of the motion capture system.
+    "tum": Convention(None, "TUM RGB-D says nothing of its world"),
+    # Apple, as above: the poses of both apps are ARKit's.
+    "record3d": Convention(AXES["+y"], "ARKit, whose y is parallel to gravity"),
+    "3d-scanner-app": Convention(AXES["+y"], "ARKit, whose y is parallel to gravity"),
+    # github.com/apple/ARKitScenes, DATA.md: of the world of its trajectories nothing is said.
+    "arkitscenes": Convention(None, "ARKitScenes says nothing of its world"),
 }

@@ -101,7 +101,7 @@ def expect(
         open_ended=found.open_ended or plan.moved,
         no_cameras=why_no_capture(kept) if unknown else None,
         spare=found.spare,
-        most_views=found.stated.max_views or limits.max_views,
+        most_views=len(plan.views) if found.by_order else found.stated.max_views or limits.max_views,
     )
     return expectation if expectation.missing else expectation.thinned()
 
@@ -145,6 +145,7 @@ class _Capture:
         self.local = {name[len(self.root) :] for name in kept if name.startswith(self.root)}
         cameras = self._cameras(homes)
         self.layout, self.notes, self.open_ended = cameras.layout, cameras.notes, cameras.open_ended
+        self.by_order = cameras.by_order
         self.spare = tuple(self.root + name for name in cameras.spare)
         self._merge(self._mine(), cameras)
         self.local -= {name[len(self.root) :] for name in self.sidecars}

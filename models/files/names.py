@@ -62,6 +62,7 @@ _BLOCKER_FOLDER = re.compile(r"(?i).*[-_.]lock")
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
 _KNOWN_SUFFIXES = (*(f".{suffix}" for suffix in suffixes("image")), ".json", ".bin", ".txt")
 #: ``r_0_depth_0001.png`` and ``r_0_normal_0001.png``, as in NeRF-synthetic.
+_BESIDE = ("conf_", "confidence_", "thumb_")
 _PASSES = ("_depth_", "_depth.", "_normal_", "_normal.")
 
 
@@ -132,8 +133,10 @@ def listing(names: Collection[str], most: int = 3) -> str:
 
 
 def is_rendered_pass(name: str) -> bool:
-    """Whether a picture is one of those that Blender writes beside its photographs: depth or normals, 8-bit."""
-    return any(part in last_of(name) for part in _PASSES)
+    """Whether a picture is one of those that programs write beside photographs and that hold nothing to be read:
+    Blender's depth or normals, 8-bit; a sensor's doubts; thumbnails."""
+    last = last_of(name)
+    return last.startswith(_BESIDE) or any(part in last for part in _PASSES)
 
 
 def folded(name: str) -> str:

@@ -9,7 +9,7 @@ from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.names import is_rendered_pass, last_of, outer_folders
 from meshdrop.models.files.pictures import suffixes
-from meshdrop.models.formats import bop, colmap, polycam
+from meshdrop.models.formats import bop, colmap, llff, polycam, record3d, scanner_app, seven_scenes, tum
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.sidecar import StatedFrame, most_sidecar_bytes, parse_sidecar
 
@@ -93,4 +93,9 @@ FORMATS = (
     Format("bop", bop.roots, bop.read),
     Format("polycam", polycam.roots, polycam.read),
     Format("colmap", colmap.roots, colmap.read),
+    Format("llff", llff.roots, llff.read),
+    Format("7-scenes", seven_scenes.roots, seven_scenes.read),
+    Format("tum", tum.roots, tum.read),
+    Format("record3d", record3d.roots, record3d.read),
+    Format("3d-scanner-app", scanner_app.roots, scanner_app.read),
 )

@@ -63,7 +63,8 @@ class Cameras:
     ``files`` are all that belong to the statement, relative to the root, and must be there; ``begun`` those of them
     that are there in part. ``notes`` are sentences for people about what lies there and is not used.
     ``open_ended``: nothing says how many pictures there will be, so that more may come. ``spare`` are files that are
-    awaited like the others, and done without when nobody waits any longer.
+    awaited like the others, and done without when nobody waits any longer. ``by_order``: cameras belong to pictures by
+    their order alone, so that none can be left out.
     """
 
     layout: str
@@ -74,3 +75,4 @@ class Cameras:
     notes: tuple[str, ...] = ()
     open_ended: bool = False
     spare: tuple[str, ...] = ()
+    by_order: bool = False

@@ -75,6 +75,11 @@ def test_every_format_says_what_its_world_has_up(tmp_path: Path, name: str) -> N
         "colmap text": None,
         "colmap binary": None,
         "capture.json": None,
+        "llff": None,
+        "7-scenes": None,
+        "tum": None,
+        "record3d": "+Y",
+        "3d scanner app": "+Y",
     }[name]
     assert (None if capture.up is None else name_of(capture.up.direction)) == expected
     up = which_up(capture.up, None, [view.camera for view in capture.views])

@@ -59,7 +59,7 @@ BOP = {
     "a key in Arabic digits": (lambda t: t.update({"٣": t.pop("3")}), "sidecar"),
     "a key below 0": (lambda t: t.update({"-1": t.pop("0")}), "sidecar"),
     "an entry that is a list": (lambda t: t.update({"0": [1, 2]}), "sidecar"),
-    "7,000 pictures": (lambda t: t.update({str(n): t["0"] for n in range(7000)}), "set"),
+    "7,000 pictures": (lambda t: t.update({str(n): t["0"] for n in range(7000)}), "sidecar"),
     "two pictures": (lambda t: [t.pop(key) for key in ("0", "1", "2", "3")], "set"),
     "no pictures": (lambda t: t.clear(), "set"),
     "a matrix of NaN": (both(lambda e: e.update(cam_K=[float("nan")] * 9)), "calib"),
