@@ -89,6 +89,8 @@ class Settings(BaseSettings):
 
     max_file_mb: Annotated[float, Field(gt=0, le=4096)] = 20.0
     max_capture_mb: Annotated[float, Field(gt=0, le=65536)] = 200.0
+    #: What six pictures of which nothing says more are taken for; None asks their sender.
+    default_rig: Literal["canonical"] | None = None
     #: Of a longer sequence so many views are used, evenly spread; ``max_views`` in capture.json wins.
     max_views: Annotated[int, Field(ge=3, le=1000)] = 200
     #: Of what lies beside the set so much goes into the result; the rest is named there and stays in the original.
@@ -212,6 +214,7 @@ class Settings(BaseSettings):
             max_capture_bytes=int(self.max_capture_mb * 1e6),
             max_extra_bytes=int(self.max_extra_mb * 1e6),
             max_views=self.max_views,
+            default_rig=self.default_rig or "",
             custom_models=tuple(self.custom_models),
         )
 

@@ -172,6 +172,15 @@ def is_numbered_only(found: Mapping[tuple[Role, str], Collection[str]]) -> bool:
     return not any("/" in short for short in shorts) and named <= {"img", "image", "photo"}
 
 
+def is_said(found: Mapping[tuple[Role, str], Collection[str]]) -> bool:
+    """Whether folders or names say that these are views of the rig: ``views/``, or ``front`` in a name. A number alone
+    says it of nothing: any camera counts its pictures.
+    """
+    shorts = [short for (role, _), names in found.items() if role == "image" for short in names]
+    in_views = any(short.rpartition("/")[0].casefold() in ("views", "view") for short in shorts)
+    return in_views or any(set(_WORDS.findall(short.casefold())) & {*CANONICAL_NAMES, "view"} for short in shorts)
+
+
 def is_wanted(role: Role, stated: bool | None, found: Mapping[tuple[Role, str], object]) -> bool:
     """Whether files of a role belong to the capture: as the sidecar states it, else if any is there."""
     return any(key[0] == role for key in found) if stated is None else stated

@@ -42,7 +42,8 @@ class Expectation:
     earlier output, and files no rule asks for; ``notes`` are sentences about some of those. ``problems`` are what no
     waiting can cure. ``layout`` names the format; ``rig`` is the profile whose cameras are used, and ``pinned`` tells
     that it lies in the folder itself. ``open_ended``: nothing says how many files there will be. ``most_views`` is how
-    many views of a longer sequence are used, ``spare`` what of the missing can be done without.
+    many views of a longer sequence are used, ``spare`` what of the missing can be done without. ``assumed``:
+    that the views are the standard rig's is told by nothing but their number.
     """
 
     kind: Kind
@@ -66,6 +67,7 @@ class Expectation:
     no_cameras: Problem | None = None
     most_views: int = 200
     spare: tuple[str, ...] = ()
+    assumed: bool = False
 
     def settled(self, fewest: int = 3) -> Expectation:
         """What is taken when nobody waits any longer: frames whose picture never came are left out, and that is said.

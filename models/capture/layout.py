@@ -35,6 +35,7 @@ from meshdrop.models.formats.poseless import why_no_capture
 from meshdrop.models.formats.sidecar import (
     CANONICAL_NAMES,
     OWN_SIDECAR,
+    STANDARD_RIG,
     Options,
     Sidecar,
     merge_sidecars,
@@ -79,7 +80,8 @@ def expect(
     root, asked = found.root, frozenset(required)
     # A sidecar that is there in part is a file whose copy has begun: it is awaited, like a file that is not there.
     others = other_pictures(found.local)
-    unknown = plan.kind == "unknown" and not found.sidecars and not found.problems
+    only_ours = all(last_of(name) == OWN_SIDECAR for name in found.sidecars)
+    unknown = plan.kind == "unknown" and only_ours and not (found.problems or found.begun)
     expectation = Expectation(
         kind=plan.kind,
         root=root,
@@ -101,6 +103,7 @@ def expect(
         open_ended=found.open_ended or plan.moved,
         no_cameras=why_no_capture(kept) if unknown else None,
         spare=found.spare,
+        assumed=plan.assumed,
         most_views=len(plan.views) if found.by_order else found.stated.max_views or limits.max_views,
     )
     return expectation if expectation.missing else expectation.thinned()
@@ -219,7 +222,7 @@ class _Capture:
         if self.stated.frames is not None:
             return framed_plan(self.stated, self.local, self.root)
         stated_elsewhere = bool(self._claim) or any(last_of(name) != OWN_SIDECAR for name in self.sidecars)
-        asked = bool(self.sidecars)
+        asked = self.stated.standard_rig or self._limits.default_rig == STANDARD_RIG
         return canonical_plan(self.stated, self.local, self.root, foreign=stated_elsewhere, asked=asked)
 
 

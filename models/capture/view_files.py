@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshdrop.models.capture import canonical
 from meshdrop.models.capture.canonical import Role, as_png
@@ -21,7 +21,8 @@ from meshdrop.models.formats.sidecar import CANONICAL_NAMES, Sidecar, StatedFram
 class CaptureFiles:
     """The files of a capture in the reading order: images, depth, masks. ``problems`` are what no waiting can cure.
 
-    ``moved`` tells that some were found by the end of their path only: the right ones may still come.
+    ``moved`` tells that some were found by the end of their path only: the right ones may still come. ``assumed``:
+    nothing says that these are the standard rig's but their number.
     """
 
     kind: Kind
@@ -30,6 +31,7 @@ class CaptureFiles:
     depth_stated: bool = False
     problems: tuple[Problem, ...] = ()
     moved: bool = False
+    assumed: bool = False
 
 
 def _plan(
@@ -42,8 +44,8 @@ def _plan(
 
 
 def canonical_plan(stated: Sidecar, local: Collection[str], root: str, *, foreign: bool, asked: bool) -> CaptureFiles:
-    """The views of the standard rig; ``foreign`` tells that the cameras are stated elsewhere, ``asked`` that our own
-    sidecar lies there: without it, photographs that merely have a number are nobody's views.
+    """The views of the standard rig; ``foreign`` tells that the cameras are stated elsewhere, ``asked`` that they are
+    said to be the rig's: without that, photographs that merely have a number are nobody's views.
     """
     found = canonical.by_place(local)
     if found and not asked and canonical.is_numbered_only(found):
@@ -69,7 +71,9 @@ def canonical_plan(stated: Sidecar, local: Collection[str], root: str, *, foreig
     )
     depth_stated = stated.depth is not None or "depth" in roles
     problems = [*canonical.twins(found, root), *canonical.extras(stated, local, root, found)]
-    return _plan("canonical", views, depth_stated, problems)
+    return replace(
+        _plan("canonical", views, depth_stated, problems), assumed=not asked and not canonical.is_said(meant)
+    )
 
 
 def _unknown(local: Collection[str], root: str, foreign: bool) -> CaptureFiles:

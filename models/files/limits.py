@@ -36,5 +36,7 @@ class CaptureLimits:
     max_capture_pixels: int = 200_000_000
     max_png_chunks: int = 4096
     max_ancillary_bytes: int = 1_048_576
+    #: "canonical": at this site pictures without cameras are the standard rig's, if they can be.
+    default_rig: str = ""
     #: The models of somebody's own: what lies in folders of their names is no part of a capture that came back from us.
     custom_models: tuple[str, ...] = ()

@@ -30,7 +30,13 @@ class _Kind:
 #: In the order in which they are told.
 _KINDS = (
     _Kind(
-        (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".r3d"),
+        (".r3d",),
+        "a recording of Record3D, which is an archive",
+        "Meshdrop reads folders",
+        "Unpack it as a zip file, or export it from the app as EXR + RGB, and drop the folder that comes out.",
+    ),
+    _Kind(
+        (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz"),
         "an archive",
         "Meshdrop reads folders",
         "Unpack it, and drop the folder that comes out.",
@@ -46,6 +52,18 @@ _KINDS = (
         "a video",
         "Meshdrop needs photographs whose cameras are known",
         _FRAMES,
+    ),
+    _Kind(
+        (".bag", ".db3", ".mcap"),
+        "a recording of a RealSense camera or of ROS",
+        "it holds pictures and depth, but not where the camera stood, and is not unpacked here",
+        f"Take colour and aligned depth out of it as PNG (rs-convert, or the RealSense Viewer). {_COLMAP}",
+    ),
+    _Kind(
+        (".svo", ".svo2", ".oni", ".klg", ".sens"),
+        "a recording of a depth camera",
+        "it is not unpacked here",
+        f"Take its pictures, depth and poses out of it with its maker's program. {_COLMAP}",
     ),
     _Kind(
         (".glb", ".gltf", ".obj", ".stl", ".fbx", ".usdz", ".usd", ".dae", ".3mf"), "a finished mesh", _MAKES, _SOURCES
@@ -64,8 +82,17 @@ _NOT_READ = {
     "sfm.json": "Meshroom",
     "cameras.sfm": "Meshroom",
     "reconstruction.json": "OpenSfM",
-    "groundtruth.txt": "TUM RGB-D",
+    "groundtruth.txt": "TUM RGB-D, which comes without its rgb.txt here",
     "bundler.out": "Bundler",
+    "bundle.out": "Bundler",
+    "calib.txt": "KITTI",
+    "calib_cam_to_cam.txt": "KITTI",
+    "calib_velo_to_cam.txt": "KITTI",
+    "sensor.yaml": "EuRoC",
+    "cameras_sphere.npz": "NeuS",
+    "cameras.npz": "IDR",
+    "blocksexchange.xml": "ContextCapture",
+    "lowres_wide.traj": "ARKitScenes",
 }
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dng", ".cr2", ".nef", ".raw")
 
@@ -78,7 +105,7 @@ def why_no_capture(names: Collection[str]) -> Problem | None:
         return Problem("poses", scan, message, f"Scan with an app that does (Polycam: raw data). {_COLMAP}")
     for name in names:
         if (program := _NOT_READ.get(last_of(name))) is not None:
-            message = f"{printable(name)} is of {program}, whose cameras Meshdrop does not read."
+            message = f"{printable(name)} is of {program}: cameras in its format are not read."
             return Problem("poses", name, message, "Export the cameras as a COLMAP model or as transforms.json.")
     pictures = [name for name in names if last_of(name).endswith(_PICTURES)]
     if not pictures:

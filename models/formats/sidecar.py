@@ -145,7 +145,8 @@ class Sidecar:
 
     ``intrinsics`` are those of all views (the frames have them merged in already).
     ``applied_transform`` (4, 4) and ``applied_scale`` are what nerfstudio did to the original world:
-    ``stored = applied_scale * applied_transform @ original``. ``rig`` names a stored profile that has the cameras.
+    ``stored = applied_scale * applied_transform @ original``. ``rig`` names a stored profile that has the cameras,
+    ``standard_rig`` tells that the file says that they are those of the standard rig.
     ``coarse_depth``: depth maps of a sensor with fewer pixels than its photographs, and the same field of view.
     ``world_up`` is the sender's own word for which way is up in the world that the mesh comes out in, ``format_up`` the
     format's, in the world of the poses as they are stored. ``subject`` says what was captured, ``max_views`` how many
@@ -153,6 +154,7 @@ class Sidecar:
     """
 
     rig: str | None = None
+    standard_rig: bool = False
     views: tuple[str, ...] | None = None
     frames: tuple[StatedFrame, ...] | None = None
     intrinsics: Intrinsics = field(default_factory=Intrinsics)
@@ -206,6 +208,7 @@ def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimit
     lens = read_lens(table, "", complaints)
     stated = Sidecar(
         rig=_rig(table, complaints),
+        standard_rig=table.get("rig") == STANDARD_RIG or "views" in table,
         views=_views(table, complaints),
         frames=_frames(table, lens, complaints, limits),
         intrinsics=replace(_intrinsics(table, "", complaints), lens=lens),

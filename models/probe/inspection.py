@@ -20,11 +20,17 @@ from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem, printable
 from meshdrop.models.formats.sidecar import Options
 from meshdrop.models.probe.probe import ProbeResult, probe
+from meshdrop.models.probe.values import DECISIVE_SCORE
 
 #: Below this share of object pixels with depth, the shape of a view rests on its silhouette.
 THIN_DEPTH = 0.5
 #: An object smaller than this share of the picture wastes the camera's resolution.
 SMALL_OBJECT = 0.01
+#: Said of pictures that are merely six.
+_PROVEN = (
+    "Nothing states the cameras: by their numbers the pictures were taken for those of the standard rig, and their "
+    "depth agrees with that."
+)
 #: A sentence names so many views.
 MOST_NAMES = 8
 
@@ -111,6 +117,9 @@ def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_R
         return Inspection(name, ok=False, problems=error.problems)
     result = probe(capture, expectation.stated)
     problems = () if result.problem is None else (_with_scale(result.problem, capture.layout),)
+    if expectation.assumed and not _proves_the_order(result):
+        problems = (_assumed(capture, result),)
+    said, doubts = [_PROVEN] if expectation.assumed and not problems else [], [result.warning] if result.warning else []
     facts = tuple(_facts(view) for view in capture.views)
     cameras = [view.camera for view in capture.views]
     up = which_up(capture.up, None, cameras)
@@ -118,7 +127,7 @@ def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_R
         name=name,
         ok=not problems,
         problems=problems,
-        warnings=(*capture.warnings, *_oddities(capture, facts), *([result.warning] if result.warning else [])),
+        warnings=(*said, *capture.warnings, *_oddities(capture, facts), *doubts),
         layout=capture.layout,
         rig=None if expectation.rig is None else (expectation.rig.name, expectation.rig.version),
         views=facts,
@@ -128,6 +137,29 @@ def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_R
         up=up,
         up_doubt=doubt(up, cameras),
     )
+
+
+def _proves_the_order(result: ProbeResult) -> bool:
+    """Whether depth shows that each picture was taken from where its number says: of a round thing the views in any
+    order agree somewhat."""
+    return result.verdict == "verified" and result.stated is not None and result.stated.score >= DECISIVE_SCORE
+
+
+def _assumed(capture: Capture, result: ProbeResult) -> Problem:
+    """Pictures that are merely six are the standard rig's only where something says so and they agree with it."""
+    if result.verdict == "contradicted":
+        why = f"and their depth contradicts that: {result.reason}"
+    else:
+        why = "and their depth does not show that they are."
+    message = (
+        f"Nothing says where the cameras of these {len(capture.views)} pictures stood. By their numbers alone they "
+        f"were taken for front, back, right, left, top and bottom of the standard rig, {why}"
+    )
+    fix = (
+        "State the cameras (frames in capture.json, transforms.json or a COLMAP model). If it is the standard rig, put "
+        '{"rig": "canonical"} into capture.json.'
+    )
+    return Problem("poses", None, message, fix)
 
 
 def _with_scale(problem: Problem, layout: str) -> Problem:

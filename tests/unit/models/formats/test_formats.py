@@ -196,7 +196,13 @@ POSELESS = {
     "a cloud": ("cloud.ply", "point cloud"),
     "Scaniverse": ("Scaniverse 2026-11-21.usdz", "Scaniverse"),
     "an archive": ("scan.zip", "an archive"),
-    "Record3D": ("scan.r3d", "an archive"),
+    "Record3D": ("scan.r3d", "a recording of Record3D"),
+    "RealSense": ("recording.bag", "a recording of a RealSense camera"),
+    "ROS": ("run.mcap", "of ROS"),
+    "ZED": ("a.svo2", "a recording of a depth camera"),
+    "KITTI": ("calib.txt", "is of KITTI"),
+    "EuRoC": ("mav0/cam0/sensor.yaml", "is of EuRoC"),
+    "NeuS": ("cameras_sphere.npz", "is of NeuS"),
     "Metashape": ("cameras.xml", "Metashape"),
     "RealityScan": ("registration.csv", "RealityScan"),
     "pictures": ("images/IMG_0001.jpg", "1 picture, but nothing that says where the cameras stood"),
@@ -341,3 +347,13 @@ def test_the_whole_of_a_bop_object_is_its_mask_where_both_are_there(tmp_path: Pa
         cut[40:50, 40:50] = 255
         write_png(file, cut)
     assert_same_scene(read_capture(tmp_path / "x"), odd_rig(), depth=True)
+
+
+def test_photographs_alone_are_told_so_whatever_model_is_asked_for(tmp_path: Path) -> None:
+    """Every model needs cameras, also those that generate."""
+    (tmp_path / "x").mkdir()
+    for number in range(8):
+        write_png(tmp_path / f"x/IMG_{number:04d}.png", np.zeros((32, 32, 3), np.uint8))
+    (tmp_path / "x/capture.json").write_text('{"models": ["reconviagen"]}')
+    told = refusal(tmp_path / "x")
+    assert "8 pictures, but nothing that says where the cameras stood" in told["poses"]
