@@ -304,6 +304,8 @@ class _Reader:
         low, high = BASELINE_RANGE_M
         # With depth the probe recognises coinciding cameras, and knows which reading of the file would part them.
         low = 0.0 if expectation.depth_stated else low
+        # Of a model whose unit is arbitrary depth tells how large it is.
+        high = float("inf") if expectation.depth_stated and expectation.layout in ("colmap", "llff") else high
         if not low <= spread <= high:
             where = (expectation.sidecars or (None,))[-1]
             self._report(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from meshdrop.models.capture.capture import Capture, CaptureError, MaskSource, View, read_stated_capture
+from meshdrop.models.capture.expectation import Expectation
 from meshdrop.models.capture.local_origin import local_origin
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
 from meshdrop.models.capture.up import Up, doubt, which_up
@@ -20,7 +21,7 @@ from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem, printable
 from meshdrop.models.formats.sidecar import Options
 from meshdrop.models.probe.probe import ProbeResult, probe
-from meshdrop.models.probe.values import DECISIVE_SCORE
+from meshdrop.models.probe.values import DECISIVE_SCORE, Reading
 
 #: Below this share of object pixels with depth, the shape of a view rests on its silhouette.
 THIN_DEPTH = 0.5
@@ -116,7 +117,7 @@ def inspect(folder: Path, limits: CaptureLimits | None = None, rigs: Rigs = NO_R
     except CaptureError as error:
         return Inspection(name, ok=False, problems=error.problems)
     result = probe(capture, expectation.stated)
-    problems = () if result.problem is None else (_with_scale(result.problem, capture.layout),)
+    problems = () if result.problem is None else (_with_scale(result, expectation, capture.layout),)
     if expectation.assumed and not _proves_the_order(result):
         problems = (_assumed(capture, result),)
     said, doubts = [_PROVEN] if expectation.assumed and not problems else [], [result.warning] if result.warning else []
@@ -162,12 +163,26 @@ def _assumed(capture: Capture, result: ProbeResult) -> Problem:
     return Problem("poses", None, message, fix)
 
 
-def _with_scale(problem: Problem, layout: str) -> Problem:
-    """COLMAP finds cameras up to one factor, which looks like any other contradiction."""
-    if layout != "colmap":
+def _with_scale(result: ProbeResult, expectation: Expectation, layout: str) -> Problem:
+    """COLMAP finds cameras up to one factor, which looks like a wrong depth unit: that factor can be computed."""
+    problem, stated, best = result.problem, result.stated, result.best_other
+    assert problem is not None  # the caller asks only then
+    if layout not in ("colmap", "llff"):
         return problem
+    if stated is not None and best is not None and _only_the_unit(stated.reading, best.reading):
+        share = best.reading.depth_unit_m / stated.reading.depth_unit_m
+        scale = (expectation.stated.applied_scale or 1.0) * share
+        message = (
+            f"The model's unit is not the metre: depth agrees with the cameras if {scale:.4g} of its units are one "
+            f"metre (score {best.score:.2f}, as stated {stated.score:.2f})."
+        )
+        return replace(problem, message=message, fix=f'Put {{"applied_scale": {scale:.4g}}} into capture.json.')
     cure = "scale it (colmap model_aligner), or state in capture.json how many of its units are a metre"
     return replace(problem, fix=f'{problem.fix} If the model\'s unit is not the metre, {cure}: "applied_scale".')
+
+
+def _only_the_unit(one: Reading, other: Reading) -> bool:
+    return replace(one, depth_unit_m=other.depth_unit_m) == other
 
 
 def _facts(view: View) -> ViewFacts:

@@ -29,7 +29,17 @@ from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, opengl_camera_to_w
 from meshdrop.models.formats.sidecar import Axes, Pose, Sidecar
 from meshdrop.models.probe.maps import ViewMap, pair_counts, view_scores
 from meshdrop.models.probe.surfaces import apart
-from meshdrop.models.probe.values import DEPTH_UNITS_M, FOCAL_SCALES, ProbeResult, Reading, Score
+from meshdrop.models.probe.values import (
+    DEPTH_UNITS_M,
+    FOCAL_SCALES,
+    LEAST_SCORE,
+    MORE_UNITS_M,
+    UNIT_RANGE_M,
+    UNIT_STEPS,
+    ProbeResult,
+    Reading,
+    Score,
+)
 from meshdrop.models.probe.verdict import held_to_rays, judge, second_look
 
 __all__ = ["ProbeResult", "Reading", "Score", "probe"]
@@ -58,6 +68,8 @@ def probe(capture: Capture, stated: Sidecar | None = None) -> ProbeResult:
     focal_px = _stated_through_a_lens(stated) or views[0].camera.fx
     wholly_inside = all(one.wholly_inside for one in maps)
     table = _scores(readings, poses, maps)
+    if all(score.score < LEAST_SCORE for score in table if score.suffices):
+        table = (*table, *_fitted_unit(readings, poses, maps))
     result = judge(table, view_scores(views, pairs), focal_px, wholly_inside=wholly_inside)
     if result.verdict == "inconclusive":
         result = second_look(result, lambda other: apart(maps, poses[_key(other)], other))
@@ -137,6 +149,38 @@ def _scores(
         consistent, violating, hidden = pair_counts(maps, poses[_key(reading)], reading).sum(axis=(0, 1))
         table.append(Score(reading, int(consistent), int(violating), int(hidden), same_as))
     return tuple(table)
+
+
+def _fitted_unit(
+    readings: Mapping[Reading, tuple[Reading, ...]],
+    poses: dict[tuple[Axes, Pose], list[Array]],
+    maps: Sequence[ViewMap],
+) -> tuple[Score, ...]:
+    """The depth unit by which the views agree best in any convention; none where no unit makes them agree.
+
+    Searched on a scale of units and then by how far the surfaces lie apart, which a score does not resolve.
+    """
+
+    def score(reading: Reading) -> Score:
+        consistent, violating, hidden = pair_counts(maps, poses[_key(reading)], reading).sum(axis=(0, 1))
+        return Score(reading, int(consistent), int(violating), int(hidden), ())
+
+    conventions = dict.fromkeys(_key(reading) for reading in readings)
+    tried = [score(Reading(*key, unit)) for key in conventions for unit in np.geomspace(*UNIT_RANGE_M, UNIT_STEPS)]
+    best = max((one for one in tried if one.suffices), key=lambda one: one.score, default=None)
+    if best is None:
+        return ()
+    for width in (1.15, 1.03):
+        units = best.reading.depth_unit_m * np.geomspace(1 / width, width, 13)
+        near = [score(replace(best.reading, depth_unit_m=float(unit))) for unit in units]
+        best = max((best, *near), key=lambda one: one.score)
+    top = [one for one in near if one.score > best.score - 0.05]
+    gaps = [(gap, one) for one in top if (gap := apart(maps, poses[_key(one.reading)], one.reading)) is not None]
+    closest = min(gaps, key=lambda one: one[0])[1] if gaps else best
+    plain = [unit for unit in (*DEPTH_UNITS_M, *MORE_UNITS_M) if abs(unit / closest.reading.depth_unit_m - 1) < 0.03]
+    if plain:
+        closest = score(replace(closest.reading, depth_unit_m=plain[0]))
+    return (closest,) if closest.score >= LEAST_SCORE else ()
 
 
 def _same_cameras(left: Sequence[Array], right: Sequence[Array]) -> bool:

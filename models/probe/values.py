@@ -12,6 +12,10 @@ Verdict = Literal["verified", "contradicted", "inconclusive"]
 
 #: Metres per depth count: Kinect and most sensors, RealSense D405, TUM, KITTI, Replica, centimetres, metres.
 DEPTH_UNITS_M = (1e-3, 1e-4, 1 / 5000, 1 / 256, 1 / 6553.5, 1e-2, 1e-1, 1.0)
+#: Where none of these fits the unit is searched between these bounds, in steps of a seventh, and said as one of these
+#: rarer ones (RealSense L515, Structure, half millimetres) where it is as good as that.
+UNIT_RANGE_M, UNIT_STEPS = (1e-6, 10.0), 116
+MORE_UNITS_M = (2.5e-4, 5e-4, 1e-5, 1.25e-4)
 #: Focal lengths tried, as factors of the stated one; 711 px for 1111 px is a factor of 1.5625.
 FOCAL_SCALES = (0.5, 0.64, 0.72, 0.8, 0.9, 1.11, 1.25, 1.39, 1.5625, 2.0)
 #: Below this score the views contradict each other; true captures reach 0.8 to 1.0, false readings at most 0.4.

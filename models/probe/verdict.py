@@ -180,6 +180,12 @@ def _cure(stated: Score, best: Score, focal_px: float) -> tuple[str, str]:
         lines.append(f'"pose": {json.dumps(would_be.pose)}')
     if would_be.depth_unit_m != was.depth_unit_m:
         lines.append(f'"depth_unit_m": {would_be.depth_unit_m:.6g}')
+    if replace(would_be, depth_unit_m=was.depth_unit_m) == was:
+        return (
+            f"Depth contradicts the cameras if one count is {was.depth_unit_m * 1000:.4g} mm, as is stated or taken "
+            f"for granted, and agrees with them if one count is {would_be.depth_unit_m * 1000:.4g} mm.",
+            f"If that is what the sensor writes, put {{{', '.join(lines)}}} into capture.json.",
+        )
     return (
         f"The views contradict each other as stated ({was}), but agree as {would_be}.",
         f"If that is how the rig writes them, put {{{', '.join(lines)}}} into capture.json.",
