@@ -183,9 +183,20 @@ CASES: tuple[Broken, ...] = (
     Broken("eight-bit-depth", "depth_format", "a preview saved as depth", repaint(FRONT_DEPTH, _to_eight_bits)),
     Broken("half-depth", "dims", "depth at half the size of its image", repaint(FRONT_DEPTH, half_size)),
     Broken("grey-view", "pixel_format", "a greyscale photograph", repaint(FRONT, lambda rgba: rgba[..., 0].copy())),
-    Broken("empty-depth", "semantic", "the depth sensor measured nothing", repaint(FRONT_DEPTH, np.zeros_like)),
-    Broken("black", "semantic", "the lamp was off", repaint(FRONT, _without_light)),
-    Broken("nothing-there", "semantic", "alpha is 0 everywhere", repaint(FRONT, _without_object)),
+    # One odd view of six would be left out: half of them are too many.
+    Broken(
+        "empty-depth",
+        "semantic",
+        "the depth sensor measured nothing",
+        _each(DEPTHS[:3], lambda name: repaint(name, np.zeros_like)),
+    ),
+    Broken("black", "semantic", "the lamp was off", _each(VIEWS[:3], lambda name: repaint(name, _without_light))),
+    Broken(
+        "nothing-there",
+        "semantic",
+        "alpha is 0 everywhere",
+        _each(VIEWS[:3], lambda name: repaint(name, _without_object)),
+    ),
     Broken(
         "one-camera",
         "semantic",

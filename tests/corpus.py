@@ -293,6 +293,10 @@ def link(target: str) -> Break:
     return apply
 
 
+def all_of(*breaks: Break) -> Break:
+    return lambda folder: [one(folder) for one in breaks]
+
+
 def add(files: Mapping[str, bytes]) -> Break:
     def apply(folder: Path) -> None:
         for name, content in files.items():
@@ -481,7 +485,9 @@ CASES: tuple[Case, ...] = (
     _refused(22, "eight-bit-depth", "depth_format", BY_NAME["eight-bit-depth"].breaks),
     _refused(22, "colour-depth", "depth_format", repaint(FRONT_DEPTH, colourful)),
     _refused(23, "empty-depth", "semantic", BY_NAME["empty-depth"].breaks),
-    _refused(23, "saturated-depth", "semantic", repaint(FRONT_DEPTH, saturated)),
+    _refused(23, "saturated-depth", "semantic", all_of(*(repaint(name, saturated) for name in DEPTHS[:3]))),
+    Case(23, b"23-one-empty-depth", "accepted", repaint(FRONT_DEPTH, np.zeros_like)),
+    Case(23, b"23-one-black", "accepted", repaint(FRONT, np.zeros_like)),
     _refused(23, "nothing-there", "semantic", BY_NAME["nothing-there"].breaks),
     _refused(23, "black", "semantic", BY_NAME["black"].breaks),
     _refused(24, "one-camera", "semantic", BY_NAME["one-camera"].breaks),

@@ -246,8 +246,8 @@ def seven_scenes(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
     _write_pictures(frames, scene, rig, "frame-{number:06d}.color.png", "frame-{number:06d}.depth.png", None)
     for number, (_, camera) in enumerate(rig):
         (frames / f"frame-{number:06d}.pose.txt").write_text(pose_text(camera))
-    K = [[first.fx, 0, first.cx - 0.5], [0, first.fy, first.cy - 0.5], [0, 0, 1]]
-    (folder / "camera-intrinsics.txt").write_text("\n".join(" ".join(map(repr, map(float, row))) for row in K) + "\n")
+    K = np.array([[first.fx, 0, first.cx - 0.5], [0, first.fy, first.cy - 0.5], [0, 0, 1]])
+    np.savetxt(folder / "camera-intrinsics.txt", K)
 
 
 def trajectory_words(camera: Camera) -> str:

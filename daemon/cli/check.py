@@ -30,6 +30,7 @@ def check(
 ) -> None:
     """Say everything about a capture folder without running a model: what is there, what is wrong, the camera probe."""
     from meshdrop.models.files.limits import CaptureLimits
+    from meshdrop.models.files.problem import told_once
     from meshdrop.models.probe.inspection import inspect
 
     if not folder.is_dir():
@@ -42,6 +43,7 @@ def check(
     found = inspect(folder, limits, rigs)
     if more := _what_the_service_awaits(folder, limits, rigs, found.problems):
         found = replace(found, ok=False, problems=(*found.problems, *more))
+    found = replace(found, problems=told_once(found.problems))
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
     else:

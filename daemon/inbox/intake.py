@@ -35,7 +35,7 @@ from meshdrop.models.capture.rig_profile import Rigs, rig_of
 from meshdrop.models.contract.registry import known
 from meshdrop.models.files import walk
 from meshdrop.models.files.entries import take_facts
-from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.files.problem import CaptureError, Problem, told_once
 from meshdrop.models.files.walk import LinkInTheWay
 
 log = get_logger()
@@ -363,7 +363,8 @@ class Intake:
     def _refuse(
         self, job: Job, code: str, problems: tuple[Problem, ...], inspection: Mapping[str, Any] | None = None
     ) -> Job:
-        found = dict(inspection or {"ok": False, "problems": [problem.to_json() for problem in problems]})
+        problems = told_once(problems)
+        found = {**(inspection or {"ok": False}), "problems": [problem.to_json() for problem in problems]}
         reason = "\n".join(str(problem) for problem in problems) or FAILURES[code].says
         refused = self.jobs.reject(job.id, code, reason, found)
         log.info("refused", job=job.short_id, capture=shown(job.name), code=code, reason=reason.splitlines()[0])

@@ -30,12 +30,13 @@ from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.names import listing
 from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.problem import CaptureError, Problem
+from meshdrop.models.files.problem import CaptureError, Problem, told_once
 from meshdrop.models.formats.cameras import Camera
 from meshdrop.models.formats.sidecar import Subject
 from meshdrop.models.formats.stated_camera import (
     ROTATION_DOUBT,
     CameraError,
+    PictureSizeError,
     rotation_error,
     stated_camera,
     stated_lens,
@@ -133,6 +134,8 @@ class _Reader:
         self._limits = limits
         self._rigs = rigs
         self._problems: list[Problem] = []
+        #: What is wrong with single views, which may be done without.
+        self._odd: dict[str, list[Problem]] = {}
         self._warnings: list[str] = []
         self._lenses = LensesUndone()
         self._bytes_left = limits.max_capture_bytes
@@ -150,6 +153,7 @@ class _Reader:
         unit = expectation.stated.depth_unit_m or DEFAULT_DEPTH_UNIT_M
         cameras = self._cameras(expectation, {view.files.name: view.image.shape[:2] for view in views})
         finished = [self._view(view, cameras.get(view.files.name), unit) for view in views]
+        expectation = self._without_odd_views(expectation)
         self._raise_if_any()
         whole = tuple(view for view in finished if view is not None)
         self._say_what_is_odd(whole)
@@ -277,6 +281,8 @@ class _Reader:
                     camera = stated_camera(files.name, frame, expectation.stated, width, height)
                     self._lenses.state(files.name, stated_lens(frame, expectation.stated), camera)
                     cameras[files.name] = camera
+                except PictureSizeError as error:
+                    self._odd[files.name] = [Problem("calib", files.image, f"View {files.name}: {error}", error.fix)]
                 except CameraError as error:
                     where = (expectation.sidecars or (None,))[-1]
                     self._report("calib", where, f"View {files.name}: {error}", error.fix)
@@ -298,6 +304,12 @@ class _Reader:
 
     def _check_baselines(self, expectation: Expectation, cameras: dict[str, Camera]) -> None:
         if len(cameras) < 2 or len(cameras) < len(expectation.views):
+            return
+        poses = np.stack([camera.c2w for camera in cameras.values()])
+        if np.abs(poses - poses[0]).max() < 1e-9:
+            where = (expectation.sidecars or (None,))[-1]
+            message = f"All {len(poses)} poses are the same: as stated, the camera never moved."
+            self._report("calib", where, message, "Export the poses again; if the object was turned, state its turns.")
             return
         centres = np.stack([camera.centre for camera in cameras.values()])
         spread = float(np.linalg.norm(centres[:, None] - centres[None], axis=-1).max())
@@ -326,7 +338,28 @@ class _Reader:
                 "Check that the rig moves, or that every camera writes its own file.",
             )
 
+    def _without_odd_views(self, expectation: Expectation) -> Expectation:
+        """What is left when a few views show nothing that can be used; too many of them are problems of the capture."""
+        views, odd = expectation.views, self._odd
+        rest = len(views) - len(odd)
+        if 3 * rest < 2 * len(views) or rest < self._limits.min_views:
+            self._problems += [problem for view in views for problem in odd.get(view.name, ())]
+        elif odd:
+            told = told_once([problem for view in views for problem in odd.get(view.name, ())])
+            self._warnings += [f"Left out: {problem.file}: {problem.message} {problem.fix}" for problem in told]
+            return expectation.without(odd)
+        return expectation
+
     def _view(self, decoded: _Decoded, camera: Camera | None, unit: float) -> View | None:
+        """The view, or None after noting what is odd about it."""
+        before = len(self._problems)
+        view = self._read_view(decoded, camera, unit)
+        if found := self._problems[before:]:
+            del self._problems[before:]
+            self._odd.setdefault(decoded.files.name, []).extend(found)
+        return view
+
+    def _read_view(self, decoded: _Decoded, camera: Camera | None, unit: float) -> View | None:
         files, before = decoded.files, len(self._problems)
         self._check_light(files, decoded.image)
         if decoded.depth is not None:
@@ -389,11 +422,13 @@ class _Reader:
         inside = int((mask >= 0.5).sum())
         says = {"file": "The mask", "alpha": "The alpha channel", "depth": "Depth", "border": "The background colour"}
         if inside < FEWEST_MASK_PIXELS:
-            fix = "Check that the object is in the picture; white (or opaque) means object."
+            fix = "White (or opaque) means object: check that the object is in the picture and the mask not inverted."
             self._report("semantic", name, f"{says[source]} marks no pixel as object.", fix)
             return False
         if source != "depth" and mask.size - inside < FEWEST_MASK_PIXELS:
             fix = "Send masks, or RGBA images with the background transparent."
+            if source == "file":
+                fix = "Check that the mask is not inverted, and that the picture shows all of the object."
             self._report("semantic", name, f"{says[source]} marks every pixel as object.", fix)
             return False
         return True

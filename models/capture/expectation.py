@@ -102,9 +102,13 @@ class Expectation:
         keep = [round(index * (count - 1) / (most - 1)) for index in range(most)]
         return self._only(keep, _THINNED.format(most=most))
 
-    def _only(self, keep: Collection[int], note: str) -> Expectation:
+    def without(self, names: Collection[str]) -> Expectation:
+        """With all views but these."""
+        return self._only([index for index, view in enumerate(self.views) if view.name not in names])
+
+    def _only(self, keep: Collection[int], *notes: str) -> Expectation:
         frames = self.stated.frames or ()
-        views, kept = tuple(self.views[index] for index in keep), tuple(frames[index] for index in keep)
+        views, kept = tuple(self.views[index] for index in keep), tuple(frames[index] for index in keep if frames)
         gone = {self.root + frame.source for frame in frames if frame.source is not None}
         gone -= {self.root + frame.source for frame in kept if frame.source is not None}
         images = tuple(view.image for view in views)
@@ -119,8 +123,8 @@ class Expectation:
             required=required,
             missing=tuple(name for name in self.missing if name in asked),
             sidecars=sidecars,
-            stated=replace(self.stated, frames=kept),
-            notes=(*self.notes, note),
+            stated=replace(self.stated, frames=kept or None),
+            notes=(*self.notes, *notes),
         )
 
     @property

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+
+#: A shorter file name may be a word of the sentence.
+_SHORTEST_STEM = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,39 @@ class CaptureError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def told_once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The problems with equal ones of many files as one: the first, with the number and the first names of the others.
+
+    Equal are sentences that differ in names and numbers only.
+    """
+    alike: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.code, _pattern(problem, problem.message), _pattern(problem, problem.fix)), []).append(
+            problem
+        )
+    return tuple(_as_one(group) for group in alike.values())
+
+
+def _pattern(problem: Problem, sentence: str) -> str:
+    """A sentence without what is of one file: its name, other paths and names in front of it, numbers."""
+    last = (problem.file or "").rpartition("/")[2]
+    for name in (problem.file, last):
+        sentence = sentence.replace(name, "@") if name else sentence
+    stem = last.rpartition(".")[0]
+    if len(stem) > _SHORTEST_STEM:
+        sentence = re.sub(rf"\b{re.escape(stem)}\b", "@", sentence)
+    return re.sub(r"[0-9]+", "#", re.sub(r"^(View|Picture) [^ :]+:", r"\1 @:", sentence))
+
+
+def _as_one(group: list[Problem]) -> Problem:
+    first, others = group[0], group[1:]
+    if not others:
+        return first
+    files = list(dict.fromkeys(other.file for other in others if other.file and other.file != first.file))
+    names = f": {', '.join(files[:3])}{f' and {len(files) - 3} more' if len(files) > 3 else ''}" if files else ""
+    return replace(first, message=f"{first.message} The same of {len(others)} more{names}.")
 
 
 def printable(name: str | None) -> str:

@@ -27,6 +27,10 @@ class CameraError(Exception):
         self.fix = fix
 
 
+class PictureSizeError(CameraError):
+    """The intrinsics are for pictures of another size: one that a phone took at another zoom, for example."""
+
+
 def stated_camera(view: str, frame: StatedFrame | None, stated: Sidecar, width: int, height: int) -> Camera:
     """The camera that took one view, its lens left out of account; ``frame`` is None for the standard rig.
 
@@ -95,13 +99,17 @@ def _intrinsics(stated: Intrinsics, width: int, height: int) -> tuple[float, flo
     """(fx, fy, cx, cy) in pixels of this image; raises ``CameraError`` where they do not fit it."""
     for key, said, real in (("w", stated.w, width), ("h", stated.h, height)):
         if said is not None and said != real:
-            raise CameraError(
+            raise PictureSizeError(
                 f"the intrinsics are for {key} = {said:g}, but the image is {width} x {height}.",
                 "State the intrinsics of this resolution, or send the pictures in the stated one.",
             )
     fx = stated.fl_x or _focal(stated.camera_angle_x, width) or stated.fl_y or _focal(stated.camera_angle_y, height)
     fy = stated.fl_y or _focal(stated.camera_angle_y, height) or fx
     if fx is None or fy is None:
+        for key in ("camera_angle_x", "camera_angle_y"):
+            if (angle := getattr(stated, key)) is not None and math.pi <= angle < 180:
+                message = f"{key} is {angle:g}, which is no angle of view in radians."
+                raise CameraError(message, f"If it is degrees, write {math.radians(angle):.6g}.")
         raise CameraError("no focal length is stated.", "State fl_x (pixels) or camera_angle_x (radians).")
     low, high = FOCAL_PER_SIDE_RANGE
     if not (low <= fx / width <= high and low <= fy / height <= high and 0.5 <= fx / fy <= 2):

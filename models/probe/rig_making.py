@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meshdrop.models.capture.capture import read_stated_capture
+from meshdrop.models.capture.capture import Capture, read_stated_capture
 from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
 from meshdrop.models.capture.rig_profile import FILE, SCHEMA, RigProfile, parse_profile
 from meshdrop.models.capture.up import stated_up
@@ -57,7 +57,10 @@ def make_profile(name: str, source: Path, limits: CaptureLimits, *, require_dept
         raise CaptureError(inspection.problems)
     if found.kind == "canonical" and (inspection.probe is None or inspection.probe.verdict != "verified"):
         raise CaptureError([_unproven()])
+    views = len(found.views)
     capture, found = read_stated_capture(folder, limits)
+    if len(found.views) < views:
+        raise CaptureError([_not_all(capture)])
     frames = [
         _photographed(found, files, frame, view.camera)
         for files, frame, view in zip(found.views, _stated_frames(found), capture.views, strict=True)
@@ -84,6 +87,12 @@ def _no_cameras() -> Problem:
         "with frames, or the images file of a COLMAP model."
     )
     return Problem("set", None, "The file states no cameras in a format that is read.", fix)
+
+
+def _not_all(capture: Capture) -> Problem:
+    """A capture may do without an odd view; a rig is stored with all its cameras or not at all."""
+    odd = " ".join(warning for warning in capture.warnings if warning.startswith("Left out"))
+    return Problem("semantic", None, f"Not all views can be used. {odd}", "Take the calibration capture again.")
 
 
 def _unproven() -> Problem:
