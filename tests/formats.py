@@ -289,9 +289,8 @@ def record3d_table(rig: Rig) -> dict[str, Any]:
 
 def record3d(folder: Path, rig: Rig, scene: Scene = ANIMAL) -> None:
     """An export as EXR + RGB; depth is not read from OpenEXR."""
-    base = folder / "EXR_RGBD"
-    _write_pictures(base, scene, rig, "rgb/{number}.png", None, None)
-    (base / "metadata.json").write_text(json.dumps(record3d_table(rig)))
+    _write_pictures(folder, scene, rig, "rgb/{number}.png", None, None)
+    (folder / "metadata.json").write_text(json.dumps(record3d_table(rig)))
 
 
 def scanner_app_camera(camera: Camera, number: int) -> dict[str, Any]:

@@ -41,6 +41,4 @@ CONVENTIONS: Mapping[str, Convention] = {
     # Apple, as above: the poses of both apps are ARKit's.
     "record3d": Convention(AXES["+y"], "ARKit, whose y is parallel to gravity"),
     "3d-scanner-app": Convention(AXES["+y"], "ARKit, whose y is parallel to gravity"),
-    # github.com/apple/ARKitScenes, DATA.md: of the world of its trajectories nothing is said.
-    "arkitscenes": Convention(None, "ARKitScenes says nothing of its world"),
 }

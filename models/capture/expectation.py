@@ -88,8 +88,8 @@ class Expectation:
         absent = [view.image[len(self.root) :] for view in self.views if view.image in missing]
         if self.kind != "frames" or self.rig is not None or not absent or len(there) < fewest:
             return self
-        some = "frame has" if len(absent) == 1 else "frames have"
-        note = f"{len(absent)} of {len(self.views)} {some} no picture here, and are left out: {listing(absent)}."
+        has, is_ = ("has", "is") if len(absent) == 1 else ("have", "are")
+        note = f"{len(absent)} of {len(self.views)} frames {has} no picture here and {is_} left out: {listing(absent)}."
         if len(there) == self.most_views:  # of a sequence that was thinned before it was copied
             note = _THINNED.format(most=self.most_views)
         return self._only(there, note).thinned()

@@ -59,7 +59,7 @@ AWAITED = {
     "colmap binary": ("sparse/0/cameras.bin", "sparse/0/cameras.bin"),
     "colmap text": ("sparse/0/images.txt", "nothing that says where the cameras stood"),
     "bop": ("depth/000004.png", "depth/000004.png"),
-    "polycam": ("keyframes/corrected_images/v003.png", "keyframes/corrected_images/v003.jpg"),
+    "polycam": ("keyframes/depth/v003.png", "keyframes/depth/v003.png"),
     "blender": ("train/v005.png", "train/v005.png"),
     "instant-ngp": ("images/v002.png", "images/v002.png"),
 }
@@ -111,6 +111,25 @@ def test_a_colmap_model_that_is_still_being_copied_is_awaited(light_rig: Callabl
     wait_for(lambda: "its content has not arrived" in page(here, "a")["sentence"])
     images.write_bytes(whole)
     wait_for((here.places.outbox / "a.done").exists)
+    assert stop(daemon) == 0
+
+
+def test_frames_without_a_picture_are_left_out_and_long_sequences_thinned(
+    light_rig: Callable[..., Rig], tmp_path: Path
+) -> None:
+    """What the first look finds is what the reader of the copy finds, and both are told in the report, once."""
+    here = light_rig(MESHDROP_INCOMPLETE_AFTER_S="1", MESHDROP_MAX_VIEWS="5")
+    for name, writer in {"long": formats.seven_scenes, "holes": formats.nerfstudio}.items():
+        writer(tmp_path / name, odd_rig())
+    for number in (1, 4):
+        (tmp_path / f"holes/images/v{number:03d}.png").unlink()
+    for name in ("long", "holes"):
+        shutil.copytree(tmp_path / name, here.places.inbox / name)
+    daemon = here.start()
+    for name, word in {"long": "5 of them are used", "holes": "2 of 6 frames have no picture here"}.items():
+        wait_for((here.places.outbox / f"{name}.done").exists)
+        said = [line for line in report(here.places.outbox / name)["warnings"] if word in line]
+        assert len(said) == 1, report(here.places.outbox / name)["warnings"]
     assert stop(daemon) == 0
 
 

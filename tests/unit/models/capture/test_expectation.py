@@ -36,7 +36,7 @@ def test_frames_without_a_picture_are_awaited_and_then_left_out_and_said_once() 
     assert len(rest.stated.frames or ()) == 33
     assert rest.required == (*(f"images/{index:04d}.jpg" for index in range(33)), "transforms.json")
     (note,) = rest.notes
-    assert note.startswith("17 of 50 frames have no picture here, and are left out: ")
+    assert note.startswith("17 of 50 frames have no picture here and are left out: ")
     assert "images/0033.jpg, images/0034.jpg, images/0035.jpg and 14 more" in note
 
 

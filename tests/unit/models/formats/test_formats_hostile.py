@@ -153,7 +153,7 @@ def test_a_frame_without_its_picture_is_left_out_and_named(tmp_path: Path, name:
     assert found.ok, found.problems
     assert len(found.views) == 5
     (warning,) = [warning for warning in found.warnings if "no picture here" in warning]
-    assert warning.startswith("1 of 6 frame has")
+    assert warning.startswith("1 of 6 frames has")
     assert f"/{picture.stem}.png" in warning
 
 
