@@ -144,6 +144,15 @@ def _without_object(rgba: np.ndarray) -> np.ndarray:
     return rgba * np.array([1, 1, 1, 0], dtype=np.uint8)
 
 
+def _to_one_bit(rgba: np.ndarray) -> np.ndarray:
+    return np.asarray(rgba[..., 0] > 127)
+
+
+def upper_half(pixels: np.ndarray) -> np.ndarray:
+    """Every row but the lower half's."""
+    return np.ascontiguousarray(pixels[: len(pixels) // 2])
+
+
 def half_size(pixels: np.ndarray) -> np.ndarray:
     """Every second row and column."""
     return np.ascontiguousarray(pixels[::2, ::2])
@@ -181,8 +190,8 @@ CASES: tuple[Broken, ...] = (
     Broken("jpeg", "not_png", "a JPEG with a PNG's name", rewrite(FRONT, _as_jpeg)),
     Broken("zip-behind", "trailing", "a zip archive behind the picture", rewrite(FRONT, lambda b: b + b"PK\3\4" * 99)),
     Broken("eight-bit-depth", "depth_format", "a preview saved as depth", repaint(FRONT_DEPTH, _to_eight_bits)),
-    Broken("half-depth", "dims", "depth at half the size of its image", repaint(FRONT_DEPTH, half_size)),
-    Broken("grey-view", "pixel_format", "a greyscale photograph", repaint(FRONT, lambda rgba: rgba[..., 0].copy())),
+    Broken("half-depth", "dims", "depth of the upper half of its image", repaint(FRONT_DEPTH, upper_half)),
+    Broken("bilevel-view", "pixel_format", "a photograph in black and white", repaint(FRONT, _to_one_bit)),
     # One odd view of six would be left out: half of them are too many.
     Broken(
         "empty-depth",

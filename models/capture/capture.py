@@ -1,20 +1,23 @@
 """A capture in memory: images, masks, depth in metres and cameras, whatever layout it came in.
 
-``read_capture`` is the only way in. It checks bytes before it decodes, decodes PNG and plain JPEG only, and reports
-everything that is wrong at once. The layouts and rules are in ``docs/capture-format.md``.
+``read_capture`` is the only way in. It checks bytes before it decodes, and reports everything that is
+wrong at once. The layouts and rules are in ``docs/capture-format.md``.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meshdrop.models.capture import agreement, mask_files
+from meshdrop.models.capture.decoding import Pixels
 from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
 from meshdrop.models.capture.masks import (
     background_colour,
@@ -24,6 +27,7 @@ from meshdrop.models.capture.masks import (
     straight_colour,
 )
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
+from meshdrop.models.capture.turning import ViewPictures, turn
 from meshdrop.models.capture.up import Up, stated_up
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
@@ -118,11 +122,11 @@ def read_stated_capture(
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One view's arrays as they are in the files."""
+    """One view's arrays, of one size: photograph (H, W, 3 or 4), depth in stated units, coverage in 0..1."""
 
     files: ViewFiles
     image: NDArray[np.uint8]
-    depth: NDArray[np.uint16] | None
+    depth: NDArray[Any] | None
     mask: NDArray[np.float32] | None
 
 
@@ -140,18 +144,21 @@ class _Reader:
         self._lenses = LensesUndone()
         self._bytes_left = limits.max_capture_bytes
         self._pixels_left = limits.max_capture_pixels
+        self._converted: dict[str, list[str]] = {}
 
     def capture(self) -> tuple[Capture, Expectation]:
         folder = CaptureFolder(self._path, self._limits)
         self._problems += folder.problems
         expectation = self._expectation(folder)
         self._warnings += expectation.notes
-        coarse = expectation.stated.coarse_depth
-        decoded = [self._decode(folder, files, set(expectation.missing), coarse) for files in expectation.views]
-        views = [view for view in decoded if view is not None]
-        self._refuse_copies(views)
+        decoded = [self._decode(folder, files, set(expectation.missing)) for files in expectation.views]
         unit = expectation.stated.depth_unit_m or DEFAULT_DEPTH_UNIT_M
+        turned = self._turned([view for view in decoded if view is not None], expectation, unit)
+        self._say_what_was_converted()
+        views = self._of_one_size(turned)
+        self._refuse_copies(views)
         cameras = self._cameras(expectation, {view.files.name: view.image.shape[:2] for view in views})
+        views = self._masks_turned(views, cameras)
         finished = [self._view(view, cameras.get(view.files.name), unit) for view in views]
         expectation = self._without_odd_views(expectation)
         self._raise_if_any()
@@ -203,30 +210,119 @@ class _Reader:
             self._raise_if_any()
         return expectation
 
-    def _decode(
-        self, folder: CaptureFolder, files: ViewFiles, missing: set[str], coarse_depth: bool
-    ) -> _Decoded | None:
+    def _decode(self, folder: CaptureFolder, files: ViewFiles, missing: set[str]) -> ViewPictures | None:
         before = len(self._problems)
         image = self._pixels(folder, files.image, "image", missing)
         depth = self._pixels(folder, files.depth, "depth", missing)
         mask = self._pixels(folder, files.mask, "mask", missing)
         if image is None or len(self._problems) > before or missing & {files.image, files.depth, files.mask}:
             return None
-        if coarse_depth and depth is not None:
-            depth = _repeated(depth, image.shape[1], image.shape[0])
-        for name, other in ((files.depth, depth), (files.mask, mask)):
-            if other is not None and other.shape[:2] != image.shape[:2]:
-                self._report(
-                    "dims",
-                    name,
-                    f"{_size(other)} pixels, but the image {files.image} has {_size(image)}.",
-                    "Export depth and masks in the image's size and perspective.",
-                )
-        if len(self._problems) > before:
-            return None
-        return _Decoded(files, image, depth, None if mask is None else _coverage(mask))
+        return ViewPictures(files, image, depth, mask)
 
-    def _pixels(self, folder: CaptureFolder, name: str | None, kind: Kind, missing: set[str]) -> Any:
+    def _turned(self, views: list[ViewPictures], expectation: Expectation, unit: float) -> tuple[ViewPictures, ...]:
+        """Photographs as their cameras see them, whatever the cameras noted of how they were held."""
+        frames = expectation.stated.frames
+        stated = dict(zip((files.name for files in expectation.views), frames, strict=True)) if frames else {}
+
+        def size(name: str) -> tuple[float | None, float | None]:
+            said = stated[name].intrinsics if name in stated else expectation.stated.intrinsics
+            return said.w, said.h
+
+        def disagreement(read: Sequence[ViewPictures]) -> float | None:
+            return self._disagreement(read, expectation, unit)
+
+        found = turn(
+            views, expectation.layout, {view.files.name: size(view.files.name) for view in views}, disagreement
+        )
+        self._warnings += [found.told] if found.told else []
+        return found.views
+
+    def _disagreement(self, views: Sequence[ViewPictures], expectation: Expectation, unit: float) -> float | None:
+        """How badly photographs fit together under their cameras: by colours where depth tells, else by outlines."""
+        frames = dict(
+            zip((files.name for files in expectation.views), expectation.stated.frames or (None,) * 6, strict=False)
+        )
+        try:
+            cameras = [
+                stated_camera(
+                    view.files.name, frames.get(view.files.name), expectation.stated, *view.image.values.shape[1::-1]
+                )
+                for view in views
+            ]
+        except CameraError:
+            return None
+        images = [view.image.values for view in views]
+        if all(view.depth is not None and view.depth.values.shape == view.image.values.shape[:2] for view in views):
+            depths = [view.depth.values * float(unit) for view in views if view.depth is not None]
+            return agreement.colour_difference(cameras, images, depths)
+        masks = [_outline(image) for image in images]
+        if any(mask is None for mask in masks):
+            return None
+        agreed = agreement.outlines_agree(cameras, [mask for mask in masks if mask is not None])
+        return None if agreed is None else 1 - agreed
+
+    def _of_one_size(self, views: Sequence[ViewPictures]) -> list[_Decoded]:
+        """Each view's depth and mask in the size of its photograph."""
+        masks, told = mask_files.coverage([None if view.mask is None else view.mask.values for view in views])
+        self._warnings += [told] if told else []
+        fitted, repeated = [], Counter[str]()
+        for view, mask in zip(views, masks, strict=True):
+            before = len(self._problems)
+            depth = None if view.depth is None else view.depth.values
+            depth = self._as_large(view, view.files.depth, depth, "depth", repeated)
+            covered = self._as_large(view, view.files.mask, mask, "mask", repeated)
+            if len(self._problems) == before:
+                fitted.append(_Decoded(view.files, view.image.values, depth, covered))
+        self._warnings += [
+            f"{count} times {sizes}, which have the same shape: each value was repeated."
+            for sizes, count in repeated.items()
+        ]
+        return fitted
+
+    def _as_large(
+        self, view: ViewPictures, name: str | None, values: NDArray[Any] | None, what: str, repeated: Counter[str]
+    ) -> NDArray[Any] | None:
+        """Depth or a mask in the size of its photograph; what is of another shape is reported."""
+        image = view.image.values
+        if values is None or values.shape == image.shape[:2]:
+            return values
+        whole = _repeated(values, image.shape[1], image.shape[0])
+        if whole.shape == image.shape[:2]:
+            repeated[f"{what} of {_size(values)} for pictures of {_size(image)}"] += 1
+            return whole
+        self._report(
+            "dims",
+            name,
+            f"{_size(values)} pixels, but the image {view.files.image} has {_size(image)}.",
+            "Export depth and masks in the image's size and perspective.",
+        )
+        return None
+
+    def _masks_turned(self, views: list[_Decoded], cameras: Mapping[str, Camera]) -> list[_Decoded]:
+        """The views with their masks, which are turned where they mark everything but the object."""
+        masked = [view for view in views if view.mask is not None and view.files.name in cameras]
+        if len(masked) < 2 or len(masked) < len(views):
+            return views
+
+        def outlines_agree(outlines: Sequence[NDArray[np.bool_]]) -> float | None:
+            return agreement.outlines_agree([cameras[view.files.name] for view in masked], outlines)
+
+        shown = [
+            mask_files.MaskedView(view.mask, view.image[..., :3], None if view.depth is None else view.depth > 0)
+            for view in masked
+            if view.mask is not None
+        ]
+        why = mask_files.inverted(shown, outlines_agree)
+        if why is None:
+            return views
+        self._warnings.append(f"The masks mark what is not the object: {why}. They were turned; white means object.")
+        return [replace(view, mask=None if view.mask is None else 1 - view.mask) for view in views]
+
+    def _say_what_was_converted(self) -> None:
+        for phrase, names in self._converted.items():
+            self._warnings.append(f"{len(names)} picture{'s' if len(names) > 1 else ''}: {phrase} ({listing(names)}).")
+
+    def _pixels(self, folder: CaptureFolder, name: str | None, kind: Kind, missing: set[str]) -> Pixels | None:
         """The decoded pixels of one picture, or None after reporting why not."""
         if name is None or name in missing:
             return None
@@ -253,11 +349,14 @@ class _Reader:
         if kind == "image":
             self._count_pixels(name, verdict)
         try:
-            return _decoder(judge)(content, verdict)
+            found = _decoder(judge)(content, verdict, kind)
         except Exception as error:  # whatever a decoder stumbles over, the file is to blame
             fix = "Copy the file again."
             self._report(judge.undecodable, name, f"The {judge.name} cannot be decoded ({error}).", fix)
             return None
+        for phrase in found.told:
+            self._converted.setdefault(phrase, []).append(name)
+        return found
 
     def _count_pixels(self, name: str, info: PictureInfo) -> None:
         """A few kilobytes can hold a picture of the largest size: many of them together must not fill the memory."""
@@ -384,7 +483,7 @@ class _Reader:
         low, high = int(depth.min()), int(depth.max())
         fix = "Check the depth sensor and its export."
         if high == 0:
-            self._report("semantic", files.depth, "The depth map is empty: every pixel is 0.", fix)
+            self._report("semantic", files.depth, "The depth map is empty: nothing was measured in any pixel.", fix)
         elif low == high:
             self._report("semantic", files.depth, f"Every pixel of the depth map is {low}.", fix)
 
@@ -470,28 +569,27 @@ def _size(pixels: NDArray[Any]) -> str:
     return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
 
-def _decoder(kind: PictureKind) -> Callable[[bytes, PictureInfo], NDArray[Any]]:
+def _decoder(kind: PictureKind) -> Callable[[bytes, PictureInfo, Kind], Pixels]:
     place, _, name = kind.decode.partition(":")
-    found: Callable[[bytes, PictureInfo], NDArray[Any]] = getattr(importlib.import_module(place), name)
+    found: Callable[[bytes, PictureInfo, Kind], Pixels] = getattr(importlib.import_module(place), name)
     return found
 
 
-def _repeated(depth: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
-    """A sensor's coarse depth in its photograph's size, each measurement repeated; as it is where shapes differ."""
-    rows, columns = depth.shape
-    if rows > height or columns > width or abs(rows * width - columns * height) > max(width, height):
-        return depth
+def _outline(image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """What a photograph itself says is the object: its alpha, or what is not of its backdrop's colour."""
+    if image.shape[2] == 4 and image[..., 3].min() < 255:
+        return np.asarray(image[..., 3] >= 128)
+    keyed = mask_from_border(image[..., :3])
+    return None if keyed is None else np.asarray(keyed >= 0.5)
+
+
+def _repeated(values: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Depth or a mask in its photograph's size, the nearest value for each pixel; as it is where shapes differ."""
+    rows, columns = values.shape
+    if abs(rows * width - columns * height) > max(width, height, rows, columns):
+        return values
     down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
-    return np.ascontiguousarray(depth[down[:, None], across])
-
-
-def _coverage(mask: NDArray[Any]) -> NDArray[np.float32]:
-    """A mask file as coverage: alpha where it says anything, else brightness."""
-    if mask.ndim == 3 and mask.shape[2] == 4 and mask[..., 3].min() < 255:
-        mask = mask[..., 3]
-    elif mask.ndim == 3:
-        mask = mask[..., :3].max(axis=2)
-    return _share(mask) if mask.dtype == np.uint8 else mask.astype(np.float32)
+    return np.ascontiguousarray(values[down[:, None], across])
 
 
 def _share(levels: NDArray[np.uint8]) -> NDArray[np.float32]:

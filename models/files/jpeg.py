@@ -1,16 +1,17 @@
 """Is this JPEG file what it claims to be, from its first byte to its last? Standard library only; no pixel is decoded.
 
-Photographs may be JPEG where a file states their cameras: phones and COLMAP know nothing else. Checked before any
-decoder runs: an ordinary 8-bit colour picture (baseline or progressive, Huffman coded) of a size that may be, whose
-segments lie within the file and whose end is the file's end. Markers: ITU-T T.81, annex B.
+Checked before any decoder runs: an ordinary 8-bit picture (baseline or progressive, Huffman coded; grey, colour or
+CMYK) of a size that may be, whose segments lie within the file up to its end. What phones and cameras write behind that
+end (a second picture, a gain map, a film) is no part of it and reaches no decoder. Markers: ITU-T T.81, annex B.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from meshdrop.models.files.exif import orientation
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.files.wholeness import HOLE, State
@@ -25,6 +26,9 @@ _SOS, _EOI = 0xDA, 0xD9
 _BARE = {0x01, *range(0xD0, 0xD9)}
 #: APP1 to APP13, APP15 and COM.
 _METADATA = {*range(0xE1, 0xF0), 0xFE} - {0xEE}
+_APP1, _APP2 = 0xE1, 0xE2
+_EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
+_CHANNELS = (1, 3, 4)
 #: A progressive picture of an ordinary program has about ten scans; each makes a decoder go over the whole picture.
 _MOST_SCANS = 64
 _MOST_SEGMENTS = 4096
@@ -40,10 +44,15 @@ _SAVE_AGAIN = "Save it as an ordinary 8-bit RGB JPEG or PNG."
 
 @dataclass(frozen=True)
 class JpegInfo:
-    """What the frame header says: size in pixels."""
+    """What the headers say: size in pixels, channels (1 grey, 3 colour, 4 CMYK), EXIF's number of the turn that brings
+    the picture upright, and how many bytes lie behind its end.
+    """
 
     width: int
     height: int
+    channels: int = 3
+    orientation: int = 1
+    behind: int = 0
 
 
 class _FlawError(Exception):
@@ -98,39 +107,64 @@ def check_jpeg(content: bytes, limits: CaptureLimits, file: str | None = None) -
 def ends_early(content: bytes) -> bool:
     """Whether the picture reaches its end before the file does."""
     try:
-        _walk(content, CaptureLimits(min_side=1, max_side=1 << 16, max_pixels=1 << 32))
-    except _FlawError as flaw:
-        return flaw.code == "trailing"
-    return False
+        return _walk(content, CaptureLimits(min_side=1, max_side=1 << 16, max_pixels=1 << 32)).behind > 0
+    except _FlawError:
+        return False
 
 
 def pixels_only(content: bytes) -> bytes:
-    """A JPEG that passed ``check_jpeg`` without comments and application data, so that no decoder parses those.
-
-    Kept are JFIF's and Adobe's (APP0, APP14), which say how colours are coded. Pixels stay as they lie in the file:
-    a note that the camera was held upright (EXIF) turns nothing, because the intrinsics are of the stored picture.
+    """A JPEG that passed ``check_jpeg`` without comments, application data and whatever follows its end, so that no
+    decoder parses those. Kept are JFIF's and Adobe's (APP0, APP14), which say how colours are coded.
     """
     kept, position = [content[:2]], 2
     while position < len(content):
         start = position
         marker, position = _marker(content, position)
-        if marker == _SOS:
-            return b"".join([*kept, content[start:]])
+        if marker == _EOI:
+            return b"".join([*kept, EOI])
         if marker not in _BARE:
             position += _length(content, position)
+        if marker == _SOS:
+            position = _end_of_scan(content, position)
         if marker not in _METADATA:
             kept.append(content[start:position])
     return b"".join(kept)
 
 
+def colour_profile(content: bytes) -> bytes | None:
+    """The ICC profile of a JPEG that passed ``check_jpeg``, put together from its segments; None without a whole one.
+
+    Each segment has its number and how many there are (ICC.1:2022, annex B.4).
+    """
+    parts: dict[int, bytes] = {}
+    count, position = 0, 2
+    while position < len(content):
+        marker, position = _marker(content, position)
+        if marker in (_SOS, _EOI):
+            break
+        if marker in _BARE:
+            continue
+        end = position + _length(content, position)
+        body = content[position + 2 : end]
+        if marker == _APP2 and body.startswith(_ICC) and len(body) > len(_ICC) + 2:
+            number, count = body[len(_ICC)], body[len(_ICC) + 1]
+            parts.setdefault(number, body[len(_ICC) + 2 :])
+        position = end
+    whole = count > 0 and set(parts) == set(range(1, count + 1))
+    return b"".join(parts[number] for number in sorted(parts)) if whole else None
+
+
 def _walk(content: bytes, limits: CaptureLimits) -> JpegInfo:
     if not content.startswith(SIGNATURE):
         raise _FlawError("not_png", "The file is named like a JPEG, but is none.", "Save it as PNG or JPEG.")
-    position, scans, info = 2, 0, None
+    position, scans, turn = 2, 0, 1
+    info: JpegInfo | None = None
     for _ in range(_MOST_SEGMENTS):
         marker, position = _marker(content, position)
         if marker == _EOI:
-            return _at_the_end(content, position, info, scans)
+            if info is None or not scans:
+                raise _FlawError("jpeg", "The file holds no picture.", _COPY_AGAIN)
+            return replace(info, orientation=turn, behind=len(content) - position)
         if marker in _BARE:
             continue
         end = position + _length(content, position)
@@ -140,6 +174,8 @@ def _walk(content: bytes, limits: CaptureLimits) -> JpegInfo:
             info = _frame(content[position + 2 : end], limits)
         elif marker in _OTHER_FRAMES:
             raise _FlawError("pixel_format", "The picture is coded as lossless or arithmetic JPEG.", _SAVE_AGAIN)
+        elif marker == _APP1 and turn == 1 and content.startswith(_EXIF, position + 2):
+            turn = orientation(content[position + 2 : end])
         elif marker == _SOS:
             scans += 1
             if info is None or scans > _MOST_SCANS:
@@ -148,15 +184,6 @@ def _walk(content: bytes, limits: CaptureLimits) -> JpegInfo:
             end = _end_of_scan(content, end)
         position = end
     raise _FlawError("chunks", f"The file has more than {_MOST_SEGMENTS} segments.", _SAVE_AGAIN)
-
-
-def _at_the_end(content: bytes, position: int, info: JpegInfo | None, scans: int) -> JpegInfo:
-    if info is None or not scans:
-        raise _FlawError("jpeg", "The file holds no picture.", _COPY_AGAIN)
-    if position < len(content):
-        more = len(content) - position
-        raise _FlawError("trailing", f"{more:,} bytes follow the end of the picture.", _SAVE_AGAIN)
-    return info
 
 
 def _marker(content: bytes, position: int) -> tuple[int, int]:
@@ -197,7 +224,7 @@ def _frame(header: bytes, limits: CaptureLimits) -> JpegInfo:
         raise _FlawError("jpeg", "The frame header has a wrong length.", _COPY_AGAIN)
     bits, channels = header[0], header[5]
     height, width = int.from_bytes(header[1:3], "big"), int.from_bytes(header[3:5], "big")
-    if bits != 8 or channels != 3:
+    if bits != 8 or channels not in _CHANNELS:
         colour = {1: "greyscale", 3: "colour", 4: "CMYK"}.get(channels, f"{channels}-channel")
         raise _FlawError("pixel_format", f"The picture is {bits}-bit {colour} JPEG.", _SAVE_AGAIN)
     low, high = limits.min_side, limits.max_side
@@ -208,4 +235,4 @@ def _frame(header: bytes, limits: CaptureLimits) -> JpegInfo:
             f"The picture is {width} x {height} pixels; {allowed} are allowed.",
             "Send pictures of another size, with intrinsics to match.",
         )
-    return JpegInfo(width, height)
+    return JpegInfo(width, height, channels)

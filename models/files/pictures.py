@@ -29,6 +29,11 @@ class PictureInfo(Protocol):
         """Rows."""
         ...
 
+    @property
+    def orientation(self) -> int:
+        """EXIF's number of the turn that brings the stored picture upright, 1 to 8; 1 is none."""
+        ...
+
 
 @dataclass(frozen=True)
 class PictureKind:
@@ -39,8 +44,8 @@ class PictureKind:
     wrong? ``state`` (content, limits): now that all of it can be read, is it whole? No answer may depend on a decoder.
 
     ``check`` (content, role, limits, name) is what a decoder is protected by; it never raises. ``decode`` is
-    "package.module:function" of (content, info) that gives (H, W) or (H, W, C); of depth, numbers in the unit that is
-    stated, 0 where nothing was measured. ``undecodable`` is the code of what it cannot.
+    "package.module:function" of (content, info, role) that gives ``models.capture.decoding.Pixels``. ``undecodable`` is
+    the code of what it cannot.
     """
 
     name: str
@@ -72,7 +77,7 @@ PNG = PictureKind(
 JPEG = PictureKind(
     "JPEG",
     ("jpg", "jpeg"),
-    frozenset({"image"}),
+    frozenset({"image", "mask"}),
     jpeg.tail_is_complete,
     jpeg.is_awaited,
     jpeg.state,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from meshdrop.models.files.exif import orientation
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.files.wholeness import HOLE, State
@@ -29,16 +30,23 @@ _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 _BIT_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
 #: (bit depth, colour type) that each kind of picture may have.
-ALLOWED_FORMATS: dict[Kind, tuple[tuple[int, int], ...]] = {
-    "image": ((8, _RGB), (8, _RGBA)),
-    "depth": ((16, _GREY),),
-    "mask": ((8, _GREY), (1, _GREY), (8, _RGB), (8, _RGBA)),
+ALLOWED_FORMATS: dict[Kind, frozenset[tuple[int, int]]] = {
+    "image": frozenset((bits, colour) for colour, all_bits in _BIT_DEPTHS.items() for bits in all_bits)
+    - {(bits, _GREY) for bits in (1, 2, 4)},
+    "depth": frozenset({(16, _GREY)}),
+    "mask": frozenset((bits, colour) for colour, all_bits in _BIT_DEPTHS.items() for bits in all_bits),
 }
 FORMATS_IN_WORDS: dict[Kind, str] = {
-    "image": "8-bit RGB or RGBA",
+    "image": "8- or 16-bit RGB, RGBA or greyscale, or have a palette",
     "depth": "16-bit greyscale",
-    "mask": "8-bit or 1-bit greyscale (8-bit RGB or RGBA is read too)",
+    "mask": "any PNG",
 }
+#: What a decoder needs besides the pixels where these are numbers of colours.
+_PALETTE_CHUNKS = (b"PLTE", b"tRNS")
+#: What says which colours the pixels mean, in the order in which the first one counts (section 4.3 of the third
+#: edition): code points, ICC profile, sRGB, and gamma with primaries.
+COLOUR_CHUNKS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+_MOST_COLOURS = 256
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 #: Bytes inflated and compressed bytes fed at a time: what is left unconsumed is copied, so both stay small.
 _INFLATE_STEP = 1 << 18
@@ -47,13 +55,17 @@ _FEED_STEP = 1 << 16
 
 @dataclass(frozen=True)
 class PngInfo:
-    """What the header says: size in pixels, bits per channel, channels, whether the last channel is alpha."""
+    """What the header says: size in pixels, bits per channel, channels, whether the last channel is alpha, whether
+    pixels are numbers of a palette's colours, and EXIF's number of the turn that brings the picture upright.
+    """
 
     width: int
     height: int
     bit_depth: int
     channels: int
     has_alpha: bool
+    has_palette: bool = False
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -164,25 +176,48 @@ def check_png(content: bytes, kind: Kind, limits: CaptureLimits, file: str | Non
     the picture should end, so memory stays small whatever the file claims. Never raises on content.
     """
     try:
-        header = _walk(memoryview(content), kind, limits)
+        header, turn = _walk(memoryview(content), kind, limits)
     except _FlawError as flaw:
         return Problem(flaw.code, file, flaw.message, flaw.fix)
     has_alpha = header.colour in (_GREY_ALPHA, _RGBA)
-    return PngInfo(header.width, header.height, header.bit_depth, _CHANNELS[header.colour], has_alpha)
+    channels = _CHANNELS[header.colour]
+    palette = header.colour == _PALETTE
+    return PngInfo(header.width, header.height, header.bit_depth, channels, has_alpha, palette, turn)
 
 
 def pixels_only(content: bytes) -> bytes:
-    """A PNG that passed ``check_png`` without its metadata: no decoder needs to be trusted with more than pixels."""
-    kept, position = [SIGNATURE], len(SIGNATURE)
-    while position < len(content):
-        end = position + 12 + int.from_bytes(content[position : position + 4], "big")
-        if content[position + 4 : position + 8] in (b"IHDR", b"IDAT", b"IEND"):
-            kept.append(content[position:end])
-        position = end
+    """A PNG that passed ``check_png`` without its metadata: no decoder needs to be trusted with more than pixels, and
+    with the palette that they are numbers of.
+    """
+    kept: list[bytes] = [SIGNATURE]
+    palette = content[25] == _PALETTE
+    for name, chunk in _whole_chunks(content):
+        if name in (b"IHDR", b"IDAT", b"IEND") or (palette and name in _PALETTE_CHUNKS):
+            kept.append(chunk)
     return b"".join(kept)
 
 
-def _walk(content: memoryview, kind: Kind, limits: CaptureLimits) -> _Header:
+def colour_chunks(content: bytes) -> dict[bytes, bytes]:
+    """What a PNG that passed ``check_png`` says of its colours: the body of the first of each of ``COLOUR_CHUNKS``."""
+    found: dict[bytes, bytes] = {}
+    for name, chunk in _whole_chunks(content):
+        if name == b"IDAT":
+            break
+        if name in COLOUR_CHUNKS:
+            found.setdefault(name, chunk[8:-4])
+    return found
+
+
+def _whole_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, chunk with its length and checksum) of a PNG that passed ``check_png``."""
+    position = len(SIGNATURE)
+    while position < len(content):
+        end = position + 12 + int.from_bytes(content[position : position + 4], "big")
+        yield content[position + 4 : position + 8], content[position:end]
+        position = end
+
+
+def _walk(content: memoryview, kind: Kind, limits: CaptureLimits) -> tuple[_Header, int]:
     if len(content) > limits.max_file_bytes:
         raise _FlawError(
             "too_big",
@@ -193,7 +228,7 @@ def _walk(content: memoryview, kind: Kind, limits: CaptureLimits) -> _Header:
         raise _FlawError("not_png", _what_it_is(bytes(content[:64])), "Save the picture as PNG.")
     header: _Header | None = None
     rows: _Rows | None = None
-    pixels_over = False
+    pixels_over, colours, turn = False, 0, 1
     for name, body in _chunks(content, limits):
         if header is None:
             header = _read_header(name, body)
@@ -204,13 +239,26 @@ def _walk(content: memoryview, kind: Kind, limits: CaptureLimits) -> _Header:
         elif name == b"IDAT" and rows is not None:
             if pixels_over:
                 raise _FlawError("png_struct", "The pixel data (IDAT) is interrupted.", _EXPORT_AGAIN)
+            if header.colour == _PALETTE and not colours:
+                raise _FlawError("png_struct", "The pixels are numbers of colours, but there are none.", _EXPORT_AGAIN)
             rows.feed(body)
         else:
             pixels_over = rows is not None and rows.fed
+            if name == b"PLTE":
+                colours = _colours(body)
+            elif name == b"eXIf":
+                turn = orientation(bytes(body))
     if header is None or rows is None or not rows.fed:
         raise _FlawError("png_struct", "The file has no pixel data.", _COPY_AGAIN)
     rows.finish()
-    return header
+    return header, turn
+
+
+def _colours(body: memoryview) -> int:
+    """How many colours a palette has."""
+    if not body or len(body) % 3 or len(body) > 3 * _MOST_COLOURS:
+        raise _FlawError("png_struct", "The palette (PLTE) has an impossible length.", _EXPORT_AGAIN)
+    return len(body) // 3
 
 
 def _what_it_is(head: bytes) -> str:

@@ -300,6 +300,41 @@ def test_a_mask_that_shows_nothing_or_everything_is_refused(tmp_path: Path) -> N
         assert set(codes(folder)) == {"semantic"}
 
 
+def test_depth_of_another_size_but_the_same_shape_is_recognised_and_said_once(tmp_path: Path) -> None:
+    """Every second pixel of the depth, and of the masks: each value is repeated."""
+    folder = write_canonical(tmp_path / "x")
+    whole = read_capture(folder)
+    for file in sorted((folder / "depth").iterdir()):
+        with Image.open(file) as image:
+            write_png(file, np.ascontiguousarray(np.asarray(image).astype(np.uint16)[::2, ::2]))
+    capture = read_capture(folder)
+    (told,) = [warning for warning in capture.warnings if "same shape" in warning]
+    assert (
+        told == "6 times depth of 32 x 32 for pictures of 64 x 64, which have the same shape: each value was repeated."
+    )
+    for view, other in zip(capture.views, whole.views, strict=True):
+        assert view.depth is not None
+        assert other.depth is not None
+        assert np.array_equal(view.depth[::2, ::2], other.depth[::2, ::2])
+        assert np.array_equal(view.depth[1::2, 1::2], other.depth[::2, ::2])
+
+
+def test_the_largest_number_of_depth_means_nothing_measured(tmp_path: Path) -> None:
+    folder = write_canonical(tmp_path / "x")
+    whole = read_capture(folder)
+    for file in sorted((folder / "depth").iterdir()):
+        with Image.open(file) as image:
+            depth = np.asarray(image).astype(np.uint16)
+        write_png(file, np.where(depth == 0, 65535, depth).astype(np.uint16))
+    capture = read_capture(folder)
+    (told,) = [warning for warning in capture.warnings if "65535" in warning]
+    assert told.startswith("6 pictures: depth 65535 means nothing measured (")
+    for view, other in zip(capture.views, whole.views, strict=True):
+        assert view.depth is not None
+        assert other.depth is not None
+        assert np.array_equal(view.depth, other.depth)
+
+
 def test_decoder_warnings_and_errors_never_escape(tmp_path: Path) -> None:
     """A file that passes the byte checks and fails in Pillow would be a ``png_decode`` problem, not a traceback."""
     folder = write_canonical(tmp_path / "x")

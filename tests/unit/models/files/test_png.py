@@ -110,12 +110,22 @@ FLAWS = {
     "100,000 chunks": (rgb(chunk(b"tEXt", b"a\0") * 100_000), "chunks"),
     "bytes behind": (rgb() + b"PK\x03\x04", "trailing"),
     "animated": (rgb(chunk(b"acTL", struct.pack(">II", 2, 0))), "pixel_format"),
-    "palette": (
-        png(header(colour=3), chunk(b"PLTE", bytes(6)), chunk(b"IDAT", pixels(SIDE, SIDE)), IEND),
+    "numbers of colours without colours": (
+        png(header(colour=3), chunk(b"IDAT", pixels(SIDE, SIDE)), IEND),
+        "png_struct",
+    ),
+    "colours of two numbers": (
+        png(header(colour=3), chunk(b"PLTE", bytes(8)), chunk(b"IDAT", pixels(SIDE, SIDE)), IEND),
+        "png_struct",
+    ),
+    "257 colours": (
+        png(header(colour=3), chunk(b"PLTE", bytes(771)), chunk(b"IDAT", pixels(SIDE, SIDE)), IEND),
+        "png_struct",
+    ),
+    "photograph in black and white": (
+        png(header(bits=1, colour=0), chunk(b"IDAT", pixels(SIDE, SIDE // 8)), IEND),
         "pixel_format",
     ),
-    "16-bit RGB": (png(header(bits=16), chunk(b"IDAT", pixels(SIDE, SIDE * 6)), IEND), "pixel_format"),
-    "grey photograph": (png(header(colour=0), chunk(b"IDAT", pixels(SIDE, SIDE)), IEND), "pixel_format"),
     "interlaced": (png(header(interlace=1), chunk(b"IDAT", pixels()), IEND), "pixel_format"),
     "too large a file": (rgb() + bytes(20_000_001), "too_big"),
 }
@@ -159,16 +169,18 @@ def test_the_decoder_is_given_pixels_and_nothing_else() -> None:
     [
         (8, 2, 48, ("image", "mask")),
         (8, 6, 64, ("image", "mask")),
-        (16, 0, 32, ("depth",)),
-        (8, 0, 16, ("mask",)),
+        (16, 0, 32, ("image", "depth", "mask")),
+        (8, 0, 16, ("image", "mask")),
         (1, 0, 2, ("mask",)),
-        (8, 4, 32, ()),
-        (16, 2, 96, ()),
-        (4, 0, 8, ()),
+        (8, 4, 32, ("image", "mask")),
+        (16, 2, 96, ("image", "mask")),
+        (4, 0, 8, ("mask",)),
+        (4, 3, 8, ("image", "mask")),
     ],
 )
 def test_each_kind_takes_its_own_formats_only(bits: int, colour: int, row_bytes: int, kinds: tuple[str, ...]) -> None:
-    content = png(header(bits=bits, colour=colour), chunk(b"IDAT", pixels(SIDE, row_bytes)), IEND)
+    colours = chunk(b"PLTE", bytes(48)) if colour == 3 else b""
+    content = png(header(bits=bits, colour=colour), colours, chunk(b"IDAT", pixels(SIDE, row_bytes)), IEND)
     assert {kind for kind in ("image", "depth", "mask") if code(content, kind) == "ok"} == set(kinds)
 
 

@@ -1,0 +1,134 @@
+"""How well views fit together, measured: colours where depth says that two see one place, outlines where it does not.
+
+Both are asked about readings of one capture that differ in one thing (a turn, inverted masks), never how good a capture
+is: ``models.probe`` judges that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshdrop.models.formats.cameras import Camera
+
+Array = NDArray[np.float64]
+
+#: Views that are looked at, evenly spread; each with its neighbours of the list, the last with the first.
+_MOST_VIEWS = 24
+_NEIGHBOURS = 3
+_POINTS_A_VIEW = 1500
+#: Two depths are of one place when they differ by no more than this share.
+_SAME_PLACE = 0.02
+_FEWEST_PAIRS = 200
+#: Points of the lattice that is carved, along each side.
+_LATTICE = 56
+#: Cells of an outline along its longer side.
+_CELLS = 48
+
+
+def colour_difference(
+    cameras: Sequence[Camera], images: Sequence[NDArray[np.uint8]], depths: Sequence[NDArray[np.float64]]
+) -> float | None:
+    """Mean difference of grey levels, in 0..255, where depth says that two views see one place; None where too few do.
+
+    Each view's levels are compared after its mean is taken off, so that exposure does not count. Depth is planar, in
+    the unit of the cameras.
+    """
+    chosen = _spread(len(cameras))
+    greys = [images[index][..., :3].mean(axis=2) for index in chosen]
+    found: list[Array] = []
+    for place, index in enumerate(chosen):
+        points, own = _points(cameras[index], depths[index], greys[place])
+        for step in range(1, min(_NEIGHBOURS, len(chosen) - 1) + 1):
+            at = (place + step) % len(chosen)
+            other = cameras[chosen[at]]
+            rows, columns, away, inside = _projected(points, other)
+            there = depths[chosen[at]][rows, columns]
+            same = inside & (there > 0) & (np.abs(there - away) <= _SAME_PLACE * away)
+            if same.sum() >= 20:
+                pair = own[same] - own[same].mean(), greys[at][rows, columns][same]
+                found.append(np.abs(pair[0] - (pair[1] - pair[1].mean())))
+    together = np.concatenate(found) if found else np.zeros(0)
+    return float(together.mean()) if together.size >= _FEWEST_PAIRS else None
+
+
+def outlines_agree(cameras: Sequence[Camera], masks: Sequence[NDArray[np.bool_]]) -> float | None:
+    """How well the shape that all outlines allow fills each of them: 0..1, the mean of intersection over union.
+
+    The shape is carved from a lattice around the point that the cameras look at; None where they look at none.
+    """
+    chosen = _spread(len(cameras))
+    cameras, masks = [cameras[index] for index in chosen], [masks[index] for index in chosen]
+    box = _looked_at(cameras)
+    if box is None:
+        return None
+    centre, half = box
+    line = np.linspace(-half, half, _LATTICE)
+    points = centre + np.stack(np.meshgrid(line, line, line), axis=-1).reshape(-1, 3)
+    kept = np.ones(len(points), dtype=bool)
+    seen = []
+    for camera, mask in zip(cameras, masks, strict=True):
+        rows, columns, _, inside = _projected(points, camera)
+        kept &= inside & mask[rows, columns]
+        seen.append((rows, columns))
+    if not kept.any():
+        return 0.0
+    scores = []
+    for (rows, columns), mask in zip(seen, masks, strict=True):
+        cell = max(1, max(mask.shape) // _CELLS)
+        coarse = mask[cell // 2 :: cell, cell // 2 :: cell]
+        filled = np.zeros(coarse.shape, dtype=bool)
+        filled[
+            np.minimum(rows[kept] // cell, coarse.shape[0] - 1), np.minimum(columns[kept] // cell, coarse.shape[1] - 1)
+        ] = True
+        scores.append((filled & coarse).sum() / max(1, (filled | coarse).sum()))
+    return float(np.mean(scores))
+
+
+def _spread(count: int) -> list[int]:
+    if count <= _MOST_VIEWS:
+        return list(range(count))
+    return [index * count // _MOST_VIEWS for index in range(_MOST_VIEWS)]
+
+
+def _points(camera: Camera, depth: NDArray[np.float64], grey: Array) -> tuple[Array, Array]:
+    """World points (N, 3) of a view's measured pixels, some of them, and their grey levels."""
+    measured = np.flatnonzero(depth > 0)
+    few = measured[:: max(1, len(measured) // _POINTS_A_VIEW)]
+    rows, columns = np.divmod(few, depth.shape[1])
+    z = depth[rows, columns]
+    local = np.stack(
+        [(columns + 0.5 - camera.cx) / camera.fx * z, (camera.cy - rows - 0.5) / camera.fy * z, -z], axis=1
+    )
+    return local @ camera.c2w[:3, :3].T + camera.c2w[:3, 3], grey[rows, columns]
+
+
+def _projected(points: Array, camera: Camera) -> tuple[NDArray[np.intp], NDArray[np.intp], Array, NDArray[np.bool_]]:
+    """Rows, columns, planar depth, and whether it lies in the picture, of each point."""
+    local = (points - camera.c2w[:3, 3]) @ camera.c2w[:3, :3]
+    away = -local[:, 2]
+    ahead = np.maximum(away, 1e-9)
+    columns = np.floor(camera.cx + camera.fx * local[:, 0] / ahead)
+    rows = np.floor(camera.cy - camera.fy * local[:, 1] / ahead)
+    inside = (away > 1e-9) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    return (np.where(inside, rows, 0).astype(np.intp), np.where(inside, columns, 0).astype(np.intp), away, inside)
+
+
+def _looked_at(cameras: Sequence[Camera]) -> tuple[Array, float] | None:
+    """The point nearest to all optical axes, and half the side of a cube around it that the pictures show."""
+    centres = np.stack([camera.c2w[:3, 3] for camera in cameras])
+    ahead = np.stack([-camera.c2w[:3, 2] for camera in cameras])
+    across = np.eye(3) - ahead[:, :, None] * ahead[:, None, :]
+    if np.linalg.cond(across.sum(axis=0)) > 1e4:
+        return None
+    point = np.linalg.solve(across.sum(axis=0), (across @ centres[:, :, None]).sum(axis=0)[:, 0])
+    away = ((point - centres) * ahead).sum(axis=1)
+    if (away <= 0).any():
+        return None
+    halves = [
+        distance * max(camera.width / camera.fx, camera.height / camera.fy) / 2
+        for distance, camera in zip(away, cameras, strict=True)
+    ]
+    return point, float(np.median(halves))
