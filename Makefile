@@ -14,7 +14,7 @@ PARALLEL ?= -n 3 --dist loadfile
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --custom-compile-command 'make lock' pyproject.toml --group build
 # What most installations do without, each with a lock of its own: pyproject.toml's optional dependencies.
-EXTRAS := weights notify validate usd
+EXTRAS := weights notify validate usd heic raw exr
 LOCKS  := requirements.lock $(EXTRAS:%=requirements-%.lock) requirements-gpu.lock requirements-gpu-build.lock \
           requirements-dev.lock
 # What an image has beside the program: usd would add 160 MB to it.
