@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshdrop.models.capture import agreement, mask_files
-from meshdrop.models.capture.decoding import Pixels
+from meshdrop.models.capture.decoding import NotInstalled, Pixels
 from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
 from meshdrop.models.capture.masks import (
     background_colour,
@@ -52,6 +52,8 @@ __all__ = ["Capture", "CaptureError", "MaskSource", "Problem", "Subject", "View"
 MaskSource = Literal["file", "alpha", "depth", "border"]
 
 DEFAULT_DEPTH_UNIT_M = 0.001
+#: Floating-point depth without a stated unit is in metres when its middle lies below this, else in millimetres.
+MOST_METRES = 50.0
 #: The nearest and farthest that a camera may stand from the others, in metres.
 BASELINE_RANGE_M = (0.01, 100.0)
 #: A mask with less than this many object pixels, or less than this many background pixels, shows no object.
@@ -145,6 +147,7 @@ class _Reader:
         self._bytes_left = limits.max_capture_bytes
         self._pixels_left = limits.max_capture_pixels
         self._converted: dict[str, list[str]] = {}
+        self._lacking: set[str] = set()
 
     def capture(self) -> tuple[Capture, Expectation]:
         folder = CaptureFolder(self._path, self._limits)
@@ -152,7 +155,7 @@ class _Reader:
         expectation = self._expectation(folder)
         self._warnings += expectation.notes
         decoded = [self._decode(folder, files, set(expectation.missing)) for files in expectation.views]
-        unit = expectation.stated.depth_unit_m or DEFAULT_DEPTH_UNIT_M
+        unit = expectation.stated.depth_unit_m or self._measured_unit([view for view in decoded if view is not None])
         turned = self._turned([view for view in decoded if view is not None], expectation, unit)
         self._say_what_was_converted()
         views = self._of_one_size(turned)
@@ -218,6 +221,19 @@ class _Reader:
         if image is None or len(self._problems) > before or missing & {files.image, files.depth, files.mask}:
             return None
         return ViewPictures(files, image, depth, mask)
+
+    def _measured_unit(self, views: Sequence[ViewPictures]) -> float:
+        """What a number of depth is in metres where nothing states it: floating-point numbers tell by their size."""
+        depths = [view.depth.values for view in views if view.depth is not None]
+        if not depths or any(depth.dtype.kind != "f" for depth in depths):
+            return DEFAULT_DEPTH_UNIT_M
+        measured = [float(np.median(depth[depth > 0])) for depth in depths if (depth > 0).any()]
+        middle = float(np.median(measured)) if measured else 1.0
+        unit, word = (1.0, "metres") if middle < MOST_METRES else (DEFAULT_DEPTH_UNIT_M, "millimetres")
+        self._warnings.append(
+            f"Depth is in floating-point numbers, {middle:.3g} in the middle, and no unit is stated: taken for {word}."
+        )
+        return unit
 
     def _turned(self, views: list[ViewPictures], expectation: Expectation, unit: float) -> tuple[ViewPictures, ...]:
         """Photographs as their cameras see them, whatever the cameras noted of how they were held."""
@@ -350,6 +366,11 @@ class _Reader:
             self._count_pixels(name, verdict)
         try:
             found = _decoder(judge)(content, verdict, kind)
+        except NotInstalled as lacking:
+            if judge.name not in self._lacking:
+                self._report("picture", name, f"The {judge.name} is not read. {lacking}", lacking.fix)
+            self._lacking.add(judge.name)
+            return None
         except Exception as error:  # whatever a decoder stumbles over, the file is to blame
             fix = "Copy the file again."
             self._report(judge.undecodable, name, f"The {judge.name} cannot be decoded ({error}).", fix)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from meshdrop.models.files import jpeg, png
+from meshdrop.models.files import boxes, exr, jpeg, npy, png, tiff, webp
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import Problem
+from meshdrop.models.files.structure import Judge, Walk
 from meshdrop.models.files.wholeness import State
 
 
@@ -85,7 +86,30 @@ JPEG = PictureKind(
     "meshdrop.models.capture.decoding:jpeg",
     "jpeg",
 )
-KINDS = (PNG, JPEG)
+
+
+def _structured(
+    name: str, suffixes: tuple[str, ...], roles: frozenset[Kind], walk: Walk, decoder: str, *, compressed: bool = True
+) -> PictureKind:
+    """A kind whose container says itself how long it is."""
+    judge = Judge(walk, compressed)
+    place = f"meshdrop.models.capture.decoding:{decoder}"
+    return PictureKind(
+        name, suffixes, roles, judge.is_complete, judge.is_awaited, judge.state, judge.check, place, "picture"
+    )
+
+
+_IMAGE: frozenset[Kind] = frozenset({"image"})
+_DEPTH: frozenset[Kind] = frozenset({"depth"})
+TIFF = _structured("TIFF", ("tif", "tiff"), _IMAGE | _DEPTH | {"mask"}, tiff.walk, "tiff", compressed=False)
+WEBP = _structured("WebP", ("webp",), _IMAGE | {"mask"}, webp.walk, "webp")
+AVIF = _structured("AVIF", ("avif",), _IMAGE, boxes.walk, "avif")
+HEIC = _structured("HEIC", ("heic", "heif"), _IMAGE, boxes.walk_heic, "heic")
+RAW = _structured("raw photograph", ("dng", "cr2", "nef", "arw"), _IMAGE, tiff.walk_raw, "raw", compressed=False)
+EXR = _structured("OpenEXR", ("exr",), _DEPTH, exr.walk, "exr", compressed=False)
+NPY = _structured("NumPy array", ("npy",), _DEPTH, npy.walk, "npy", compressed=False)
+#: Where several files could be the same picture, the first kind of this list is taken.
+KINDS = (PNG, TIFF, NPY, EXR, JPEG, WEBP, AVIF, HEIC, RAW)
 
 
 def kind_of(name: str) -> PictureKind | None:

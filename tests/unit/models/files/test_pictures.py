@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-import io
 import os
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.pictures import KINDS, PNG, PictureKind, judge_of, kind_of, suffixes
-from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.mesh.output_formats import function
+from tests.pictures import SOUND
 
 LIMITS = CaptureLimits()
-
-
-def photograph(name: str) -> bytes:
-    """48 x 32 pixels, incompressible, so that no stretch of the file is zeros."""
-    pixels = np.random.default_rng(1).integers(1, 255, (32, 48, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, name)
-    return stream.getvalue()
-
-
-#: What each kind is tried with: a role, and a sound file of 48 x 32 pixels that holds it.
-SOUND: dict[str, tuple[Kind, bytes]] = {"PNG": ("image", photograph("PNG")), "JPEG": ("image", photograph("JPEG"))}
+FILES = {name: (role, make()) for name, (role, make) in SOUND.items()}
+#: Kinds whose end, or whose table of pieces, tells that they are whole; of the others zeros may be pixels.
+TELLING = ("PNG", "JPEG", "WebP", "AVIF", "HEIC")
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 @each_kind
 def test_a_sound_file_is_whole_judged_and_decoded(kind: PictureKind, tmp_path: Path) -> None:
-    role, content = SOUND[kind.name]
+    role, content = FILES[kind.name]
     (tmp_path / "a").write_bytes(content)
     with (tmp_path / "a").open("rb") as file:
         assert kind.is_complete(file.fileno())
+        assert not kind.is_awaited(file.fileno(), LIMITS) or kind.name in ("PNG", "JPEG")
     assert kind.state(content, LIMITS) == "whole"
     info = kind.check(content, role, LIMITS, "a")
     assert not isinstance(info, Problem)
-    assert (info.width, info.height) == (48, 32)
-    assert function(kind.decode)(content, info, role).values.shape[:2] == (32, 48)
+    size = (64, 64) if kind.name == "raw photograph" else (48, 32)
+    assert (info.width, info.height) == size
+    found = function(kind.decode)(content, info, role)
+    assert found.values.shape[:2] == size[::-1]
+    assert found.values.dtype == np.uint8 or role == "depth"
 
 
 @each_kind
 def test_whatever_is_cut_off_is_awaited_and_never_decoded(kind: PictureKind, tmp_path: Path) -> None:
-    role, content = SOUND[kind.name]
-    for length in (0, 1, len(content) // 2, len(content) - 1):
-        for rest in (b"", bytes(len(content) - length)):  # a copy program that has reserved the room
+    role, content = FILES[kind.name]
+    for length in (0, 1, 7, len(content) // 2, len(content) - 1):
+        rests = [b"", bytes(len(content) - length)]  # a copy program that has reserved the room
+        if kind.name not in TELLING and length > 1:
+            rests = rests[:1]
+        if kind.name not in ("PNG", "JPEG") and length == len(content) - 1:
+            rests = rests[:1]
+        for rest in rests:
             (tmp_path / "a").write_bytes(content[:length] + rest)
             with (tmp_path / "a").open("rb") as file:
                 assert not kind.is_complete(file.fileno()), (length, len(rest))
@@ -59,18 +58,56 @@ def test_whatever_is_cut_off_is_awaited_and_never_decoded(kind: PictureKind, tmp
             assert isinstance(kind.check(content[:length] + rest, role, LIMITS, "a"), Problem)
 
 
-@each_kind
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name in TELLING], ids=lambda kind: kind.name)
 def test_a_hole_in_the_middle_is_found(kind: PictureKind) -> None:
-    _, content = SOUND[kind.name]
-    middle = len(content) // 2
-    assert kind.state(content[:middle] + bytes(600) + content[middle + 600 :], LIMITS) == "hole"
+    _, content = FILES[kind.name]
+    middle = len(content) * 5 // 8
+    assert kind.state(content[: middle - 300] + bytes(600) + content[middle + 300 :], LIMITS) == "hole"
 
 
 @each_kind
 def test_a_file_that_is_something_else_is_refused_by_its_name(kind: PictureKind) -> None:
-    found = kind.check(b"#!/bin/sh\n" * 100, SOUND[kind.name][0], LIMITS, "a.x")
+    found = kind.check(b"#!/bin/sh\n" * 100, FILES[kind.name][0], LIMITS, "a.x")
     assert isinstance(found, Problem)
     assert found.file == "a.x"
+    for other in KINDS:
+        content = FILES[other.name][1]
+        if {kind.name, other.name} not in ({"TIFF", "raw photograph"}, {"AVIF", "HEIC"}) and kind is not other:
+            assert isinstance(kind.check(content, FILES[kind.name][0], LIMITS, "a.x"), Problem), other.name
+
+
+@each_kind
+def test_pictures_of_impossible_sizes_are_refused_before_they_are_decoded(kind: PictureKind) -> None:
+    role, content = FILES[kind.name]
+    for limits in (CaptureLimits(min_side=100), CaptureLimits(max_side=40), CaptureLimits(max_pixels=1000)):
+        found = kind.check(content, role, limits, "a")
+        assert isinstance(found, Problem)
+        assert found.code == "dims"
+        assert all((found.message, found.fix))
+
+
+@each_kind
+def test_a_thousand_damaged_files_end_as_values_and_never_as_another_size(kind: PictureKind, tmp_path: Path) -> None:
+    """The judge never raises; what it lets through is decoded to the size that it said, or the decoder says no."""
+    role, content = FILES[kind.name]
+    chance = random.Random(20261201)
+    for _ in range(1000):
+        work = bytearray(content)
+        reach = min(len(work), chance.choice([64, 400, len(work)]))
+        for _ in range(chance.choice([1, 1, 2, 9])):
+            work[chance.randrange(reach)] = chance.choice([0, 1, 127, 128, 255, chance.randrange(256)])
+        damaged = bytes(work[: chance.choice([len(work), len(work), chance.randrange(len(work))])])
+        kind.state(damaged, LIMITS)
+        found = kind.check(damaged, role, LIMITS, "a")
+        if isinstance(found, Problem):
+            assert all((found.code, found.message, found.fix))
+            continue
+        try:
+            values = function(kind.decode)(damaged, found, role).values
+        except Exception:
+            continue
+        assert values.shape[0] <= 2 * max(found.width, found.height)
+        assert values.shape[0] * values.shape[1] <= 4 * found.width * found.height
 
 
 def test_a_name_says_what_it_promises_and_a_role_who_judges_it() -> None:
@@ -79,6 +116,8 @@ def test_a_name_says_what_it_promises_and_a_role_who_judges_it() -> None:
     }
     assert [kind_of(name) for name in ("png", "a.png.txt", "a.pngx", "", "a.")] == [None] * 5
     assert judge_of("depth/a.jpg", "depth") is PNG, "which says that a JPEG is none"
-    assert "jpg" in suffixes("image")
-    assert "jpg" in suffixes("mask")
-    assert not {"jpg", "jpeg"} & {*suffixes("depth")}, "JPEG changes values"
+    assert {"jpg", "png", "tif", "webp", "avif", "heic", "dng"} <= {*suffixes("image")}
+    assert {"png", "tif", "exr", "npy"} <= {*suffixes("depth")}
+    assert {"png", "tif", "jpg", "webp"} <= {*suffixes("mask")}
+    assert not {"jpg", "jpeg", "webp", "heic"} & {*suffixes("depth")}, "they change values"
+    assert not {"npy", "exr"} & {*suffixes("image")}
