@@ -49,6 +49,12 @@ validate: $(VENV)/.validate  ## add an engine for the Khronos glTF validator (a 
 
 usd: $(VENV)/.usd  ## add what writing USDZ files needs
 
+heic: $(VENV)/.heic  ## add what reading HEIC photographs needs
+
+raw: $(VENV)/.raw  ## add what reading raw photographs needs (DNG, CR2, NEF, ARW)
+
+exr: $(VENV)/.exr  ## add what reading OpenEXR depth needs
+
 test: install-dev  ## run the tests; what this machine lacks is skipped and named at the end
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 

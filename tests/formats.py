@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import struct
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from meshdrop.models.formats.cameras import Camera, look_at
+from tests.pictures import npy
 from tests.unit.models.synthetic import ANIMAL, Scene, photograph, write_png
 
 Array = NDArray[np.float64]
@@ -209,13 +209,6 @@ def polycam(folder: Path, rig: Rig, scene: Scene = ANIMAL, *, coarse: int = 1, s
 
 
 # -- recordings of apps and sensors ---------------------------------------------------------------------------------
-
-
-def npy(table: Array) -> bytes:
-    """An array as NumPy writes it."""
-    file = io.BytesIO()
-    np.save(file, table)
-    return file.getvalue()
 
 
 def llff_table(rig: Rig) -> Array:

@@ -38,13 +38,13 @@ from tests.formats import (
     colmap_text_files,
     images_bin,
     llff_table,
-    npy,
     polycam_camera,
     pose_text,
     record3d_table,
     scanner_app_camera,
     trajectory_words,
 )
+from tests.pictures import exr, heic, npy, saved
 from tests.rig import write_ball
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -520,6 +520,18 @@ def good_captures(folder: Path) -> dict[str, dict[str, bytes]]:
                 for number, (_, camera) in enumerate(rig)
             },
         },
+        "other kinds": {
+            **{f"views/{view}.{ending}": as_kind(images[view], kind) for view, ending, kind in PHOTOGRAPHS},
+            **{f"depth/{view}.{ending}": depth_as(depths[view], ending) for view, ending in DEPTH},
+            **{f"masks/{view}.jpg": as_jpeg(masks[view]) for view in VIEWS},
+            "capture.json": json.dumps({"views": list(VIEWS), "depth_unit_m": 0.001}).encode(),
+        },
+        "heic and arrays": {
+            "views/front.heic": heic(pixels_of(images["front"])),
+            **{f"views/{view}.{ending}": as_kind(images[view], kind) for view, ending, kind in MORE},
+            **{f"depth/{view}.npy": depth_as(depths[view], "npy") for view in VIEWS},
+            "capture.json": json.dumps({"views": list(VIEWS), "depth_unit_m": 0.001}).encode(),
+        },
         "stored rig": {**framed, "rig.json": json.dumps(profile).encode()},
         "rig": {**canonical, "capture.json": json.dumps({"views": list(VIEWS), "depth_unit_m": 0.001}).encode()},
         "cameras": {**framed, "transforms.json": json.dumps(transforms()).encode()},
@@ -543,6 +555,34 @@ def tum_texts(rig: Rig) -> dict[str, bytes]:
         "groundtruth.txt": ("# time tx ty tz qx qy qz qw\n" + "".join(poses)).encode(),
         "capture.json": json.dumps(stated).encode(),
     }
+
+
+#: Kinds of files that the mutants are made of, a view each.
+PHOTOGRAPHS = (("front", "tif", "TIFF"), ("right", "webp", "WEBP"), ("top", "avif", "AVIF"))
+MORE = (("right", "jpg", "JPEG"), ("top", "tiff", "TIFF"))
+DEPTH = (("front", "npy"), ("right", "exr"), ("top", "tif"))
+
+
+def pixels_of(png: bytes) -> np.ndarray:
+    """The picture without its alpha."""
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def as_kind(png: bytes, kind: str) -> bytes:
+    """The same picture as another kind of file, with a turn noted that is none, so that there is more to damage."""
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    return saved(kind, pixels_of(png), exif=exif)
+
+
+def depth_as(png: bytes, ending: str) -> bytes:
+    """Depth as an array, as OpenEXR or as TIFF, each with other numbers."""
+    with Image.open(io.BytesIO(png)) as picture:
+        counts = np.asarray(picture).astype(np.uint16)
+    if ending == "exr":
+        return exr(counts.astype(np.float32))
+    return npy(counts.astype(np.float32)) if ending == "npy" else saved("TIFF", counts)
 
 
 def as_jpeg(png: bytes) -> bytes:
@@ -604,7 +644,7 @@ def round_of(good: dict[str, bytes], strange: list[bytes], chance: random.Random
     """Which files of one capture to damage: one picture, all pictures, or one of the others."""
     pictures = [name for name in good if name.endswith(".png")]
     kind = chance.random()
-    if kind < 0.5:
+    if kind < 0.5 or not pictures:
         other = chance.choice(sorted(set(good) - set(pictures)))
         if other.endswith(".json"):
             return {other: mutate_json(json.loads(good[other]), chance)}

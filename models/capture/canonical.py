@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from meshdrop.models.files.names import folded
+from meshdrop.models.files.pictures import KINDS, kind_of
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.sidecar import CANONICAL_NAMES, Sidecar
 
@@ -30,7 +31,7 @@ ROLE_FOLDERS: Mapping[str, Role] = {
     "mask": "mask",
 }
 UNCLAIMED_FOLDERS = ("images/", "image/", "train/")
-#: What cameras and scanners write beside PNG, and what to call it.
+#: What cameras and scanners write beside PNG, and what to call it where it is not what is due.
 OTHER_PICTURES: Mapping[str, str] = {
     "jpg": "a JPEG",
     "jpeg": "a JPEG",
@@ -38,14 +39,17 @@ OTHER_PICTURES: Mapping[str, str] = {
     "tiff": "a TIFF",
     "bmp": "a BMP",
     "webp": "a WebP picture",
+    "avif": "an AVIF picture",
     "exr": "an OpenEXR picture",
     "gif": "a GIF",
     "heic": "an HEIC picture",
+    "heif": "an HEIC picture",
     "npy": "a NumPy array",
     "raw": "a raw picture",
     "dng": "a raw picture",
     "cr2": "a raw picture",
     "nef": "a raw picture",
+    "arw": "a raw picture",
 }
 #: Folders that hold pictures and so never are a capture's root.
 PICTURE_FOLDERS = frozenset({*ROLE_FOLDERS, "images", "image", "train", "test", "val"})
@@ -123,8 +127,9 @@ def other_pictures(local: Iterable[str]) -> dict[tuple[Role, str] | str, str]:
 def canonical_role(name: str) -> tuple[Role, str] | None:
     """(role, view name) of a picture in the canonical layout, or None: ``depth/depth_03.png`` is (depth, left)."""
     folder, _, last = name.rpartition("/")
-    stem, dot, suffix = last.rpartition(".")
-    if not dot or suffix.casefold() != "png" or (folder and folder.casefold() not in ROLE_FOLDERS):
+    stem = last.rpartition(".")[0]
+    kind = kind_of(name)
+    if kind is None or (folder and folder.casefold() not in ROLE_FOLDERS):
         return None
     words = _WORDS.findall(stem.casefold())
     if "".join(words) != re.sub(r"[-_. ]", "", stem.casefold()):
@@ -137,6 +142,8 @@ def canonical_role(name: str) -> tuple[Role, str] | None:
     if len(views) != 1 or others or len(roles) > 1:
         return None
     role: Role = roles.pop() if roles else "image"
+    if role not in kind.roles:
+        return None
     word = views[0]
     if not word.isdigit():
         return role, word
@@ -149,13 +156,20 @@ def _role_in_folder(role: Role, named: set[Role]) -> set[Role]:
 
 
 def by_place(shorts: Iterable[str]) -> dict[tuple[Role, str], list[str]]:
-    """Names by what they are a picture of; more than one for a place is for the caller to judge."""
+    """Names by what they are a picture of, of the first kind that is there for it: a PNG beside its JPEG is taken. More
+    than one for a place is for the caller to judge.
+    """
     found: dict[tuple[Role, str], list[str]] = {}
     for short in sorted(shorts):
         key = canonical_role(short)
         if key is not None:
             found.setdefault(key, []).append(short)
-    return found
+    return {key: [name for name in names if _rank(name) == min(map(_rank, names))] for key, names in found.items()}
+
+
+def _rank(name: str) -> int:
+    kind = kind_of(name)
+    return len(KINDS) if kind is None else KINDS.index(kind)
 
 
 def speaks(name: str) -> bool:
@@ -201,11 +215,15 @@ def twins(found: Mapping[tuple[Role, str], list[str]], root: str) -> Iterable[Pr
 def extras(
     stated: Sidecar, local: Iterable[str], root: str, found: Mapping[tuple[Role, str], list[str]]
 ) -> Iterable[Problem]:
-    """Pictures in a canonical folder that no view claims: a seventh view means that the rig is not canonical."""
+    """Pictures in a canonical folder that no view claims: a seventh view means that the rig is not canonical. Only
+    those of a kind that the views are of too: others are somebody's previews.
+    """
     claimed = {short for shorts in found.values() for short in shorts}
+    kinds = {_rank(short) for short in claimed} | {_rank(".png")}
+    local = [short for short in local if kind_of(short) is not None and _rank(short) in kinds]
     for short in sorted(local):
         folder = short.rpartition("/")[0].casefold()
-        if folder in ROLE_FOLDERS and short.casefold().endswith(".png") and short not in claimed:
+        if folder in ROLE_FOLDERS and canonical_role(as_png(short)) is None and short not in claimed:
             yield Problem(
                 "set",
                 root + short,

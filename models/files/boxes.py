@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.structure import FlawError, Source, UnfinishedError, begins, check_size
+from meshdrop.models.files.structure import FileBytes, FlawError, UnfinishedError, begins, check_size
 
 _MOST_BOXES, _MOST_META = 1024, 1 << 20
 _SAVE_AGAIN = "Save it as JPEG or PNG."
@@ -28,12 +28,12 @@ class BoxesInfo:
     points: tuple[int, int] | None = None
 
 
-def walk(source: Source, role: Kind | None, limits: CaptureLimits) -> BoxesInfo:
+def walk(source: FileBytes, role: Kind | None, limits: CaptureLimits) -> BoxesInfo:
     """One picture, of one or many tiles."""
     return _walk(source, limits)[0]
 
 
-def walk_heic(source: Source, role: Kind | None, limits: CaptureLimits) -> BoxesInfo:
+def walk_heic(source: FileBytes, role: Kind | None, limits: CaptureLimits) -> BoxesInfo:
     """The same; encoders fill tiles up, and state the part that is the picture."""
     info, crop = _walk(source, limits)
     if crop is None:
@@ -42,7 +42,7 @@ def walk_heic(source: Source, role: Kind | None, limits: CaptureLimits) -> Boxes
     return BoxesInfo(min(crop[0], info.width), min(crop[1], info.height), points=info.points)
 
 
-def _walk(source: Source, limits: CaptureLimits) -> tuple[BoxesInfo, tuple[int, int] | None]:
+def _walk(source: FileBytes, limits: CaptureLimits) -> tuple[BoxesInfo, tuple[int, int] | None]:
     head = source.at(0, 12)
     if not begins(head[4:], b"ftyp"):
         raise FlawError("not_png", "The file is named like an AVIF or HEIC picture, but is none.", _SAVE_AGAIN)
@@ -58,7 +58,7 @@ def _walk(source: Source, limits: CaptureLimits) -> tuple[BoxesInfo, tuple[int, 
             meta = source.exactly(start, end - start)
     if meta is None:
         raise UnfinishedError("The file does not say yet what it holds.")
-    sizes, points, crop = _properties(Source.of(meta[4:]))
+    sizes, points, crop = _properties(FileBytes.of(meta[4:]))
     if not sizes:
         raise FlawError("picture", "The file does not say how large its picture is.", _SAVE_AGAIN)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
@@ -66,7 +66,7 @@ def _walk(source: Source, limits: CaptureLimits) -> tuple[BoxesInfo, tuple[int, 
     return BoxesInfo(width, height, points=points), crop
 
 
-def _properties(meta: Source) -> tuple[list[tuple[int, int]], tuple[int, int] | None, tuple[int, int] | None]:
+def _properties(meta: FileBytes) -> tuple[list[tuple[int, int]], tuple[int, int] | None, tuple[int, int] | None]:
     """Every stated size, the first code points, and the size of the first part that is cut out (``clap``)."""
     sizes: list[tuple[int, int]] = []
     points = crop = None
@@ -82,7 +82,7 @@ def _properties(meta: Source) -> tuple[list[tuple[int, int]], tuple[int, int] | 
     return sizes, points, crop
 
 
-def _inside(source: Source, start: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[bytes, int, int]]:
+def _inside(source: FileBytes, start: int, end: int, path: tuple[bytes, ...]) -> Iterator[tuple[bytes, int, int]]:
     """The boxes below a path of boxes."""
     for name, first, last in _boxes(source, start, end):
         if not path:
@@ -91,7 +91,7 @@ def _inside(source: Source, start: int, end: int, path: tuple[bytes, ...]) -> It
             yield from _inside(source, first, last, path[1:])
 
 
-def _boxes(source: Source, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(source: FileBytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(name, start, end) of the bodies of boxes that fill a stretch exactly."""
     for _number in range(_MOST_BOXES):
         if start == end:

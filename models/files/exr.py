@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.structure import FlawError, Source, UnfinishedError, begins, check_size
+from meshdrop.models.files.structure import FileBytes, FlawError, UnfinishedError, begins, check_size
 
 _MAGIC = b"v/1\x01"
 _TILED, _DEEP, _PARTS = 0x200, 0x800, 0x1000
@@ -27,7 +27,7 @@ class ExrInfo:
     orientation: int = 1
 
 
-def walk(source: Source, _: Kind | None, limits: CaptureLimits) -> ExrInfo:
+def walk(source: FileBytes, _: Kind | None, limits: CaptureLimits) -> ExrInfo:
     """One part, of rows or of tiles with one level."""
     head = source.at(0, 8)
     if not begins(head, _MAGIC):
@@ -50,7 +50,7 @@ def walk(source: Source, _: Kind | None, limits: CaptureLimits) -> ExrInfo:
     return ExrInfo(width, height, _channels(attributes.get("channels", b"")))
 
 
-def _attributes(source: Source) -> tuple[dict[str, bytes], int]:
+def _attributes(source: FileBytes) -> tuple[dict[str, bytes], int]:
     """Values by name, and where the header ends."""
     found: dict[str, bytes] = {}
     position = 8
@@ -72,7 +72,7 @@ def _attributes(source: Source) -> tuple[dict[str, bytes], int]:
     raise FlawError("ancillary", "The file's header has no end.", _SAVE_AGAIN)
 
 
-def _text(source: Source, position: int) -> tuple[str, int]:
+def _text(source: FileBytes, position: int) -> tuple[str, int]:
     raw = source.at(position, 256)
     end = raw.find(b"\0")
     if end < 0:
@@ -111,7 +111,7 @@ def _pieces(attributes: dict[str, bytes], width: int, height: int, *, tiled: boo
     return -(-width // across) * -(-height // down)
 
 
-def _check_pieces(source: Source, table: int, count: int, before: int) -> None:
+def _check_pieces(source: FileBytes, table: int, count: int, before: int) -> None:
     """The table of where each piece lies is written last: until then it holds zeros."""
     if count > 1 << 16:
         raise FlawError("chunks", f"The picture is in {count:,} pieces.", _SAVE_AGAIN)

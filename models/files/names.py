@@ -60,7 +60,8 @@ _BLOCKER_PREFIXES = ("~syncthing~", ".syncthing.", ".goutputstream-", ".fuse_hid
 _BLOCKER_FOLDER = re.compile(r"(?i).*[-_.]lock")
 #: rsync writes ``.front.png.Ab12Cd`` and renames it at the end.
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
-_KNOWN_SUFFIXES = (*(f".{suffix}" for suffix in suffixes("image")), ".json", ".bin", ".txt")
+_PICTURES = {*suffixes("image"), *suffixes("depth")}
+_KNOWN_SUFFIXES = (*(f".{suffix}" for suffix in sorted(_PICTURES)), ".json", ".bin", ".txt")
 #: ``r_0_depth_0001.png`` and ``r_0_normal_0001.png``, as in NeRF-synthetic.
 _BESIDE = ("conf_", "confidence_", "thumb_")
 _PASSES = ("_depth_", "_depth.", "_normal_", "_normal.")

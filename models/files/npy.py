@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.structure import FlawError, Source, UnfinishedError, begins, check_size
+from meshdrop.models.files.structure import FileBytes, FlawError, UnfinishedError, begins, check_size
 
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 1024
@@ -35,7 +35,7 @@ class NpyInfo:
     orientation: int = 1
 
 
-def walk(source: Source, _: Kind | None, limits: CaptureLimits) -> NpyInfo:
+def walk(source: FileBytes, _: Kind | None, limits: CaptureLimits) -> NpyInfo:
     """An array of (height, width), or (height, width, 1), plain numbers, and nothing behind it."""
     head = source.at(0, 12)
     if begins(head, _MAGIC) and not begins(head[6:8], b"\1\0", b"\2\0", b"\3\0"):

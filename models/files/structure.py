@@ -37,21 +37,21 @@ class UnfinishedError(FlawError):
 
 
 @dataclass(frozen=True)
-class Source:
+class FileBytes:
     """A file's bytes by place: ``at`` (start, length) gives fewer where it ends."""
 
     size: int
     at: Callable[[int, int], bytes]
 
     @staticmethod
-    def of(content: bytes) -> Source:
+    def of(content: bytes) -> FileBytes:
         """Of a file in memory."""
-        return Source(len(content), lambda start, length: content[start : start + length])
+        return FileBytes(len(content), lambda start, length: content[start : start + length])
 
     @staticmethod
-    def opened(descriptor: int) -> Source:
+    def opened(descriptor: int) -> FileBytes:
         """Of an open file, whose position is left alone. ``at`` raises ``OSError``."""
-        return Source(os.fstat(descriptor).st_size, lambda start, length: os.pread(descriptor, length, start))
+        return FileBytes(os.fstat(descriptor).st_size, lambda start, length: os.pread(descriptor, length, start))
 
     def exactly(self, start: int, length: int) -> bytes:
         """These bytes; raises ``UnfinishedError`` where the file ends before."""
@@ -80,7 +80,7 @@ class Info(Protocol):
 
 
 #: Looks at a container for a picture of one role, or of none in particular, and raises ``FlawError``.
-Walk = Callable[[Source, Kind | None, CaptureLimits], Info]
+Walk = Callable[[FileBytes, Kind | None, CaptureLimits], Info]
 
 #: While a file may be arriving its size in pixels is nobody's business.
 _ANY_SIZE = CaptureLimits(min_side=1, max_side=1 << 31, max_pixels=1 << 62)
@@ -95,13 +95,13 @@ class Judge:
 
     def is_complete(self, file: int) -> bool:
         """Whether an open file is written as far as its structure says; raises ``OSError``."""
-        return not self._is_unfinished(Source.opened(file))
+        return not self._is_unfinished(FileBytes.opened(file))
 
     def is_awaited(self, descriptor: int, _: CaptureLimits) -> bool:
         """Whether more of it may be coming."""
-        return self._is_unfinished(Source.opened(descriptor))
+        return self._is_unfinished(FileBytes.opened(descriptor))
 
-    def _is_unfinished(self, source: Source) -> bool:
+    def _is_unfinished(self, source: FileBytes) -> bool:
         try:
             self._look(source, None, _ANY_SIZE)
         except UnfinishedError:
@@ -110,7 +110,7 @@ class Judge:
             return False
         return False
 
-    def _look(self, source: Source, role: Kind | None, limits: CaptureLimits) -> Info:
+    def _look(self, source: FileBytes, role: Kind | None, limits: CaptureLimits) -> Info:
         if not source.at(0, 16).strip(b"\0"):
             raise UnfinishedError("The file is empty or starts with zeros.")
         found = self.walk(source, role, limits)
@@ -121,7 +121,7 @@ class Judge:
     def state(self, content: bytes, limits: CaptureLimits) -> State:
         """Whether all of it is there, as far as it can be told."""
         try:
-            self._look(Source.of(content), None, limits)
+            self._look(FileBytes.of(content), None, limits)
         except UnfinishedError:
             return "hole"
         except FlawError:
@@ -134,7 +134,7 @@ class Judge:
             message = f"The file is {len(content):,} bytes; the limit is {limits.max_file_bytes:,}."
             return Problem("too_big", file, message, "Send a smaller picture, or raise the limit in the settings.")
         try:
-            return self._look(Source.of(content), role, limits)
+            return self._look(FileBytes.of(content), role, limits)
         except FlawError as flaw:
             return Problem(flaw.code, file, flaw.message, flaw.fix)
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.structure import FlawError, Source, UnfinishedError, begins, check_size
+from meshdrop.models.files.structure import FileBytes, FlawError, UnfinishedError, begins, check_size
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _ORIENTATION, _SAMPLES, _STRIP_BYTES = 273, 274, 277, 279
@@ -56,7 +56,7 @@ class _Value:
 class _Directory:
     """One directory's wanted entries."""
 
-    def __init__(self, source: Source, order: Literal["little", "big"], start: int) -> None:
+    def __init__(self, source: FileBytes, order: Literal["little", "big"], start: int) -> None:
         self._source, self._order = source, order
         count = self.number(start, 2)
         if count == 0:
@@ -115,7 +115,7 @@ class _Directory:
         return total
 
 
-def walk(source: Source, role: Kind | None, limits: CaptureLimits) -> TiffInfo:
+def walk(source: FileBytes, role: Kind | None, limits: CaptureLimits) -> TiffInfo:
     """An ordinary TIFF: its first directory is the picture."""
     first, more = _directories(source, inside=False)
     info = _info(first[0], more)
@@ -134,7 +134,7 @@ def walk(source: Source, role: Kind | None, limits: CaptureLimits) -> TiffInfo:
     return info
 
 
-def walk_raw(source: Source, _: Kind | None, limits: CaptureLimits) -> TiffInfo:
+def walk_raw(source: FileBytes, _: Kind | None, limits: CaptureLimits) -> TiffInfo:
     """A camera's raw photograph: its largest picture may lie in any directory."""
     found, _more = _directories(source, inside=True)
     infos = [_info(directory, 0) for directory in found if directory.one(_WIDTH) and directory.one(_HEIGHT)]
@@ -147,7 +147,7 @@ def walk_raw(source: Source, _: Kind | None, limits: CaptureLimits) -> TiffInfo:
     return TiffInfo(largest.width, largest.height, largest.bits, largest.sample_format, infos[0].orientation)
 
 
-def _directories(source: Source, *, inside: bool) -> tuple[list[_Directory], int]:
+def _directories(source: FileBytes, *, inside: bool) -> tuple[list[_Directory], int]:
     """Every directory, the first one first, those ``inside`` of others too; and how many follow the first."""
     head = source.at(0, 8)
     if head[:4] in (b"II+\0", b"MM\0+"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from meshdrop.models.files.exif import orientation
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.structure import FlawError, Source, UnfinishedError, begins, check_size
+from meshdrop.models.files.structure import FileBytes, FlawError, UnfinishedError, begins, check_size
 
 _MOST_CHUNKS, _MOST_NOTES, _MOST_PROFILE = 256, 1 << 16, 1 << 22
 _ANIMATED = 0x02
@@ -25,7 +25,7 @@ class WebpInfo:
     behind: int = 0
 
 
-def walk(source: Source, _: Kind | None, limits: CaptureLimits) -> WebpInfo:
+def walk(source: FileBytes, _: Kind | None, limits: CaptureLimits) -> WebpInfo:
     """One picture, not animated."""
     head = source.at(0, 12)
     if not begins(head, b"RIFF") or not begins(head[8:], b"WEBP"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from meshdrop.models.files.limits import CaptureLimits
+from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.sidecar import Sidecar
 
@@ -43,7 +44,7 @@ class Folder:
                 folder = folder[: folder.rfind("/", 0, -1) + 1]
         return frozenset(found)
 
-    def picture(self, stem: str, suffixes: Iterable[str] = ("png", "jpg", "jpeg")) -> str | None:
+    def picture(self, stem: str, suffixes: Iterable[str] = suffixes("image")) -> str | None:
         """The file ``stem`` with one of these endings, as it is written in the folder."""
         return next(
             (

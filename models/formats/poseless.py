@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from meshdrop.models.files.names import last_of
+from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.problem import Problem, printable
 
 _COLMAP = (
@@ -41,12 +42,7 @@ _KINDS = (
         "Meshdrop reads folders",
         "Unpack it, and drop the folder that comes out.",
     ),
-    _Kind(
-        (".heic", ".heif"),
-        "an HEIC photograph",
-        "Meshdrop reads PNG and JPEG, and it comes without its camera's pose",
-        f"Save it as PNG or JPEG. {_COLMAP}",
-    ),
+    _Kind((".heic", ".heif"), "an HEIC photograph", "it comes without its camera's pose", _COLMAP),
     _Kind(
         (".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg"),
         "a video",
@@ -94,7 +90,7 @@ _NOT_READ = {
     "blocksexchange.xml": "ContextCapture",
     "lowres_wide.traj": "ARKitScenes",
 }
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dng", ".cr2", ".nef", ".raw")
+_PICTURES = (*(f".{suffix}" for suffix in suffixes("image") if suffix not in ("heic", "heif")), ".bmp", ".raw")
 
 
 def why_no_capture(names: Collection[str]) -> Problem | None:

@@ -67,6 +67,12 @@ def test_every_problem_code_is_documented_and_every_documented_code_is_used() ->
             "json_table",
             "png",
             "jpeg",
+            "structure",
+            "tiff",
+            "webp",
+            "boxes",
+            "exr",
+            "npy",
             "folder",
             "capture",
             "stated_camera",
@@ -86,7 +92,7 @@ def test_every_problem_code_is_documented_and_every_documented_code_is_used() ->
         for name in names
         for file in (ROOT / room).rglob(f"{name}.py")
     ]
-    calls = r"(?:Problem|_FlawError|_report|\.add|_refused)\(\s*\"([a-z_]+)\""
+    calls = r"(?:Problem|_?FlawError|_report|\.add|_refused)\(\s*\"([a-z_]+)\""
     used = {code for source in sources for code in re.findall(calls, source)}
     # Codes that reach such a call by a variable or a tuple.
     used |= {"calib", "symlink", "unreadable", "depth_format", "pixel_format"}

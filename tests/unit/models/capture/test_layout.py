@@ -348,7 +348,7 @@ def test_a_sidecar_of_zeros_is_called_unfinished_not_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "what"), [("views/view_05.jpg", "a JPEG"), ("views/bottom.JPEG", "a JPEG"), ("views/5.tif", "a TIFF")]
+    ("other", "what"), [("views/view_05.bmp", "a BMP"), ("views/bottom.GIF", "a GIF"), ("views/5.npy", "a NumPy array")]
 )
 def test_a_picture_of_another_format_in_the_place_of_a_png_is_named(other: str, what: str) -> None:
     found = look((*VIEWS[:5], other))
@@ -358,12 +358,36 @@ def test_a_picture_of_another_format_in_the_place_of_a_png_is_named(other: str, 
     assert f"({other} is {what}: save it as PNG)" in found.waiting_for()
 
 
-def test_six_jpegs_are_a_capture_of_the_wrong_format() -> None:
-    jpegs = tuple(name.replace(".png", ".jpg") for name in VIEWS)
-    found = look(tuple(f"scan/{name}" for name in jpegs))
+def test_six_pictures_that_nobody_reads_are_a_capture_of_the_wrong_format() -> None:
+    bitmaps = tuple(name.replace(".png", ".bmp") for name in VIEWS)
+    found = look(tuple(f"scan/{name}" for name in bitmaps))
     assert found.missing == tuple(f"scan/{name}" for name in VIEWS)
-    assert set(said(found)) == {f"scan/{name}" for name in jpegs}
+    assert set(said(found)) == {f"scan/{name}" for name in bitmaps}
     assert {code for code, _ in said(found).values()} == {"not_png"}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "JPEG", "tif", "webp", "heic", "avif", "dng"])
+def test_the_standard_rig_takes_every_kind_of_photograph(ending: str) -> None:
+    names = tuple(name.replace("png", ending) for name in VIEWS)
+    found = look((*names, *DEPTHS, *(name.replace("png", "jpg") for name in MASKS)))
+    assert found.kind == "canonical"
+    assert found.complete
+    assert tuple(view.image for view in found.views) == names
+    waits = look((*names[:5], *DEPTHS))
+    assert waits.missing == (names[5],), "the others say what ending it will have"
+
+
+def test_depth_of_the_standard_rig_may_be_arrays_and_never_a_jpeg() -> None:
+    arrays = tuple(name.replace("png", "npy") for name in DEPTHS)
+    assert tuple(view.depth for view in look((*VIEWS, *arrays)).views) == arrays
+    jpegs = tuple(name.replace("png", "jpg") for name in DEPTHS)
+    assert [view.depth for view in look((*VIEWS, *jpegs)).views] == [None] * 6
+
+
+def test_a_seventh_jpeg_is_no_view_and_a_preview_beside_pngs_is_nobodys_business() -> None:
+    jpegs = tuple(name.replace("png", "jpg") for name in VIEWS)
+    assert look((*jpegs, "views/view_06.jpg")).problems
+    assert not look((*VIEWS, "views/view_06.jpg")).problems
 
 
 def test_a_jpeg_where_the_cameras_want_a_png_is_taken() -> None:

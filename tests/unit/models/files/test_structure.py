@@ -15,7 +15,7 @@ from meshdrop.models.files.exr import walk as walk_exr
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.npy import walk as walk_npy
 from meshdrop.models.files.png import Kind
-from meshdrop.models.files.structure import FlawError, Source, UnfinishedError, Walk
+from meshdrop.models.files.structure import FileBytes, FlawError, UnfinishedError, Walk
 from meshdrop.models.files.tiff import TiffInfo, walk, walk_raw
 from meshdrop.models.files.webp import walk as walk_webp
 from tests.pictures import NOISE, SLOPE, exr, npy, saved
@@ -25,7 +25,7 @@ LIMITS = CaptureLimits()
 
 def refused(look: Walk, content: bytes, role: Kind = "image") -> str:
     with pytest.raises(FlawError) as caught:
-        look(Source.of(content), role, LIMITS)
+        look(FileBytes.of(content), role, LIMITS)
     assert all((caught.value.message, caught.value.fix))
     return "awaited" if isinstance(caught.value, UnfinishedError) else caught.value.code
 
@@ -44,8 +44,8 @@ def plain(**changes: tuple[int, int, int]) -> dict[int, tuple[int, int, int]]:
 
 
 def test_a_plain_tiff_is_read() -> None:
-    assert walk(Source.of(tiff(plain())), "image", LIMITS) == TiffInfo(32, 32, 8, 1)
-    assert walk(Source.of(tiff(plain(t274=(3, 1, 6)))), "image", LIMITS).orientation == 6
+    assert walk(FileBytes.of(tiff(plain())), "image", LIMITS) == TiffInfo(32, 32, 8, 1)
+    assert walk(FileBytes.of(tiff(plain(t274=(3, 1, 6)))), "image", LIMITS).orientation == 6
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_directories_that_lead_round_in_a_circle_end() -> None:
 
 def test_depth_may_be_whole_or_floating_point_with_one_channel() -> None:
     for pixels in (SLOPE, (SLOPE * 1000).astype(np.uint16), (SLOPE * 1000).astype(np.int32)):
-        info = walk(Source.of(saved("TIFF", pixels)), "depth", LIMITS)
+        info = walk(FileBytes.of(saved("TIFF", pixels)), "depth", LIMITS)
         assert isinstance(info, TiffInfo)
         assert info.bits == 8 * pixels.itemsize
     assert refused(walk, saved("TIFF", NOISE), "depth") == "depth_format"
@@ -164,7 +164,7 @@ def test_no_walk_reads_more_than_it_needs() -> None:
             read.append(len(part))
             return part
 
-        look(Source(len(content), at), None, LIMITS)
+        look(FileBytes(len(content), at), None, LIMITS)
         sizes[name] = sum(read)
 
     large = np.random.default_rng(1).integers(1, 255, (512, 512, 3), np.uint8)
