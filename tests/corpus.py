@@ -1,4 +1,4 @@
-"""Fifty-six kinds of bad input, each with the one outcome that it must have.
+"""Fifty-seven kinds of bad input, each with the one outcome that it must have.
 
 ``CASES`` holds those that are a folder in the inbox; the numbers are those of the table in ``TITLES``, and a number may
 have several folders. What needs a hand at the right moment (a file that grows, a share that vanishes) is listed in
@@ -42,6 +42,7 @@ from samples.broken import (
     rewrite,
     state,
 )
+from tests import pictures
 
 TITLES: Mapping[int, str] = {
     1: "an empty file",
@@ -100,6 +101,7 @@ TITLES: Mapping[int, str] = {
     54: "sidecars that reach too far",
     55: "cameras that cannot be",
     56: "a flood of bad captures before a good one",
+    57: "pictures of other kinds than PNG",
 }
 
 Outcome = Literal["waits", "refused", "accepted", "held"]
@@ -265,6 +267,68 @@ def colourful(depth: np.ndarray) -> np.ndarray:
 def smaller_front(folder: Path) -> None:
     for name in (FRONT, FRONT_DEPTH):
         repaint(name, half_size)(folder)
+
+
+def of_other_kinds(folder: Path) -> None:
+    """Every view another kind of photograph, depth of three kinds, and a JPEG with something behind its end."""
+    kinds = (("tif", "TIFF"), ("webp", "WEBP"), ("avif", "AVIF"), ("jpg", "JPEG"), ("jpeg", "JPEG"))
+    for number, view in enumerate(VIEWS):
+        with Image.open(folder / view) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        (folder / view).unlink()
+        ending, kind = kinds[number] if number < len(kinds) else ("heic", "")
+        content = pictures.saved(kind, pixels) if kind else pictures.heic(pixels)
+        content += b"MotionPhoto" * 99 if ending == "jpeg" else b""
+        (folder / view).with_suffix(f".{ending}").write_bytes(content)
+    for number, name in enumerate(DEPTHS):
+        with Image.open(folder / name) as image:
+            counts = np.asarray(image).astype(np.uint16)
+        (folder / name).unlink()
+        ending, make = (("npy", pictures.npy), ("exr", pictures.exr), ("tif", tiff_of))[number % 3]
+        (folder / name).with_suffix(f".{ending}").write_bytes(make(counts.astype(np.float32)))
+
+
+def tiff_of(values: np.ndarray) -> bytes:
+    return pictures.saved("TIFF", values)
+
+
+def instead(name: str, ending: str, content: Callable[[], bytes]) -> Break:
+    """A file of another kind in the place of a PNG."""
+
+    def replaced(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).with_suffix(f".{ending}").write_bytes(content())
+
+    return replaced
+
+
+def enormous_tiff() -> bytes:
+    """100,000 x 100,000 pixels in one strip that deflate would fill with ten gigabytes of zeros."""
+    stream = zlib.compress(bytes(10_000_000))
+    values = {256: 100_000, 257: 100_000, 258: 8, 259: 8, 262: 1, 273: 200, 277: 1, 278: 100_000, 279: len(stream)}
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(values)) + table + bytes(4)).ljust(200, b"\0") + stream
+
+
+def circle_tiff() -> bytes:
+    """A directory that names itself as the next one."""
+    content = bytearray(pictures.saved("TIFF"))
+    place = int.from_bytes(content[4:8], "little")
+    after = place + 2 + 12 * int.from_bytes(content[place : place + 2], "little")
+    content[after : after + 4] = content[4:8]
+    return bytes(content)
+
+
+def enormous_array() -> bytes:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999, 99999), }".ljust(117) + b"\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(9999)
+
+
+def moving_webp() -> bytes:
+    stream = io.BytesIO()
+    image = Image.fromarray(pictures.NOISE)
+    image.save(stream, "WEBP", save_all=True, append_images=[image.rotate(180)])
+    return stream.getvalue()
 
 
 def remove(*names: str) -> Break:
@@ -561,6 +625,19 @@ CASES: tuple[Case, ...] = (
     _refused(55, "unknown-lens", "calib", framed(lambda stated: stated.update(camera_model="KALEIDOSCOPE"))),
     Case(55, b"55-good-cameras", "accepted", framed(lambda stated: None)),
     Case(55, b"55-good-lens", "accepted", framed(lambda stated: stated.update(k1=0.3, k2=-0.1))),
+    Case(57, b"57-every-kind", "accepted", of_other_kinds),
+    _refused(57, "enormous-tiff", "dims", instead(FRONT, "tif", enormous_tiff)),
+    _refused(57, "tiff-in-a-circle", "picture", instead(FRONT, "tif", circle_tiff)),
+    _refused(57, "enormous-array", "dims", instead(FRONT_DEPTH, "npy", enormous_array)),
+    _refused(57, "moving-webp", "pixel_format", instead(FRONT, "webp", moving_webp)),
+    _refused(57, "png-named-heic", "not_png", instead(FRONT, "heic", lambda: pictures.saved("PNG"))),
+    _waits(
+        57,
+        "half-an-avif",
+        "incomplete",
+        "view_00.avif is not complete yet",
+        instead(FRONT, "avif", lambda: pictures.saved("AVIF")[:-300]),
+    ),
 )
 
 
