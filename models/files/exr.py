@@ -108,7 +108,7 @@ def _pieces(attributes: dict[str, bytes], width: int, height: int, *, tiled: boo
     across, down = struct.unpack("<2I", tiles[:8])
     if not (0 < across <= 1 << 16 and 0 < down <= 1 << 16):
         raise FlawError("picture", "The file's tiles have an impossible size.", _SAVE_AGAIN)
-    return -(-width // across) * -(-height // down)
+    return int(-(-width // across) * -(-height // down))
 
 
 def _check_pieces(source: FileBytes, table: int, count: int, before: int) -> None:
