@@ -21,7 +21,9 @@ from typing import TypeVar
 from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.names import last_of
+from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.files_beside import FilesBeside
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints
 from meshdrop.models.formats.lens import COEFFICIENTS, Lens
@@ -455,15 +457,13 @@ class _Beside:
     """Depth or masks that lie beside COLMAP's pictures under their names: all of them, once there is one."""
 
     def __init__(self, folder: Folder, places: tuple[str, ...]) -> None:
-        self._names = folder.names
-        self._place = next((place for place in places if folder.has(place)), None)
+        place = next((place for place in places if folder.has(place)), None)
+        role: Kind = "mask" if places[0] == "masks/" else "depth"
+        self._files = None if place is None else FilesBeside(folder.names, place, role)
 
     def of(self, picture: str) -> str | None:
         """``depth/a.png`` for ``a.jpg``; ``masks/a.jpg.png`` too, which is how COLMAP names masks."""
-        if self._place is None:
-            return None
-        doubled = f"{self._place}{picture}.png"
-        return doubled if doubled in self._names else f"{self._place}{picture.rpartition('.')[0]}.png"
+        return None if self._files is None else self._files.of(picture)
 
 
 def _intrinsics(image: _Image, cameras: dict[int, _Camera], complaints: Complaints) -> Intrinsics | None:
