@@ -31,12 +31,12 @@ from meshdrop.models.capture.turning import ViewPictures, turn
 from meshdrop.models.capture.up import Up, stated_up
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.files.names import listing
+from meshdrop.models.files.names import last_of, listing
 from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Problem, told_once
 from meshdrop.models.formats.cameras import Camera
-from meshdrop.models.formats.sidecar import Subject
+from meshdrop.models.formats.sidecar import OWN_SIDECAR, Subject
 from meshdrop.models.formats.stated_camera import (
     ROTATION_DOUBT,
     CameraError,
@@ -247,9 +247,9 @@ class _Reader:
         def disagreement(read: Sequence[ViewPictures]) -> float | None:
             return self._disagreement(read, expectation, unit)
 
-        found = turn(
-            views, expectation.layout, {view.files.name: size(view.files.name) for view in views}, disagreement
-        )
+        sizes = {view.files.name: size(view.files.name) for view in views}
+        ours = expectation.kind == "frames" and all(last_of(name) == OWN_SIDECAR for name in expectation.sidecars)
+        found = turn(views, "frames" if ours else expectation.layout, sizes, disagreement)
         self._warnings += [found.told] if found.told else []
         return found.views
 

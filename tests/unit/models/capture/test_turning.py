@@ -131,6 +131,8 @@ def test_where_nothing_tells_the_custom_of_the_format_counts_and_is_told(tmp_pat
     ball = Scene(spheres=((0.0, 0.0, 0.0, 0.2),))
     found = read_capture(write(tmp_path / "x", 3, scene=ball, depth=False))
     assert told(found).endswith("taken as stored, not turned, as is usual for cameras of this kind.")
+    (tmp_path / "x/transforms.json").rename(tmp_path / "x/capture.json")
+    assert told(read_capture(tmp_path / "x")).endswith("turned upright, as is usual for cameras of this kind.")
 
 
 def test_depth_and_masks_go_with_their_picture_only_if_they_are_as_it_is_stored(tmp_path: Path) -> None:
