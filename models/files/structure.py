@@ -97,13 +97,13 @@ class Judge:
         """Whether an open file is written as far as its structure says; raises ``OSError``."""
         return not self._is_unfinished(FileBytes.opened(file))
 
-    def is_awaited(self, descriptor: int, _: CaptureLimits) -> bool:
-        """Whether more of it may be coming."""
-        return self._is_unfinished(FileBytes.opened(descriptor))
+    def is_awaited(self, descriptor: int, limits: CaptureLimits) -> bool:
+        """Whether more of it may be coming; nobody waits for the rest of a picture that is too large in any case."""
+        return self._is_unfinished(FileBytes.opened(descriptor), limits)
 
-    def _is_unfinished(self, source: FileBytes) -> bool:
+    def _is_unfinished(self, source: FileBytes, limits: CaptureLimits = _ANY_SIZE) -> bool:
         try:
-            self._look(source, None, _ANY_SIZE)
+            self._look(source, None, limits)
         except UnfinishedError:
             return True
         except FlawError:

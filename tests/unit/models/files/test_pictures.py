@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from meshdrop.models.files.limits import CaptureLimits
-from meshdrop.models.files.pictures import KINDS, PNG, PictureKind, judge_of, kind_of, suffixes
+from meshdrop.models.files.pictures import KINDS, NPY, PNG, PictureKind, judge_of, kind_of, suffixes
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.mesh.output_formats import function
 from tests.pictures import SOUND
@@ -84,6 +84,15 @@ def test_pictures_of_impossible_sizes_are_refused_before_they_are_decoded(kind: 
         assert isinstance(found, Problem)
         assert found.code == "dims"
         assert all((found.message, found.fix))
+
+
+def test_nobody_waits_for_the_rest_of_a_picture_that_is_too_large(tmp_path: Path) -> None:
+    """An array of 99,999 x 99,999 numbers in a file of a few kilobytes: it is refused, not awaited."""
+    (tmp_path / "a").write_bytes(FILES["NumPy array"][1][:3000])
+    with (tmp_path / "a").open("rb") as file:
+        assert not NPY.is_complete(file.fileno())
+        assert NPY.is_awaited(file.fileno(), LIMITS)
+        assert not NPY.is_awaited(file.fileno(), CaptureLimits(max_side=40))
 
 
 @each_kind
