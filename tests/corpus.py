@@ -553,10 +553,10 @@ CASES: tuple[Case, ...] = (
     _waits(25, "two-depth-maps", "set", "9 of 13 files, waiting for depth/depth_00.png", remove(*DEPTHS[:4])),
     _waits(
         25,
-        "a-jpeg-among-them",
+        "a-bitmap-among-them",
         "not_png",
-        "views/view_00.jpg is a JPEG: save it as PNG",
-        lambda folder: (folder / FRONT).rename(folder / "views/view_00.jpg"),
+        "views/view_00.bmp is a BMP: save it as PNG",
+        lambda folder: (folder / FRONT).rename(folder / "views/view_00.bmp"),
     ),
     _refused(27, "shadow", "symlink", link("/etc/shadow")),
     _refused(27, "canary", "symlink", link("../../../../canary/secret.png")),
