@@ -17,7 +17,8 @@ from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.formats import llff, number_text, quaternions, record3d, scanner_app, seven_scenes, tum
 from meshdrop.models.probe.inspection import inspect
 from tests import formats
-from tests.formats import FORMATS, llff_table, npy, odd_rig
+from tests.formats import FORMATS, llff_table, odd_rig
+from tests.pictures import npy
 
 LIMITS = CaptureLimits()
 RIG = odd_rig()
