@@ -18,9 +18,6 @@ from meshdrop.models.surface.open_surface import OpenSurface, extract_open
 from meshdrop.models.surface.range_view import RangeView
 from meshdrop.models.views.assembly import Assembly, assemble
 
-#: In a scene of so many views a single one's word is not enough.
-MANY_VIEWS = 8
-
 
 class Fusion(ReconstructionModel):
     """Signed distance fusion with a silhouette hull, isosurface, simplification, charts and baked photographs.
@@ -93,9 +90,9 @@ class Fusion(ReconstructionModel):
 
     def _surface(self, fused: tsdf.Fused, made_of: Assembly) -> extraction.Surface | OpenSurface:
         """Closed around an object, open in a scene."""
-        wanted, few = self.options.max_faces, len(made_of.views) < MANY_VIEWS
+        wanted = self.options.max_faces
         if made_of.subject == "scene":
-            return extract_open(fused, detail.SCENE_FACES if wanted == AUTO else wanted, 1 if few else 2)
+            return extract_open(fused, detail.SCENE_FACES if wanted == AUTO else wanted)
         return extraction.extract(fused.field, detail.triangles(made_of.views) if wanted == AUTO else wanted)
 
 

@@ -29,8 +29,8 @@ class OpenSurface:
     extracted_faces: int
 
 
-def extract_open(fused: Fused, max_faces: int, fewest_views: int) -> OpenSurface:
-    """The part of the zero set that ``fewest_views`` views tell of, on both sides, without dust, simplified.
+def extract_open(fused: Fused, max_faces: int) -> OpenSurface:
+    """The part of the zero set that views tell of, on both sides, without dust, simplified.
 
     Raises ``EmptyCapture`` when that is no surface, or one of fewer points than a mesh must have. Simplified by
     quadrics that keep open borders (Garland and Heckbert 1997, by the library fast-simplification: the collapse of
@@ -38,13 +38,12 @@ def extract_open(fused: Fused, max_faces: int, fewest_views: int) -> OpenSurface
     """
     vertices, faces = isosurface.extract(fused.field)
     low, high = np.floor(vertices).astype(int), np.ceil(vertices).astype(int)
-    measured = np.minimum(fused.seen[tuple(low.T)], fused.seen[tuple(high.T)]) >= fewest_views
+    measured = np.minimum(fused.seen[tuple(low.T)], fused.seen[tuple(high.T)]) > 0
     faces = _without_dust(faces[measured[faces].all(axis=1)], len(vertices))
     vertices, faces = _used(vertices, faces)
     if len(vertices) <= MIN_VERTICES:
         raise EmptyCapture(
-            f"Of the scene only {len(vertices)} points were measured by {fewest_views} views or more, and a mesh needs "
-            f"more than {MIN_VERTICES:,}.",
+            f"Of the scene only {len(vertices)} points were measured, and a mesh needs more than {MIN_VERTICES:,}.",
             "Send more views, or depth images with fewer gaps.",
         )
     extracted = len(faces)

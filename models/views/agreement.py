@@ -36,14 +36,15 @@ FLATTEST = 0.3
 RIM_PX = 3.0
 
 
-def agreed(views: Sequence[RangeView]) -> list[RangeView]:
-    """The views with ``spread`` raised to what their neighbours' surfaces say of it.
+def agreed(views: Sequence[RangeView], apart: Array | None = None) -> list[RangeView]:
+    """The views with ``spread`` raised to what their neighbours' surfaces say of it; ``apart`` is ``median_by_view`` of
+    them where that is known.
 
     Of the disagreement between two views, half of the variance is each one's; a view's own is the median over its
     neighbours, so that one bad view does not spoil the others' figures. It is taken to grow with the square of the
     distance, as the error of triangulation does (Khoshelham and Oude Elberink 2012).
     """
-    apart = median_by_view(disagreements(views), len(views))
+    apart = median_by_view(disagreements(views), len(views)) if apart is None else apart
     return [view if found == 0 else _widened(view, found) for view, found in zip(views, apart, strict=True)]
 
 
@@ -93,11 +94,10 @@ def _offsets(here: RangeView, there: RangeView) -> tuple[Array, int]:
     rows, columns = rows[thin], columns[thin]
     u, v = columns.astype(np.float64) + 0.5, rows.astype(np.float64) + 0.5
     points = here.camera.unproject(u, v, here.depth[rows, columns].astype(np.float64))
-    facing = normals(here.camera, here.depth, columns, rows)
     u, v, z = there.camera.project(points)
     height, width = there.depth.shape
     met = (z > 0) & (u >= 0.5) & (u < width - 0.5) & (v >= 0.5) & (v < height - 0.5)
-    facing, u, v, z = facing[met], u[met] - 0.5, v[met] - 0.5, z[met]
+    u, v, z = u[met] - 0.5, v[met] - 0.5, z[met]
     x, y = np.minimum(u.astype(int), width - 2), np.minimum(v.astype(int), height - 2)
     corners = np.stack([there.depth[y + i, x + j] for i in (0, 1) for j in (0, 1)]).astype(np.float64)
     a, b = u - x, v - y
@@ -105,9 +105,11 @@ def _offsets(here: RangeView, there: RangeView) -> tuple[Array, int]:
     factor = there.factor[y, x].astype(np.float64)
     whole = (corners.min(axis=0) > 0) & (np.ptp(corners, axis=0) < SAME_SURFACE / 2 * z) & (factor > FLATTEST)
     whole &= there.outline[y, x] < -RIM_PX
-    whole &= same_side(here.camera, facing, there.camera, normals(there.camera, there.depth, x, y))
     off = (shares * corners).sum(axis=0) - z
-    same = whole & (off > -SAME_SURFACE * z) & (off < IN_FRONT * z)
+    same = np.flatnonzero(whole & (off > -SAME_SURFACE * z) & (off < IN_FRONT * z))
+    at_here = normals(here.camera, here.depth, columns[met][same], rows[met][same])
+    at_there = normals(there.camera, there.depth, x[same], y[same])
+    same = same[same_side(here.camera, at_here, there.camera, at_there)]
     return np.asarray((off * factor / z**2)[same], np.float64), len(rows)
 
 

@@ -81,15 +81,15 @@ def assemble(capture: Capture) -> Assembly:
     refinement = refine_poses(views, ready)
     views = [replace(view, camera=camera) for view, camera in zip(views, refinement.cameras, strict=True)]
     ready = [replace(view, camera=camera) for view, camera in zip(ready, refinement.cameras, strict=True)]
-    kept, odd = _sorted_out(ready)
+    kept, odd, apart = _sorted_out(ready)
     left_out, notes, outvoted = [views[n].name for n in odd], [], dict[str, float]()
     for n, wrong in zip(kept, contradicted([ready[n] for n in kept]), strict=True):
         depth = views[n].depth
         if depth is not None and wrong.any():
             views[n] = replace(views[n], depth=np.where(wrong, np.float32(0), depth))
             outvoted[views[n].name] = round(float(wrong.sum() / (depth > 0).sum()), 4)
-            ready[n] = ready_one(views[n])
-    ready = agreed([ready[n] for n in kept])
+            ready[n] = replace(ready[n], depth=np.where(wrong, np.float32(0), ready[n].depth))
+    ready = agreed([ready[n] for n in kept], apart[kept])
     masks: dict[str, Floats] = {}
     table = None
     if subject == "table":
@@ -161,7 +161,7 @@ def _cut_from_table(ready: Sequence[RangeView], cameras: Sequence[Camera]) -> tu
     reach = TABLE_REACH * float(np.median([np.linalg.norm(view.camera.centre - middle) for view in ready]))
     try:
         grid = volume.scene_grid(ready, TABLE_RESOLUTION, (middle, reach))
-        surface = extract_open(tsdf.fuse(ready, grid), NO_LIMIT, fewest_views=1)
+        surface = extract_open(tsdf.fuse(ready, grid), NO_LIMIT)
     except EmptyCapture:
         # the middle of the views is empty: there is no table, which is no fault of a scene
         return None, []
@@ -172,9 +172,10 @@ def _cut_from_table(ready: Sequence[RangeView], cameras: Sequence[Camera]) -> tu
     return found.plane, masks_of(cameras, vertices, surface.faces, found.faces)
 
 
-def _sorted_out(views: Sequence[RangeView]) -> tuple[list[int], list[int]]:
+def _sorted_out(views: Sequence[RangeView]) -> tuple[list[int], list[int], Array]:
     """The numbers of the views to use, and of those whose surfaces lie too far from everybody else's: one after the
-    other, so that none is judged by one that is out already."""
+    other, so that none is judged by one that is out already; and how far each view lies from those that are used, as
+    ``median_by_view`` gives it."""
     distance = np.array([float(np.median(view.depth[view.depth > 0])) if view.depth.any() else 1.0 for view in views])
     pairs, odd = disagreements(views), set[int]()
     while len(views) - len(odd) - 1 >= max(FEWEST_VIEWS, LEAST_SHARE * len(views)):
@@ -190,7 +191,8 @@ def _sorted_out(views: Sequence[RangeView]) -> tuple[list[int], list[int]]:
         worst = int(beyond[np.argmax(contradicted)])
         odd.add(worst)
         pairs = {pair: deviation for pair, deviation in pairs.items() if worst not in pair}
-    return [n for n in range(len(views)) if n not in odd], sorted(odd)
+    kept = [n for n in range(len(views)) if n not in odd]
+    return kept, sorted(odd), median_by_view(pairs, len(views))
 
 
 def _pose_figures(views: Sequence[View], refinement: RefinedPoses) -> dict[str, Any]:

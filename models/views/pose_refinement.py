@@ -255,12 +255,13 @@ def _match(
     x, y = u.astype(int), v.astype(int)
     depth = there.depth[y, x].astype(np.float64)
     same = (depth > 0) & (np.abs(depth - z) < gate * z) & (there.factor[y, x] > FLATTEST)
-    normal = normals(camera, there.depth, x, y)
-    same &= same_side(cameras[first], facing, camera, normal)
-    if same.sum() < max(FEWEST_POINTS / 2, COMMON_SHARE * len(here.points[part])):
+    same = np.flatnonzero(same)
+    normal = normals(camera, there.depth, x[same], y[same])
+    alike = same_side(cameras[first], facing[same], camera, normal)
+    same, normal = same[alike], normal[alike]
+    if len(same) < max(FEWEST_POINTS / 2, COMMON_SHARE * len(here.points[part])):
         return None
     places, grey, u, v, x, y = places[same], grey[same], u[same], v[same], x[same], y[same]
-    normal = normal[same]
     # the surface's point on the pixel's own ray, so that the distance to its tangent plane has no stairs
     foot = local_points(camera, x, y, depth[same])
     local = (places - camera.centre) @ camera.c2w[:3, :3]

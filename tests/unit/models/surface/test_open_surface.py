@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from meshdrop.models.surface import tsdf, volume
 from meshdrop.models.surface.open_surface import OpenSurface, extract_open
-from meshdrop.models.surface.range_view import prepare_scene
+from meshdrop.models.surface.range_view import RangeView, prepare_scene
 from meshdrop.models.surface.volume import EmptyCapture, Grid
 from tests.unit.models.synthetic import Scene
 from tests.unit.models.views.scenes import ON_TABLE, ROOM, above, outward, photographed
@@ -15,10 +17,14 @@ from tests.unit.models.views.scenes import ON_TABLE, ROOM, above, outward, photo
 NO_LIMIT = 1 << 30
 
 
-def surface(scene: Scene, cameras: list, limit: int = NO_LIMIT, fewest: int = 1) -> tuple[OpenSurface, Grid]:  # type: ignore[type-arg]
-    views = [prepare_scene(view) for view in photographed(scene, cameras, 0.002).views]
+def views_of(scene: Scene, cameras: list) -> list[RangeView]:  # type: ignore[type-arg]
+    return [prepare_scene(view) for view in photographed(scene, cameras, 0.002).views]
+
+
+def surface(scene: Scene, cameras: list, limit: int = NO_LIMIT) -> tuple[OpenSurface, Grid]:  # type: ignore[type-arg]
+    views = views_of(scene, cameras)
     grid = volume.scene_grid(views, 64)
-    return extract_open(tsdf.fuse(views, grid), limit, fewest), grid
+    return extract_open(tsdf.fuse(views, grid), limit), grid
 
 
 def borders(faces: np.ndarray) -> int:
@@ -55,9 +61,9 @@ def test_it_lies_on_what_was_measured_and_faces_the_cameras() -> None:
     assert (normals[on_table, 1] > 0).mean() > 0.99
 
 
-def test_what_fewer_views_saw_than_asked_for_is_left_away() -> None:
-    counts = [len(surface(ROOM, outward(18), fewest=fewest)[0].faces) for fewest in (1, 2, 3)]
-    assert counts[0] > counts[1] > counts[2]
+def test_what_one_view_alone_saw_is_there_and_what_none_saw_is_a_hole() -> None:
+    seen = [len(surface(ROOM, outward(18)[:count])[0].faces) for count in (1, 2, 18)]
+    assert 0 < seen[0] < seen[1] < seen[2]
 
 
 def test_simplified_it_keeps_its_place_and_its_border() -> None:
@@ -72,5 +78,7 @@ def test_simplified_it_keeps_its_place_and_its_border() -> None:
 
 
 def test_too_little_to_be_a_mesh_is_refused_in_words() -> None:
-    with pytest.raises(EmptyCapture, match="points were measured by 200 views or more"):
-        surface(ROOM, outward(6), fewest=200)
+    far = [replace(view, depth=np.where(np.arange(96) < 4, view.depth, 0)) for view in views_of(ROOM, outward(1))]
+    grid = volume.scene_grid(far, 64)
+    with pytest.raises(EmptyCapture, match="points were measured, and a mesh needs more than"):
+        extract_open(tsdf.fuse(far, grid), NO_LIMIT)

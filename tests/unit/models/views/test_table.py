@@ -23,7 +23,7 @@ def surface_of(scene: Scene, cameras: Sequence[Camera], noise: float) -> tuple[O
     """The open surface, its vertices in metres and its voxel."""
     views = [prepare_scene(view) for view in photographed(scene, cameras, noise, mask_source="depth").views]
     grid = volume.scene_grid(views, 128, (np.zeros(3), 0.9))
-    surface = extract_open(tsdf.fuse(views, grid), 1 << 30, fewest_views=1)
+    surface = extract_open(tsdf.fuse(views, grid), 1 << 30)
     return surface, grid.world(surface.vertices), grid.voxel
 
 
