@@ -190,9 +190,14 @@ CASES: tuple[Broken, ...] = (
     Broken("jpeg", "not_png", "a JPEG with a PNG's name", rewrite(FRONT, _as_jpeg)),
     Broken("zip-behind", "trailing", "a zip archive behind the picture", rewrite(FRONT, lambda b: b + b"PK\3\4" * 99)),
     Broken("eight-bit-depth", "depth_format", "a preview saved as depth", repaint(FRONT_DEPTH, _to_eight_bits)),
-    Broken("half-depth", "dims", "depth of the upper half of its image", repaint(FRONT_DEPTH, upper_half)),
     Broken("bilevel-view", "pixel_format", "a photograph in black and white", repaint(FRONT, _to_one_bit)),
     # One odd view of six would be left out: half of them are too many.
+    Broken(
+        "half-depth",
+        "dims",
+        "depth of the upper half of its image",
+        _each(DEPTHS[:3], lambda name: repaint(name, upper_half)),
+    ),
     Broken(
         "empty-depth",
         "semantic",

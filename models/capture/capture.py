@@ -283,11 +283,10 @@ class _Reader:
         self._warnings += [told] if told else []
         fitted, repeated = [], Counter[str]()
         for view, mask in zip(views, masks, strict=True):
-            before = len(self._problems)
             depth = None if view.depth is None else view.depth.values
             depth = self._as_large(view, view.files.depth, depth, "depth", repeated)
             covered = self._as_large(view, view.files.mask, mask, "mask", repeated)
-            if len(self._problems) == before:
+            if view.files.name not in self._odd:
                 fitted.append(_Decoded(view.files, view.image.values, depth, covered))
         self._warnings += [
             f"{count} times {sizes}, which have the same shape: each value was repeated."
@@ -298,7 +297,7 @@ class _Reader:
     def _as_large(
         self, view: ViewPictures, name: str | None, values: NDArray[Any] | None, what: str, repeated: Counter[str]
     ) -> NDArray[Any] | None:
-        """Depth or a mask in the size of its photograph; what is of another shape is reported."""
+        """Depth or a mask in the size of its photograph; a view with one of another shape is odd."""
         image = view.image.values
         if values is None or values.shape == image.shape[:2]:
             return values
@@ -306,12 +305,9 @@ class _Reader:
         if whole.shape == image.shape[:2]:
             repeated[f"{what} of {_size(values)} for pictures of {_size(image)}"] += 1
             return whole
-        self._report(
-            "dims",
-            name,
-            f"{_size(values)} pixels, but the image {view.files.image} has {_size(image)}.",
-            "Export depth and masks in the image's size and perspective.",
-        )
+        message = f"{_size(values)} pixels, but the image {view.files.image} has {_size(image)}."
+        fix = "Export depth and masks in the image's size and perspective."
+        self._odd.setdefault(view.files.name, []).append(Problem("dims", name, message, fix))
         return None
 
     def _masks_turned(self, views: list[_Decoded], cameras: Mapping[str, Camera]) -> list[_Decoded]:
@@ -576,14 +572,14 @@ class _Reader:
         keyed = [view.name for view in views if view.mask_source == "border"]
         if keyed:
             self._warnings.append(
-                f"No masks, alpha or depth: the object was cut out by the background's colour ({', '.join(keyed)}); "
+                f"No masks, alpha or depth: the object was cut out by the background's colour ({listing(keyed)}); "
                 "parts of that colour are lost."
             )
         without = [view.name for view in views if view.depth is None]
         if len(without) == len(views):
             self._warnings.append("No depth: the shape comes from silhouettes, so hollows stay filled.")
         elif without:
-            self._warnings.append(f"No depth for {len(without)} of {len(views)} views: {', '.join(without)}.")
+            self._warnings.append(f"No depth for {len(without)} of {len(views)} views: {listing(without)}.")
 
 
 def _size(pixels: NDArray[Any]) -> str:

@@ -29,6 +29,11 @@ SEES: Mapping[str, Sees] = {
     "blender": "stored",
     "polycam": "stored",
     "bop": "stored",
+    "llff": "stored",
+    "7-scenes": "stored",
+    "tum": "stored",
+    "record3d": "stored",
+    "3d-scanner-app": "stored",
 }
 #: One reading of the notes is believed against the format's custom when it disagrees this much less.
 CLEARLY_BETTER = 0.8
