@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshdrop.models.capture import agreement, mask_files
+from meshdrop.models.capture.coarse import depth_as_large, mask_as_large, same_shape
 from meshdrop.models.capture.decoding import NotInstalled, Pixels
 from meshdrop.models.capture.layout import Expectation, ViewFiles, expect, most_bytes
 from meshdrop.models.capture.masks import (
@@ -281,30 +282,30 @@ class _Reader:
         """Each view's depth and mask in the size of its photograph."""
         masks, told = mask_files.coverage([None if view.mask is None else view.mask.values for view in views])
         self._warnings += [told] if told else []
-        fitted, repeated = [], Counter[str]()
+        fitted, coarse = [], Counter[str]()
         for view, mask in zip(views, masks, strict=True):
             depth = None if view.depth is None else view.depth.values
-            depth = self._as_large(view, view.files.depth, depth, "depth", repeated)
-            covered = self._as_large(view, view.files.mask, mask, "mask", repeated)
+            depth = self._as_large(view, view.files.depth, depth, "depth", coarse)
+            covered = self._as_large(view, view.files.mask, mask, "mask", coarse)
             if view.files.name not in self._odd:
                 fitted.append(_Decoded(view.files, view.image.values, depth, covered))
         self._warnings += [
-            f"{count} times {sizes}, which have the same shape: each value was repeated."
-            for sizes, count in repeated.items()
+            f"{count} times {sizes}, which have the same shape: what lies between was interpolated."
+            for sizes, count in coarse.items()
         ]
         return fitted
 
     def _as_large(
-        self, view: ViewPictures, name: str | None, values: NDArray[Any] | None, what: str, repeated: Counter[str]
+        self, view: ViewPictures, name: str | None, values: NDArray[Any] | None, what: str, coarse: Counter[str]
     ) -> NDArray[Any] | None:
         """Depth or a mask in the size of its photograph; a view with one of another shape is odd."""
         image = view.image.values
         if values is None or values.shape == image.shape[:2]:
             return values
-        whole = _repeated(values, image.shape[1], image.shape[0])
-        if whole.shape == image.shape[:2]:
-            repeated[f"{what} of {_size(values)} for pictures of {_size(image)}"] += 1
-            return whole
+        if min(values.shape) > 1 and same_shape(values, image.shape[1], image.shape[0]):
+            coarse[f"{what} of {_size(values)} for pictures of {_size(image)}"] += 1
+            as_large = depth_as_large if what == "depth" else mask_as_large
+            return as_large(values, image.shape[1], image.shape[0])
         message = f"{_size(values)} pixels, but the image {view.files.image} has {_size(image)}."
         fix = "Export depth and masks in the image's size and perspective."
         self._odd.setdefault(view.files.name, []).append(Problem("dims", name, message, fix))
@@ -598,15 +599,6 @@ def _outline(image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         return np.asarray(image[..., 3] >= 128)
     keyed = mask_from_border(image[..., :3])
     return None if keyed is None else np.asarray(keyed >= 0.5)
-
-
-def _repeated(values: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """Depth or a mask in its photograph's size, the nearest value for each pixel; as it is where shapes differ."""
-    rows, columns = values.shape
-    if abs(rows * width - columns * height) > max(width, height, rows, columns):
-        return values
-    down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
-    return np.ascontiguousarray(values[down[:, None], across])
 
 
 def _share(levels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -46,11 +46,11 @@ def resampled(
         new_rgb[rows] = cv2.remap(rgb, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         new_mask[rows] = cv2.remap(mask, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         if depth is not None and new_depth is not None:
-            new_depth[rows] = _on_one_surface(depth, u, v, steepest)
+            new_depth[rows] = on_one_surface(depth, u, v, steepest)
     return new_rgb, new_mask, new_depth
 
 
-def _on_one_surface(depth: Depth, u: Depth, v: Depth, steepest: float) -> Depth:
+def on_one_surface(depth: Depth, u: Depth, v: Depth, steepest: float) -> Depth:
     """Metres at places (u, v), counted from pixel centres: between four pixels that measured one surface, else the
     nearest. On one, depths differ by at most ``steepest`` of the least.
     """

@@ -31,7 +31,7 @@ ODD = 3.0
 #: ... if it is also farther than this share of its distance, and if so many views and such a share of them remain.
 ODD_SHARE = 0.004
 FEWEST_VIEWS, LEAST_SHARE = 3, 2 / 3
-#: Depth that other views outvote is told from this share of a view's on.
+#: Depth that other views outvote, and what a mask lacks, are told from this share of a view's on.
 TOLD_SHARE = 0.01
 #: The table is looked for on a lattice of so many voxels, within this share of the cameras' distance.
 TABLE_RESOLUTION, TABLE_REACH = 256, 0.6
@@ -226,7 +226,7 @@ def _notes(
         notes.append(f"made without {', '.join(left_out)}: the surface measured there lies beside that of the others")
     if told := [f"{name} ({share:.0%} of it)" for name, share in outvoted.items() if share >= TOLD_SHARE]:
         notes.append(f"depth that looks through what other views measured was not believed: {', '.join(told)}")
-    if mended:
-        lacking = ", ".join(f"{name} ({share:.0%} of the object)" for name, share in mended.items())
+    if told := [f"{name} ({share:.0%} of the object)" for name, share in mended.items() if share >= TOLD_SHARE]:
+        lacking = ", ".join(told)
         notes.append(f"masks lack what other views measured, and were not believed there: {lacking}")
     return notes
