@@ -2,8 +2,8 @@
 
 A model that cut an object free from its table knows masks that the capture has not. It leaves them beside its files, in
 ``masks/``: PNGs as large as their views, 8 bits of grey, 255 where the object is, and ``index.json`` with the file of
-each view by the view's name. A view that the model did not have, because it was held out, stands not in it and is not
-judged.
+each view by the view's name. A view that the model did not have, because it was held out, stands not in it: it is
+judged by what its depth and the other views' masks tell of the object, and without depth not at all.
 
 A model that refined poses leaves ``cameras.json``: camera-to-world (4, 4) by view, OpenGL axes, metres. Its mesh is
 compared with the photographs from where it says that they were taken, within what a refinement may move.
@@ -24,6 +24,7 @@ from PIL import Image
 from meshdrop.models.capture.capture import Capture, Subject, View
 from meshdrop.models.files import walk
 from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.measure.told_masks import told_mask
 from meshdrop.models.mesh.errors import MeshError
 from meshdrop.models.surface.range_view import prepare, prepare_scene
 from meshdrop.models.views.pose_refinement import MOST_TURN_DEG, join_others
@@ -139,8 +140,9 @@ def views_to_judge(
     masks: Mapping[str, NDArray[np.float32]] | None = None,
     cameras: Mapping[str, Camera] | None = None,
 ) -> Capture:
-    """The capture with the masks that count: in a scene everything belongs to what was captured, and of a view that a
-    model has no mask for nothing is judged; ``cameras`` stand in for those of the views that they name."""
+    """The capture with the masks that count: in a scene everything belongs to what was captured, and where a model has
+    masks, a view that it has none for takes what ``told_mask`` says, or is not judged; ``cameras`` stand in for those
+    of the views that they name."""
     if cameras:
         moved = (replace(view, camera=cameras.get(view.name, view.camera)) for view in capture.views)
         capture = replace(capture, views=tuple(moved))
@@ -148,5 +150,10 @@ def views_to_judge(
         return replace(capture, views=tuple(replace(view, mask=np.ones_like(view.mask)) for view in capture.views))
     if masks is None:
         return capture
-    views = (replace(view, mask=masks.get(view.name, np.zeros_like(view.mask))) for view in capture.views)
-    return replace(capture, views=tuple(views))
+    masked = [replace(view, mask=masks[view.name]) for view in capture.views if view.name in masks]
+
+    def mask(view: View) -> Mask:
+        told = masks[view.name] if view.name in masks else told_mask(view, masked)
+        return np.zeros_like(view.mask) if told is None else told
+
+    return replace(capture, views=tuple(replace(view, mask=mask(view)) for view in capture.views))
