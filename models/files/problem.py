@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 #: A shorter file name may be a word of the sentence.
 _SHORTEST_STEM = 3
@@ -40,6 +40,28 @@ class CaptureError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass
+class Findings:
+    """What was found out about a capture so far, while it is read.
+
+    ``problems`` are the capture's, ``odd`` those of single views by their names, which may be done without;
+    ``warnings`` are sentences for the operator.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    odd: dict[str, list[Problem]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def report(self, code: str, file: str | None, message: str, fix: str) -> None:
+        """One more problem of the capture."""
+        self.problems.append(Problem(code, file, message, fix))
+
+    def raise_if_any(self) -> None:
+        """Raises ``CaptureError`` with the capture's problems, if it has any."""
+        if self.problems:
+            raise CaptureError(self.problems)
 
 
 def told_once(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -155,6 +155,12 @@ BY_WAY_OF = {
     "unit/daemon/reporting/test_facts.py": ("daemon.reporting.trend",),
     "unit/daemon/workers/test_kernels.py": ("models.warming",),
     "unit/db/test_schema.py": ("db.head",),
+    "unit/models/capture/test_capture.py": (
+        "models.capture.fitting",
+        "models.capture.pictures",
+        "models.capture.view",
+        "models.capture.view_cameras",
+    ),
     "unit/models/capture/test_layout.py": ("models.capture.expectation", "models.capture.view_files"),
     "unit/models/capture/test_rig_profile.py": ("models.capture.rig_claims",),
     "unit/models/formats/test_formats.py": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshdrop.models.capture.coarse import depth_as_large, mask_as_large, same_shape
+from meshdrop.models.lens.coarse import depth_as_large, mask_as_large, same_shape
 
 FEW, MANY = (24, 32), (180, 240)
 
