@@ -94,12 +94,12 @@ def _check_light(files: ViewFiles, image: NDArray[np.uint8], found: Findings) ->
 
 
 def _check_depth(files: ViewFiles, depth: NDArray[Any], found: Findings) -> None:
-    low, high = int(depth.min()), int(depth.max())
+    low, high = depth.min(), depth.max()
     fix = "Check the depth sensor and its export."
     if high == 0:
         found.report("semantic", files.depth, "The depth map is empty: nothing was measured in any pixel.", fix)
     elif low == high:
-        found.report("semantic", files.depth, f"Every pixel of the depth map is {low}.", fix)
+        found.report("semantic", files.depth, f"Every pixel of the depth map is {low:g}.", fix)
 
 
 def _mask(fitted: FittedView, found: Findings) -> tuple[NDArray[np.uint8], NDArray[np.float32], MaskSource] | None:

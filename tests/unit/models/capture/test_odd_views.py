@@ -16,7 +16,7 @@ from meshdrop.models.probe.inspection import inspect
 from meshdrop.models.probe.rig_making import make_profile
 from tests import formats
 from tests.formats import odd_rig
-from tests.unit.models.synthetic import write_png
+from tests.unit.models.synthetic import ANIMAL, write_png
 
 Damage = Callable[[Path, str], None]
 
@@ -108,3 +108,22 @@ def test_a_camera_that_never_moved_is_named(tmp_path: Path) -> None:
     (problem,) = inspect(tmp_path).problems
     assert problem.code == "calib"
     assert "All 6 poses are the same" in problem.message
+
+
+def test_floating_point_depth_in_metres_is_no_empty_map_where_all_is_nearer_than_one(tmp_path: Path) -> None:
+    """Whole metres of it are 0 in every pixel."""
+    rig = formats.odd_rig(metres=0.9)
+    assert min(ANIMAL.depth(camera).max() for _, camera in rig) < 1
+    formats.own(tmp_path / "x", rig)
+    for name, camera in rig:
+        (tmp_path / f"x/depth/{name}.png").unlink()
+        np.save(tmp_path / f"x/depth/{name}.npy", ANIMAL.depth(camera).astype(np.float32))
+    table = json.loads((tmp_path / "x/capture.json").read_text())
+    for frame in table["frames"]:
+        frame["depth_file_path"] = frame["depth_file_path"].replace(".png", ".npy")
+    (tmp_path / "x/capture.json").write_text(json.dumps(table | {"depth_unit_m": 1.0}))
+    found = inspect(tmp_path / "x")
+    assert found.ok, found.problems
+    for view, (_, camera) in zip(read_capture(tmp_path / "x").views, rig, strict=True):
+        assert view.depth is not None
+        np.testing.assert_allclose(view.depth, ANIMAL.depth(camera), atol=1e-6)
