@@ -29,7 +29,7 @@ _CELLS = 48
 
 
 def colour_difference(
-    cameras: Sequence[Camera], images: Sequence[NDArray[np.uint8]], depths: Sequence[NDArray[np.float64]]
+    cameras: Sequence[Camera], images: Sequence[NDArray[np.uint8]], depths: Sequence[NDArray[np.floating]]
 ) -> float | None:
     """Mean difference of grey levels, in 0..255, where depth says that two views see one place; None where too few do.
 
@@ -93,7 +93,7 @@ def _spread(count: int) -> list[int]:
     return [index * count // _MOST_VIEWS for index in range(_MOST_VIEWS)]
 
 
-def _points(camera: Camera, depth: NDArray[np.float64], grey: Array) -> tuple[Array, Array]:
+def _points(camera: Camera, depth: NDArray[np.floating], grey: Array) -> tuple[Array, Array]:
     """World points (N, 3) of a view's measured pixels, some of them, and their grey levels."""
     measured = np.flatnonzero(depth > 0)
     few = measured[:: max(1, len(measured) // _POINTS_A_VIEW)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from meshdrop.models.capture.fitting import as_cameras_see, masks_turned, of_one_size
+from meshdrop.models.capture.fitting import DepthNumbers, as_cameras_see, masks_turned, of_one_size
 from meshdrop.models.capture.layout import Expectation, expect, most_bytes
 from meshdrop.models.capture.pictures import PictureReader
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs
@@ -83,13 +83,14 @@ def read_stated_capture(
     reader, missing = PictureReader(files, limits, found), frozenset(expectation.missing)
     pictures = [read for view in expectation.views if (read := reader.read(view, missing)) is not None]
     unit_m = expectation.stated.depth_unit_m or _measured_unit(pictures, found)
-    upright = as_cameras_see(pictures, expectation, unit_m, found)
+    numbers = DepthNumbers(unit_m, expectation.stated.depth_type == "ray")
+    upright = as_cameras_see(pictures, expectation, numbers, found)
     reader.say_what_was_converted()
     fitted = of_one_size(upright, found)
     refuse_copies(fitted, found)
     cameras = view_cameras(expectation, {view.files.name: view.image.shape for view in fitted}, lenses, found)
     fitted = masks_turned(fitted, cameras, found)
-    views = [read_view(view, cameras.get(view.files.name), unit_m, lenses, found) for view in fitted]
+    views = [read_view(view, cameras.get(view.files.name), numbers, lenses, found) for view in fitted]
     expectation = _without_odd_views(expectation, limits, found)
     found.raise_if_any()
     whole = tuple(view for view in views if view is not None)

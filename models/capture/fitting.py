@@ -32,8 +32,24 @@ class FittedView:
     mask: NDArray[np.float32] | None
 
 
+@dataclass(frozen=True)
+class DepthNumbers:
+    """What a number of depth means: ``unit_m`` metres, along the pixel's ray or along the optical axis."""
+
+    unit_m: float
+    along_ray: bool = False
+
+    def metres(self, depth: NDArray[Any]) -> NDArray[np.float32]:
+        """Along whatever is stated."""
+        return (depth * np.float32(self.unit_m)).astype(np.float32)
+
+    def planar(self, metres: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+        """Metres along the optical axis of the pinhole ``camera``."""
+        return metres / camera.ray_lengths() if self.along_ray else metres
+
+
 def as_cameras_see(
-    views: Sequence[ViewPictures], expectation: Expectation, unit_m: float, found: Findings
+    views: Sequence[ViewPictures], expectation: Expectation, numbers: DepthNumbers, found: Findings
 ) -> tuple[ViewPictures, ...]:
     """Photographs as their cameras see them, whatever the cameras noted of how they were held."""
     frames = expectation.stated.frames
@@ -44,7 +60,7 @@ def as_cameras_see(
         return said.w, said.h
 
     def disagreement(read: Sequence[ViewPictures]) -> float | None:
-        return _disagreement(read, expectation, unit_m)
+        return _disagreement(read, expectation, numbers)
 
     sizes = {view.files.name: size(view.files.name) for view in views}
     ours = expectation.kind == "frames" and all(last_of(name) == OWN_SIDECAR for name in expectation.sidecars)
@@ -92,7 +108,7 @@ def masks_turned(views: list[FittedView], cameras: Mapping[str, Camera], found: 
     return [replace(view, mask=None if view.mask is None else 1 - view.mask) for view in views]
 
 
-def _disagreement(views: Sequence[ViewPictures], expectation: Expectation, unit_m: float) -> float | None:
+def _disagreement(views: Sequence[ViewPictures], expectation: Expectation, numbers: DepthNumbers) -> float | None:
     """How badly photographs fit together under their cameras: by colours where depth tells, else by outlines."""
     frames = dict(
         zip((files.name for files in expectation.views), expectation.stated.frames or (None,) * 6, strict=False)
@@ -108,7 +124,11 @@ def _disagreement(views: Sequence[ViewPictures], expectation: Expectation, unit_
         return None
     images = [view.image.values for view in views]
     if all(view.depth is not None and view.depth.values.shape == view.image.values.shape[:2] for view in views):
-        depths = [view.depth.values * float(unit_m) for view in views if view.depth is not None]
+        depths = [
+            numbers.planar(numbers.metres(view.depth.values), camera)
+            for view, camera in zip(views, cameras, strict=True)
+            if view.depth is not None
+        ]
         return agreement.colour_difference(cameras, images, depths)
     masks = [_outline(image) for image in images]
     if any(mask is None for mask in masks):

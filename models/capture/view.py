@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshdrop.models.capture.expectation import ViewFiles
-from meshdrop.models.capture.fitting import FittedView
+from meshdrop.models.capture.fitting import DepthNumbers, FittedView
 from meshdrop.models.capture.masks import (
     background_colour,
     mask_from_border,
@@ -48,13 +48,13 @@ class View:
 
 
 def read_view(
-    fitted: FittedView, camera: Camera | None, unit_m: float, lenses: LensesUndone, found: Findings
+    fitted: FittedView, camera: Camera | None, numbers: DepthNumbers, lenses: LensesUndone, found: Findings
 ) -> View | None:
-    """The view through ``camera`` with its lens undone, or None after noting what is odd about it; ``unit_m`` are
-    metres a count of depth.
+    """The view through ``camera`` with its lens undone, or None after noting what is odd about it; ``numbers`` says
+    what those of depth mean.
     """
     seen = Findings(warnings=found.warnings)
-    view = _view(fitted, camera, unit_m, lenses, seen)
+    view = _view(fitted, camera, numbers, lenses, seen)
     if seen.problems:
         found.odd.setdefault(fitted.files.name, []).extend(seen.problems)
     return view
@@ -69,7 +69,7 @@ def refuse_copies(views: Sequence[FittedView], found: Findings) -> None:
 
 
 def _view(
-    fitted: FittedView, camera: Camera | None, unit_m: float, lenses: LensesUndone, found: Findings
+    fitted: FittedView, camera: Camera | None, numbers: DepthNumbers, lenses: LensesUndone, found: Findings
 ) -> View | None:
     files = fitted.files
     _check_light(files, fitted.image, found)
@@ -79,8 +79,10 @@ def _view(
     if masked is None or camera is None:
         return None
     rgb, mask, source = masked
-    depth = None if fitted.depth is None else (fitted.depth * np.float32(unit_m)).astype(np.float32)
+    depth = None if fitted.depth is None else numbers.metres(fitted.depth)
+    # Undoing a lens moves a pixel together with its ray: the pinhole's rays are those that were measured along.
     camera, (rgb, mask, depth) = lenses.undone(files.name, camera, (rgb, mask, depth))
+    depth = None if depth is None else numbers.planar(depth, camera)
     if int((mask >= 0.5).sum()) < FEWEST_MASK_PIXELS:
         fix = "Leave the view out, or aim its camera at the object."
         found.report("semantic", files.image, "The object lies where the lens's picture is cut off.", fix)

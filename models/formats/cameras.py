@@ -72,6 +72,12 @@ class Camera:
         local = np.stack([(u - self.cx) / self.fx * z, (self.cy - v) / self.fy * z, -z], axis=-1)
         return local @ self.c2w[:3, :3].T + self.centre
 
+    def ray_lengths(self) -> NDArray[np.float32]:
+        """The distance along each pixel's ray at which planar depth is 1, (H, W)."""
+        x = ((np.arange(self.width) + 0.5 - self.cx) / self.fx).astype(np.float32)
+        y = ((np.arange(self.height) + 0.5 - self.cy) / self.fy).astype(np.float32)
+        return np.asarray(np.sqrt(x**2 + y[:, None] ** 2 + 1))
+
     def scaled(self, factor: float) -> Camera:
         """The same camera for an image resized by ``factor`` in both directions."""
         return replace(

@@ -25,6 +25,8 @@ Axes = Literal["opengl", "opencv"]
 Pose = Literal["camera_to_world", "world_to_camera"]
 #: What a capture shows; see ``docs/capture-format.md``.
 Subject = Literal["object", "table", "scene"]
+#: Distance along the optical axis, or along each pixel's ray.
+DepthType = Literal["planar", "ray"]
 Matrix = tuple[tuple[float, ...], ...]
 
 #: The rig's view names in the order of their numbers: ``view_00`` is front. `models.formats.cameras` holds their poses.
@@ -42,6 +44,7 @@ OWN_KEYS = (
     "camera_axes",
     "pose",
     "depth_unit_m",
+    "depth_type",
     "depth",
     "coarse_depth",
     "mask",
@@ -161,6 +164,7 @@ class Sidecar:
     camera_axes: Axes | None = None
     pose: Pose | None = None
     depth_unit_m: float | None = None
+    depth_type: DepthType | None = None
     depth: bool | None = None
     mask: bool | None = None
     applied_transform: Matrix | None = None
@@ -215,6 +219,7 @@ def state(table: Mapping[str, Any], complaints: Complaints, limits: CaptureLimit
         camera_axes=_choice(table, "camera_axes", ("opengl", "opencv"), complaints),  # type: ignore[arg-type]
         pose=_choice(table, "pose", ("camera_to_world", "world_to_camera"), complaints),  # type: ignore[arg-type]
         depth_unit_m=_depth_unit(table, complaints),
+        depth_type=_choice(table, "depth_type", ("planar", "ray"), complaints),  # type: ignore[arg-type]
         depth=_flag(table, "depth", complaints),
         mask=_flag(table, "mask", complaints),
         coarse_depth=bool(_flag(table, "coarse_depth", complaints)),
@@ -241,6 +246,7 @@ def merge_sidecars(ours: Sidecar, theirs: Sidecar) -> Sidecar:
         camera_axes=ours.camera_axes or theirs.camera_axes,
         pose=ours.pose or theirs.pose,
         depth_unit_m=ours.depth_unit_m or theirs.depth_unit_m,
+        depth_type=ours.depth_type or theirs.depth_type,
         depth=theirs.depth if ours.depth is None else ours.depth,
         mask=theirs.mask if ours.mask is None else ours.mask,
         applied_transform=theirs.applied_transform,

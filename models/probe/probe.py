@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import Capture, View
 from meshdrop.models.formats.cameras import OPENCV_TO_OPENGL, opengl_camera_to_world
-from meshdrop.models.formats.sidecar import Axes, Pose, Sidecar
+from meshdrop.models.formats.sidecar import Axes, DepthType, Pose, Sidecar
 from meshdrop.models.probe.maps import ViewMap, pair_counts, view_scores
 from meshdrop.models.probe.surfaces import apart
 from meshdrop.models.probe.values import (
@@ -40,7 +40,7 @@ from meshdrop.models.probe.values import (
     Reading,
     Score,
 )
-from meshdrop.models.probe.verdict import held_to_rays, judge, second_look
+from meshdrop.models.probe.verdict import held_to_other_depth, held_to_rays, judge, second_look
 
 __all__ = ["ProbeResult", "Reading", "Score", "probe"]
 
@@ -73,8 +73,26 @@ def probe(capture: Capture, stated: Sidecar | None = None) -> ProbeResult:
     result = judge(table, view_scores(views, pairs), focal_px, wholly_inside=wholly_inside)
     if result.verdict == "inconclusive":
         result = second_look(result, lambda other: apart(maps, poses[_key(other)], other))
-    planar, along_ray = (apart(maps, poses[_key(reading)], reading, along_ray=ray) for ray in (False, True))
-    return held_to_rays(result, planar, along_ray)
+    other: DepthType
+    other, power = ("planar", 1) if stated.depth_type == "ray" else ("ray", -1)
+    if result.problem is not None:
+        return held_to_other_depth(result, _score_with(views, power, reading, poses), other)
+    gaps = [apart(maps, poses[_key(reading)], reading, ray_power=tried) for tried in (0, power)]
+    return held_to_rays(result, gaps[0], gaps[1], other)
+
+
+def _score_with(
+    views: Sequence[View], ray_power: int, reading: Reading, poses: dict[tuple[Axes, Pose], list[Array]]
+) -> Score:
+    """How the views agree as stated when depth is multiplied by this power of the length of its ray."""
+    read = [
+        replace(view, depth=view.depth * view.camera.ray_lengths() ** ray_power)
+        for view in views
+        if view.depth is not None
+    ]
+    maps = [ViewMap.of(view, reading.depth_unit_m) for view in read]
+    consistent, violating, hidden = pair_counts(maps, poses[_key(reading)], reading).sum(axis=(0, 1))
+    return Score(reading, int(consistent), int(violating), int(hidden))
 
 
 _CONVENTIONS: tuple[tuple[Axes, Pose], ...] = (

@@ -155,6 +155,7 @@ def _profile(
     stated, up = found.stated, stated_up(found)
     table: dict[str, Any] = {"schema": SCHEMA, "rig": name}
     table |= {"depth_unit_m": stated.depth_unit_m} if stated.depth_unit_m is not None else {}
+    table |= {"depth_type": stated.depth_type} if stated.depth_type is not None else {}
     table |= {"coarse_depth": True} if stated.coarse_depth else {}
     table |= {"world_up": list(up.direction)} if up is not None else {}
     table |= {"depth": True} if require_depth else {}

@@ -24,27 +24,26 @@ REACH_OF_SIZE = 0.06
 FLAT_OF_SIZE = 0.02
 
 
-def apart(
-    maps: Sequence[ViewMap], poses: Sequence[Array], reading: Reading, *, along_ray: bool = False
-) -> float | None:
+def apart(maps: Sequence[ViewMap], poses: Sequence[Array], reading: Reading, *, ray_power: int = 0) -> float | None:
     """The median distance of points of one view from the surface of another, as a share of the object's size.
 
-    ``poses`` are OpenGL camera-to-world (4, 4), in metres. ``along_ray`` reads depth as the distance from the camera's
-    centre. None when the views share too little.
+    ``poses`` are OpenGL camera-to-world (4, 4), in metres. Depth is multiplied by this power of the length of its
+    ray (x, y, 1): -1 reads it as the distance from the camera's centre, 1 undoes that. None when the views share too
+    little.
     """
-    world = [_points(source, pose, reading, along_ray) for source, pose in zip(maps, poses, strict=True)]
-    shares = np.concatenate(list(_pairs(world, maps, poses, reading, along_ray)))
+    world = [_points(source, pose, reading, ray_power) for source, pose in zip(maps, poses, strict=True)]
+    shares = np.concatenate(list(_pairs(world, maps, poses, reading, ray_power)))
     return float(np.median(shares)) if shares.size >= FEWEST_SHARED else None
 
 
-def _points(source: ViewMap, pose: Array, reading: Reading, along_ray: bool) -> Array:
-    depth = source.counts * reading.depth_unit_m / (np.linalg.norm(source.rays, axis=1) if along_ray else 1.0)
+def _points(source: ViewMap, pose: Array, reading: Reading, ray_power: int) -> Array:
+    depth = source.counts * reading.depth_unit_m * np.linalg.norm(source.rays, axis=1) ** ray_power
     points: Array = (source.rays * depth[:, None]) @ pose[:3, :3].T + pose[:3, 3]
     return points
 
 
 def _pairs(
-    world: Sequence[Array], maps: Sequence[ViewMap], poses: Sequence[Array], reading: Reading, along_ray: bool
+    world: Sequence[Array], maps: Sequence[ViewMap], poses: Sequence[Array], reading: Reading, ray_power: int
 ) -> Iterator[Array]:
     unit = reading.depth_unit_m
     for j, (target, pose) in enumerate(zip(maps, poses, strict=True)):
@@ -58,7 +57,6 @@ def _pairs(
         step = np.where(far > 0, far - near, np.inf)  # far is 0 where nothing was measured
         flat = framed & (step <= FLAT_OF_SIZE * target.size + 8 * target.noise)
         measured = (near + far)[flat] / 2 * unit
-        if along_ray:
-            measured = measured / np.sqrt(x[flat] ** 2 + y[flat] ** 2 + 1)
+        measured = measured * np.sqrt(x[flat] ** 2 + y[flat] ** 2 + 1) ** ray_power
         away = np.abs(z[flat] - measured) / (target.size * unit)
         yield away[away <= REACH_OF_SIZE]

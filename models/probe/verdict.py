@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from meshdrop.models.files.problem import Problem
+from meshdrop.models.formats.sidecar import DepthType
 from meshdrop.models.probe.values import (
     CLEAR_DEFEAT,
     CLEAR_LEAD,
@@ -27,6 +28,8 @@ from meshdrop.models.probe.values import (
     Score,
     ViewScore,
 )
+
+_ALONG: Mapping[DepthType, str] = {"planar": "along the optical axis", "ray": "along each pixel's ray"}
 
 
 def judge(
@@ -97,26 +100,41 @@ def second_look(first: ProbeResult, apart: Callable[[Reading], float | None]) ->
     return replace(first, verdict="verified", reason=reason, warning=_view_warning(_worst(first.view_scores)))
 
 
-def held_to_rays(result: ProbeResult, planar: float | None, along_ray: float | None) -> ProbeResult:
-    """The verdict when the views' surfaces lie so far apart with planar depth, and so far with depth along the rays."""
-    gain = 0.0 if planar is None or along_ray is None else planar / max(along_ray, 1e-9)
+def held_to_rays(
+    result: ProbeResult, as_stated: float | None, otherwise: float | None, other: DepthType
+) -> ProbeResult:
+    """The verdict when the views' surfaces lie so far apart with depth as stated, and so far if it were ``other``."""
+    gain = 0.0 if as_stated is None or otherwise is None else as_stated / max(otherwise, 1e-9)
     if gain < DOUBTFULLY_CLOSER or result.problem is not None:
         return result
-    fix = (
-        "Send planar depth: divide each value by sqrt(1 + ((u - cx) / fl_x)^2 + ((v - cy) / fl_y)^2), where u and v "
-        "are the pixel's centre."
-    )
     if gain < CLEARLY_CLOSER:
         doubt = (
-            f"The views' surfaces would lie {gain:.1f} times closer together if depth were the distance along each "
-            f"pixel's ray. {fix}"
+            f"The views' surfaces would lie {gain:.1f} times closer together if depth were the distance "
+            f"{_ALONG[other]}. {_state_depth_type(other)}"
         )
         return replace(result, warning=result.warning or doubt)
-    reason = (
-        "Depth seems to be the distance along each pixel's ray, not along the optical axis: read so, the views' "
-        f"surfaces lie {gain:.1f} times closer together."
-    )
-    return replace(result, verdict="contradicted", reason=reason, problem=Problem("convention", None, reason, fix))
+    return _depth_is(result, other, f"the views' surfaces lie {gain:.1f} times closer together")
+
+
+def held_to_other_depth(result: ProbeResult, otherwise: Score, other: DepthType) -> ProbeResult:
+    """The verdict on views that contradict each other, where they score ``otherwise`` if depth were ``other``: that is
+    named if nothing else explains them nearly as well.
+    """
+    best = max((score.score for score in result.table if score.suffices), default=0.0)
+    if not otherwise.suffices or otherwise.score < max(LEAST_SCORE, best + CLEAR_DEFEAT):
+        return result
+    return _depth_is(result, other, f"the views agree ({otherwise.score:.2f}; in any other way {best:.2f} at most)")
+
+
+def _depth_is(result: ProbeResult, other: DepthType, why: str) -> ProbeResult:
+    this = _ALONG["planar" if other == "ray" else "ray"]
+    reason = f"Depth seems to be the distance {_ALONG[other]}, not {this}: read so, {why}."
+    problem = Problem("convention", None, reason, _state_depth_type(other))
+    return replace(result, verdict="contradicted", reason=reason, problem=problem)
+
+
+def _state_depth_type(other: DepthType) -> str:
+    return f'If that is what the depth maps hold, put {{"depth_type": "{other}"}} into capture.json.'
 
 
 def _can_be_spared(odd: int, views: int) -> bool:

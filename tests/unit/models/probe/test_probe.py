@@ -323,4 +323,23 @@ def test_depth_along_the_ray_is_refused_and_planar_depth_is_not(rig: str, noise:
     assert result.verdict == "contradicted"
     assert result.problem is not None
     assert "along each pixel's ray" in result.problem.message
-    assert "divide each value" in result.problem.fix
+    assert '{"depth_type": "ray"}' in result.problem.fix
+
+
+@pytest.mark.parametrize(("scene", "focal", "metres"), [(ANIMAL, 60.0, 0.55), (PLATE, 60.0, 0.45)])
+def test_depth_along_the_ray_is_named_where_it_makes_views_contradict_each_other(
+    scene: Scene, focal: float, metres: float
+) -> None:
+    """Neither a view is blamed nor another depth unit, which fits a plate to some degree."""
+    cameras = [
+        (f"v{n}", Camera(160, 120, focal, focal, 80, 60, look_at((np.sin(a), 0.3, np.cos(a)), (0, 1, 0), metres)))
+        for n, a in enumerate(np.arange(6) * 1.05)
+    ]
+    true = capture_of(scene, cameras)
+    assert probe(true).verdict == "verified"
+    along = [view.depth * view.camera.ray_lengths() for view in true.views if view.depth is not None]
+    views = tuple(dataclasses.replace(view, depth=depth) for view, depth in zip(true.views, along, strict=True))
+    result = probe(dataclasses.replace(true, views=views))
+    assert result.problem is not None
+    assert "along each pixel's ray" in result.problem.message
+    assert '{"depth_type": "ray"}' in result.problem.fix
