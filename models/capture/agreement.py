@@ -1,7 +1,7 @@
 """How well views fit together, measured: colours where depth says that two see one place, outlines where it does not.
 
-Both are asked about readings of one capture that differ in one thing (a turn, inverted masks), never how good a capture
-is: ``models.probe`` judges that.
+The first two are asked about readings of one capture that differ in one thing (a turn, inverted masks), never how good
+a capture is: ``models.probe`` judges that. ``unexplained`` says something of one reading alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from meshdrop.models.formats.cameras import Camera
 
@@ -26,6 +27,11 @@ _FEWEST_PAIRS = 200
 _LATTICE = 56
 #: Cells of an outline along its longer side.
 _CELLS = 48
+
+#: Points along each side, and cells of an outline, where a shape must not be lost between them.
+_CLOSE_LATTICE, _CLOSE_CELLS = 48, 160
+#: Outlines may lie beside each other by this share of the object's size: rigs are built by hand.
+_SLACK = 0.03
 
 
 def colour_difference(
@@ -85,6 +91,60 @@ def outlines_agree(cameras: Sequence[Camera], masks: Sequence[NDArray[np.bool_]]
         ] = True
         scores.append((filled & coarse).sum() / max(1, (filled | coarse).sum()))
     return float(np.mean(scores))
+
+
+def unexplained(cameras: Sequence[Camera], masks: Sequence[NDArray[np.bool_]]) -> list[float] | None:
+    """Of each outline the share that no shape can show under these cameras, since other outlines exclude it; 0..1.
+
+    Generous everywhere: outlines are grown by what the lattice loses and what a rig may be off, and what lies outside
+    of a picture is not excluded by it. None where the cameras look at no one point.
+    """
+    box = _looked_at(cameras)
+    if box is None:
+        return None
+    cells = [max(1, -(-max(mask.shape) // _CLOSE_CELLS)) for mask in masks]
+    coarse = [_any_of_cells(mask, cell) for mask, cell in zip(masks, cells, strict=True)]
+    centre, half = box
+    line = np.linspace(-half, half, _CLOSE_LATTICE) * _reach(cameras, masks)
+    points = centre + np.stack(np.meshgrid(line, line, line), axis=-1).reshape(-1, 3)
+    # Half the diagonal of a lattice's cell, a third larger where the shape is nearer than its middle.
+    apart = 0.87 * 1.3 * (line[1] - line[0])
+    kept = np.ones(len(points), dtype=bool)
+    seen, radii = [], []
+    for camera, mask, cell in zip(cameras, coarse, cells, strict=True):
+        away = float(-((centre - camera.c2w[:3, 3]) @ camera.c2w[:3, 2]))
+        radii.append(apart * camera.fx / away / cell + _SLACK * np.sqrt(mask.sum()) + 1)
+        rows, columns, _, inside = _projected(points, camera)
+        seen.append((rows // cell, columns // cell, inside))
+        kept &= ~inside | _grown(mask, radii[-1])[seen[-1][:2]]
+    shares = []
+    for (rows, columns, inside), mask, radius in zip(seen, coarse, radii, strict=True):
+        shown = np.zeros(mask.shape, dtype=bool)
+        shown[rows[kept & inside], columns[kept & inside]] = True
+        shares.append(float((mask & ~_grown(shown, radius)).sum() / max(1, mask.sum())))
+    return shares
+
+
+def _any_of_cells(mask: NDArray[np.bool_], cell: int) -> NDArray[np.bool_]:
+    rows, columns = -(-mask.shape[0] // cell), -(-mask.shape[1] // cell)
+    padded = np.zeros((rows * cell, columns * cell), dtype=bool)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return np.asarray(padded.reshape(rows, cell, columns, cell).any(axis=(1, 3)))
+
+
+def _grown(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.distance_transform_edt(~mask) <= radius) if mask.any() else mask
+
+
+def _reach(cameras: Sequence[Camera], masks: Sequence[NDArray[np.bool_]]) -> float:
+    """The share of the cube that the pictures show in which the object lies, with a quarter to spare."""
+    farthest = 0.0
+    for camera, mask in zip(cameras, masks, strict=True):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if rows.size:
+            out = max(abs(rows[[0, -1]] - camera.cy).max(), abs(columns[[0, -1]] - camera.cx).max())
+            farthest = max(farthest, float(out / (max(mask.shape) / 2)))
+    return min(1.5, 1.25 * farthest)
 
 
 def _spread(count: int) -> list[int]:
