@@ -163,12 +163,7 @@ BY_WAY_OF = {
     ),
     "unit/models/capture/test_layout.py": ("models.capture.expectation", "models.capture.view_files"),
     "unit/models/capture/test_rig_profile.py": ("models.capture.rig_claims",),
-    "unit/models/formats/test_formats.py": (
-        "models.formats.bop",
-        "models.formats.formats",
-        "models.formats.polycam",
-        "models.formats.poseless",
-    ),
+    "unit/models/formats/test_formats.py": ("models.formats.bop", "models.formats.formats", "models.formats.polycam"),
     "unit/models/fusion/test_fusion.py": (
         "models.surface.atlas",
         "models.surface.fit",

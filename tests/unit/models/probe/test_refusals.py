@@ -20,7 +20,7 @@ from meshdrop.models.files.problem import Problem, told_once
 from meshdrop.models.formats.poseless import _KINDS, _NOT_READ
 from meshdrop.models.probe.inspection import inspect
 from tests import formats
-from tests.corpus import interlaced
+from tests.corpus import all_of, interlaced, link, remove
 from tests.unit.models.synthetic import write_canonical, write_png
 
 ROOT = Path(__file__).parents[4]
@@ -29,7 +29,7 @@ FRONT, DEPTH = "views/view_00.png", "depth/depth_00.png"
 SMALL = replace(
     CaptureLimits(), max_file_bytes=200_000, max_capture_bytes=1_000_000, max_entries=60, max_ancillary_bytes=50_000
 )
-#: A line of the terminal for each sentence and each cure: more than these nobody reads.
+#: A line of the terminal for each sentence and each cure: more than seven different things nobody reads.
 MOST_LINES = 14
 #: Words of the program's inside that a person can do nothing with.
 INSIDE = re.compile(
@@ -151,11 +151,11 @@ REFUSALS: dict[str, tuple[str, Break]] = {
     "a seventh view": ("set", lambda folder: shutil.copy(folder / FRONT, folder / "views/view_06.png")),
     "two captures": (
         "set",
-        lambda folder: (
-            shutil.copytree(folder, folder / "a"),
-            shutil.copytree(folder / "a", folder / "b"),
-            shutil.rmtree(folder / "views"),
-            shutil.rmtree(folder / "depth"),
+        all_of(
+            lambda folder: shutil.copytree(folder, folder / "a"),
+            lambda folder: shutil.copytree(folder / "a", folder / "b"),
+            lambda folder: shutil.rmtree(folder / "views"),
+            lambda folder: shutil.rmtree(folder / "depth"),
         ),
     ),
     "nothing": ("set", only()),
@@ -189,11 +189,9 @@ REFUSALS: dict[str, tuple[str, Break]] = {
     "masks of everything": ("semantic", _repaint("masks/mask", 255, np.uint8)),
     "no backdrop": (
         "semantic",
-        lambda folder: (
-            shutil.rmtree(folder / "depth"),
-            all_views(lambda place, index: write_png(place / f"views/view_{index:02d}.png", np.roll(NOISE, index, 0)))(
-                folder
-            ),
+        all_of(
+            lambda folder: shutil.rmtree(folder / "depth"),
+            all_views(lambda place, index: write_png(place / f"views/view_{index:02d}.png", np.roll(NOISE, index, 0))),
         ),
     ),
     "a rig that is not stored": ("rig", sidecar(rig="nowhere")),
@@ -215,22 +213,19 @@ REFUSALS: dict[str, tuple[str, Break]] = {
         "pixel_format",
         lambda folder: write(FRONT, interlaced((folder / FRONT).read_bytes()))(folder),
     ),
-    "a pipe": ("not_regular", lambda folder: ((folder / FRONT).unlink(), os.mkfifo(folder / FRONT))),
+    "a pipe": ("not_regular", all_of(remove(FRONT), lambda folder: os.mkfifo(folder / FRONT))),
     "bytes after the end": ("trailing", lambda folder: write(FRONT, (folder / FRONT).read_bytes() + bytes(64))(folder)),
     "a large file": ("too_big", write(FRONT, bytes(300_000))),
     "many files": ("too_many", lambda folder: [write(f"more/{n}.txt", b"x")(folder) for n in range(80)]),
     "deep folders": ("depth", write("a/b/c/d/e/f.txt", b"x")),
-    "a link": ("symlink", lambda folder: ((folder / FRONT).unlink(), (folder / FRONT).symlink_to("/etc/hostname"))),
+    "a link": ("symlink", link("/etc/hostname")),
     "two names of one file": ("nlink", lambda folder: (folder / "views/other.txt").hardlink_to(folder / FRONT)),
-    "a cut TIFF": (
-        "picture",
-        lambda folder: ((folder / FRONT).unlink(), write("views/view_00.tif", b"II*\0\x08\0\0\0\xff\xff")(folder)),
-    ),
+    "a cut TIFF": ("picture", all_of(remove(FRONT), write("views/view_00.tif", b"II*\0\x08\0\0\0\xff\xff"))),
     "a cut JPEG": (
         "jpeg",
-        lambda folder: (
-            (folder / FRONT).unlink(),
-            write("views/view_00.jpg", bytes.fromhex("ffd8ffe000104a46494600010100000100010000") + bytes(50))(folder),
+        all_of(
+            remove(FRONT),
+            write("views/view_00.jpg", bytes.fromhex("ffd8ffe000104a46494600010100000100010000") + bytes(50)),
         ),
     ),
     **{f"{kind.what} ({kind.endings[0]})": ("poses", only(f"scan{kind.endings[0]}")) for kind in _KINDS},
