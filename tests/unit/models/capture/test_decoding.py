@@ -117,9 +117,12 @@ def test_depth_of_every_kind_is_the_same_depth(tmp_path: Path, kind: str, plain:
     assert inspect(folder).ok
 
 
-def test_a_stated_unit_is_that_of_floating_point_depth_too(tmp_path: Path, plain: Capture) -> None:
-    folder = write_canonical(tmp_path / "x", size=SIZE, sidecar={"depth_unit_m": 0.01})
-    capture = read_capture(rewritten(folder, "depth", "npy", lambda pixels: npy((pixels / 10).astype(np.float32))))
+@pytest.mark.parametrize("unit_m", [0.01, 2, 10])
+def test_a_stated_unit_is_that_of_floating_point_depth_too(tmp_path: Path, plain: Capture, unit_m: float) -> None:
+    """Numbers of 250, between 1 and 2, and below 1, as of an object in reach of a hand."""
+    folder = write_canonical(tmp_path / "x", size=SIZE, sidecar={"depth_unit_m": unit_m})
+    counts = 1000 * unit_m
+    capture = read_capture(rewritten(folder, "depth", "npy", lambda pixels: npy((pixels / counts).astype(np.float32))))
     assert not any("unit" in warning for warning in capture.warnings)
     first, wanted = capture.views[0].depth, plain.views[0].depth
     assert first is not None
