@@ -24,6 +24,8 @@ EDGE_SHARE = 0.9
 AGREED = 0.9
 #: Outlines fit together from here on, and better than others by that much.
 FITTING, CLEARLY_MORE_FITTING = 0.7, 0.15
+#: Outlines that are all turned by a half fit together almost as well as they did: what counts is what they leave open.
+LESS_OPEN = 0.6
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,35 @@ def inverted(
         f"they mark {np.median(edges):.0%} of the pictures' edge, and their outlines agree to {turned:.0%} when "
         f"turned, to {stated:.0%} as they are ({len(views)} views)"
     )
+
+
+def otherwise(
+    stated: Sequence[MaskedView],
+    other: Sequence[MaskedView],
+    outlines_agree: Callable[[Sequence[NDArray[np.bool_]]], float | None],
+) -> str | None:
+    """Why masks are taken as they lie in ``other``, in a phrase; None where as they are stated will do.
+
+    Depth that was measured inside of them and not outside says so, or else their outlines, which leave little open.
+    """
+    leads = [(_lead(one), _lead(two)) for one, two in zip(stated, other, strict=True)]
+    said = np.array([pair for pair in leads if None not in pair], dtype=float)
+    if len(said) * 2 >= len(stated):
+        as_is, turned = said.mean(axis=0)
+        if as_is >= turned + CLEARLY_MORE_FITTING:
+            return None
+        if turned >= as_is + CLEARLY_MORE_FITTING:
+            return f"the measured depth fits them to {turned:.0%} only so, to {as_is:.0%} as they were"
+    before, after = (outlines_agree([view.mask >= 0.5 for view in views]) for views in (stated, other))
+    if before is None or after is None or after < FITTING or 1 - after > LESS_OPEN * (1 - before):
+        return None
+    return f"all outlines agree to {after:.0%} only so, to {before:.0%} as they were"
+
+
+def _lead(view: MaskedView) -> float | None:
+    """By how much more of what a mask marks was measured than of what it leaves out."""
+    shares = _depth_shares(view)
+    return None if shares is None else shares[0] - shares[1]
 
 
 def _agreed(votes: Sequence[bool | None]) -> bool:

@@ -35,18 +35,25 @@ SEES: Mapping[str, Sees] = {
     "record3d": "stored",
     "3d-scanner-app": "stored",
 }
+#: The turn that takes each one back: only quarters have another.
+UNDOES: Mapping[int, int] = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 #: One reading of the notes is believed against the format's custom when it disagrees this much less.
 CLEARLY_BETTER = 0.8
 
 
 @dataclass(frozen=True)
 class ViewPictures:
-    """One view's files as they were decoded."""
+    """One view's files as they were decoded.
+
+    ``mask_turn`` is EXIF's number of the turn that may part the mask from its photograph, where the mask's shape does
+    not tell; 1 where none can.
+    """
 
     files: ViewFiles
     image: Pixels
     depth: Pixels | None
     mask: Pixels | None
+    mask_turn: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def turn(
 
     ``disagreement`` measures how badly views fit together, None where that cannot be told; it is asked only about
     turns that leave a picture's size as it is, because a picture of another size fits no camera. Depth and masks are
-    turned with their photograph where only that gives them its shape.
+    turned with their photograph, or back, where only that gives them its shape.
     """
     noted = [view for view in views if view.image.orientation != 1]
     if not noted:
@@ -129,21 +136,29 @@ def _is_square(view: ViewPictures) -> bool:
 
 
 def _seen(view: ViewPictures, sees: Sees) -> ViewPictures:
-    if sees == "stored" or view.image.orientation == 1:
-        return view
     orientation = view.image.orientation
-    image = Pixels(upright(view.image.values, orientation), 1, view.image.told)
+    if orientation == 1:
+        return view
+    stored = _proportion(view.image.values.shape)
+    image = view.image
+    if sees == "upright":
+        image = Pixels(upright(image.values, orientation), 1, image.told)
 
     def along(other: Pixels | None) -> Pixels | None:
         if other is None or other.orientation not in (1, orientation):
             return other
-        noted = other.orientation == orientation  # a mask that a phone's own program wrote may have the note too
-        stored, shape = view.image.values.shape[:2], image.values.shape[:2]
-        if noted or (_proportion(other.values.shape) == _proportion(stored) != _proportion(shape)):
-            return Pixels(upright(other.values, orientation), 1, other.told)
-        return other
+        shape = _proportion(other.values.shape)
+        if sees == "stored":  # programs that cut objects out write masks of the picture that they show
+            turn = UNDOES[orientation] if _is_quarter(orientation) and shape == -stored != 0 else 1
+        else:
+            noted = other.orientation == orientation  # a mask that a phone's own program wrote may have the note too
+            turn = orientation if noted or (shape == stored != _proportion(image.values.shape)) else 1
+        return other if turn == 1 else Pixels(upright(other.values, turn), 1, other.told)
 
-    return replace(view, image=image, depth=along(view.depth), mask=along(view.mask))
+    mask, open_ = along(view.mask), 1
+    if mask is view.mask is not None and mask.orientation == 1 and not (_is_quarter(orientation) and stored):
+        open_ = orientation if sees == "upright" else UNDOES[orientation]
+    return replace(view, image=image, depth=along(view.depth), mask=mask, mask_turn=open_)
 
 
 def _proportion(shape: tuple[int, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,20 @@ def write(
     return folder
 
 
+def with_masks(folder: Path) -> Path:
+    """A mask of each depth map, in its size."""
+    table = json.loads((folder / "transforms.json").read_text())
+    for frame in table["frames"]:
+        name = Path(frame["depth_file_path"]).name
+        with Image.open(folder / "depth" / name) as image:
+            write_png(folder / "masks" / name, np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8))
+        frame["mask_path"] = f"masks/{name}"
+    (folder / "transforms.json").write_text(json.dumps(table))
+    return folder
+
+
 def told(capture: Capture) -> str:
-    found = [warning for warning in capture.warnings if "EXIF" in warning]
+    found = [warning for warning in capture.warnings if "EXIF): " in warning]
     assert len(found) <= 1, "said once"
     return found[0] if found else ""
 
@@ -146,6 +159,65 @@ def test_depth_and_masks_go_with_their_picture_only_if_they_are_as_it_is_stored(
         assert view.depth is not None
         assert wanted.depth is not None
         assert np.array_equal(view.depth, wanted.depth)
+
+
+@pytest.mark.parametrize("number", [5, 6, 7, 8])
+def test_masks_and_depth_of_the_picture_as_it_is_shown_are_turned_back_to_the_stored_one(
+    tmp_path: Path, number: int
+) -> None:
+    """COLMAP's cameras are of the stored picture; programs that cut objects out see it upright."""
+    plain = read_capture(with_masks(write(tmp_path / "plain", 1)))
+    folder = with_masks(write(tmp_path / "x", number, turned=False))
+    for file in (*(folder / "depth").iterdir(), *(folder / "masks").iterdir()):
+        with Image.open(file) as image:
+            pixels = np.asarray(image).astype(np.uint16 if file.parent.name == "depth" else np.uint8)
+        write_png(file, upright(pixels, number))
+    found = read_capture(folder)
+    assert "taken as stored" in told(found)
+    for view, wanted in zip(found.views, plain.views, strict=True):
+        assert view.depth is not None
+        assert wanted.depth is not None
+        assert np.array_equal(view.depth, wanted.depth)
+        assert np.array_equal(view.mask, wanted.mask)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 6, 8])
+@pytest.mark.parametrize("sees", ["stored", "upright"])
+@pytest.mark.parametrize("depth", [True, False])
+def test_masks_whose_shape_does_not_tell_are_laid_as_depth_or_outlines_agree(
+    tmp_path: Path, number: int, sees: str, depth: bool
+) -> None:
+    """Half turns, and quarters of square pictures: every second picture has the note, and all masks lie otherwise."""
+    side = (80, 80) if number >= 5 else (WIDTH, HEIGHT)
+    plain = read_capture(with_masks(write(tmp_path / "plain", 1, side=side)))
+    folder = with_masks(write(tmp_path / "x", number, turned=sees == "upright", side=side))
+    files = sorted((folder / "masks").iterdir())
+    for index, file in enumerate(files):
+        if index % 2:
+            shutil.copy(tmp_path / "plain/images" / f"{file.stem}.jpg", folder / "images")
+            continue
+        with Image.open(file) as image:
+            pixels = upright(np.asarray(image).astype(np.uint8), number if sees == "stored" else STORED[number])
+        write_png(file, pixels)
+    if not depth:
+        (folder / "capture.json").write_text('{"depth": false}')
+    found = read_capture(folder)
+    (said,) = [warning for warning in found.warnings if "lay otherwise" in warning]
+    assert said.startswith("3 masks of pictures with a note")
+    for view, wanted in zip(found.views, plain.views, strict=True):
+        assert np.array_equal(view.mask, wanted.mask)
+
+
+@pytest.mark.parametrize("number", [2, 3, 6])
+@pytest.mark.parametrize("depth", [True, False])
+def test_masks_that_lie_as_their_pictures_do_stay(tmp_path: Path, number: int, depth: bool) -> None:
+    side = (80, 80) if number >= 5 else (WIDTH, HEIGHT)
+    folder = with_masks(write(tmp_path / "x", number, turned=False, side=side))
+    wanted = read_capture(with_masks(write(tmp_path / "plain", 1, side=side)))
+    (folder / "capture.json").write_text(json.dumps({"depth": depth}))
+    found = read_capture(folder)
+    assert not any("lay otherwise" in warning for warning in found.warnings)
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(found.views, wanted.views, strict=True))
 
 
 def test_a_capture_without_notes_says_nothing_of_them(tmp_path: Path) -> None:
