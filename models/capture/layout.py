@@ -9,6 +9,7 @@ folder has been quiet for the settle window; ``missing`` and ``blockers`` say wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 from meshdrop.models.capture import canonical
 from meshdrop.models.capture.canonical import PICTURE_FOLDERS, as_png, other_pictures, place_of
@@ -41,6 +42,7 @@ from meshdrop.models.formats.sidecar import (
     merge_sidecars,
     parse_sidecar,
     read_options,
+    says_no_focal,
 )
 
 __all__ = [
@@ -200,6 +202,10 @@ class _Capture:
             self.stated = merge_sidecars(ours[0], cameras.stated) if ours else cameras.stated
         else:
             self.stated = ours[0] if ours else Sidecar()
+        lacking = cameras.unless_stated
+        if lacking is not None and any(says_no_focal(frame.intrinsics) for frame in self.stated.frames or ()):
+            self.problems = (*self.problems, lacking)
+            self.stated = replace(self.stated, frames=())
 
     def _put_in_place(self) -> None:
         """A rig's pictures may lie elsewhere than in the profile's own capture."""

@@ -65,7 +65,8 @@ class Cameras:
     that are there in part. ``notes`` are sentences for people about what lies there and is not used.
     ``open_ended``: nothing says how many pictures there will be, so that more may come. ``spare`` are files that are
     awaited like the others, and done without when nobody waits any longer. ``by_order``: cameras belong to pictures by
-    their order alone, so that none can be left out.
+    their order alone, so that none can be left out. ``unless_stated`` is what is wrong where ``capture.json`` does not
+    state the intrinsics, which these files lack.
     """
 
     layout: str
@@ -77,3 +78,4 @@ class Cameras:
     open_ended: bool = False
     spare: tuple[str, ...] = ()
     by_order: bool = False
+    unless_stated: Problem | None = None

@@ -22,6 +22,11 @@ from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedF
 
 _POSE = ".pose.txt"
 _INTRINSICS = "camera-intrinsics.txt"
+_UNSTATED = "7-Scenes: there is no camera-intrinsics.txt beside the frames, or in the folder above them."
+_STATE = (
+    "State w, h, fl_x, fl_y, cx and cy in capture.json (for Microsoft's 7-Scenes 640, 480, 585, 585, 320.5, 240.5), or "
+    "add that file."
+)
 _AGAIN = "Write sixteen numbers, four a line: the camera-to-world matrix."
 
 
@@ -66,9 +71,11 @@ def read(folder: Folder) -> Cameras:
     )
     shared = (intrinsics[0],) if intrinsics[0] else ()
     belonging = (*shared, *(frame.source for frame in frames if frame.source), *begun)
-    notes = _notes(lost, intrinsics[0])
     told = (*problems, *complaints.told())
-    return Cameras("7-scenes", belonging, stated, told, tuple(begun), notes, open_ended=True)
+    lacking = None if intrinsics[0] else Problem("calib", None, _UNSTATED, _STATE)
+    return Cameras(
+        "7-scenes", belonging, stated, told, tuple(begun), _notes(lost), open_ended=True, unless_stated=lacking
+    )
 
 
 def _intrinsics(folder: Folder) -> tuple[tuple[str | None, Intrinsics], list[str], tuple[Problem, ...]]:
@@ -102,13 +109,7 @@ def _has_depth(folder: Folder) -> bool:
     return any(name.endswith(".depth.png") for name in folder.names)
 
 
-def _notes(lost: list[str], intrinsics: str | None) -> tuple[str, ...]:
-    notes = []
-    if lost:
-        notes.append(f"{len(lost)} frames have no pose, because their tracker was lost: {listing(lost)}.")
-    if intrinsics is None:
-        notes.append(
-            "There is no camera-intrinsics.txt: state w, h, fl_x, fl_y, cx and cy in capture.json (for Microsoft's "
-            "7-Scenes 640, 480, 585, 585, 320.5, 240.5)."
-        )
-    return tuple(notes)
+def _notes(lost: list[str]) -> tuple[str, ...]:
+    if not lost:
+        return ()
+    return (f"{len(lost)} frames have no pose, because their tracker was lost: {listing(lost)}.",)

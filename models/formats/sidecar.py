@@ -177,6 +177,11 @@ class Sidecar:
     options: Options = field(default_factory=Options)
 
 
+def says_no_focal(stated: Intrinsics) -> bool:
+    """Whether nothing tells the focal length."""
+    return not any(getattr(stated, key) for key in FOCAL_KEYS)
+
+
 def most_sidecar_bytes(file: str, limits: CaptureLimits) -> int:
     """How large a sidecar may be: ours says little, others list hundreds of cameras."""
     own = file.rsplit("/", 1)[-1].casefold() == OWN_SIDECAR

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meshdrop.models.formats.cameras import Camera, canonical_camera, nearest_rotation, opengl_camera_to_world
 from meshdrop.models.formats.lens import Lens
-from meshdrop.models.formats.sidecar import Intrinsics, Sidecar, StatedFrame
+from meshdrop.models.formats.sidecar import Intrinsics, Sidecar, StatedFrame, says_no_focal
 
 #: R'R may differ from the identity by this much, which is columns that are a hundredth too long or not perpendicular.
 ROTATION_TOLERANCE = 2e-2
@@ -40,7 +40,7 @@ def stated_camera(view: str, frame: StatedFrame | None, stated: Sidecar, width: 
     if frame is None:
         camera = canonical_camera(view, width, height)
         said = stated.intrinsics
-        said = replace(said, fl_x=camera.fx) if _says_no_focal(said) else said
+        said = replace(said, fl_x=camera.fx) if says_no_focal(said) else said
         fx, fy, cx, cy = _intrinsics(said, width, height)
         return Camera(width, height, fx, fy, cx, cy, _rigid(opengl_camera_to_world(camera.c2w, axes, pose)))
     fx, fy, cx, cy = _intrinsics(frame.intrinsics, width, height)
@@ -122,10 +122,6 @@ def _intrinsics(stated: Intrinsics, width: int, height: int) -> tuple[float, flo
             "State cx and cy in pixels from the top left corner.",
         )
     return fx, fy, cx, cy
-
-
-def _says_no_focal(stated: Intrinsics) -> bool:
-    return not any((stated.fl_x, stated.fl_y, stated.camera_angle_x, stated.camera_angle_y))
 
 
 def _focal(angle: float | None, side: int) -> float | None:

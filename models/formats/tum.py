@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from meshdrop.models.axes.conventions import CONVENTIONS
 from meshdrop.models.files.names import last_of
+from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints
 from meshdrop.models.formats.number_text import is_cut, number, rows
@@ -28,10 +29,10 @@ _PICTURES, _DEPTH, _POSES = "rgb.txt", "depth.txt", "groundtruth.txt"
 _APART_S = 0.02
 _UNIT_M = 1 / 5000
 _AGAIN = "Copy the file again as the data set has it."
+_UNSTATED = "TUM RGB-D: the intrinsics of a sequence stand in none of its files."
 _CAMERAS = (
-    "The intrinsics of a TUM sequence stand in none of its files: state w, h, fl_x, fl_y, cx and cy in capture.json, "
-    "with half a pixel added to the data set's cx and cy (freiburg1: 640, 480, 517.3, 516.5, 319.1, 255.8; freiburg2: "
-    "520.9, 521.0, 325.6, 250.2; freiburg3: 535.4, 539.2, 320.6, 248.1)."
+    "State w, h, fl_x, fl_y, cx and cy in capture.json: freiburg1 640, 480, 517.3, 516.5, 319.1, 255.8; freiburg2 640, "
+    "480, 520.9, 521.0, 325.6, 250.2; freiburg3 640, 480, 535.4, 539.2, 320.6, 248.1 (half a pixel was added to cx, cy)."
 )
 
 
@@ -76,8 +77,15 @@ def read(folder: Folder) -> Cameras:
         format_up=CONVENTIONS["tum"].up,
     )
     left = (f"{lacking} of {len(pictures)} pictures have no pose or depth within {_APART_S} s: left out.",)
-    notes = (*(left if lacking else ()), _CAMERAS)
-    return Cameras("tum", files, stated, complaints.told(), notes=notes, open_ended=True)
+    return Cameras(
+        "tum",
+        files,
+        stated,
+        complaints.told(),
+        notes=left if lacking else (),
+        open_ended=True,
+        unless_stated=Problem("calib", None, _UNSTATED, _CAMERAS),
+    )
 
 
 def _files(content: bytes, base: str) -> list[tuple[float, str]]:

@@ -202,15 +202,34 @@ def test_pictures_and_poses_of_a_sequence_that_were_taken_apart_do_not_belong_to
     assert "0 have a pose" in problem.message
 
 
-def test_a_sequence_whose_lens_is_not_stated_is_refused_with_the_numbers(
-    written: dict[str, dict[str, bytes]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "lacks", "number"),
+    [("tum", "capture.json", "freiburg1 640, 480, 517.3"), ("7-scenes", "camera-intrinsics.txt", "585, 585")],
+)
+def test_a_sequence_whose_intrinsics_are_not_stated_is_refused_in_one_sentence_with_the_numbers(
+    written: dict[str, dict[str, bytes]], tmp_path: Path, name: str, lacks: str, number: str
 ) -> None:
-    for name, content in written["tum"].items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "capture.json").unlink()
+    for file, content in written[name].items():
+        if file != lacks:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_bytes(content)
+    (problem,) = inspect(tmp_path).problems
+    assert (problem.code, problem.file) == ("calib", None)
+    assert number in problem.fix
+
+
+@pytest.mark.parametrize("name", ["tum", "7-scenes"])
+def test_intrinsics_that_are_stated_are_not_asked_for(
+    written: dict[str, dict[str, bytes]], tmp_path: Path, name: str
+) -> None:
+    intrinsics = written["tum"]["capture.json"]
+    for file, content in {**written[name], "capture.json": intrinsics}.items():
+        if file != "camera-intrinsics.txt":
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_bytes(content)
     found = inspect(tmp_path)
-    assert {problem.code for problem in found.problems} == {"calib"}
+    assert found.problems == ()
+    assert not any("capture.json" in warning for warning in found.warnings)
 
 
 def test_texts_of_numbers_are_read_within_bounds() -> None:
