@@ -6,7 +6,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,8 @@ def exr(content: bytes, info: ExrInfo, _: Kind) -> Pixels:
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
         file.write(content)
         file.flush()
-        with OpenEXR.File(file.name, separate_channels=True) as opened:
+        # The library prints what it stumbles over, among what `meshdrop check` says.
+        with redirect_stdout(io.StringIO()), OpenEXR.File(file.name, separate_channels=True) as opened:
             values = np.array(opened.channels()[wanted].pixels)
     if values.shape != (info.height, info.width):
         raise ValueError("it is not as large as it says")
@@ -172,8 +173,8 @@ def _as_depth(values: NDArray[Any]) -> Pixels:
     of its kind, as Kinect writes it, a number below 0, none at all, or one that no camera reaches.
     """
     if values.dtype.kind == "f":
-        depth = values.astype(np.float32)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            depth = values.astype(np.float32)
             nothing = ~(np.isfinite(depth) & (depth < _FARTHEST) & (depth >= 0))
         what = "depth that is no number, below 0 or beyond 65,000 means nothing measured"
     else:

@@ -156,7 +156,8 @@ def _seen(view: ViewPictures, sees: Sees) -> ViewPictures:
         return other if turn == 1 else Pixels(upright(other.values, turn), 1, other.told)
 
     mask, open_ = along(view.mask), 1
-    if mask is view.mask is not None and mask.orientation == 1 and not (_is_quarter(orientation) and stored):
+    unturned = mask is not None and mask is view.mask and mask.orientation == 1
+    if unturned and not (_is_quarter(orientation) and stored):
         open_ = orientation if sees == "upright" else UNDOES[orientation]
     return replace(view, image=image, depth=along(view.depth), mask=mask, mask_turn=open_)
 

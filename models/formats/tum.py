@@ -32,7 +32,7 @@ _AGAIN = "Copy the file again as the data set has it."
 _UNSTATED = "TUM RGB-D: the intrinsics of a sequence stand in none of its files."
 _CAMERAS = (
     "State w, h, fl_x, fl_y, cx and cy in capture.json: freiburg1 640, 480, 517.3, 516.5, 319.1, 255.8; freiburg2 640, "
-    "480, 520.9, 521.0, 325.6, 250.2; freiburg3 640, 480, 535.4, 539.2, 320.6, 248.1 (half a pixel was added to cx, cy)."
+    "480, 520.9, 521.0, 325.6, 250.2; freiburg3 640, 480, 535.4, 539.2, 320.6, 248.1 (half a pixel added to cx, cy)."
 )
 
 

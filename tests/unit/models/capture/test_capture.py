@@ -228,6 +228,19 @@ def test_all_photographs_together_have_a_limit(tmp_path: Path) -> None:
     read_capture(folder, CaptureLimits(max_capture_pixels=24_576))
 
 
+def test_all_depth_together_has_the_same_limit(tmp_path: Path) -> None:
+    """A few kilobytes may unpack to millions of pixels, whatever size the photographs have."""
+    folder = write_canonical(tmp_path / "x")
+    for file in (folder / "depth").iterdir():
+        with Image.open(file) as image:
+            write_png(file, np.asarray(image).astype(np.uint16).repeat(2, axis=0).repeat(2, axis=1))
+    with pytest.raises(CaptureError) as refused:
+        read_capture(folder, CaptureLimits(max_capture_pixels=80_000))
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.file) == ("too_big", "depth/depth_04.png")
+    read_capture(folder, CaptureLimits(max_capture_pixels=98_304))
+
+
 def test_many_files_are_refused_early(tmp_path: Path) -> None:
     folder = write_canonical(tmp_path / "x")
     for index in range(CaptureLimits().max_entries + 1):

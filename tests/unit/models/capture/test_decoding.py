@@ -130,6 +130,34 @@ def test_a_stated_unit_is_that_of_floating_point_depth_too(tmp_path: Path, plain
     assert np.abs(first - wanted).max() < 1e-4
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_no_depth_has_mean_nothing_measured(tmp_path: Path, plain: Capture) -> None:
+    folder = write_canonical(tmp_path / "x", size=SIZE)
+    capture = read_capture(
+        rewritten(folder, "depth", "npy", lambda pixels: npy(np.where(pixels == 0, 1e308, pixels / 1000)))
+    )
+    first, wanted = capture.views[0].depth, plain.views[0].depth
+    assert first is not None
+    assert wanted is not None
+    assert np.array_equal(first > 0, wanted > 0)
+
+
+def test_a_damaged_openexr_file_is_refused_and_its_library_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What ``meshdrop check --json`` prints is for programs."""
+    folder = write_canonical(tmp_path / "x", size=SIZE)
+
+    def damaged(pixels: np.ndarray) -> bytes:
+        content = bytearray(exr((pixels / 1000).astype(np.float32)))
+        content[-200:] = bytes(200)
+        return bytes(content)
+
+    found = inspect(rewritten(folder, "depth", "exr", damaged))
+    assert {problem.code for problem in found.problems} == {"picture"}
+    assert capfd.readouterr().out == ""
+
+
 def test_an_array_of_objects_is_refused_and_nothing_of_it_runs(tmp_path: Path) -> None:
     class Touch:
         def __reduce__(self) -> tuple[Any, ...]:
