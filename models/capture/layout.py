@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from meshdrop.models.capture import canonical
 from meshdrop.models.capture.canonical import PICTURE_FOLDERS, as_png, other_pictures, place_of
-from meshdrop.models.capture.expectation import Expectation, ViewFiles
+from meshdrop.models.capture.expectation import Expectation, Kind, ViewFiles
 from meshdrop.models.capture.rig_claims import find_rig
 from meshdrop.models.capture.rig_profile import NO_RIGS, Rigs, placed, strangers, twins
 from meshdrop.models.capture.view_files import CaptureFiles, canonical_plan, framed_plan
@@ -93,7 +93,7 @@ def expect(
         depth_stated=plan.depth_stated,
         blockers=blockers,
         ignored=tuple(sorted({*ignored, *(name for name in kept if name not in asked)})),
-        problems=(*found.problems, *plan.problems, *_too_deep(kept, root, asked, limits)),
+        problems=(*found.problems, *plan.problems, *_too_deep(plan.kind, kept, root, asked, limits)),
         sidecars=found.sidecars,
         stated=found.stated,
         begun=found.begun,
@@ -280,8 +280,16 @@ def _too_many(names: Collection[str], kept: Collection[str], limits: CaptureLimi
     )
 
 
-def _too_deep(kept: Iterable[str], root: str, required: Collection[str], limits: CaptureLimits) -> tuple[Problem, ...]:
-    """A capture may hide one level down; a folder that came back from us wears one level more."""
+def _too_deep(
+    kind: Kind, kept: Iterable[str], root: str, required: Collection[str], limits: CaptureLimits
+) -> tuple[Problem, ...]:
+    """A capture may hide one level down; a folder that came back from us wears one level more.
+
+    Cameras say which files are theirs: what a program keeps beside them (COLMAP: ``dense/0/stereo/depth_maps/``) may
+    lie as deep as is listed at all.
+    """
+    if kind == "frames":
+        return ()
     allowed = limits.max_depth + root.count("/")
     for name in sorted(kept):
         levels = name.count("/") - (name.startswith(RETURNED_FOLDER) and not root.startswith(RETURNED_FOLDER))

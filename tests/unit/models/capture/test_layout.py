@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from meshdrop.models.capture.layout import CANONICAL_NAMES, Expectation, expect, is_blocker, is_litter
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.formats.cameras import CANONICAL_VIEWS
+from tests.formats import colmap_text_files, odd_rig
 
 LIMITS = CaptureLimits()
 VIEWS = tuple(f"views/view_{index:02d}.png" for index in range(6))
@@ -326,6 +327,19 @@ def test_too_many_and_too_deep_are_problems() -> None:
     assert look(tuple(f"x{i}.bin" for i in range(LIMITS.max_entries + 1))).problems[0].code == "too_many"
     assert look((*VIEWS, "a/b/c/d/e.bin")).problems[0].code == "depth"
     assert look((*VIEWS, "a/b/c/d.bin")).complete
+
+
+def test_a_workspace_of_colmap_is_read_with_what_colmap_made_of_it() -> None:
+    """automatic_reconstructor: the model of the photographs counts, not that of the undistorted ones."""
+    rig = odd_rig()
+    files = {name: content for name, content in colmap_text_files(rig).items() if not name.endswith("points3D.txt")}
+    files |= {f"images/{name}.png": b"" for name, _ in rig}
+    files |= {f"dense/0/{name.replace('sparse/0', 'sparse')}": content for name, content in files.items()}
+    files |= {f"dense/0/stereo/depth_maps/{name}.png.geometric.bin": b"4&4&1&" for name, _ in rig}
+    found = look(tuple(files), files)
+    assert found.problems == ()
+    assert {view.image for view in found.views} == {f"images/{name}.png" for name, _ in rig}
+    assert found.complete
 
 
 # -- what is said of files that are awaited ------------------------------------------------------------------------
