@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from meshdrop.models.capture.capture import Capture, CaptureError, read_capture, read_stated_capture
+from meshdrop.models.files.problem import told_once
 from meshdrop.models.probe.inspection import inspect
 from tests import formats
 from tests.formats import FORMATS, UNIT_M, odd_rig
@@ -357,3 +358,37 @@ def test_photographs_alone_are_told_so_whatever_model_is_asked_for(tmp_path: Pat
     (tmp_path / "x/capture.json").write_text('{"models": ["reconviagen"]}')
     told = refusal(tmp_path / "x")
     assert "8 pictures, but nothing that says where the cameras stood" in told["poses"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("nerfstudio", '"mask_path"'),
+        ("colmap text", "in masks/, called like the pictures"),
+        ("llff", "in masks/, called like the pictures"),
+        ("polycam", "in keyframes/masks/"),
+        ("tum", None),
+    ],
+)
+def test_where_nothing_tells_the_object_the_place_of_masks_is_that_of_the_format(
+    tmp_path: Path, name: str, place: str | None
+) -> None:
+    """Photographs before something of many colours, without depth."""
+    FORMATS[name].write(tmp_path, odd_rig(plain=FORMATS[name].plain))
+    noise = np.random.default_rng(1).integers(0, 256, (88, 96, 3)).astype(np.uint8)
+    for number, file in enumerate(sorted(tmp_path.rglob("*.png"))):
+        if {"depth", "masks"} & set(file.parts):
+            file.unlink()
+        else:
+            write_png(file, np.roll(noise, number, axis=0))
+    (tmp_path / "depth.txt").unlink(missing_ok=True)
+    table = tmp_path / "transforms.json"
+    if table.exists():
+        frames = json.loads(table.read_text())
+        for frame in frames["frames"]:
+            del frame["depth_file_path"], frame["mask_path"]
+        table.write_text(json.dumps(frames))
+    (problem,) = told_once(inspect(tmp_path).problems)
+    assert problem.message.startswith("Nothing says what is object")
+    assert place in problem.fix if place else "mask" not in problem.fix
+    assert "mask_XX" not in problem.fix
