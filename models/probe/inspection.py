@@ -204,7 +204,8 @@ def _with_scale(result: ProbeResult, expectation: Expectation, layout: str) -> P
             f"The model's unit is not the metre: depth agrees with the cameras if {scale:.4g} of its units are one "
             f"metre (score {best.score:.2f}, as stated {stated.score:.2f})."
         )
-        return replace(problem, message=message, fix=f'Put {{"applied_scale": {scale:.4g}}} into capture.json.')
+        unit = f'If it is, and depth is not in millimetres, put "depth_unit_m": {best.reading.depth_unit_m:.4g} there.'
+        return replace(problem, message=message, fix=f'Put {{"applied_scale": {scale:.4g}}} into capture.json. {unit}')
     cure = "scale it (colmap model_aligner), or state in capture.json how many of its units are a metre"
     return replace(problem, fix=f'{problem.fix} If the model\'s unit is not the metre, {cure}: "applied_scale".')
 

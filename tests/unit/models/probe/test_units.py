@@ -55,3 +55,7 @@ def test_the_scale_of_a_colmap_model_is_measured_by_depth(tmp_path: Path, units_
     assert json.loads(line[0])["applied_scale"] == pytest.approx(units_a_metre, rel=0.03)
     (tmp_path / "capture.json").write_text(line[0])
     assert inspect(tmp_path).ok
+    other = re.search(r'"depth_unit_m": [0-9.e-]*[0-9]', problem.fix)  # of a sensor with counts of its own
+    assert other is not None, problem.fix
+    (tmp_path / "capture.json").write_text("{" + other[0] + "}")
+    assert inspect(tmp_path).ok
