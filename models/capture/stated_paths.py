@@ -6,7 +6,7 @@ they lead to among the files that are there. No path leads anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from meshdrop.models.capture.canonical import ROLE_FOLDERS, Role
@@ -42,12 +42,15 @@ class StatedPaths:
         self._names = frozenset(names)
         self._whole: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
-        self._lasts: dict[str, list[str]] = {}
+        self._ends: dict[str, list[str]] = {}
+        #: Whoever names thousands of files alike is answered as fast as others.
+        self._known: dict[tuple[str, str, Role], tuple[str, ...]] = {}
         for name in sorted(self._names):
             key = folded(name)
             self._whole.setdefault(key, []).append(name)
             self._stems.setdefault(_stem(key), []).append(name)
-            self._lasts.setdefault(_stem(key).rpartition("/")[2], []).append(name)
+            for end in _ends(_stem(key)):
+                self._ends.setdefault(end, []).append(name)
 
     def find(self, path: str, role: Role) -> FoundFile:
         """The file that ``path`` means as a picture of ``role``."""
@@ -55,25 +58,35 @@ class StatedPaths:
         same = [path] if path in self._names else self._whole.get(key, [])
         if same and _is_read(same[0], role):
             return _one(path, same)
-        if other := [name for name in self._stems.get(_stem(key), ()) if _is_read(name, role)]:
+        if other := self._read("", _stem(key), role):
             return _one(path, other)
         found = self._by_end(path, key, role)
         return _one(path, same) if same and not found.there else found
 
+    def _read(self, last: str, stem: str, role: Role) -> tuple[str, ...]:
+        """The files of a stem that are read as ``role``; with ``last`` those whose path ends with it, if they may lie
+        in other folders: of several the ones that are called ``last`` with their ending.
+        """
+        known = (last, stem, role)
+        if stem not in (self._ends if last else self._stems):
+            return ()
+        if known not in self._known:
+            if last:
+                found = [name for name in self._ends.get(stem, ()) if _fits(name, role, shared="/" in stem)]
+                found = [name for name in found if folded(name).rpartition("/")[2] == last] or found
+            else:
+                found = [name for name in self._stems.get(stem, ()) if _is_read(name, role)]
+            self._known[known] = tuple(found)
+        return self._known[known]
+
     def _by_end(self, path: str, key: str, role: Role) -> FoundFile:
         """The file whose folders agree longest with those of the path, from the last one upwards."""
-        folders = key.split("/")[:-1]
-        fitting: dict[str, int] = {}
-        for name in self._lasts.get(_stem(key).rpartition("/")[2], ()):
-            shared = _shared(folders, folded(name).split("/")[:-1])
-            if _is_read(name, role) and not is_rendered_pass(name) and _speaks_for(name, role, shared):
-                fitting[name] = shared
-        best = [name for name, shared in fitting.items() if shared == max(fitting.values())]
-        same = [name for name in best if folded(name).rpartition("/")[2] == key.rpartition("/")[2]]
-        return _one(path, same or best, elsewhere=True) if best else FoundFile(path, False)
+        last = key.rpartition("/")[2]
+        best = next((found for end in _ends(_stem(key)) if (found := self._read(last, end, role))), ())
+        return _one(path, best, elsewhere=True) if best else FoundFile(path, False)
 
 
-def _one(path: str, names: list[str], *, elsewhere: bool = False) -> FoundFile:
+def _one(path: str, names: Sequence[str], *, elsewhere: bool = False) -> FoundFile:
     if len(names) > 1:
         return FoundFile(path, False, elsewhere, tuple(names))
     return FoundFile(names[0], True, elsewhere)
@@ -88,20 +101,25 @@ def _is_read(name: str, role: Role) -> bool:
     return name.rpartition(".")[2].casefold() in suffixes(role)
 
 
-def _shared(left: list[str], right: list[str]) -> int:
-    """How many folders are the same, counted from the last."""
-    count = 0
-    for one, other in zip(reversed(left), reversed(right), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+def _ends(stem: str) -> Iterator[str]:
+    """What a path ends with, the longest first: all of it, without its first folder, ... its last part."""
+    yield stem
+    for place, letter in enumerate(stem):
+        if letter == "/":
+            yield stem[place + 1 :]
 
 
-def _speaks_for(name: str, role: Role, shared: int) -> bool:
-    """Whether a file in another folder can be a picture of ``role``: depth and masks are often called like pictures."""
+def _fits(name: str, role: Role, *, shared: bool) -> bool:
+    return _is_read(name, role) and not is_rendered_pass(name) and _speaks_for(name, role, shared=shared)
+
+
+def _speaks_for(name: str, role: Role, *, shared: bool) -> bool:
+    """Whether a file in another folder can be a picture of ``role``: depth and masks are often called like pictures.
+
+    ``shared`` tells that its folder is called as the stated one.
+    """
     folders = [folder.casefold() for folder in name.split("/")[:-1]]
     roles = {ROLE_FOLDERS[folder] for folder in folders if folder in ROLE_FOLDERS}
     if role == "image":
         return not roles & {"depth", "mask"} and not _OTHER_FOLDERS & set(folders)
-    return role in roles if roles else shared > 0
+    return role in roles if roles else shared

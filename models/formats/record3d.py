@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from meshdrop.models.axes.conventions import CONVENTIONS
-from meshdrop.models.files.names import last_of
+from meshdrop.models.files.names import last_of, outer_folders
 from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object
@@ -25,19 +25,18 @@ _FIX = 'Export the recording again from Record3D (as "EXR + RGB").'
 
 def roots(names: Collection[str]) -> set[str]:
     """Folders with the one or the other pair."""
-    found = set()
-    for name in names:
-        last = last_of(name)
-        for file, pictures in _PLACES:
-            root = name[: len(name) - len(last)]
-            if last == file and any(other.startswith(f"{root}{pictures}") for other in names):
-                found.add(root)
-    return found
+    folders = {folder for name in names for folder in outer_folders(name)}
+    return {
+        name[: -len(file)]
+        for name in names
+        for file, pictures in _PLACES
+        if name.rpartition("/")[2] == file and name[: -len(file)] + pictures in folders
+    }
 
 
 def read(folder: Folder) -> Cameras:
     """Every picture that has a pose."""
-    file, pictures = next((file, pictures) for file, pictures in _PLACES if file in folder.names)
+    file, pictures = next(pair for pair in _PLACES if pair[0] in folder.names and folder.has(pair[1]))
     content = folder.content(file)
     if not content.strip(b"\0"):
         return Cameras("record3d", (file,), begun=(file,))

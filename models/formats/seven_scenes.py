@@ -46,6 +46,7 @@ def read(folder: Folder) -> Cameras:
     lost: list[str] = []
     complaints = Complaints(folder.root + files[0])
     left = folder.limits.max_cameras_bytes
+    has_depth = any(name.endswith(".depth.png") for name in folder.names)
     for file in files:
         content = folder.content(file)
         left -= len(content)
@@ -60,7 +61,7 @@ def read(folder: Folder) -> Cameras:
         elif not all(math.isfinite(value) for value in found):
             lost.append(file)
         else:
-            frames.append(_frame(folder, file, found, intrinsics))
+            frames.append(_frame(folder, file, found, intrinsics, has_depth=has_depth))
     stated = Sidecar(
         frames=() if begun or complaints.count else tuple(frames),
         camera_axes="opencv",
@@ -96,17 +97,13 @@ def _intrinsics(folder: Folder) -> tuple[tuple[str | None, Intrinsics], list[str
 
 
 def _frame(
-    folder: Folder, file: str, found: tuple[float, ...], intrinsics: tuple[str | None, Intrinsics]
+    folder: Folder, file: str, found: tuple[float, ...], intrinsics: tuple[str | None, Intrinsics], *, has_depth: bool
 ) -> StatedFrame:
     stem = file[: -len(_POSE)]
     matrix: Matrix = tuple(found[start : start + 4] for start in range(0, 16, 4))
     picture = folder.picture(f"{stem}.color") or folder.picture(stem) or f"{stem}.color.png"
-    depth = f"{stem}.depth.png" if _has_depth(folder) else None
+    depth = f"{stem}.depth.png" if has_depth else None
     return StatedFrame(picture, depth, None, matrix, intrinsics[1], source=file)
-
-
-def _has_depth(folder: Folder) -> bool:
-    return any(name.endswith(".depth.png") for name in folder.names)
 
 
 def _notes(lost: list[str]) -> tuple[str, ...]:

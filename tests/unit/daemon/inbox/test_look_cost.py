@@ -249,14 +249,19 @@ def test_the_cameras_of_a_scan_are_read_no_further_than_one_file_of_cameras() ->
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-def _frames(count: int, *, stem: str = "images/f") -> bytes:
+def _frames(count: int, *, stem: str = "images/f", last: str = ".png") -> bytes:
     pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    frames = [{"file_path": f"{stem}{number}.png", "transform_matrix": pose} for number in range(count)]
+    frames = [{"file_path": f"{stem}{number}{last}", "transform_matrix": pose} for number in range(count)]
     return json.dumps({"camera_angle_x": 0.8, "frames": frames}).encode()
 
 
 def _profile(count: int) -> bytes:
     return json.dumps({"schema": "meshdrop.rig/1", "rig": "r", **json.loads(_frames(count, stem=""))}).encode()
+
+
+def _model(count: int) -> dict[str, bytes]:
+    images = "".join(f"{n + 1} 1 0 0 0 0 0 0 1 f{n}.jpg\n\n" for n in range(count))
+    return {"sparse/0/cameras.txt": b"1 SIMPLE_PINHOLE 64 64 90 32 32\n", "sparse/0/images.txt": images.encode()}
 
 
 #: What ``count`` files are called, what those of cameras hold, and for which rig the folder was dropped.
@@ -269,6 +274,36 @@ NAMES: dict[str, Callable[[int], tuple[dict[str, bytes], str]]] = {
         {"transforms.json": _frames(count)} | {f"images/f{n}.jpg": b"" for n in range(count)},
         "",
     ),
+    "one name in every folder": lambda count: (
+        {"transforms.json": _frames(count, last="/x.png")} | {f"a{n}/x.png": b"" for n in range(count)},
+        "",
+    ),
+    "one stem with every ending": lambda count: (
+        {"transforms.json": _frames(count, stem="images/f.", last="")} | {f"images/f.a{n}": b"" for n in range(count)},
+        "",
+    ),
+    "a recording of Record3D in every folder": lambda count: ({f"{n}/metadata": b"{}" for n in range(count)}, ""),
+    "poses without depth": lambda count: (
+        {f"frame-{n:06d}.pose.txt": b"1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n" for n in range(count)},
+        "",
+    ),
+    "poses in every folder": lambda count: ({f"{n}/frame-000000.pose.txt": b"1" for n in range(count)}, ""),
+    "poses with intrinsics above each": lambda count: (
+        {f"{n}/a/frame-0.pose.txt": b"1" for n in range(count)}
+        | {f"{n}/camera-intrinsics.txt": b"" for n in range(count)},
+        "",
+    ),
+    "a list of pictures in every folder": lambda count: (
+        {f"{n}/{name}.txt": b"" for n in range(count) for name in ("rgb", "groundtruth")},
+        "",
+    ),
+    "frames of an app": lambda count: ({f"frame_{n:05d}.json": b"{}" for n in range(count)}, ""),
+    "an array of cameras in every folder": lambda count: ({f"{n}/poses_bounds.npy": b"" for n in range(count)}, ""),
+    "a model in every folder": lambda count: (
+        {f"sparse/{n}/{name}.bin": b"" for n in range(count) for name in ("cameras", "images")},
+        "",
+    ),
+    "a model's masks": lambda count: (_model(count) | {f"masks/f{n}.jpg.png": b"" for n in range(count)}, ""),
     "objects of a scene": lambda count: (
         {"scene_camera.json": json.dumps({str(n): {} for n in range(count)}).encode()}
         | {f"mask/{n:06d}_000000.png": b"" for n in range(count)},

@@ -232,6 +232,14 @@ def test_intrinsics_that_are_stated_are_not_asked_for(
     assert not any("capture.json" in warning for warning in found.warnings)
 
 
+def test_record3d_is_the_pair_that_is_whole(written: dict[str, dict[str, bytes]]) -> None:
+    files = written["record3d"]
+    assert look({"METADATA.JSON" if name == "metadata.json" else name: files[name] for name in files}).kind != "frames"
+    rgbd = {name.replace("metadata.json", "metadata").replace("rgb/", "rgbd/"): files[name] for name in files}
+    found = look({**rgbd, "metadata.json": b"{}"})
+    assert (found.layout, found.problems, found.missing) == ("record3d", (), ())
+
+
 def test_texts_of_numbers_are_read_within_bounds() -> None:
     assert number_text.numbers(b"1 2\n3", 3) == (1.0, 2.0, 3.0)
     assert number_text.numbers(b"1 2 3 4", 3) is None
