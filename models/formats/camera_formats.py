@@ -22,12 +22,14 @@ class Format:
     """One way in which people write cameras down.
 
     ``roots(names)`` are the folders that hold a capture of this format, by names alone; ``read(folder)`` is asked only
-    about those, and gives one answer whether or not all of it has arrived.
+    about those, and gives one answer whether or not all of it has arrived. Where pictures lie is part of the format,
+    unless they may be ``beside``: then ``read`` finds its files in any folder below the root.
     """
 
     name: str
     roots: Callable[[Collection[str]], set[str]]
     read: Callable[[Folder], Cameras]
+    beside: bool = False
 
 
 def most_bytes(file: str, limits: CaptureLimits) -> int:
@@ -43,7 +45,7 @@ def find(names: Collection[str]) -> dict[str, Format]:
             found.setdefault(root, one)
     if len(found) == 1:
         ((root, one),) = found.items()
-        return {_around_pictures(root, names): one}
+        return {_around_pictures(root, names) if one.beside else root: one}
     return {root: one for root, one in found.items() if not any(outer in found for outer in outer_folders(root))}
 
 
@@ -89,13 +91,13 @@ def _notes(folder: Folder, frames: Collection[StatedFrame]) -> tuple[str, ...]:
 
 
 FORMATS = (
-    Format("transforms", _transforms_roots, _read_transforms),
+    Format("transforms", _transforms_roots, _read_transforms, beside=True),
     Format("bop", bop.roots, bop.read),
     Format("polycam", polycam.roots, polycam.read),
-    Format("colmap", colmap.roots, colmap.read),
-    Format("llff", llff.roots, llff.read),
-    Format("7-scenes", seven_scenes.roots, seven_scenes.read),
-    Format("tum", tum.roots, tum.read),
+    Format("colmap", colmap.roots, colmap.read, beside=True),
+    Format("llff", llff.roots, llff.read, beside=True),
+    Format("7-scenes", seven_scenes.roots, seven_scenes.read, beside=True),
+    Format("tum", tum.roots, tum.read, beside=True),
     Format("record3d", record3d.roots, record3d.read),
     Format("3d-scanner-app", scanner_app.roots, scanner_app.read),
 )

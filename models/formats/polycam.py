@@ -13,6 +13,8 @@ from collections.abc import Collection
 from typing import Any
 
 from meshdrop.models.axes.conventions import CONVENTIONS
+from meshdrop.models.files.names import last_of
+from meshdrop.models.files.pictures import suffixes
 from meshdrop.models.files.problem import Problem
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints, as_float, is_number, load_object
@@ -22,6 +24,8 @@ from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedF
 #: Folder of cameras and of the pictures they belong to, the better ones first.
 _PAIRS = (("corrected_cameras/", "corrected_images/"), ("cameras/", "images/"))
 _BASE = "keyframes/"
+_CAMERAS = (".json",)
+_PICTURES = tuple(f".{ending}" for ending in suffixes("image"))
 _POSE = tuple(tuple(f"t_{row}{column}" for column in range(4)) for row in range(3))
 _INTRINSICS = {"w": "width", "h": "height", "fl_x": "fx", "fl_y": "fy", "cx": "cx", "cy": "cy"}
 _FIX = "Export the scan again (Polycam: raw data)."
@@ -33,7 +37,7 @@ def roots(names: Collection[str]) -> set[str]:
     for name in names:
         for cameras, _ in _PAIRS:
             root, inside, last = name.partition(f"keyframes/{cameras}")
-            if inside and last.endswith(".json") and (not root or root.endswith("/")):
+            if inside and last.casefold().endswith(_CAMERAS) and (not root or root.endswith("/")):
                 found.add(root)
     return found
 
@@ -43,17 +47,16 @@ def read(folder: Folder) -> Cameras:
     so is a picture that a camera lacks.
     """
     cameras, images = _fullest(folder)
-    stems, pictured = _stems(folder, cameras), _stems(folder, images)
-    files = tuple(f"{cameras}{stem}.json" for stem in sorted({*stems, *pictured}))
+    stems, pictured = _stems(folder, cameras, _CAMERAS), _stems(folder, images, _PICTURES)
+    files = tuple(stems.get(stem, f"{cameras}{stem}.json") for stem in sorted({*stems, *pictured}))
     has_depth, has_masks = folder.has(f"{_BASE}depth/"), folder.has(f"{_BASE}masks/")
     problems: list[Problem] = []
     frames, begun = [], []
     most = left = folder.limits.max_cameras_bytes
-    for stem in sorted(stems):
+    for stem, file in sorted(stems.items()):
         if left < 0:
             problems.insert(0, Problem("sidecar", None, f"The cameras have more than {most:,} bytes together.", _FIX))
             break
-        file = f"{cameras}{stem}.json"
         complaints = Complaints(folder.root + file)
         content = folder.content(file)
         left -= len(content)
@@ -61,11 +64,11 @@ def read(folder: Folder) -> Cameras:
         found = _camera(content, complaints, folder.limits.max_sidecar_bytes)
         problems += complaints.told()
         if found is not None:
-            picture = folder.picture(images + stem, ("jpg", "jpeg", "png")) or f"{images}{stem}.jpg"
+            picture = pictured.get(stem) or f"{images}{stem}.jpg"
             depth = f"{_BASE}depth/{stem}.png" if has_depth else None
             mask = f"{_BASE}masks/{stem}.png" if has_masks else None
             frames.append(StatedFrame(picture, depth, mask, *found, source=file))
-    if stems and not (begun or problems) and stems >= pictured and len(frames) < folder.limits.min_views:
+    if stems and not (begun or problems) and stems.keys() >= pictured.keys() and len(frames) < folder.limits.min_views:
         message = f"The scan has {len(frames)} pictures; a capture has {folder.limits.min_views} or more."
         problems.append(Problem("set", None, message, "Take more pictures."))
     stated = Sidecar(
@@ -75,20 +78,26 @@ def read(folder: Folder) -> Cameras:
         format_up=CONVENTIONS["polycam"].up,
     )
     notes = (*_passed_over(folder, cameras, len(frames)), *_notes(folder))
-    spare = tuple(f"{cameras}{stem}.json" for stem in sorted(pictured - stems))
+    spare = tuple(f"{cameras}{stem}.json" for stem in sorted(pictured.keys() - stems.keys()))
     return Cameras("polycam", files, stated, tuple(problems[:20]), tuple(begun), notes, open_ended=True, spare=spare)
 
 
-def _stems(folder: Folder, place: str) -> set[str]:
-    """Files in a folder by their names without ending."""
-    found = {name[len(place) :].rpartition(".")[0] for name in folder.names if name.startswith(place)}
-    return {stem for stem in found if stem}
+def _stems(folder: Folder, place: str, endings: tuple[str, ...]) -> dict[str, str]:
+    """Files in a folder with these endings, in any case, by their names without ending."""
+    inside = (name for name in sorted(folder.names) if name.startswith(place) and last_of(name).endswith(endings))
+    found = {name[len(place) :].rpartition(".")[0]: name for name in inside}
+    return {stem: name for stem, name in found.items() if stem}
+
+
+def _paired(folder: Folder, cameras: str, images: str) -> int:
+    """How many pictures of a set have a camera."""
+    return len(_stems(folder, cameras, _CAMERAS).keys() & _stems(folder, images, _PICTURES).keys())
 
 
 def _fullest(folder: Folder) -> tuple[str, str]:
     """Folders of cameras and pictures of the set with most pictures that have a camera; the corrected one of equals."""
     pairs = [(_BASE + cameras, _BASE + images) for cameras, images in _PAIRS if folder.has(_BASE + cameras)]
-    return max(pairs, key=lambda pair: len(_stems(folder, pair[0]) & _stems(folder, pair[1])))
+    return max(pairs, key=lambda pair: _paired(folder, *pair))
 
 
 def _passed_over(folder: Folder, taken: str, frames: int) -> tuple[str, ...]:
@@ -96,7 +105,7 @@ def _passed_over(folder: Folder, taken: str, frames: int) -> tuple[str, ...]:
     corrected = _BASE + _PAIRS[0][0]
     if taken == corrected or not folder.has(corrected):
         return ()
-    fewer = len(_stems(folder, corrected) & _stems(folder, _BASE + _PAIRS[0][1]))
+    fewer = _paired(folder, corrected, _BASE + _PAIRS[0][1])
     return (
         f"Polycam corrected only {fewer} of {frames} pictures: the uncorrected ones are used for all, with their "
         "cameras.",

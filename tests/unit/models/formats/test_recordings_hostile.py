@@ -232,6 +232,49 @@ def test_intrinsics_that_are_stated_are_not_asked_for(
     assert not any("capture.json" in warning for warning in found.warnings)
 
 
+#: What happens to names on their way: other systems, other people, other folders.
+RENAMED: tuple[Callable[[str], str], ...] = (
+    str.upper,
+    str.title,
+    lambda name: f"x/{name}",
+    lambda name: name.rpartition("/")[2],
+    lambda name: f"{name}/{name}",
+    lambda name: f"{name}.bak",
+    lambda name: name.replace("/", "_"),
+    lambda name: name.rpartition("/")[0] + name[name.rfind("/") :].upper() if "/" in name else name,
+)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_hundreds_of_folders_with_other_names_end_as_values(tmp_path: Path, name: str) -> None:
+    """No reader asks for a file that is not there, whatever the others are called."""
+    FORMATS[name].write(tmp_path, odd_rig(24, plain=FORMATS[name].plain))
+    sound, chance = files_of(tmp_path), random.Random(17)
+    for _ in range(150):
+        files = dict(sound)
+        for file in sorted(sound):
+            fate = chance.random()
+            if fate < 0.3:
+                content = files.pop(file)
+                if fate > 0.1:
+                    files[chance.choice(RENAMED)(file)] = content
+        found = look(files)
+        assert found.settled().awaited() is not None
+
+
+def test_polycams_other_files_are_no_cameras_and_endings_have_any_case(tmp_path: Path) -> None:
+    FORMATS["polycam"].write(tmp_path, odd_rig(24))
+    files = {
+        name.replace(".json", ".JSON") if "/cameras/" in name or "/corrected_cameras/" in name else name: content
+        for name, content in files_of(tmp_path).items()
+    }
+    files |= {"keyframes/cameras/README.txt": b"", "keyframes/corrected_cameras/v000.JSON.bak": b""}
+    files |= {"keyframes/corrected_images/notes.md": b""}
+    found = look(files)
+    assert (found.layout, found.problems, found.missing) == ("polycam", (), ())
+    assert len(found.views) == 6
+
+
 def test_record3d_is_the_pair_that_is_whole(written: dict[str, dict[str, bytes]]) -> None:
     files = written["record3d"]
     assert look({"METADATA.JSON" if name == "metadata.json" else name: files[name] for name in files}).kind != "frames"
