@@ -45,11 +45,12 @@ class StatedPaths:
         self._ends: dict[str, list[str]] = {}
         #: Whoever names thousands of files alike is answered as fast as others.
         self._known: dict[tuple[str, str, Role], tuple[str, ...]] = {}
+        self._levels = max((name.count("/") for name in self._names), default=0)
         for name in sorted(self._names):
             key = folded(name)
             self._whole.setdefault(key, []).append(name)
             self._stems.setdefault(_stem(key), []).append(name)
-            for end in _ends(_stem(key)):
+            for end in _ends(_stem(key), self._levels):
                 self._ends.setdefault(end, []).append(name)
 
     def find(self, path: str, role: Role) -> FoundFile:
@@ -82,7 +83,7 @@ class StatedPaths:
     def _by_end(self, path: str, key: str, role: Role) -> FoundFile:
         """The file whose folders agree longest with those of the path, from the last one upwards."""
         last = key.rpartition("/")[2]
-        best = next((found for end in _ends(_stem(key)) if (found := self._read(last, end, role))), ())
+        best = next((found for end in _ends(_stem(key), self._levels) if (found := self._read(last, end, role))), ())
         return _one(path, best, elsewhere=True) if best else FoundFile(path, False)
 
 
@@ -101,12 +102,10 @@ def _is_read(name: str, role: Role) -> bool:
     return name.rpartition(".")[2].casefold() in suffixes(role)
 
 
-def _ends(stem: str) -> Iterator[str]:
-    """What a path ends with, the longest first: all of it, without its first folder, ... its last part."""
-    yield stem
-    for place, letter in enumerate(stem):
-        if letter == "/":
-            yield stem[place + 1 :]
+def _ends(stem: str, levels: int) -> Iterator[str]:
+    """What a path ends with, from ``levels`` folders and its last part down to that part alone."""
+    parts = stem.rsplit("/", levels + 1)[-levels - 1 :]
+    yield from ("/".join(parts[first:]) for first in range(len(parts)))
 
 
 def _fits(name: str, role: Role, *, shared: bool) -> bool:
