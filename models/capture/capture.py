@@ -90,14 +90,15 @@ def read_stated_capture(
     refuse_copies(fitted, found)
     cameras = view_cameras(expectation, {view.files.name: view.image.shape for view in fitted}, lenses, found)
     fitted = masks_turned(fitted, cameras, found)
-    views = [read_view(view, cameras.get(view.files.name), numbers, lenses, found) for view in fitted]
+    layout = expectation.layout
+    views = [read_view(view, cameras.get(view.files.name), numbers, lenses, layout, found) for view in fitted]
     expectation = _without_odd_views(expectation, limits, found)
     found.raise_if_any()
     whole = tuple(view for view in views if view is not None)
     found.warnings += [*lenses.sentences(), *_what_is_odd(whole)]
     capture = Capture(
         name=path.resolve().name,
-        layout=expectation.layout,
+        layout=layout,
         views=whole,
         depth_unit_m=unit_m if any(view.depth is not None for view in whole) else None,
         warnings=tuple(found.warnings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from meshdrop.models.capture import agreement, mask_files
 from meshdrop.models.capture.expectation import Expectation, ViewFiles
 from meshdrop.models.capture.masks import mask_from_border
-from meshdrop.models.capture.turning import ViewPictures, turn
+from meshdrop.models.capture.turning import ViewPictures, turn, upright
 from meshdrop.models.files.names import last_of
 from meshdrop.models.files.problem import Findings, Problem
 from meshdrop.models.formats.cameras import Camera
@@ -24,12 +24,17 @@ from meshdrop.models.lens.coarse import depth_as_large, mask_as_large, same_shap
 
 @dataclass(frozen=True)
 class FittedView:
-    """One view's arrays, of one size: photograph (H, W, 3 or 4), depth in stated units, coverage in 0..1."""
+    """One view's arrays, of one size: photograph (H, W, 3 or 4), depth in stated units, coverage in 0..1.
+
+    ``mask_turn`` is EXIF's number of the turn that the mask, and not the photograph, may have been made with or
+    without: its shape does not tell. 1 where none can be meant.
+    """
 
     files: ViewFiles
     image: NDArray[np.uint8]
     depth: NDArray[Any] | None
     mask: NDArray[np.float32] | None
+    mask_turn: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def of_one_size(views: Sequence[ViewPictures], found: Findings) -> list[FittedVi
         depth = _as_large(view, view.files.depth, depth, "depth", coarse, found)
         covered = _as_large(view, view.files.mask, mask, "mask", coarse, found)
         if view.files.name not in found.odd:
-            fitted.append(FittedView(view.files, view.image.values, depth, covered))
+            fitted.append(FittedView(view.files, view.image.values, depth, covered, view.mask_turn))
     found.warnings += [
         f"{count} times {sizes}, which have the same shape: what lies between was interpolated."
         for sizes, count in coarse.items()
@@ -88,24 +93,48 @@ def of_one_size(views: Sequence[ViewPictures], found: Findings) -> list[FittedVi
 
 
 def masks_turned(views: list[FittedView], cameras: Mapping[str, Camera], found: Findings) -> list[FittedView]:
-    """The views with their masks, which are turned where they mark everything but the object."""
-    masked = [view for view in views if view.mask is not None and view.files.name in cameras]
-    if len(masked) < 2 or len(masked) < len(views):
+    """The views with their masks, which are turned where they mark everything but the object, or lie otherwise than
+    their photographs."""
+    if len(views) < 2 or not all(view.mask is not None and view.files.name in cameras for view in views):
         return views
 
     def outlines_agree(outlines: Sequence[NDArray[np.bool_]]) -> float | None:
-        return agreement.outlines_agree([cameras[view.files.name] for view in masked], outlines)
+        return agreement.outlines_agree([cameras[view.files.name] for view in views], outlines)
 
-    shown = [
-        mask_files.MaskedView(view.mask, view.image[..., :3], None if view.depth is None else view.depth > 0)
-        for view in masked
-        if view.mask is not None
-    ]
-    why = mask_files.inverted(shown, outlines_agree)
+    views = _masks_laid(views, outlines_agree, found)
+    why = mask_files.inverted(_masked(views), outlines_agree)
     if why is None:
         return views
     found.warnings.append(f"The masks mark what is not the object: {why}. They were turned; white means object.")
     return [replace(view, mask=None if view.mask is None else 1 - view.mask) for view in views]
+
+
+def _masks_laid(
+    views: list[FittedView], outlines_agree: Callable[[Sequence[NDArray[np.bool_]]], float | None], found: Findings
+) -> list[FittedView]:
+    """The views with masks that lie as their photographs do, where the notes of these leave that open."""
+    laid = [
+        view if view.mask is None or view.mask_turn == 1 else replace(view, mask=upright(view.mask, view.mask_turn))
+        for view in views
+    ]
+    count = sum(view.mask_turn != 1 for view in views)
+    why = mask_files.otherwise(_masked(views), _masked(laid), outlines_agree) if count else None
+    if why is None:
+        return views
+    found.warnings.append(
+        f"{count} mask{'s' if count > 1 else ''} of pictures with a note of how the camera was held (EXIF) lay "
+        f"otherwise than the pictures and {'were' if count > 1 else 'was'} turned: {why}."
+    )
+    return laid
+
+
+def _masked(views: Sequence[FittedView]) -> list[mask_files.MaskedView]:
+    """What speaks for or against the masks of views that have one."""
+    return [
+        mask_files.MaskedView(view.mask, view.image[..., :3], None if view.depth is None else view.depth > 0)
+        for view in views
+        if view.mask is not None
+    ]
 
 
 def _disagreement(views: Sequence[ViewPictures], expectation: Expectation, numbers: DepthNumbers) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from meshdrop.models.capture.decoding import NotInstalled, Pixels
 from meshdrop.models.capture.expectation import ViewFiles
@@ -15,6 +15,9 @@ from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Findings, Problem
 
+#: What is counted together, in words.
+TOGETHER: Mapping[Kind, str] = {"image": "the photographs have", "depth": "depth has", "mask": "the masks have"}
+
 
 class PictureReader:
     """Reads the pictures of one capture, which together may have so many bytes and pixels."""
@@ -24,7 +27,7 @@ class PictureReader:
         self._limits = limits
         self._found = found
         self._bytes_left = limits.max_capture_bytes
-        self._pixels_left = limits.max_capture_pixels
+        self._pixels_left = dict.fromkeys(TOGETHER, limits.max_capture_pixels)
         self._converted: dict[str, list[str]] = {}
         self._lacking: set[str] = set()
 
@@ -58,8 +61,7 @@ class PictureReader:
         if isinstance(verdict, Problem):
             self._found.problems.append(verdict)
             return None
-        if kind == "image":
-            self._count_pixels(name, verdict)
+        self._count_pixels(name, kind, verdict)
         return self._decoded(name, judge, content, verdict, kind)
 
     def _content(self, name: str) -> bytes | None:
@@ -78,12 +80,12 @@ class PictureReader:
             self._found.raise_if_any()
         return content
 
-    def _count_pixels(self, name: str, info: PictureInfo) -> None:
+    def _count_pixels(self, name: str, kind: Kind, info: PictureInfo) -> None:
         """A few kilobytes can hold a picture of the largest size: many of them together must not fill the memory."""
-        self._pixels_left -= info.width * info.height
-        if self._pixels_left < 0:
+        self._pixels_left[kind] -= info.width * info.height
+        if self._pixels_left[kind] < 0:
             most = f"{self._limits.max_capture_pixels / 1e6:g} million"
-            message = f"With this picture the photographs have more than {most} pixels together."
+            message = f"With this picture {TOGETHER[kind]} more than {most} pixels together."
             self._found.report("too_big", name, message, "Send fewer views, or smaller pictures.")
             self._found.raise_if_any()
 

@@ -28,6 +28,18 @@ MaskSource = Literal["file", "alpha", "depth", "border"]
 FEWEST_MASK_PIXELS = 16
 
 
+#: How masks come with a capture of each format that has a place for them; white means object.
+MASKS_GO = {
+    "canonical": "masks/mask_XX.png, ",
+    "transforms": 'a mask for each picture (white means object) and name it under "mask_path", ',
+    "colmap": "masks (white means object) in masks/, called like the pictures, ",
+    "llff": "masks (white means object) in masks/, called like the pictures, ",
+    "polycam": "masks (white means object) in keyframes/masks/, called like the pictures, ",
+    "rig": "masks (white means object) in masks/, called like the pictures, ",
+    "bop": "masks (white means object) in mask/, ",
+}
+
+
 @dataclass(frozen=True)
 class View:
     """One photograph with its camera: a pinhole, for a lens is undone in all three pictures.
@@ -48,13 +60,13 @@ class View:
 
 
 def read_view(
-    fitted: FittedView, camera: Camera | None, numbers: DepthNumbers, lenses: LensesUndone, found: Findings
+    fitted: FittedView, camera: Camera | None, numbers: DepthNumbers, lenses: LensesUndone, layout: str, found: Findings
 ) -> View | None:
     """The view through ``camera`` with its lens undone, or None after noting what is odd about it; ``numbers`` says
-    what those of depth mean.
+    what those of depth mean, and ``layout`` where masks would go.
     """
     seen = Findings(warnings=found.warnings)
-    view = _view(fitted, camera, numbers, lenses, seen)
+    view = _view(fitted, camera, numbers, lenses, layout, seen)
     if seen.problems:
         found.odd.setdefault(fitted.files.name, []).extend(seen.problems)
     return view
@@ -69,13 +81,13 @@ def refuse_copies(views: Sequence[FittedView], found: Findings) -> None:
 
 
 def _view(
-    fitted: FittedView, camera: Camera | None, numbers: DepthNumbers, lenses: LensesUndone, found: Findings
+    fitted: FittedView, camera: Camera | None, numbers: DepthNumbers, lenses: LensesUndone, layout: str, found: Findings
 ) -> View | None:
     files = fitted.files
     _check_light(files, fitted.image, found)
     if fitted.depth is not None:
         _check_depth(files, fitted.depth, found)
-    masked = None if found.problems else _mask(fitted, found)
+    masked = None if found.problems else _mask(fitted, layout, found)
     if masked is None or camera is None:
         return None
     rgb, mask, source = masked
@@ -104,7 +116,9 @@ def _check_depth(files: ViewFiles, depth: NDArray[Any], found: Findings) -> None
         found.report("semantic", files.depth, f"Every pixel of the depth map is {low:g}.", fix)
 
 
-def _mask(fitted: FittedView, found: Findings) -> tuple[NDArray[np.uint8], NDArray[np.float32], MaskSource] | None:
+def _mask(
+    fitted: FittedView, layout: str, found: Findings
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], MaskSource] | None:
     """(straight rgb, mask, source) by the first of: mask file, alpha, depth, border colour."""
     files, rgb = fitted.files, np.ascontiguousarray(fitted.image[..., :3])
     alpha = fitted.image[..., 3] if fitted.image.shape[2] == 4 else None
@@ -123,7 +137,7 @@ def _mask(fitted: FittedView, found: Findings) -> tuple[NDArray[np.uint8], NDArr
                 files.image,
                 "Nothing says what is object and what is background: no mask, no alpha, no depth, and the "
                 "picture's edge is not of one colour.",
-                "Send masks/mask_XX.png, RGBA images or depth.",
+                f"Send {MASKS_GO.get(layout, '')}RGBA images or depth.",
             )
             return None
         mask, source, name = keyed, "border", files.image
