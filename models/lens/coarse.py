@@ -26,7 +26,7 @@ AT_ONCE = 1_000_000
 def same_shape(values: NDArray[Any], width: int, height: int) -> bool:
     """Whether (H, W) and a picture show the same field of view, as far as their proportions tell."""
     rows, columns = values.shape
-    return abs(rows * width - columns * height) <= max(width, height, rows, columns)
+    return bool(abs(rows * width - columns * height) <= max(width, height, rows, columns))
 
 
 def depth_as_large(depth: NDArray[Any], width: int, height: int) -> Floats:
