@@ -69,11 +69,8 @@ def load_object(content: bytes, complaints: Complaints, most: int) -> dict[str, 
             "Keep pictures and logs out of it.",
         )
         return None
-    if content.startswith(b"\xef\xbb\xbf"):
-        complaints.add("sidecar", "The file starts with a byte order mark.", "Save it as UTF-8 without BOM.")
-        return None
     try:
-        loaded = json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
+        loaded = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_unique_keys)
         json.dumps(loaded, ensure_ascii=False).encode("utf-8")  # half surrogates cannot be stored or shown
     except _DuplicateKeyError as error:
         complaints.add("sidecar", f"The key {error.args[0]!r:.60} appears twice in one object.", fix)

@@ -77,7 +77,7 @@ def read(folder: Folder) -> Cameras:
         coarse_depth=True,
         format_up=CONVENTIONS["polycam"].up,
     )
-    notes = (*_passed_over(folder, cameras, len(frames)), *_notes(folder))
+    notes = _passed_over(folder, cameras, len(frames))
     spare = tuple(f"{cameras}{stem}.json" for stem in sorted(pictured.keys() - stems.keys()))
     return Cameras("polycam", files, stated, tuple(problems[:20]), tuple(begun), notes, open_ended=True, spare=spare)
 
@@ -109,15 +109,6 @@ def _passed_over(folder: Folder, taken: str, frames: int) -> tuple[str, ...]:
     return (
         f"Polycam corrected only {fewer} of {frames} pictures: the uncorrected ones are used for all, with their "
         "cameras.",
-    )
-
-
-def _notes(folder: Folder) -> tuple[str, ...]:
-    if folder.has("keyframes/masks/"):
-        return ()
-    return (
-        "A Polycam scan has no masks: what its depth measured is taken for the object, ground and walls too. Put masks "
-        "into keyframes/masks/, named like the pictures, to cut the object out.",
     )
 
 

@@ -42,7 +42,6 @@ def framed(**changes: Any) -> dict[str, Any]:
         b'{"priority": NaN}',
         b'{"priority": 1e999}',
         b'{"depth": true, "depth": false}',
-        b"\xef\xbb\xbf{}",
         b"\xff\xfe{\x00}\x00",
         b'{"labels": {"a": "\\ud800"}}',
         b"not json",
@@ -128,6 +127,11 @@ def test_paths_are_tidied() -> None:
     assert codes == ()
     assert stated.frames is not None
     assert (stated.frames[1].image, stated.frames[1].depth) == ("images/1.png", "depth/r_1.png")
+
+
+def test_a_byte_order_mark_of_windows_is_no_content() -> None:
+    content = json.dumps(framed()).encode()
+    assert parse(b"\xef\xbb\xbf" + content, "transforms.json") == parse(content, "transforms.json")
 
 
 def test_instant_ngps_name_for_depth_is_known() -> None:
