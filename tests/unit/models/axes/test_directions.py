@@ -65,6 +65,8 @@ def test_every_format_has_a_convention_and_the_page_shows_it_with_its_source() -
         "polycam": rows["Polycam raw data"],
         "bop": rows["BOP"],
         "colmap": rows["COLMAP"],
+        **dict.fromkeys(("record3d", "3d-scanner-app"), rows["Record3D, 3d Scanner App"]),
+        **dict.fromkeys(("llff", "7-scenes", "tum"), rows["LLFF, 7-Scenes, TUM RGB-D"]),
     }
     told = {name: "none" if found.up is None else name_of(found.up) for name, found in CONVENTIONS.items()}
     assert shown == told
