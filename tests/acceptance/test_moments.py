@@ -1,6 +1,6 @@
 """Bad input that depends on the moment: files that grow, change or are swapped, folders and shares that go away.
 
-The rest of the fifty-six kinds are folders of ``tests/corpus.py``; the last test holds that none is left out.
+The rest of the kinds in the table are folders of ``tests/corpus.py``; the last test holds that none is left out.
 """
 
 from __future__ import annotations
