@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.formats.cameras import Camera, common_point
 
 Array = NDArray[np.float64]
 
@@ -27,7 +27,6 @@ _FEWEST_PAIRS = 200
 _LATTICE = 56
 #: Cells of an outline along its longer side.
 _CELLS = 48
-
 #: Points along each side, and cells of an outline, where a shape must not be lost between them.
 _CLOSE_LATTICE, _CLOSE_CELLS = 48, 160
 #: Outlines may lie beside each other by this share of the object's size: rigs are built by hand.
@@ -112,7 +111,7 @@ def unexplained(cameras: Sequence[Camera], masks: Sequence[NDArray[np.bool_]]) -
     kept = np.ones(len(points), dtype=bool)
     seen, radii = [], []
     for camera, mask, cell in zip(cameras, coarse, cells, strict=True):
-        away = float(-((centre - camera.c2w[:3, 3]) @ camera.c2w[:3, 2]))
+        away = float(camera.project(centre[None])[2][0])
         radii.append(apart * camera.fx / away / cell + _SLACK * np.sqrt(mask.sum()) + 1)
         rows, columns, _, inside = _projected(points, camera)
         seen.append((rows // cell, columns // cell, inside))
@@ -158,33 +157,22 @@ def _points(camera: Camera, depth: NDArray[np.floating], grey: Array) -> tuple[A
     measured = np.flatnonzero(depth > 0)
     few = measured[:: max(1, len(measured) // _POINTS_A_VIEW)]
     rows, columns = np.divmod(few, depth.shape[1])
-    z = depth[rows, columns]
-    local = np.stack(
-        [(columns + 0.5 - camera.cx) / camera.fx * z, (camera.cy - rows - 0.5) / camera.fy * z, -z], axis=1
-    )
-    return local @ camera.c2w[:3, :3].T + camera.c2w[:3, 3], grey[rows, columns]
+    return camera.unproject(columns + 0.5, rows + 0.5, depth[rows, columns].astype(np.float64)), grey[rows, columns]
 
 
 def _projected(points: Array, camera: Camera) -> tuple[NDArray[np.intp], NDArray[np.intp], Array, NDArray[np.bool_]]:
     """Rows, columns, planar depth, and whether it lies in the picture, of each point."""
-    local = (points - camera.c2w[:3, 3]) @ camera.c2w[:3, :3]
-    away = -local[:, 2]
-    ahead = np.maximum(away, 1e-9)
-    columns = np.floor(camera.cx + camera.fx * local[:, 0] / ahead)
-    rows = np.floor(camera.cy - camera.fy * local[:, 1] / ahead)
-    inside = (away > 1e-9) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-    return (np.where(inside, rows, 0).astype(np.intp), np.where(inside, columns, 0).astype(np.intp), away, inside)
+    u, v, away = camera.project(points)
+    inside = (away > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return np.where(inside, v, 0).astype(np.intp), np.where(inside, u, 0).astype(np.intp), away, inside
 
 
 def _looked_at(cameras: Sequence[Camera]) -> tuple[Array, float] | None:
     """The point nearest to all optical axes, and half the side of a cube around it that the pictures show."""
-    centres = np.stack([camera.c2w[:3, 3] for camera in cameras])
-    ahead = np.stack([-camera.c2w[:3, 2] for camera in cameras])
-    across = np.eye(3) - ahead[:, :, None] * ahead[:, None, :]
-    if np.linalg.cond(across.sum(axis=0)) > 1e4:
+    point = common_point(cameras)
+    if point is None:
         return None
-    point = np.linalg.solve(across.sum(axis=0), (across @ centres[:, :, None]).sum(axis=0)[:, 0])
-    away = ((point - centres) * ahead).sum(axis=1)
+    away = np.array([camera.project(point[None])[2][0] for camera in cameras])
     if (away <= 0).any():
         return None
     halves = [

@@ -11,9 +11,10 @@ from meshdrop.models.capture.turning import ViewPictures
 from meshdrop.models.files.folder import CaptureFolder
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.names import listing
-from meshdrop.models.files.pictures import PictureInfo, PictureKind, judge_of
+from meshdrop.models.files.pictures import PictureKind, judge_of
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import CaptureError, Findings, Problem
+from meshdrop.models.files.structure import PictureInfo
 
 #: What is counted together, in words.
 TOGETHER: Mapping[Kind, str] = {"image": "the photographs have", "depth": "depth has", "mask": "the masks have"}

@@ -62,8 +62,9 @@ _BLOCKER_FOLDER = re.compile(r"(?i).*[-_.]lock")
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}")
 _PICTURES = {*suffixes("image"), *suffixes("depth")}
 _KNOWN_SUFFIXES = (*(f".{suffix}" for suffix in sorted(_PICTURES)), ".json", ".bin", ".txt")
-#: ``r_0_depth_0001.png`` and ``r_0_normal_0001.png``, as in NeRF-synthetic.
+#: A sensor's doubts and thumbnails, called like the picture behind that.
 _BESIDE = ("conf_", "confidence_", "thumb_")
+#: ``r_0_depth_0001.png`` and ``r_0_normal_0001.png``, as in NeRF-synthetic.
 _PASSES = ("_depth_", "_depth.", "_normal_", "_normal.")
 
 

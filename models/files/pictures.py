@@ -7,33 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from meshdrop.models.files import boxes, exr, jpeg, npy, png, tiff, webp
 from meshdrop.models.files.limits import CaptureLimits
 from meshdrop.models.files.png import Kind
 from meshdrop.models.files.problem import Problem
-from meshdrop.models.files.structure import Judge, Walk
+from meshdrop.models.files.structure import Judge, PictureInfo, Walk
 from meshdrop.models.files.wholeness import State
-
-
-class PictureInfo(Protocol):
-    """What every judge says of a sound picture, in pixels; its decoder may know it to have more."""
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        ...
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        ...
-
-    @property
-    def orientation(self) -> int:
-        """EXIF's number of the turn that brings the stored picture upright, 1 to 8; 1 is none."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ class FileBytes:
         return self.at(start, length)
 
 
-class Info(Protocol):
-    """What a walk gives: size in pixels, and EXIF's number of the turn that brings the picture upright."""
+class PictureInfo(Protocol):
+    """What every judge says of a sound picture, in pixels; its decoder may know it to have more."""
 
     @property
     def width(self) -> int:
@@ -75,12 +75,12 @@ class Info(Protocol):
 
     @property
     def orientation(self) -> int:
-        """1 to 8; 1 is none."""
+        """EXIF's number of the turn that brings the stored picture upright, 1 to 8; 1 is none."""
         ...
 
 
 #: Looks at a container for a picture of one role, or of none in particular, and raises ``FlawError``.
-Walk = Callable[[FileBytes, Kind | None, CaptureLimits], Info]
+Walk = Callable[[FileBytes, Kind | None, CaptureLimits], PictureInfo]
 
 #: While a file may be arriving its size in pixels is nobody's business.
 _ANY_SIZE = CaptureLimits(min_side=1, max_side=1 << 31, max_pixels=1 << 62)
@@ -110,7 +110,7 @@ class Judge:
             return False
         return False
 
-    def _look(self, source: FileBytes, role: Kind | None, limits: CaptureLimits) -> Info:
+    def _look(self, source: FileBytes, role: Kind | None, limits: CaptureLimits) -> PictureInfo:
         if not source.at(0, 16).strip(b"\0"):
             raise UnfinishedError("The file is empty or starts with zeros.")
         found = self.walk(source, role, limits)
@@ -128,7 +128,7 @@ class Judge:
             return "damaged"
         return "hole" if self.compressed and HOLE in content else "whole"
 
-    def check(self, content: bytes, role: Kind, limits: CaptureLimits, file: str | None) -> Info | Problem:
+    def check(self, content: bytes, role: Kind, limits: CaptureLimits, file: str | None) -> PictureInfo | Problem:
         """What a decoder is protected by. Never raises on content."""
         if len(content) > limits.max_file_bytes:
             message = f"The file is {len(content):,} bytes; the limit is {limits.max_file_bytes:,}."

@@ -9,6 +9,7 @@ the optical axis, not along the ray.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,9 @@ Array = NDArray[np.float64]
 
 #: Multiplying a camera-to-world matrix by this on the right turns OpenCV axes (y down, looking along +z) into OpenGL.
 OPENCV_TO_OPENGL: Array = np.diag([1.0, -1.0, -1.0, 1.0])
+
+#: The condition of the equations for the point that cameras look at, beyond which their axes are as good as parallel.
+MOST_PARALLEL = 1e3
 
 CANONICAL_DISTANCE_M = 2.5
 CANONICAL_FOCAL_PX = 1111.0
@@ -89,6 +93,19 @@ class Camera:
             cx=self.cx * factor,
             cy=self.cy * factor,
         )
+
+
+def common_point(cameras: Sequence[Camera]) -> Array | None:
+    """The point nearest to all optical axes, (3,) metres; None where the axes are nearly parallel."""
+    normal, right = np.zeros((3, 3)), np.zeros(3)
+    for camera in cameras:
+        axis = camera.c2w[:3, 2]
+        across = np.eye(3) - np.outer(axis, axis)
+        normal += across
+        right += across @ camera.centre
+    if np.linalg.cond(normal) > MOST_PARALLEL:
+        return None
+    return np.asarray(np.linalg.solve(normal, right), np.float64)
 
 
 def look_at(direction: tuple[float, float, float], up: tuple[float, float, float], distance: float) -> Array:

@@ -27,6 +27,7 @@ from meshdrop.models.formats.files_beside import FilesBeside
 from meshdrop.models.formats.formats import Cameras, Folder
 from meshdrop.models.formats.json_table import Complaints
 from meshdrop.models.formats.lens import COEFFICIENTS, Lens
+from meshdrop.models.formats.quaternions import pose
 from meshdrop.models.formats.sidecar import Intrinsics, Matrix, Sidecar, StatedFrame, tidy_path
 
 _T = TypeVar("_T")
@@ -496,16 +497,8 @@ def _intrinsics(image: _Image, cameras: dict[int, _Camera], complaints: Complain
 
 def _matrix(image: _Image, complaints: Complaints) -> Matrix | None:
     """World-to-camera (4, 4) of a quaternion w x y z and a translation."""
-    length = math.hypot(*image.quaternion)
-    sound = all(math.isfinite(number) for number in (*image.quaternion, *image.translation))
-    if not sound or not 0.99 < length < 1.01:
+    w, x, y, z = image.quaternion
+    found = pose((x, y, z, w), image.translation)
+    if found is None:
         complaints.add("calib", f"{image.name}: the pose is no rotation and translation.", _EXPORT)
-        return None
-    w, x, y, z = (value / length for value in image.quaternion)
-    tx, ty, tz = image.translation
-    return (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y), tx),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x), ty),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y), tz),
-        (0.0, 0.0, 0.0, 1.0),
-    )
+    return found

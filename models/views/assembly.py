@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import Capture, Subject, View
 from meshdrop.models.contract.base import NoResult
-from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.formats.cameras import Camera, common_point
 from meshdrop.models.surface import tsdf, volume
 from meshdrop.models.surface.open_surface import extract_open
 from meshdrop.models.surface.range_view import RangeView, prepare, prepare_scene
@@ -20,7 +20,7 @@ from meshdrop.models.views.agreement import agreed, disagreements, median_by_vie
 from meshdrop.models.views.depth_agreement import contradicted
 from meshdrop.models.views.mask_agreement import compare_masks
 from meshdrop.models.views.pose_refinement import RefinedPoses, refine_poses
-from meshdrop.models.views.subject import common_point, likely_subject
+from meshdrop.models.views.subject import likely_subject
 from meshdrop.models.views.table import Plane, cut_free, masks_of
 
 Floats = NDArray[np.float32]

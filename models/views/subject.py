@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshdrop.models.capture.capture import Subject, View
-from meshdrop.models.formats.cameras import Camera
+from meshdrop.models.formats.cameras import common_point
 from meshdrop.models.surface.silhouette import touches_border
 
 Array = NDArray[np.float64]
@@ -57,19 +57,6 @@ def looks_at_one_thing(views: Sequence[View]) -> bool:
         return False
     cosines = np.array(directions) @ np.array(directions).T
     return bool(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))) >= LEAST_SPREAD_DEG)
-
-
-def common_point(cameras: Sequence[Camera]) -> Array | None:
-    """The point nearest to all optical axes, (3,) metres; None where the axes are nearly parallel."""
-    normal, right = np.zeros((3, 3)), np.zeros(3)
-    for camera in cameras:
-        axis = camera.c2w[:3, 2]
-        across = np.eye(3) - np.outer(axis, axis)
-        normal += across
-        right += across @ camera.centre
-    if np.linalg.cond(normal) > 1e3:
-        return None
-    return np.asarray(np.linalg.solve(normal, right), np.float64)
 
 
 def _middle_depth(view: View) -> float | None:

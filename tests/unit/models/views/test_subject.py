@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from meshdrop.models.capture.capture import Capture, MaskSource
-from meshdrop.models.formats.cameras import look_at
-from meshdrop.models.views.subject import common_point, likely_subject, looks_at_one_thing
+from meshdrop.models.formats.cameras import common_point, look_at
+from meshdrop.models.views.subject import likely_subject, looks_at_one_thing
 from tests.unit.models.synthetic import Scene
 from tests.unit.models.views.scenes import BALL, ON_TABLE, ROOM, above, around, camera_at, outward, photographed
 
